@@ -1,0 +1,115 @@
+"""Errors are data: a place, a reason and a way out.
+
+A :class:`Diagnostic` knows where it happened, what is wrong and what would mend it. Three exceptions carry
+them to the user: :class:`SpecError` (the text), :class:`DataError` (the arrays), :class:`LimitError` (the
+mathematics). No other exception leaves the library on bad input; :class:`DeviceError` is for a missing device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A spec text and the name it was loaded from."""
+
+    name: str
+    text: str
+
+    def line(self, number: int) -> str:
+        """Line ``number``, counted from 1; empty beyond the end."""
+        lines = self.text.splitlines()
+        return lines[number - 1] if 1 <= number <= len(lines) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where something was written: 1-based line and column, and its length on that line."""
+
+    source: Source
+    line: int
+    column: int
+    length: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+
+NOWHERE = Span(Source("<built>", ""), 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One thing that is wrong. Subclasses add fields and the three texts, formatted with those fields."""
+
+    span: Span
+
+    title: ClassVar[str] = "error"
+    label: ClassVar[str] = ""
+    help: ClassVar[str] = ""
+
+    def _format(self, text: str) -> str:
+        return text.format(**{f.name: getattr(self, f.name) for f in fields(self)})
+
+    def render(self) -> str:
+        """Place and title, the source line with a caret, the reason, and the way out."""
+        label, way_out = self._format(self.label), self._format(self.help)
+        title = self.heading if isinstance(self, Message) else self.title
+        tail = f"\nhelp: {way_out}" if way_out else ""
+        if self.span.line == 0:
+            return f"{title}: {label}{tail}"
+        line = self.span.source.line(self.span.line).replace("\t", " ")
+        gutter = f"{self.span.line} | "
+        start = self.span.column - 1
+        if len(line) > 160:  # keep a long line readable: a window around the caret
+            cut = max(0, start - 60)
+            line, start = line[cut : cut + 140], start - cut
+        caret = " " * (len(gutter) + start) + "^" * max(1, min(self.span.length, max(1, len(line) - start)))
+        return f"{self.span}: {title}\n{gutter}{line}\n{caret} {label}{tail}"
+
+
+class TPError(Exception):
+    """Base of the library's errors; ``diagnostics`` holds everything that is known to be wrong."""
+
+    def __init__(self, diagnostics: Diagnostic | Sequence[Diagnostic] | str) -> None:
+        if isinstance(diagnostics, str):
+            diagnostics = Message(NOWHERE, diagnostics)
+        if isinstance(diagnostics, Diagnostic):
+            diagnostics = [diagnostics]
+        self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
+        super().__init__("\n\n".join(d.render() for d in self.diagnostics))
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback."""
+        return str(self).splitlines()
+
+
+class SpecError(TPError):
+    """The spec is wrong."""
+
+
+class DataError(TPError):
+    """The data do not fit the network."""
+
+
+class LimitError(TPError):
+    """An instruction has no limit, or none that a rule here derives."""
+
+
+class DeviceError(TPError):
+    """The device asked for is not there."""
+
+
+@dataclass(frozen=True)
+class Message(Diagnostic):
+    """A diagnostic whose three texts are computed where it is raised."""
+
+    reason: str = ""
+    remedy: str = ""
+    heading: str = "error"
+
+    label: ClassVar[str] = "{reason}"
+    help: ClassVar[str] = "{remedy}"

@@ -1,0 +1,232 @@
+"""The tensor program: Netsor⊤⁺ over index families.
+
+A program is a straight-line list of three instructions, ``MatMul``, ``Nonlin`` and ``Moment``, with
+``Loop`` ranging a body over an index; loops stay loops. Every variable is a *family* over finite indices
+(position, time, layer, tap, coordinate of a finite axis). A sample of the input is an index too, but an
+implicit one: data, and what is computed from it, exist once per sample.
+
+Inside instructions stand SymPy expressions. Their atoms are :class:`Ref`: a variable at an index.
+
+Source: Yang 2020, *Tensor Programs III: Neural Matrix Laws*, Definition E.1 (Netsor⊤⁺).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy as sp
+
+from tp.errors import NOWHERE, Span
+
+
+class Ref(sp.Expr):
+    """``h[l-1, p+k]``: a program variable at index expressions, as a real SymPy atom one can differentiate by."""
+
+    _diff_wrt = True
+    is_real = True
+    is_commutative = True
+    is_number = False
+
+    def __new__(cls, name: str | sp.Symbol, *index: Any) -> Ref:
+        symbol = name if isinstance(name, sp.Symbol) else sp.Symbol(name)
+        return sp.Expr.__new__(cls, symbol, *map(_as_expr, index))
+
+    @property
+    def name(self) -> str:
+        return str(self.args[0])
+
+    @property
+    def index(self) -> tuple[sp.Expr, ...]:
+        return self.args[1:]
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        """Symbols of the index expressions; the name itself is no free symbol."""
+        return set().union(*(e.free_symbols for e in self.index)) if self.index else set()
+
+    def _eval_derivative(self, s: sp.Expr) -> sp.Expr:
+        return sp.S.One if self == s else sp.S.Zero
+
+    def _sympystr(self, printer: Any) -> str:
+        inner = ",".join(printer._print(e).replace(" ", "") for e in self.index)
+        return f"{self.name}[{inner}]" if inner else self.name
+
+    _sympyrepr = _sympystr
+
+
+def _as_expr(value: Any) -> sp.Expr:
+    """An index expression from an int or a SymPy expression; strings are never parsed."""
+    if isinstance(value, sp.Expr):
+        return value
+    return sp.Integer(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A width axis. ``size`` is an expression in the free width symbols: ``n``, ``4*n``, ``m``."""
+
+    name: str
+    size: sp.Expr
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """``index`` runs over ``lo..hi``, both included; bounds may use outer indices and symbolic constants."""
+
+    index: sp.Symbol
+    lo: sp.Expr
+    hi: sp.Expr
+
+    def __str__(self) -> str:
+        return f"{self.index} in {self.lo}..{self.hi}"
+
+
+Domain = tuple[Range, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """Initial data that is trained: entries ``multiplier * w``, ``w ~ N(mean, variance)`` iid, rate ``rate``.
+
+    ``ref`` is the declared family member, e.g. ``W[l]`` with ``domain`` ``l in 2..L``. ``rows``/``cols`` are the
+    width axes: both set for a Matrix, only ``rows`` for a Vector, none for a Scalar. Finite axes have become
+    trailing indices of ``ref`` (``U : [n, d]`` is the vectors ``U[j]``, j in 1..d); ``finite_first`` marks a
+    weight declared ``[k, n]`` so that printing can restore its order. ``variance`` 0 with ``mean`` c is a
+    constant initialisation. ``short`` is the ``~ N(0, V)`` form, which the NTK reads in the NTK parametrization.
+    """
+
+    ref: Ref
+    domain: Domain
+    rows: Space | None
+    cols: Space | None
+    multiplier: sp.Expr
+    mean: sp.Expr
+    variance: sp.Expr
+    rate: sp.Expr
+    short: bool = True
+    frozen: bool = False
+    finite_first: bool = False
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """An input: a Scalar family given per sample. ``input x[p] : [c]`` is ``x[p, j]``; the last ``finite_axes`` indices are axes."""
+
+    ref: Ref
+    domain: Domain
+    finite_axes: int = 0
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MatMul:
+    """``out = W x``, or ``Wᵀ x`` when ``transpose`` is set. The only instruction that uses a random matrix.
+
+    Limit: Z^out = Ẑ^out + Ż^out.
+    """
+
+    out: Ref
+    W: Ref
+    x: Ref
+    transpose: bool
+    space: Space  # of out
+    domain: Domain = ()
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Nonlin:
+    """``out = expr`` coordinatewise, over vectors of one space and scalars; ``space`` None: a scalar of scalars.
+
+    Limit: Z^out = expr(Z…; θ…).
+    """
+
+    out: Ref
+    expr: sp.Expr
+    space: Space | None
+    domain: Domain = ()
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """``out = coeff · (1/n_s) Σ_α expr_α``: an average over the width of ``space``.
+
+    ``avg(e)`` has coeff 1; ``u @ w`` and ``dot(u, w)`` have coeff n_s; a factor outside stays in ``coeff``.
+    Limit: coeff · E[expr] when that is Θ(1).
+    """
+
+    out: Ref
+    expr: sp.Expr
+    space: Space
+    coeff: sp.Expr = sp.S.One
+    domain: Domain = ()
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """``body`` once for every value of ``range.index``, upwards (downwards when ``reverse``)."""
+
+    range: Range
+    body: tuple[Instruction, ...]
+    reverse: bool = False
+
+
+Instruction = MatMul | Nonlin | Moment | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Spaces, initial data and instructions.
+
+    ``boundary[name]`` gives, per index slot of a family, what an index outside its range means (``None``: not
+    allowed; ``"zero"``, ``"circular"``, ``"reflect"``, ``"valid"``), with the slot's (lo, hi).
+    ``constants`` are the named lets that were left symbolic; ``tables`` the constant tables by name.
+    ``outputs`` are the scalars (families) the network returns.
+    """
+
+    name: str
+    spaces: tuple[Space, ...]
+    data: tuple[Data, ...]
+    weights: tuple[Weight, ...]
+    body: tuple[Instruction, ...]
+    outputs: tuple[Ref, ...]
+    boundary: dict[str, tuple[tuple[str | None, sp.Expr, sp.Expr], ...]] = field(default_factory=dict)
+    constants: tuple[sp.Symbol, ...] = ()
+    tables: dict[str, Any] = field(default_factory=dict)
+    training: Any = None
+
+
+class Softmax(sp.Expr):
+    """``softmax(a[t,s] over s in lo..hi)``: exp(at) / Σ_{bound=lo..hi} exp(body), a function of Scalars.
+
+    ``args = (at, body, bound, lo, hi)``: the logit at the index in question, the same logit as a function of the
+    bound index, and that index's range. Evaluate it by subtracting the largest logit first.
+    """
+
+    is_real = True
+    is_commutative = True
+
+    def __new__(cls, at: sp.Expr, body: sp.Expr, bound: sp.Symbol, lo: Any, hi: Any) -> Softmax:
+        return sp.Expr.__new__(cls, *map(_as_expr, (at, body, bound, lo, hi)))
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        at, body, bound, lo, hi = self.args
+        return at.free_symbols | (body.free_symbols - {bound}) | lo.free_symbols | hi.free_symbols
+
+    def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr | None:
+        at, body, bound, lo, hi = self.args
+        if old == bound:  # the bound index is not free
+            return Softmax(at._subs(old, new), body, bound, lo, hi)
+        return None
+
+    def _sympystr(self, printer: Any) -> str:
+        at, _, bound, lo, hi = self.args
+        return f"softmax({printer._print(at)} over {bound} in {lo}..{hi})"
