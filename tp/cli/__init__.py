@@ -1,0 +1,63 @@
+"""The command ``tp``: one verb per module, each with a help page that teaches.
+
+Exit codes: 0 success; 1 a wrong spec or wrong data, with the message on stderr and nothing half-written; 2 usage.
+Nothing heavy is imported before a verb runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from tp.cli import demo, derive, gram, plot, show, verify, zoo
+from tp.errors import TPError
+from tp.version import __version__
+
+ABOUT = """\
+Write a network down once; get its infinite-width limit derived, printed, compiled and checked.
+
+A SPEC is a file such as mlp.tp, the name of a shipped network (`tp zoo` lists them), or - for standard input."""
+
+EXAMPLES = """\
+start here:
+  tp demo                                    a tour on real digits, under a minute
+  tp zoo mlp > my.tp                         a spec to begin from
+  tp show my.tp                              what was understood, and the tensor program
+  tp derive my.tp --limit ntk --closed       the recursions of the tangent kernel
+  tp gram my.tp --data X.npy --out K.npy     its numbers on your data
+  tp verify my.tp                            finite networks against what was derived"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="tp", description=ABOUT, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"tp {__version__}")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in (show, derive, gram, verify, plot, zoo, demo):
+        verb.add(verbs)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the return value is the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except TPError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `tp zoo mlp | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename}" if error.filename else f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,43 @@
+"""``tp derive``: the equations of a limit, as text, LaTeX, a typeset page or data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tp.cli import files, options
+
+if TYPE_CHECKING:
+    from tp.net import Net
+    from tp.limit.equations import Limit
+
+ABOUT = """
+Derives what the network becomes at infinite width and prints the recursions, each with its rule, the rule's
+published source and the line of the spec it is about. Loops of the spec stay recursions.
+
+  --limit nngp   the covariance of the outputs at initialization (the Gaussian process)
+  --limit ntk    that and the tangent kernel
+  --limit z      the Z of every vector: hat and dot parts
+
+The tangent kernel is read in the NTK parametrization: a weight `~ N(0, V)` is sqrt(V) times a standard normal
+that is trained. `--mode as-written` takes multipliers, variances and rates literally."""
+
+EXAMPLES = """
+  tp derive mlp --limit ntk --closed         expectations replaced by closed forms where a rule is known
+  tp derive my.tp --let L=4 --latex ntk.tex  a document for pdflatex
+  tp derive rnn --limit nngp --pdf rnn.pdf   typeset (needs pdflatex)
+  tp derive cnn1d --json                     equations as data"""
+
+
+def add(verbs: options.Verbs) -> None:
+    parser = options.verb(verbs, "derive", "derive the infinite-width limit", ABOUT, EXAMPLES)
+    options.spec(parser)
+    parser.add_argument("--limit", choices=("nngp", "ntk", "z"), default="ntk", help="which limit (default: ntk)")
+    parser.add_argument("--mode", choices=("ntk", "as-written"), default="ntk", help="how --limit ntk reads the weights")
+    parser.add_argument("--closed", action="store_true", help="closed forms instead of expectations where known")
+    parser.add_argument("--latex", type=Path, metavar="F.tex", help="write the derivation as a LaTeX document")
+    parser.add_argument("--pdf", type=Path, metavar="F.pdf", help="write it typeset (needs pdflatex)")
+    parser.add_argument("--json", action="store_true", help="print the equations as JSON")
+    parser.set_defaults(run=run)

@@ -1,0 +1,116 @@
+"""Files of the command line: arrays in, and results out that are whole or not there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tp.errors import NOWHERE, DataError, Message
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LARGEST = 8 * 2**30  # bytes of an input that is read as a whole
+ARRAYS = (".npy", ".npz", ".csv")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary neighbour of ``path`` to write to; it takes the name only when the block succeeds."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """``text`` in ``path``, or nothing."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """``array`` as .npy, .npz (under the name ``K``) or .csv, by the suffix of ``path``."""
+    import numpy as np
+
+    with whole(path) as temporary, temporary.open("wb") as stream:
+        if path.suffix == ".npz":
+            np.savez_compressed(stream, K=array)
+        elif path.suffix == ".csv":
+            np.savetxt(stream, np.atleast_2d(array), delimiter=",", fmt="%.17g")
+        else:
+            np.save(stream, array, allow_pickle=False)
+
+
+def array_path(text: str) -> Path:
+    """A path whose suffix says how an array is stored."""
+    path = Path(text)
+    if path.suffix not in ARRAYS:
+        raise argparse.ArgumentTypeError(f"{text!r}: the name must end in {', '.join(ARRAYS)}")
+    return path
+
+
+def read_arrays(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
+    """The array of a .npy or .csv file, or the arrays of an .npz file by name (one array comes without its name).
+
+    Nothing is unpickled. A file that is not what its suffix says is a ``DataError``.
+    """
+    import numpy as np
+
+    try:
+        if path.suffix == ".csv":
+            return _read_csv(path)
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: the header cannot promise more than is there
+        _check_archive(path)
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, zipfile.BadZipFile, SyntaxError) as error:
+        raise _unreadable(path, str(error).splitlines()[0]) from None
+    if not arrays:
+        raise _unreadable(path, "there is no array in it")
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to more than we would hold."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+    if size > LARGEST:
+        raise _unreadable(path, f"it unpacks to {size} bytes; the limit is {LARGEST}")
+
+
+def _read_csv(path: Path) -> NDArray[Any]:
+    """Rows of numbers; a first row that is not numbers is a heading."""
+    import numpy as np
+
+    size = path.stat().st_size
+    if size > LARGEST // 8:
+        raise _unreadable(path, f"it has {size} bytes; the limit for text is {LARGEST // 8}")
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if lines and not _is_number(lines[0].split(",")[0]):
+        del lines[0]
+    if not lines:
+        raise _unreadable(path, "there are no numbers in it")
+    return np.loadtxt(lines, delimiter=",", ndmin=2)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _unreadable(path: Path, reason: str) -> DataError:
+    return DataError(
+        Message(NOWHERE, f"cannot read `{path.name}`: {reason}", "arrays come as .npy, .npz or .csv, numbers only", "data file")
+    )

@@ -1,0 +1,32 @@
+"""``tp gram``: a kernel's numbers on data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from tp.cli import files, options
+
+ABOUT = """
+Derives the limit, compiles it and evaluates it on the samples of a file: .npy or .npz (samples first, then the
+input's own shape; several inputs are the arrays of one .npz by name) or .csv (one sample a row).
+Without --out the matrix is printed; with it, it is written whole or not at all."""
+
+EXAMPLES = """
+  tp gram mlp --data X.csv                               print the NTK of the rows of X
+  tp gram mlp --data X.npy --limit nngp --out K.npy      write the NNGP kernel
+  tp gram mlp --data X.npy --data2 Y.npy --out K.npy     between two sets of samples
+  tp gram my.tp --let L=4 --data X.npy --dtype float32 --out K.npy"""
+
+
+def add(verbs: options.Verbs) -> None:
+    parser = options.verb(verbs, "gram", "evaluate a kernel on data", ABOUT, EXAMPLES)
+    options.spec(parser)
+    parser.add_argument("--data", type=files.array_path, required=True, metavar="X.npy", help="the samples: .npy, .npz or .csv")
+    parser.add_argument("--data2", type=files.array_path, metavar="Y.npy", help="a second set of samples, for the columns")
+    parser.add_argument("--limit", choices=("nngp", "ntk"), default="ntk", help="which kernel (default: ntk)")
+    parser.add_argument("--out", type=files.array_path, metavar="K.npy", help="where to write it: .npy, .npz or .csv")
+    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="precision (default: float64)")
+    parser.add_argument("--json", action="store_true", help="print the matrix, or with --out a summary, as JSON")
+    parser.set_defaults(run=run)

@@ -1,0 +1,83 @@
+"""What the verbs share: the SPEC argument, ``--let``, and how both become a network."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tp.net import Net
+
+Verbs = Any  # argparse's subparsers action, which has no public name
+
+NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(e[+-]?\d{1,3})?(/\d{1,40})?", re.IGNORECASE)
+LARGEST_SPEC = 1_000_000  # characters, as for a file
+
+
+def verb(verbs: Verbs, name: str, line: str, text: str, examples: str) -> argparse.ArgumentParser:
+    """A verb's parser: one line for ``tp --help``, a paragraph and examples for its own."""
+    return verbs.add_parser(
+        name,
+        help=line,
+        description=f"{line[0].upper()}{line[1:]}.\n\n{text.strip()}",
+        epilog=f"examples:\n{examples.strip(chr(10))}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def spec(parser: argparse.ArgumentParser) -> None:
+    """The network: SPEC and ``--let``."""
+    parser.add_argument("spec", metavar="SPEC", help="a .tp file, the name of a shipped network, or - for standard input")
+    parser.add_argument(
+        "--let",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        type=setting,
+        help="another value for a `let` or `dim` of the spec: L=4, sb2=1/10; `L=` leaves it a symbol; repeatable",
+    )
+
+
+def setting(text: str) -> tuple[str, int | Fraction | None]:
+    """``L=4`` as a name and an exact value; ``L=`` leaves the constant a symbol."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r}: write NAME=VALUE, as in L=4")
+    if not value:
+        return name, None
+    if not NUMBER.fullmatch(value):
+        raise argparse.ArgumentTypeError(f"{text!r}: the value is a number: 4, 0.1, 1/3 or 2e-3")
+    top, _, bottom = value.partition("/")
+    if bottom and not int(bottom):
+        raise argparse.ArgumentTypeError(f"{text!r}: division by zero")
+    exact = Fraction(top) / int(bottom or 1)
+    return name, exact.numerator if exact.denominator == 1 else exact
+
+
+def load(arguments: argparse.Namespace) -> Net:
+    """The network that SPEC and ``--let`` name."""
+    import tp
+
+    lets: dict[str, Any] = dict(arguments.let)
+    if arguments.spec == "-":
+        return tp.parse(sys.stdin.read(LARGEST_SPEC + 1), **lets)
+    path = Path(arguments.spec)
+    if path.suffix or path.name != arguments.spec or path.exists():
+        return tp.load(path, **lets)
+    return tp.zoo(arguments.spec, **lets)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number, at least 1")
+    return int(text)
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """``256,1024,4096``."""
+    return tuple(positive(part.strip()) for part in text.split(","))

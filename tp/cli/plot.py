@@ -1,0 +1,24 @@
+"""``tp plot``: the network as a dataflow graph."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tp.cli import files, options
+
+ABOUT = """
+Draws the tensor program as a graph: data and weights, then every instruction with what it reads; loops are
+boxes. The picture is an SVG made here; no other program is needed."""
+
+EXAMPLES = """
+  tp plot attention                writes attention.svg
+  tp plot my.tp --out graph.svg
+  tp plot mlp --out - | head       to standard output"""
+
+
+def add(verbs: options.Verbs) -> None:
+    parser = options.verb(verbs, "plot", "draw a network as a graph (SVG)", ABOUT, EXAMPLES)
+    options.spec(parser)
+    parser.add_argument("--out", metavar="F.svg", help="where to write it (default: NAME.svg; - for standard output)")
+    parser.set_defaults(run=run)

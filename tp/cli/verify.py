@@ -1,0 +1,32 @@
+"""``tp verify``: finite networks against the derived limit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from tp.cli import files, options
+
+ABOUT = """
+Draws the network at several widths, measures its empirical kernels and compares them with the derived ones. The
+two share the tensor program and nothing else, so their agreement is evidence. The error of a right derivation
+falls like 1/sqrt(width): the table gives the fitted exponent, which should be near -1/2."""
+
+EXAMPLES = """
+  tp verify mlp
+  tp verify my.tp --widths 128,512,2048 --seeds 4
+  tp verify cnn1d --plot error.png           the error against the width, with the fit
+  tp verify rnn --json > report.json"""
+
+
+def add(verbs: options.Verbs) -> None:
+    parser = options.verb(verbs, "verify", "check the derivation against finite networks", ABOUT, EXAMPLES)
+    options.spec(parser)
+    parser.add_argument(
+        "--widths", type=options.widths, default=(256, 1024, 4096), metavar="N,N,…", help="default: 256,1024,4096"
+    )
+    parser.add_argument("--seeds", type=options.positive, metavar="S", help="networks drawn at each width")
+    parser.add_argument("--plot", type=Path, metavar="F.png", help="draw error against width (.png, .pdf or .svg)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.set_defaults(run=run)
