@@ -73,9 +73,8 @@ def _uncomment(text: str) -> str:
 
 def execute(notebook: Any) -> Any:
     """Run it in a fresh kernel, in this folder; only what belongs to the reader stays."""
-    NotebookClient(
-        notebook, timeout=300, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": HERE}}
-    ).execute()
+    here = {"metadata": {"path": HERE}}
+    NotebookClient(notebook, timeout=300, record_timing=False, coalesce_streams=True, resources=here).execute()
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -41,3 +41,28 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--pdf", type=Path, metavar="F.pdf", help="write it typeset (needs pdflatex)")
     parser.add_argument("--json", action="store_true", help="print the equations as JSON")
     parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    limit = _limit(options.load(arguments), arguments)
+    page = limit.latex(document=True) if arguments.latex or arguments.pdf else ""
+    typeset = latex.typeset(page) if arguments.pdf else b""
+    if arguments.latex:
+        files.write_text(arguments.latex, page)
+    if arguments.pdf:
+        files.write_bytes(arguments.pdf, typeset)
+    if arguments.json:
+        print(limit.to_json())
+    elif not page:
+        print(limit.text())
+
+
+def _limit(net: Net, arguments: argparse.Namespace) -> Limit:
+    match arguments.limit:
+        case "nngp":
+            limit = net.nngp()
+        case "ntk":
+            limit = net.ntk("as written" if arguments.mode == "as-written" else None)
+        case _:
+            limit = net.z()
+    return limit.closed() if arguments.closed else limit

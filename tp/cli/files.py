@@ -36,6 +36,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """``content`` in ``path``, or nothing."""
+    with whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """``array`` as .npy, .npz (under the name ``K``) or .csv, by the suffix of ``path``."""
     import numpy as np

@@ -30,3 +30,21 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="precision (default: float64)")
     parser.add_argument("--json", action="store_true", help="print the matrix, or with --out a summary, as JSON")
     parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    net = options.load(arguments)
+    X = files.read_arrays(arguments.data)
+    Y = files.read_arrays(arguments.data2) if arguments.data2 else None
+    matrix = net.kernel(arguments.limit, dtype=arguments.dtype)(X, Y)
+    if arguments.out:
+        files.write_array(arguments.out, matrix)
+        summary = {"kernel": arguments.limit, "shape": list(matrix.shape), "dtype": str(matrix.dtype), "out": str(arguments.out)}
+        print(
+            json.dumps(summary) if arguments.json else f"{arguments.limit} {matrix.shape[0]}×{matrix.shape[1]} in {arguments.out}"
+        )
+    elif arguments.json:
+        print(json.dumps({"kernel": arguments.limit, "dtype": str(matrix.dtype), "matrix": matrix.tolist()}))
+    else:
+        for row in matrix:
+            print(" ".join(f"{entry:12.6g}" for entry in row))

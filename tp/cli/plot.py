@@ -22,3 +22,16 @@ def add(verbs: options.Verbs) -> None:
     options.spec(parser)
     parser.add_argument("--out", metavar="F.svg", help="where to write it (default: NAME.svg; - for standard output)")
     parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from tp.faces.svg import graph
+
+    net = options.load(arguments)
+    picture = graph(net.program)
+    if arguments.out == "-":
+        print(picture)
+    else:
+        path = Path(arguments.out or f"{net.network.name}.svg")
+        files.write_text(path, picture)
+        print(path)

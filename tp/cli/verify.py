@@ -23,10 +23,17 @@ EXAMPLES = """
 def add(verbs: options.Verbs) -> None:
     parser = options.verb(verbs, "verify", "check the derivation against finite networks", ABOUT, EXAMPLES)
     options.spec(parser)
-    parser.add_argument(
-        "--widths", type=options.widths, default=(256, 1024, 4096), metavar="N,N,…", help="default: 256,1024,4096"
-    )
+    parser.add_argument("--widths", type=options.widths, default=(256, 1024, 4096), metavar="N,N", help="default: 256,1024,4096")
     parser.add_argument("--seeds", type=options.positive, metavar="S", help="networks drawn at each width")
     parser.add_argument("--plot", type=Path, metavar="F.png", help="draw error against width (.png, .pdf or .svg)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    seeds = {} if arguments.seeds is None else {"seeds": arguments.seeds}
+    report = options.load(arguments).verify(widths=arguments.widths, **seeds)
+    if arguments.plot:
+        with files.whole(arguments.plot) as temporary:
+            report.plot(temporary)
+    print(report.to_json() if arguments.json else report.table())

@@ -22,3 +22,22 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("name", nargs="?", help="the network to print")
     parser.add_argument("--json", action="store_true", help="print names, summaries and texts as JSON")
     parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from tp.resources import zoo_names, zoo_text
+
+    names = [arguments.name] if arguments.name else zoo_names()
+    specs = {name: zoo_text(name) for name in names}
+    if arguments.json:
+        print(json.dumps([{"name": name, "summary": summary(text), "spec": text} for name, text in specs.items()], indent=2))
+    elif arguments.name:
+        print(specs[arguments.name].rstrip())
+    else:
+        for name, text in specs.items():
+            print(f"{name:12} {summary(text)}")
+
+
+def summary(text: str) -> str:
+    """The first comment line of a spec."""
+    return next((line.lstrip("# ").strip() for line in text.splitlines() if line.startswith("#")), "")

@@ -1,0 +1,72 @@
+"""What the verbs accept on the command line."""
+
+import argparse
+from fractions import Fraction
+
+import pytest
+
+from tp.cli import main, options, parser
+
+VERBS = ("show", "derive", "gram", "verify", "plot", "zoo", "demo")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("L=4", ("L", 4)),
+        ("sb2=0.1", ("sb2", Fraction(1, 10))),
+        ("a=-1/3", ("a", Fraction(-1, 3))),
+        ("eps=2e-3", ("eps", Fraction(1, 500))),
+        ("L=", ("L", None)),
+        ("σ=2", ("σ", 2)),
+    ],
+)
+def test_settings_are_exact(text, value):
+    assert options.setting(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["L", "=3", "L=x", "L=__import__('os')", "L=1/0", "L=1e999999999", "L=nan", "L=" + "9" * 100, "a b=1"]
+)
+def test_other_settings_are_usage_errors(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        options.setting(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1,,2", "1.5", ""])
+def test_widths_are_whole_and_positive(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        options.widths(text)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_teaches_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "examples:" in text and f"tp {verb}" in text.split("examples:")[1]
+    assert max(map(len, text.splitlines())) <= 130
+
+
+def test_top_help_names_every_verb(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n    {verb} " in text for verb in VERBS) and "tp demo" in text
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["nonsense"], ["derive"], ["derive", "mlp", "--limit", "x"], ["gram", "mlp"], ["show", "mlp", "--let", "L"]]
+)
+def test_usage_errors_exit_2(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "usage: tp" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--version"])
+    assert capsys.readouterr().out.startswith("tp 0.")
