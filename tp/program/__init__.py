@@ -1,0 +1,1 @@
+"""Network -> Program: the tensor program, the one intermediate representation."""
