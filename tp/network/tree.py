@@ -135,12 +135,16 @@ class Let:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """``let swish(z) = z/(1 + exp(-z))``."""
+    """``let swish(z) = z/(1 + exp(-z))``; ``let centred(z over i) = z - mean(z for i)`` acts along an index.
+
+    ``over`` is the name the body gives to that index; a call is ``centred(h[p] over p)``.
+    """
 
     name: str
     params: tuple[str, ...]
     body: Expr
     span: Span = field(default=NOWHERE, compare=False)
+    over: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ class Program:
     ``boundary[name]`` gives, per index slot of a family, what an index outside its range means (``None``: not
     allowed; ``"zero"``, ``"circular"``, ``"reflect"``, ``"valid"``), with the slot's (lo, hi).
     ``constants`` are the named lets that were left symbolic; ``tables`` the constant tables by name.
-    ``outputs`` are the scalars (families) the network returns.
+    ``outputs`` are the scalars (families) the network returns. ``temps`` are the names lowering introduced.
     """
 
     name: str
@@ -200,6 +200,7 @@ class Program:
     boundary: dict[str, tuple[tuple[str | None, sp.Expr, sp.Expr], ...]] = field(default_factory=dict)
     constants: tuple[sp.Symbol, ...] = ()
     tables: dict[str, Any] = field(default_factory=dict)
+    temps: frozenset[str] = frozenset()
     training: Any = None
 
 

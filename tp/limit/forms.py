@@ -1,0 +1,271 @@
+"""Vectors in terms of Gaussians: what stays a name, what is unfolded, what gets a name.
+
+Three forms of a coordinatewise expression:
+
+- *unfolded*: in Gaussian vectors, weights around their mean, and scalars only;
+- *prepared*: the arguments of nonlinearities are single Gaussians, a new name standing for an affine
+  combination of several (the pre-activation ``e[t] + o[t]`` of an attention block, say);
+- *valued*: prepared, with weights that start constant put at that constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from tp.errors import LimitError, Message
+from tp.limit.clauses import Clause, Families, at, provably
+from tp.limit.letters import LetterTable
+from tp.limit.terms import Term, terms
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Weight
+
+
+class Ambiguous(Exception):
+    """Several clauses may define a vector that has to be unfolded; split the equation at ``index == value``."""
+
+    def __init__(self, index: sp.Symbol, value: sp.Expr) -> None:
+        super().__init__(f"{index} = {value}")
+        self.index, self.value = index, value
+
+
+@dataclass
+class Forms:
+    """Forms of a program's vectors; remembers the names it has introduced."""
+
+    families: Families
+    temps: frozenset[str]
+    letters: LetterTable = field(init=False)
+    gaussian: set[str] = field(init=False)
+    recursive: set[str] = field(init=False)
+    named: list[tuple[Ref, sp.Expr, Domain]] = field(default_factory=list)
+    _memo: dict[tuple[sp.Expr, Domain, bool], sp.Expr] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.recursive = _recursive(self.families)
+        self.gaussian = self._gaussian_families()
+        self.letters = LetterTable(self.families)
+
+    # ------------------------------------------------------------ which vectors are Gaussian
+
+    def has_vector(self, expr: sp.Basic) -> bool:
+        return any(self.families.is_vector(r) for r in expr.atoms(Ref))
+
+    def terms(self, expr: sp.Expr) -> list[Term]:
+        return terms(expr, self.has_vector, self._one_function)
+
+    def _one_function(self, expr: sp.Basic) -> bool:
+        """Whether a sum is a nonlinear function of one Gaussian and of nothing else that varies."""
+        if not isinstance(expr, sp.Add) or expr.has(sp.Sum):
+            return False
+        refs = expr.atoms(Ref)
+        return len(refs) == 1 and self._stays(*refs) and not self._recursive_sum(*refs) and not sp.diff(expr, *refs).is_number
+
+    def _recursive_sum(self, ref: Ref) -> bool:
+        return ref.name in self.recursive and ref.name not in self.gaussian
+
+    def affine(self, expr: sp.Expr) -> list[Term] | None:
+        """``expr`` as a combination of bare vectors and a constant (core 1); None when it is none."""
+        found = self.terms(expr)
+        return found if all(t.core == 1 or isinstance(t.core, Ref) for t in found) else None
+
+    def centred(self, ref: Ref) -> bool:
+        """Whether ``ref`` is a centred Gaussian that keeps its name."""
+        if ref.name in self.families.clauses:
+            return ref.name in self.gaussian
+        return self.families.weight(ref).mean == 0
+
+    def _gaussian_families(self) -> set[str]:
+        """Families all of whose clauses are MatMuls or linear in centred Gaussians: the greatest fixed point."""
+        clauses = self.families.clauses
+        self.gaussian = {n for n in clauses if self.families.space(n) is not None and self._may_keep_name(n)}
+        while True:
+            keep = {n for n in self.gaussian if all(self._linear(c) for c in clauses[n])}
+            if keep == self.gaussian:
+                return keep
+            self.gaussian = keep
+
+    def _may_keep_name(self, name: str) -> bool:
+        """A temporary that is merely linear is unfolded; MatMuls and what the user named keep their names."""
+        return name not in self.temps or all(isinstance(c.ins, MatMul) for c in self.families.clauses[name])
+
+    def _linear(self, clause: Clause) -> bool:
+        if isinstance(clause.ins, MatMul):
+            return True
+        unfolded = self._unfold_temps(clause.ins.expr)
+        found = self.affine(unfolded)
+        return found is not None and all(t.core != 1 and self.centred(t.core) for t in found)
+
+    def _unfold_temps(self, expr: sp.Expr) -> sp.Expr:
+        for _ in range(50):
+            swap = {}
+            for ref in self.families.vectors(expr):
+                if ref.name in self.temps and not isinstance(self.families.clauses[ref.name][0].ins, MatMul):
+                    clause, binding = self.families.covering(ref)[0]
+                    swap[ref] = at(clause.ins.expr, binding)
+            if not swap:
+                return expr
+            expr = expr.xreplace(swap)
+        return expr
+
+    # ------------------------------------------------------------ unfolding
+
+    def unfolded(self, expr: sp.Expr) -> sp.Expr:
+        """``expr`` in centred Gaussians; a recursive vector that is not Gaussian stays, for its moments' own recursion."""
+        for _ in range(200):
+            swap = {r: self._definition(r) for r in self.families.vectors(expr) if not self._stays(r)}
+            swap = {r: e for r, e in swap.items() if e != r}
+            if not swap:
+                return expr
+            expr = expr.xreplace(swap)
+        raise AssertionError("unfolding does not end")
+
+    def _stays(self, ref: Ref) -> bool:
+        if ref.name in self.families.clauses:
+            return ref.name in self.gaussian or ref.name in self.recursive
+        return isinstance(ref, Deviation) or self.centred(ref)
+
+    def _definition(self, ref: Ref) -> sp.Expr:
+        if ref.name not in self.families.clauses:
+            weight = self.families.weight(ref)
+            binding = self.families.binding(weight, ref)
+            return at(weight.multiplier * weight.mean, binding) + Deviation(ref.args[0], *ref.index)
+        covering = self.families.covering(ref)
+        if len(covering) > 1:
+            raise _ambiguity(ref, covering)
+        if not covering:
+            span = self.families.span(ref.name)
+            raise LimitError(Message(span, f"nothing defines `{ref}`", "give a base case", "undefined index"))
+        clause, binding = covering[0]
+        return self._within(ref, clause) * at(clause.ins.expr, binding)
+
+    def _within(self, ref: Ref, clause: Clause) -> sp.Expr:
+        """1, or an indicator where reading beyond the range means 0 and the definition's value there would not be."""
+        factor = sp.S.One
+        for k, e in enumerate(ref.index):
+            edge = self.families.boundary(ref.name, k)
+            if edge is None or edge[0] is None or isinstance(e, (sp.Symbol, sp.Integer)):
+                continue
+            mode, lo, hi = edge
+            if mode == "zero" and not self._vanishes_outside(clause):
+                factor *= sp.Piecewise((1, sp.And(e >= lo, e <= hi)), (0, True))
+        return factor
+
+    def _vanishes_outside(self, clause: Clause) -> bool:
+        """Whether a definition is 0 where all it reads is 0."""
+        zero = {r: sp.S.Zero for r in clause.ins.expr.atoms(Ref) if self.families.is_vector(r)}
+        return bool(clause.ins.expr.xreplace(zero) == 0)
+
+    # ------------------------------------------------------------ names for arguments of nonlinearities
+
+    def prepared(self, expr: sp.Expr, domain: Domain, values: bool) -> sp.Expr:
+        """Unfolded, with one Gaussian per nonlinearity's argument; ``values`` puts constant weights at their constant."""
+        key = (expr, domain, values)
+        if key not in self._memo:
+            unfolded = self.unfolded(expr)
+            self._memo[key] = self._named_arguments(self.constants(unfolded) if values else unfolded, domain)
+        return self._memo[key]
+
+    def constants(self, expr: sp.Expr) -> sp.Expr:
+        """Weights that do not vary at initialization, put at their value (their deviation at 0)."""
+        swap = {}
+        for ref in self.families.vectors(expr):
+            if ref.name in self.families.weights and ref.name not in self.families.clauses and self.families.weight(ref).variance == 0:
+                swap[ref] = sp.S.Zero
+        return expr.xreplace(swap) if swap else expr
+
+    def _named_arguments(self, expr: sp.Expr, domain: Domain) -> sp.Expr:
+        if not expr.args or isinstance(expr, (Ref, Softmax)) or not self.has_vector(expr):
+            return expr
+        if isinstance(expr, sp.Sum):
+            inner = domain + tuple(Range(s, lo, hi) for s, lo, hi in expr.limits)
+            return sp.Sum(self._named_arguments(expr.function, inner), *expr.limits)
+        if isinstance(expr, (sp.Add, sp.Mul)) or (isinstance(expr, sp.Pow) and expr.exp.is_Integer and expr.exp > 0):
+            return expr.func(*(self._named_arguments(a, domain) for a in expr.args))
+        return expr.func(*(self._argument(a, domain) for a in expr.args))
+
+    def _argument(self, arg: sp.Expr, domain: Domain) -> sp.Expr:
+        """An argument that combines several Gaussians becomes a name, plus what is deterministic in it."""
+        if not self.has_vector(arg):
+            return arg
+        found = self.affine(arg)
+        if found is None:
+            return self._named_arguments(arg, domain)
+        linear = [t for t in found if t.core != 1]
+        for t in linear:
+            if t.core.name in self.recursive and t.core.name not in self.gaussian:
+                raise LimitError(
+                    Message(
+                        self.families.span(t.core.name),
+                        f"`{t.core}` is not Gaussian and recursive, so a nonlinearity of it has no finite-dimensional expectation",
+                        "apply a weight matrix between the recursion and the nonlinearity",
+                        "no closed recursion",
+                    )
+                )
+        if len(linear) == 1 and not linear[0].bounds:
+            return arg
+        constant = sp.Add(*(_total(t) for t in found if t.core == 1))
+        return self._name(sp.Add(*(_total(t) for t in linear)), domain) + constant
+
+    def _name(self, linear: sp.Expr, domain: Domain) -> Ref:
+        for ref, expr, _ in self.named:
+            if expr == linear:
+                return ref
+        index = tuple(r.index for r in domain if r.index in linear.free_symbols)
+        number = len({r.name for r, _, _ in self.named}) + 1
+        taken = self.families.clauses.keys() | self.families.weights.keys() | self.families.data
+        name = next(n for n in (f"u{k}" for k in range(number, 10**6)) if n not in taken)
+        ref, ranges = Ref(name, *index), tuple(r for r in domain if r.index in linear.free_symbols)
+        first = self.families.vectors(linear)[0]
+        space = self.families.space(first.name, len(first.index))
+        span = self.families.span(first.name)
+        self.families.clauses[name] = [Clause(Nonlin(ref, linear, space, ranges, span), ranges)]
+        self.gaussian.add(name)
+        self.named.append((ref, linear, ranges))
+        self.letters = LetterTable(self.families)
+        return ref
+
+
+class Deviation(Ref):
+    """A weight minus the mean it starts with; a centred Gaussian, or 0."""
+
+
+def _total(term: Term) -> sp.Expr:
+    body = term.coef * term.core
+    return sp.Sum(body, *((r.index, r.lo, r.hi) for r in reversed(term.bounds))) if term.bounds else body
+
+
+def _recursive(families: Families) -> set[str]:
+    """Vector families that read themselves, through Nonlins only."""
+    reads: dict[str, set[str]] = {}
+    for name, clauses in families.clauses.items():
+        reads[name] = {
+            r.name for c in clauses if isinstance(c.ins, Nonlin) for r in families.vectors(c.ins.expr) if r.name in families.clauses
+        }
+    found = set()
+    for name in reads:
+        seen, stack = set(), list(reads[name])
+        while stack:
+            at_name = stack.pop()
+            if at_name not in seen:
+                seen.add(at_name)
+                stack.extend(reads[at_name])
+        if name in seen:
+            found.add(name)
+    return found
+
+
+def _ambiguity(ref: Ref, covering: list[tuple[Clause, dict[sp.Symbol, sp.Expr]]]) -> Exception:
+    """Where to split so that one clause is left: at the index that a constant slot asks for."""
+    for clause, _ in covering:
+        for slot, e in zip(clause.out.index, ref.index, strict=True):
+            if slot.is_number and not e.is_number:
+                symbols = sorted(e.free_symbols, key=str)
+                if len(symbols) == 1 and e.coeff(symbols[0]) in (1, -1):
+                    solution = sp.solve(e - slot, symbols[0])
+                    return Ambiguous(symbols[0], solution[0])
+    span = covering[0][0].ins.span
+    return LimitError(Message(span, f"several definitions may give `{ref}`", "write the ranges so that one applies", "ambiguous index"))
+
+
+__all__ = ["Ambiguous", "Deviation", "Forms", "Moment", "Weight", "provably"]

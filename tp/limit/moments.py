@@ -1,0 +1,483 @@
+"""Second moments, tangents and expectations of vectors: the rules of the Z-calculus without dot parts.
+
+Everything is asked of two vectors at two samples and answered by an expression in ``Entry``, ``Value`` and
+``Expectation`` atoms; entries that are asked for are reported to ``demand``, whose equations the derivation
+then writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from tp.errors import LimitError, Message
+from tp.gaussian.expectation import Expectation
+from tp.limit.clauses import Clause, Families, at, provably
+from tp.limit.equations import Entry, I, J, Value, Z
+from tp.limit.forms import Deviation, Forms
+from tp.limit.terms import Term, times
+from tp.program.ir import Domain, MatMul, Range, Ref, Weight
+
+Demand = Callable[[str, Ref, Ref], None]
+Pair = tuple[Ref, Ref]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How trained weights are read: in the NTK parametrization (``~ N(0, V)`` is sqrt(V) w at rate 1) or as written."""
+
+    literal: bool = False
+
+    def rate(self, weight: Weight) -> sp.Expr:
+        """Coefficient of the tangent kernel's direct term per unit of ⟨x, x'⟩: (multiplier)² × rate."""
+        if weight.frozen:
+            return sp.S.Zero
+        if weight.short and not self.literal:
+            return weight.variance if weight.variance != 0 else sp.S.One
+        return weight.multiplier**2 * weight.rate
+
+
+@dataclass
+class Moments:
+    """The rules. ``demand(kind, a, b)`` and ``scalar(ref)`` are called for every entry and scalar that is used."""
+
+    families: Families
+    forms: Forms
+    reading: Reading
+    demand: Demand
+    scalar: Callable[[Ref], sp.Expr | None]
+    context: dict[sp.Symbol, Range] = field(default_factory=dict)
+
+    # ------------------------------------------------------------ E[Z^a Z^b]
+
+    def second(self, a: sp.Expr, s: sp.Expr, b: sp.Expr, t: sp.Expr, domain: Domain) -> sp.Expr:
+        """E[Z^a(s) Z^b(t)] of two coordinatewise expressions, bilinear in their terms."""
+        left = self.forms.terms(self.forms.prepared(a, domain, True))
+        right = self.forms.terms(self.forms.prepared(b, domain, True))
+        total = sp.S.Zero
+        for ta in left:
+            for tb in right:
+                total += self.average(times(self.at_sample(ta, s), self.at_sample(tb, t)))
+        return total
+
+    def mean(self, a: sp.Expr, s: sp.Expr, domain: Domain) -> sp.Expr:
+        """E[Z^a(s)]."""
+        return sp.Add(*(self.average(self.at_sample(t, s)) for t in self.forms.terms(self.forms.prepared(a, domain, True))))
+
+    def at_sample(self, term: Term, s: sp.Expr) -> Term:
+        return Term(self.scalars_at(term.coef, s), self.variables_at(term.core, s), term.bounds)
+
+    def scalars_at(self, expr: sp.Expr, s: sp.Expr) -> sp.Expr:
+        """Scalars and data of one sample in place of their names."""
+        swap = {}
+        for ref in expr.atoms(Ref):
+            if ref.name in self.families.data:
+                swap[ref] = Value("data", ref, s)
+            elif self.families.is_scalar(ref):
+                known = self.scalar(ref)
+                swap[ref] = Value("theta", ref, s) if known is None else known
+        return expr.xreplace(swap) if swap else expr
+
+    def variables_at(self, expr: sp.Expr, s: sp.Expr) -> sp.Expr:
+        expr = self.scalars_at(expr, s)
+        return expr.xreplace({r: Z(r, s) for r in self.families.vectors(expr)})
+
+    # ------------------------------------------------------------ Θ
+
+    def tangent(self, a: sp.Expr, s: sp.Expr, b: sp.Expr, t: sp.Expr, domain: Domain) -> sp.Expr:
+        """Mean over coordinates of Σ_params rate ∂a_α(s) ∂b_α(t): Σ_gh E[∂_g a ∂_h b] Θ(g, h).
+
+        Source: Yang 2020, *Tensor Programs II*, Theorem (NTK of any architecture), in forward form.
+        """
+        left = self._derivatives(a, s, domain)
+        right = self._derivatives(b, t, domain)
+        total = sp.S.Zero
+        for ga, ta in left:
+            for gb, tb in right:
+                if not self.forms.letters.independent(ga.a, gb.a) and self._same_kind(ga.a, gb.a):
+                    total += self._tangent_term(ga, ta, gb, tb)
+        return total
+
+    def _tangent_term(self, ga: Z, ta: Term, gb: Z, tb: Term) -> sp.Expr:
+        """One product of derivatives; the vectors differentiated by travel with their term's bound indices."""
+        tag_a, tag_b = _Tag(ga), _Tag(gb)
+        product = times(Term(ta.coef * tag_a, ta.core, ta.bounds), Term(tb.coef * tag_b, tb.core, tb.bounds))
+        tags = sorted(product.coef.atoms(_Tag), key=lambda g: (g.args[0].s != ga.s, str(g)))
+        if len(tags) == 1:  # the same vector at the same sample
+            tags = tags * 2
+        first = next(g for g in tags if g.args[0].s == ga.s)
+        other = next((g for g in tags if g is not first and g != first), first)
+        coef = product.coef / (first * other)
+        return self.average(Term(coef, product.core, product.bounds), (first.args[0], other.args[0]))
+
+    def _same_kind(self, a: Ref, b: Ref) -> bool:
+        """A parameter's own tangent never meets that of a MatMul's output."""
+        return (a.name in self.families.clauses) == (b.name in self.families.clauses)
+
+    def _derivatives(self, a: sp.Expr, s: sp.Expr, domain: Domain) -> list[tuple[Z, Term]]:
+        """(g, ∂a/∂g) for every Gaussian (or weight, or recursive vector) g that ``a`` depends on."""
+        found = []
+        for term in self.forms.terms(self.forms.prepared(a, domain, False)):
+            inner = domain + term.bounds
+            for g in self.families.vectors(term.core):
+                slope = sp.diff(term.core, g)
+                if slope.has(sp.DiracDelta):
+                    raise LimitError(
+                        Message(
+                            self.families.span(g.name),
+                            f"the derivative of a step in `{term.core}` is not square integrable, so the tangent kernel is infinite",
+                            "use a continuous activation, or ask for nngp()",
+                            "no finite NTK",
+                        )
+                    )
+                for piece in self.forms.terms(self.forms.prepared(slope, inner, True)):
+                    piece = self.at_sample(piece, s)
+                    found.append((Z(g, s), Term(self.scalars_at(term.coef, s) * piece.coef, piece.core, term.bounds + piece.bounds)))
+        return found
+
+    # ------------------------------------------------------------ averages of one term
+
+    def average(self, term: Term, theta: tuple[Z, Z] | None = None) -> sp.Expr:
+        """Σ_bounds coef · [Θ(g, h)] · E[core], with the sums that meet fresh weights contracted first."""
+        deltas: list[sp.Expr] = []
+        state = _State(term.coef, term.core, list(term.bounds), theta)
+        while True:
+            meeting = self._meeting(state, deltas)
+            if meeting is None:
+                break
+            if not self._contract(state, meeting, deltas):
+                return sp.S.Zero
+        value = state.coef * sp.Mul(*deltas) * self._theta(state.theta) * self.expectation(state.core)
+        return sum_over(value, state.bounds)
+
+    def _meeting(self, state: _State, done: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr] | None:
+        """An index pair that must coincide because a fresh weight stands on both sides."""
+        pairs = [(state.theta[0].a, state.theta[1].a)] if state.theta else []
+        pairs += [(a.a, b.a) for a, b in self._bare_pairs(state.core)]
+        for a, b in pairs:
+            for e1, e2 in zip(*self._weight_indices(a, b), strict=True):
+                if sp.expand(e1 - e2) != 0 and sp.KroneckerDelta(e1, e2) not in done:
+                    return e1, e2
+        return None
+
+    def _weight_indices(self, a: Ref, b: Ref) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
+        """The weight indices behind two Gaussians that are correlated only when those coincide."""
+        if a.name in self.families.clauses and b.name in self.families.clauses:
+            one, two = self.matmul(a), self.matmul(b)
+            if one and two and one[0].W.name == two[0].W.name:
+                return tuple(at(e, one[1]) for e in one[0].W.index), tuple(at(e, two[1]) for e in two[0].W.index)
+        elif a.name == b.name and len(a.index) == len(b.index):
+            return a.index, b.index
+        return (), ()
+
+    def matmul(self, ref: Ref) -> tuple[MatMul, dict[sp.Symbol, sp.Expr]] | None:
+        """The MatMul behind a temporary; a vector with a name of its own keeps its own equation."""
+        if ref.name not in self.forms.temps:
+            return None
+        clause, binding = self.families.covering(ref)[0]
+        return (clause.ins, binding) if isinstance(clause.ins, MatMul) else None
+
+    def _contract(self, state: _State, meeting: tuple[sp.Expr, sp.Expr], deltas: list[sp.Expr]) -> bool:
+        """Use e1 = e2 to remove a bound index; keep a Kronecker delta when none is bound. False: never equal."""
+        e1, e2 = meeting
+        difference = sp.expand(e1 - e2)
+        if difference.is_number or provably(difference, 1) or provably(difference, -1):
+            return False
+        for r in reversed(state.bounds):
+            slope = difference.coeff(r.index)
+            if slope in (1, -1):
+                solution = sp.expand(r.index - slope * difference)
+                state.bounds.remove(r)
+                state.substitute(r.index, solution)
+                self._restrict(state, solution, r)
+                return True
+        deltas.append(sp.KroneckerDelta(e1, e2))
+        return True
+
+    def _restrict(self, state: _State, solution: sp.Expr, r: Range) -> None:
+        """The removed index still has to lie in its range."""
+        for k, other in enumerate(state.bounds):
+            if other.index == solution:
+                if (other.lo, other.hi) != (r.lo, r.hi):
+                    state.bounds[k] = Range(other.index, _outer(sp.Max, other.lo, r.lo), _outer(sp.Min, other.hi, r.hi))
+                return
+        known = self.context.get(solution)
+        if known is not None and (known.lo, known.hi) == (r.lo, r.hi):
+            return
+        if solution.is_number and r.lo.is_number and r.hi.is_number:
+            state.coef = state.coef if r.lo <= solution <= r.hi else sp.S.Zero
+            return
+        state.coef *= sp.Piecewise((1, sp.And(solution >= r.lo, solution <= r.hi)), (0, True))
+
+    def _theta(self, pair: tuple[Z, Z] | None) -> sp.Expr:
+        return sp.S.One if pair is None else self.theta(pair[0].a, pair[0].s, pair[1].a, pair[1].s)
+
+    # ------------------------------------------------------------ pairs of Gaussians
+
+    def cov(self, a: Ref, s: sp.Expr, b: Ref, t: sp.Expr) -> sp.Expr:
+        """Cov(Z^a(s), Z^b(t)): δ σ² E[xx'] for two MatMuls by one matrix, δ V for weights, an Entry where a name is kept.
+
+        Source: Yang 2020, *Tensor Programs III*, rule ZHat.
+        """
+        return self._pair("K", a, s, b, t)
+
+    def theta(self, a: Ref, s: sp.Expr, b: Ref, t: sp.Expr) -> sp.Expr:
+        """Θ(a, b): the direct term of the shared weight plus what flows through it.
+
+        Source: Yang 2020, *Tensor Programs II*; W and Wᵀ of the backward pass independent (gradient independence).
+        """
+        return self._pair("Theta", a, s, b, t)
+
+    def _pair(self, kind: str, a: Ref, s: sp.Expr, b: Ref, t: sp.Expr) -> sp.Expr:
+        computed = a.name in self.families.clauses, b.name in self.families.clauses
+        if not any(computed):
+            return self._weights(kind, a, b)
+        if self.forms.letters.independent(a, b) or (kind == "Theta" and not all(computed)):
+            return sp.S.Zero
+        one, two = (self.matmul(r) if c else None for r, c in zip((a, b), computed, strict=True))
+        if one and two:
+            return self.matmuls(kind, one, s, two, t)
+        return self.entry(kind, a, s, b, t)
+
+    def _weights(self, kind: str, a: Ref, b: Ref) -> sp.Expr:
+        if a.name != b.name or len(a.index) != len(b.index):
+            return sp.S.Zero
+        delta = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in zip(a.index, b.index, strict=True)))
+        weight = self.families.weight(a)
+        binding = self.families.binding(weight, a)
+        size = self.reading.rate(weight) if kind == "Theta" else weight.multiplier**2 * weight.variance
+        return delta * self.families.natural(at(size, binding))
+
+    def matmuls(
+        self,
+        kind: str,
+        one: tuple[MatMul, dict[sp.Symbol, sp.Expr]],
+        s: sp.Expr,
+        two: tuple[MatMul, dict[sp.Symbol, sp.Expr]],
+        t: sp.Expr,
+    ) -> sp.Expr:
+        """Two MatMuls: σ² E[xx'], and for Θ  rate·n E[xx'] + σ² Θ(x, x'); 0 for different matrices."""
+        (i1, b1), (i2, b2) = one, two
+        if i1.W.name != i2.W.name or i1.transpose != i2.transpose:
+            return sp.S.Zero
+        W1, W2 = at(i1.W, b1), at(i2.W, b2)
+        delta = sp.S.One
+        for e, f in zip(W1.index, W2.index, strict=True):
+            if provably(e - f, 1) or provably(f - e, 1):
+                return sp.S.Zero
+            delta *= sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1
+        weight = self.families.weight(W1, matrix=True)
+        binding = self.families.binding(weight, W1)
+        fan = weight.rows if i1.transpose else weight.cols
+        assert fan is not None
+        x1, x2 = at(i1.x, b1), at(i2.x, b2)
+        domain = tuple(self.context.values())
+        sigma2 = self.families.natural(at(weight.multiplier**2 * weight.variance, binding) * fan.size)
+        self._finite(sigma2, i1, weight)
+        if kind == "K":
+            return delta * sigma2 * self.second(x1, s, x2, t, domain)
+        rate = self.families.natural(at(self.reading.rate(weight), binding) * fan.size)
+        direct = rate * self.second(x1, s, x2, t, domain) if rate != 0 else sp.S.Zero
+        return delta * (direct + sigma2 * self.tangent(x1, s, x2, t, domain))
+
+    def _finite(self, sigma2: sp.Expr, ins: MatMul, weight: Weight) -> None:
+        widths = sigma2.free_symbols & set().union(*(space.size.free_symbols for space in self.families.program.spaces))
+        if widths:
+            n = sorted(widths, key=str)[0]
+            raise LimitError(
+                Message(
+                    ins.span,
+                    f"the coordinates of `{ins.out}` have variance proportional to `{sp.simplify(sigma2)}`, which has no limit as {n} grows",
+                    f"give `{weight.ref}` a variance proportional to 1/{weight.rows if ins.transpose else weight.cols}",
+                    "no Θ(1) limit",
+                )
+            )
+
+    def entry(self, kind: str, a: Ref, s: sp.Expr, b: Ref, t: sp.Expr) -> Entry:
+        """A kernel entry in canonical order (names sorted; sample i before j), reported to ``demand``."""
+        if (b.name, s == J, _order(b)) < (a.name, t == J, _order(a)) if s != t else (b.name, _order(b)) < (a.name, _order(a)):
+            a, s, b, t = b, t, a, s
+        if a.name == b.name and (s, t) == (J, I):
+            a, s, b, t = b, t, a, s
+        self.demand(kind, a, b)
+        return Entry(kind, a, b, s, t)
+
+    # ------------------------------------------------------------ expectations
+
+    def _bare_pairs(self, core: sp.Expr) -> list[tuple[Z, Z]]:
+        """Pairs of bare factors that meet only each other: E of the two is their covariance."""
+        groups = self._groups(core)
+        return [pair for group in groups if (pair := _two_bare(group)) is not None]
+
+    def _groups(self, core: sp.Expr) -> list[sp.Expr]:
+        """The factors of a product, multiplied together as far as they are correlated."""
+        groups: list[tuple[set[Z], sp.Expr]] = []
+        for factor in sp.Mul.make_args(core):
+            atoms = set(factor.atoms(Z))
+            joined = [g for g in groups if atoms and any(self._correlated(u, v) for u in atoms for v in g[0])]
+            groups = [g for g in groups if g not in joined]
+            merged = (atoms.union(*(g[0] for g in joined)), factor * sp.Mul(*(g[1] for g in joined)))
+            groups.append(merged)
+        return [expr for _, expr in groups]
+
+    def _correlated(self, u: Z, v: Z) -> bool:
+        return u == v or not self.forms.letters.independent(u.a, v.a)
+
+    def expectation(self, core: sp.Expr) -> sp.Expr:
+        """E[core]: independent groups factor; a pair of bare Gaussians is a covariance; the rest is an Expectation."""
+        result = sp.S.One
+        for group in self._groups(core):
+            result *= self._group(group)
+            if result == 0:
+                return sp.S.Zero
+        return result
+
+    def _group(self, group: sp.Expr) -> sp.Expr:
+        atoms = sorted(group.atoms(Z), key=lambda z: (str(z.s), str(z.a)))
+        if not atoms:
+            return group
+        recursive = [z for z in atoms if self._recursive(z.a)]
+        pair = _two_bare(group)
+        if recursive:
+            return self._recursive_moment(group, atoms, pair)
+        if group in atoms:
+            return sp.S.Zero
+        if pair is not None:
+            return self.cov(pair[0].a, pair[0].s, pair[1].a, pair[1].s)
+        integrand, scale = _rescaled(group, atoms)
+        n = len(atoms)
+        cov = sp.zeros(n, n)
+        for i in range(n):
+            for j in range(i, n):
+                entry = self.cov(atoms[i].a, atoms[i].s, atoms[j].a, atoms[j].s)
+                cov[i, j] = cov[j, i] = scale[atoms[i]] * scale[atoms[j]] * entry
+        live = [i for i in range(n) if cov[i, i] != 0]
+        integrand = integrand.xreplace({atoms[i]: sp.S.Zero for i in range(n) if cov[i, i] == 0})
+        if not live:
+            return integrand
+        return Expectation(integrand, [atoms[i] for i in live], cov.extract(live, live))
+
+    def _recursive(self, ref: Ref) -> bool:
+        return ref.name in self.forms.recursive and ref.name not in self.forms.gaussian
+
+    def _recursive_moment(self, group: sp.Expr, atoms: list[Z], pair: tuple[Z, Z] | None) -> sp.Expr:
+        """Moments of a vector that is recursive but not Gaussian get their own recursion."""
+        if group in atoms:
+            self.demand("m", group.a, group.a)
+            return Value("m", group.a, group.s)
+        if pair is not None and self._recursive(pair[0].a) and self._recursive(pair[1].a):
+            return self.entry("S", pair[0].a, pair[0].s, pair[1].a, pair[1].s)
+        names = ", ".join(f"`{z.a}`" for z in atoms)
+        raise LimitError(
+            Message(
+                self.families.span(atoms[0].a.name),
+                f"the moment of {names} needs the joint law of a recursion that is not Gaussian",
+                "apply a weight matrix to the recursive vector before it meets a nonlinearity of its own past",
+                "no closed recursion",
+            )
+        )
+
+
+@dataclass
+class _State:
+    """A term while its sums are contracted."""
+
+    coef: sp.Expr
+    core: sp.Expr
+    bounds: list[Range]
+    theta: tuple[Z, Z] | None
+
+    def substitute(self, index: sp.Symbol, value: sp.Expr) -> None:
+        binding = {index: value}
+        self.coef, self.core = at(self.coef, binding), at(self.core, binding)
+        self.bounds = [Range(r.index, at(r.lo, binding), at(r.hi, binding)) for r in self.bounds]
+        if self.theta:
+            self.theta = (at(self.theta[0], binding), at(self.theta[1], binding))
+
+
+class _Tag(sp.Expr):
+    """Carries the vector differentiated by through the renaming of bound indices."""
+
+    is_commutative = True
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        return self.args[0].free_symbols
+
+
+def _two_bare(group: sp.Expr) -> tuple[Z, Z] | None:
+    """The two factors when ``group`` is Z·Z' or Z²."""
+    if isinstance(group, sp.Pow) and isinstance(group.base, Z) and group.exp == 2:
+        return group.base, group.base
+    if isinstance(group, sp.Mul) and len(group.args) == 2 and all(isinstance(a, Z) for a in group.args):
+        one, two = sorted(group.args, key=lambda z: (str(z.s), str(z.a)))
+        return one, two
+    return None
+
+
+def _rescaled(group: sp.Expr, atoms: list[Z]) -> tuple[sp.Expr, dict[Z, sp.Expr]]:
+    """φ(c·z) with a sample-dependent c becomes φ(z') with z' = c·z: c moves into the covariance."""
+    scale = {z: sp.S.One for z in atoms}
+    for z in atoms:
+        found = {_slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
+        if len(found) == 1 and (c := found.pop()) is not None and c.has(Value, Entry):
+            scale[z] = c
+            group = group.xreplace({z: z / c})
+            group = group.replace(lambda e: isinstance(e, sp.Function) and e.has(z), lambda e: e.func(*(sp.expand(a) for a in e.args)))
+    return group, scale
+
+
+def _slope(arg: sp.Expr, z: Z) -> sp.Expr | None:
+    slope = sp.diff(arg, z)
+    return None if slope.has(z) else slope
+
+
+def _outer(choose: type, a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    return a if a == b else choose(a, b)
+
+
+def _order(ref: Ref) -> str:
+    return str(ref)
+
+
+def sum_over(value: sp.Expr, bounds: list[Range]) -> sp.Expr:
+    """Σ over the bounds; an index that does not occur multiplies by its count; input coordinates become a Gram entry."""
+    for r in reversed(bounds):
+        if value == 0:
+            return sp.S.Zero
+        if r.index not in value.free_symbols:
+            value = value * (r.hi - r.lo + 1)
+            continue
+        gram = _gram(value, r)
+        inside, outside = [], []
+        if gram is None:
+            for factor in sp.Mul.make_args(value):
+                (inside if r.index in factor.free_symbols else outside).append(factor)
+            value = sp.Mul(*outside) * sp.Sum(sp.Mul(*inside), (r.index, r.lo, r.hi))
+        else:
+            value = gram
+    return value
+
+
+def _gram(value: sp.Expr, r: Range) -> sp.Expr | None:
+    """Σ_c x[…,c](s) x[…,c](t) over the finite axis of an input."""
+    factors = sp.Mul.make_args(value)
+    data, rest = [], []
+    for f in factors:
+        base, power = f.as_base_exp()
+        if isinstance(base, Value) and base.kind_name == "data" and power in (1, 2) and base.a.index and base.a.index[-1] == r.index:
+            data += [base] * int(power)
+        else:
+            rest.append(f)
+    if len(data) != 2 or any(r.index in f.free_symbols for f in rest):
+        return None
+    if any(r.index in e.free_symbols for d in data for e in d.a.index[:-1]):
+        return None
+    one, two = sorted(data, key=lambda d: str(d.s))
+    a, b = Ref(one.a.args[0], *one.a.index[:-1]), Ref(two.a.args[0], *two.a.index[:-1])
+    return sp.Mul(*rest) * Entry("Gram", a, b, one.s, two.s)
+
+
+__all__ = ["Clause", "Deviation", "Moments", "Reading"]

@@ -1,0 +1,89 @@
+"""Powers of the width: factor them out of a kernel that grows or vanishes, and keep the leading terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import sympy as sp
+
+from tp.limit.clauses import Families
+from tp.limit.equations import Entry, Equation, Limit, Value
+
+Family = tuple[str, str, str]
+
+
+def degree(expr: sp.Expr, widths: Iterable[sp.Symbol]) -> sp.Expr:
+    """The exponent of the width in a sum of monomials: the largest over its terms."""
+    symbols = sorted(widths, key=str)
+    return sp.Max(*(_monomial(term, symbols) for term in sp.Add.make_args(sp.expand(expr))))
+
+
+def _monomial(term: sp.Expr, widths: list[sp.Symbol]) -> sp.Expr:
+    total = sp.S.Zero
+    for factor in sp.Mul.make_args(term):
+        base, exponent = factor.as_base_exp()
+        if base in widths:
+            total += exponent
+        elif isinstance(factor, sp.Sum):
+            total += degree(factor.function, widths)
+    return total
+
+
+def leading(limit: Limit, families: Families) -> Limit:
+    """Every family divided by its power of n, keeping the terms that attain it; ``power`` per output kernel.
+
+    In a kernel parametrization nothing carries n and the limit is returned as it is.
+    """
+    widths = sorted(set().union(*(s.size.free_symbols for s in limit.program.spaces)), key=str)
+    if not any(e.rhs.free_symbols & set(widths) for e in limit.equations):
+        return replace(limit, power={kind: sp.S.Zero for kind in limit.kinds})
+    powers = _powers(limit.equations, widths)
+    equations = tuple(replace(e, rhs=_keep(e.rhs, powers[_family(e.lhs)], powers, widths)) for e in limit.equations)
+    power = {
+        kind: max((powers[(kind, f.name, f.name)] for f in limit.outputs), default=sp.S.Zero) for kind in limit.kinds
+    }
+    return replace(limit, equations=equations, power=power)
+
+
+def _powers(equations: tuple[Equation, ...], widths: list[sp.Symbol]) -> dict[Family, sp.Expr]:
+    """The power of n of every family: the least solution of the max-plus system, by iteration from −∞."""
+    powers: dict[Family, sp.Expr] = {_family(e.lhs): -sp.oo for e in equations}
+    for _ in range(len(powers) + 2):
+        new = dict.fromkeys(powers, -sp.oo)
+        for e in equations:
+            key = _family(e.lhs)
+            found = [_size(term, powers, widths) for term in _terms(e.rhs, widths)]
+            new[key] = sp.Max(new[key], *found)
+        if new == powers:
+            break
+        powers = new
+    return {key: (sp.S.Zero if p == -sp.oo else p) for key, p in powers.items()}
+
+
+def _terms(rhs: sp.Expr, widths: list[sp.Symbol]) -> tuple[sp.Expr, ...]:
+    return sp.Add.make_args(sp.expand(rhs, deep=False) if rhs.is_Add or rhs.is_Mul else rhs)
+
+
+def _size(term: sp.Expr, powers: dict[Family, sp.Expr], widths: list[sp.Symbol]) -> sp.Expr:
+    if term == 0:
+        return -sp.oo
+    total = _monomial(term, widths)
+    for factor in sp.Mul.make_args(term):
+        inner = factor.function if isinstance(factor, sp.Sum) else factor
+        for atom in sp.Mul.make_args(inner):
+            if isinstance(atom, (Entry, Value)):
+                total += powers.get(_family(atom), sp.S.Zero)
+    return total
+
+
+def _keep(rhs: sp.Expr, power: sp.Expr, powers: dict[Family, sp.Expr], widths: list[sp.Symbol]) -> sp.Expr:
+    """The terms of size ``power``, with their width factors at 1."""
+    kept = [t for t in _terms(rhs, widths) if _size(t, powers, widths) == power]
+    return sp.Add(*(t.subs({w: 1 for w in widths}) for t in kept))
+
+
+def _family(atom: Entry | Value) -> Family:
+    if isinstance(atom, Entry):
+        return (atom.kind_name, atom.a.name, atom.b.name)
+    return (atom.kind_name, atom.a.name, atom.a.name)

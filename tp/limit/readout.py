@@ -1,0 +1,224 @@
+"""Scalars: which are deterministic in the limit, which are Gaussian, and the kernels of the latter.
+
+A ``Moment`` averages over width. If the average of its expression has a mean it converges to it (law of large
+numbers). If it is linear in centred readout weights that nothing else uses, then √n times the average is
+Gaussian given the features, with a covariance that converges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from tp.errors import LimitError, Message
+from tp.limit.clauses import Clause, at
+from tp.limit.equations import I, J
+from tp.limit.moments import Moments
+from tp.limit.powers import degree
+from tp.limit.terms import Term, terms, times
+from tp.program.ir import Domain, Moment, Nonlin, Ref, Space
+
+Binding = dict[sp.Symbol, sp.Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Fluctuation:
+    """A centred Gaussian scalar: ``coef · (1/n) Σ expr``, or a scalar weight when ``space`` is None."""
+
+    expr: sp.Expr
+    space: Space | None
+
+
+@dataclass
+class Readout:
+    """Rules for scalars, on top of the rules for vectors."""
+
+    moments: Moments
+
+    # ------------------------------------------------------------ deterministic scalars
+
+    def deterministic(self, clause: Clause, binding: Binding, domain: Domain) -> sp.Expr:
+        """θ = coeff · E[expr], or a function of other scalars.
+
+        Source: Yang 2020, *Tensor Programs III*, rule ZMoment.
+        """
+        ins = clause.ins
+        if isinstance(ins, Nonlin):
+            return self.moments.scalars_at(at(ins.expr, binding), I)
+        assert isinstance(ins, Moment)
+        families = self.moments.families
+        mean = self.moments.mean(at(ins.expr, binding), I, domain)
+        coeff = families.natural(self.moments.scalars_at(at(ins.coeff, binding), I))
+        value = sp.expand(coeff * families.natural(mean)) if families.natural(coeff * mean).free_symbols & self._widths() else coeff * mean
+        if mean == 0:
+            self._quiet(clause, coeff)
+            return sp.S.Zero
+        power = degree(value, self._widths())
+        if power == 0:
+            return value
+        if power.is_negative:
+            return sp.S.Zero
+        raise LimitError(
+            Message(
+                ins.span,
+                f"`{ins.out}` grows like n^({power}): it sums n terms whose mean does not vanish",
+                "divide by the width, or use avg(…)",
+                "no limit",
+            )
+        )
+
+    def _quiet(self, clause: Clause, coeff: sp.Expr) -> None:
+        """An average with mean zero must have no fluctuation of order 1, for its randomness would be felt."""
+        ins = clause.ins
+        assert isinstance(ins, Moment)
+        power = degree(coeff, self._widths()) - sp.Rational(1, 2)
+        if power >= 0:
+            size = "stays random" if power == 0 else f"grows like n^({power})"
+            raise LimitError(
+                Message(
+                    ins.span,
+                    f"`{ins.out}` has mean zero and {size} in the limit, so what depends on it is no Gaussian process",
+                    "scale it by 1/n (1/n attention logits, say), or make it an output",
+                    "random scalar",
+                )
+            )
+
+    def _widths(self) -> set[sp.Symbol]:
+        return set().union(*(s.size.free_symbols for s in self.moments.families.program.spaces))
+
+    # ------------------------------------------------------------ Gaussian scalars
+
+    def covariance(self, kind: str, one: Clause, b1: Binding, two: Clause, b2: Binding, domain: Domain) -> sp.Expr:
+        """K or Θ of two output scalars: Σ coef coef' (coeff²/n) E[ψψ'], resp. its tangent.
+
+        Source: Yang 2019, *Tensor Programs I*, Corollary 5.5; Yang 2020, *Tensor Programs II*.
+        """
+        left = self._fluctuations(at_clause(one, b1))
+        right = self._fluctuations(at_clause(two, b2))
+        total = sp.S.Zero
+        for ta, fa in left:
+            for tb, fb in right:
+                total += self._pair(kind, ta, fa, tb, fb, domain)
+        return total
+
+    def _pair(self, kind: str, ta: Term, fa: Fluctuation, tb: Term, fb: Fluctuation, domain: Domain) -> sp.Expr:
+        if (fa.space is None) != (fb.space is None) or (fa.space and fb.space and fa.space.name != fb.space.name):
+            return sp.S.Zero
+        m = self.moments
+        if fa.space is None:
+            return self._scalar_weights(kind, ta, fa, tb, fb)
+        whole_a = _summed(ta.coef * fa.expr, ta)
+        whole_b = _summed(tb.coef * fb.expr, tb)
+        if kind == "K":
+            return m.second(whole_a, I, whole_b, J, domain) / fa.space.size
+        return m.tangent(whole_a, I, whole_b, J, domain) / fa.space.size
+
+    def _scalar_weights(self, kind: str, ta: Term, fa: Fluctuation, tb: Term, fb: Fluctuation) -> sp.Expr:
+        from tp.limit.moments import sum_over
+
+        m = self.moments
+        a = Term(m.scalars_at(ta.coef, I) * _Carrier(fa.expr), sp.S.One, ta.bounds)
+        b = Term(m.scalars_at(tb.coef, J) * _Carrier(fb.expr), sp.S.One, tb.bounds)
+        product = times(a, b)
+        carried = [c.args[0] for c in sorted(product.coef.atoms(_Carrier), key=str)]
+        one, other = (carried * 2)[:2]
+        coef = product.coef.xreplace({c: sp.S.One for c in product.coef.atoms(_Carrier)})
+        return sum_over(coef * m._weights(kind, one, other), list(product.bounds))
+
+    def _fluctuations(self, clause: Clause) -> list[tuple[Term, Fluctuation]]:
+        """An output as a combination of centred Gaussian scalars; its deterministic part does not vary."""
+        ins = clause.ins
+        if isinstance(ins, Moment):
+            return [(Term(ins.coeff, sp.S.One), self._fluctuation(ins))]
+        assert isinstance(ins, Nonlin)
+        found = []
+        families = self.moments.families
+        for term in terms(ins.expr, lambda e: any(self._varies(r) for r in e.atoms(Ref))):
+            if term.core == 1:
+                continue
+            if not isinstance(term.core, Ref):
+                raise LimitError(
+                    Message(
+                        ins.span,
+                        f"`{ins.out}` is a nonlinear function of `{sorted(term.core.atoms(Ref), key=str)[0]}`, which is Gaussian in the limit",
+                        "return the linear readout as the output and apply the nonlinearity outside",
+                        "not a Gaussian process",
+                    )
+                )
+            if term.core.name in families.weights and term.core.name not in families.clauses:
+                found.append((term, Fluctuation(term.core, None)))
+                continue
+            clause_of, binding = families.covering(term.core)[0]
+            for inner, fluctuation in self._fluctuations(at_clause(clause_of, binding)):
+                found.append((times(Term(term.coef, sp.S.One, term.bounds), inner), fluctuation))
+        return found
+
+    def _varies(self, ref: Ref) -> bool:
+        """Whether a scalar is random in the limit: a scalar weight, a readout, or a function of such."""
+        families = self.moments.families
+        if families.is_vector(ref) or ref.name in families.data:
+            return False
+        if ref.name not in families.clauses:
+            return ref.name in families.weights
+        ins = families.clauses[ref.name][0].ins
+        if isinstance(ins, Moment):
+            return self.readouts(ins) is not None
+        return any(self._varies(r) for r in ins.expr.atoms(Ref))
+
+    def readouts(self, ins: Moment) -> list[Ref] | None:
+        """The readout weights a Moment is linear in, one per term; None when some term has none."""
+        found = []
+        for term in self.moments.forms.terms(self.moments.forms.unfolded(ins.expr)):
+            readout = self._readout(term)
+            if readout is None:
+                return None
+            found.append(readout)
+        return found or None
+
+    def _readout(self, term: Term) -> Ref | None:
+        forms, families = self.moments.forms, self.moments.families
+        factors = sp.Mul.make_args(term.core)
+        for factor in factors:
+            if isinstance(factor, Ref) and factor.name in families.weights and families.weight(factor).mean == 0:
+                others = [r for f in factors if f is not factor for r in families.vectors(f)]
+                if all(forms.letters.independent(factor, r) for r in others):
+                    return factor
+        return None
+
+    def _fluctuation(self, ins: Moment) -> Fluctuation:
+        if self.readouts(ins) is None:
+            raise LimitError(
+                Message(
+                    ins.span,
+                    f"`{ins.out}` is not linear in centred weights of its own, so it is not a Gaussian process over inputs",
+                    "read out with a weight vector that is used nowhere else: `v @ h`",
+                    "no independent readout",
+                )
+            )
+        return Fluctuation(ins.expr, ins.space)
+
+
+class _Carrier(sp.Expr):
+    """Carries a scalar weight through the renaming of bound indices."""
+
+    is_commutative = True
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        return self.args[0].free_symbols
+
+
+def at_clause(clause: Clause, binding: Binding) -> Clause:
+    """The clause at an index."""
+    if not binding:
+        return clause
+    ins = clause.ins
+    if isinstance(ins, Moment):
+        return Clause(Moment(at(ins.out, binding), at(ins.expr, binding), ins.space, at(ins.coeff, binding), (), ins.span), ())
+    assert isinstance(ins, Nonlin)
+    return Clause(Nonlin(at(ins.out, binding), at(ins.expr, binding), ins.space, (), ins.span), ())
+
+
+def _summed(expr: sp.Expr, term: Term) -> sp.Expr:
+    return sp.Sum(expr, *((r.index, r.lo, r.hi) for r in reversed(term.bounds))) if term.bounds else expr

@@ -1,0 +1,304 @@
+"""``take_limit``: Program → Limit. Asks for the output's kernels and writes an equation for all they need.
+
+The derivation is driven by demand. An equation is about a *pattern*: for two members of families, which index
+slots coincide. ``K[h[l], h[l]]`` stays diagonal in l unless something asks for two different layers (a tied
+weight does), and a flatten readout never asks for two different positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from tp.errors import LimitError, Message, Span
+from tp.limit.clauses import Clause, Families, at, provably
+from tp.limit.equations import Entry, Equation, I, J, Limit, Value
+from tp.limit.forms import Ambiguous, Forms
+from tp.limit.independence import check_gradient_independence
+from tp.limit.moments import Moments, Reading
+from tp.limit.powers import leading
+from tp.limit.readout import Readout
+from tp.limit.rules import RULES
+from tp.limit.terms import fresh
+from tp.limit.tidy import share_direct_terms, tidy
+from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref
+
+Key = tuple[str, str, str]  # kind, name, name
+
+
+def take_limit(program: Program, kinds: tuple[str, ...] = ("K",), literal: bool = False) -> Limit:
+    """The infinite-width limit of a program whose gradients are independent of its weights.
+
+    ``kinds``: ``("K",)`` the covariance of the outputs (NNGP), ``("K", "Theta")`` also the tangent kernel.
+    ``literal`` reads every rate and multiplier as written (``ntk("as written")``).
+    Raises ``LimitError`` where no rule gives a limit, naming the line.
+    Sources: Yang 2019, *Tensor Programs I* (NNGP); Yang 2020, *Tensor Programs II* (NTK), simple GIA check.
+    """
+    check_gradient_independence(program, "Theta" in kinds)
+    return Derivation(program, kinds, Reading(literal)).limit()
+
+
+@dataclass
+class Derivation:
+    """One derivation: the work list of demanded entries and the equations found."""
+
+    program: Program
+    kinds: tuple[str, ...]
+    reading: Reading
+    patterns: dict[Key, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    queue: list[Key] = field(default_factory=list)
+    found: dict[Key, list[Equation]] = field(default_factory=dict)
+    order: list[Key] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.families = Families(self.program)
+        self.forms = Forms(self.families, self.program.temps)
+        self.moments = Moments(self.families, self.forms, self.reading, self.demand, self.scalar)
+        self.readout = Readout(self.moments)
+        self.constants: dict[str, sp.Expr | None] = {}
+
+    def limit(self) -> Limit:
+        """Equations of the outputs and, transitively, of everything they ask for."""
+        for kind in self.kinds:
+            for output in self.program.outputs:
+                self.demand(kind, output, output)
+        while self.queue:
+            self._derive(self.queue.pop())
+        equations = share_direct_terms([e for key in self.order for e in self.found[key]])
+        used = {r.name for e in equations for r in e.lhs.atoms(Ref) | e.rhs.atoms(Ref)}
+        limit = Limit(
+            self.program,
+            self.kinds,
+            self.program.outputs,
+            tuple(_ordered(equations, [(kind, f.name, f.name) for kind in self.kinds for f in self.program.outputs])),
+            tuple(n for n in self.forms.named if n[0].name in used),
+        )
+        return leading(limit, self.families)
+
+    # ------------------------------------------------------------ demand
+
+    def demand(self, kind: str, a: Ref, b: Ref) -> None:
+        """Note that an entry is used; queue its family when it is new or asked for more freely than before."""
+        key = (kind, a.name, b.name)
+        pattern = _pattern(a, b)
+        if key not in self.patterns:
+            self.patterns[key] = pattern
+            self.queue.append(key)
+        elif any(pair not in pattern for pair in self.patterns[key]):
+            self.patterns[key] = tuple(p for p in self.patterns[key] if p in pattern)
+            self.queue.append(key)
+
+    def scalar(self, ref: Ref) -> sp.Expr | None:
+        """The limit of a deterministic scalar when it is a number; else its equations are demanded."""
+        if ref.name not in self.constants:
+            self.constants[ref.name] = None
+            self._derive(("theta", ref.name, ref.name))
+            values = {e.rhs for e in self.found[("theta", ref.name, ref.name)]}
+            if len(values) == 1 and (value := values.pop()).is_number:
+                self.constants[ref.name] = value
+        return self.constants[ref.name]
+
+    # ------------------------------------------------------------ equations of one family
+
+    def _derive(self, key: Key) -> None:
+        kind, first, second = key
+        if key not in self.found:
+            self.order.append(key)
+        self.found[key] = []
+        saved = self.moments.context
+        for one in self.families.clauses[first]:
+            if kind in ("theta", "m"):
+                self._split(kind, one.out, one.domain, one, one)
+                continue
+            for two in self.families.clauses[second]:
+                joined = _join(one, two, self.patterns[key])
+                if joined is not None:
+                    a, b, domain = joined
+                    self._split(kind, (a, b), domain, one, two)
+        self.moments.context = saved
+
+    def _split(self, kind: str, lhs: Ref | tuple[Ref, Ref], domain: Domain, one: Clause, two: Clause) -> None:
+        """Derive an equation; where a definition changes within the domain, once for each part."""
+        self.moments.context = {r.index: r for r in domain}
+        try:
+            rhs = self._right(kind, lhs, domain, one, two)
+        except Ambiguous as where:
+            for part, binding in _parts(domain, where):
+                bound = tuple(at(x, binding) for x in lhs) if isinstance(lhs, tuple) else at(lhs, binding)
+                self._split(kind, bound, part, one, two)  # type: ignore[arg-type]
+            return
+        self._record(kind, lhs, rhs, domain, one)
+
+    def _right(self, kind: str, lhs: Ref | tuple[Ref, Ref], domain: Domain, one: Clause, two: Clause) -> sp.Expr:
+        if kind == "theta":
+            return self.readout.deterministic(one, _bind(one, lhs), domain)
+        if kind == "m":
+            return self.moments.mean(at(one.ins.expr, _bind(one, lhs)), I, domain)
+        a, b = lhs
+        if self.families.is_scalar(a):
+            return self.readout.covariance(kind, one, _bind(one, a), two, _bind(two, b), domain)
+        return self._vectors(kind, (one, _bind(one, a), a), (two, _bind(two, b), b), domain)
+
+    def _vectors(self, kind: str, left: tuple[Clause, dict, Ref], right: tuple[Clause, dict, Ref], domain: Domain) -> sp.Expr:  # type: ignore[type-arg]
+        """Expand the definitions: both of one family, else the one that comes later and is no MatMul."""
+        (one, b1, a), (two, b2, b) = left, right
+        if isinstance(one.ins, MatMul) and isinstance(two.ins, MatMul):
+            return self.moments.matmuls(kind, (one.ins, b1), I, (two.ins, b2), J)
+        expand_one, expand_two = self._expanded(one, two, a.name == b.name)
+        x = at(one.ins.expr, b1) if expand_one else a
+        y = at(two.ins.expr, b2) if expand_two else b
+        if kind == "Theta":
+            return self.moments.tangent(x, I, y, J, domain)
+        return self.moments.second(x, I, y, J, domain)
+
+    def _expanded(self, one: Clause, two: Clause, same: bool) -> tuple[bool, bool]:
+        first, second = isinstance(one.ins, Nonlin), isinstance(two.ins, Nonlin)
+        if same or not (first and second):
+            return first, second
+        names = list(self.families.clauses)
+        later = names.index(one.out.name) > names.index(two.out.name)
+        return later, not later
+
+    def _record(self, kind: str, lhs: Ref | tuple[Ref, Ref], rhs: sp.Expr, domain: Domain, clause: Clause) -> None:
+        if isinstance(lhs, tuple):
+            left: Entry | Value = Entry(kind, lhs[0], lhs[1], I, J)
+            key = (kind, lhs[0].name, lhs[1].name)
+        else:
+            left, key = Value(kind, lhs, I), (kind, lhs.name, lhs.name)
+        rule = RULES[_rule(kind, clause, self.families, self.forms)]
+        self.found[key].append(Equation(left, tidy(self.families.natural(rhs)), domain, rule.name, rule.source, self._span(clause)))
+
+    def _span(self, clause: Clause) -> Span:
+        return clause.ins.span
+
+
+def _rule(kind: str, clause: Clause, families: Families, forms: Forms) -> str:
+    if kind in ("theta", "m", "S"):
+        return kind
+    if families.is_scalar(clause.out):
+        return f"{kind} readout"
+    if any(clause.out.name == ref.name for ref, _, _ in forms.named):
+        return f"{kind} named"
+    return f"{kind} {'matmul' if isinstance(clause.ins, MatMul) else 'linear'}"
+
+
+def _bind(clause: Clause, lhs: Ref | tuple[Ref, Ref]) -> dict[sp.Symbol, sp.Expr]:
+    assert isinstance(lhs, Ref)
+    return {s: e for s, e in zip(clause.out.index, lhs.index, strict=True) if isinstance(s, sp.Symbol) and s != e}
+
+
+def _pattern(a: Ref, b: Ref) -> tuple[tuple[int, int], ...]:
+    """The index slots of a and b that coincide."""
+    tied, used = [], set()
+    for j, f in enumerate(b.index):
+        candidates = [j] if a.name == b.name else range(len(a.index))
+        for k in candidates:
+            if k not in used and sp.expand(a.index[k] - f) == 0:
+                tied.append((k, j))
+                used.add(k)
+                break
+    return tuple(tied)
+
+
+def _join(one: Clause, two: Clause, tied: tuple[tuple[int, int], ...]) -> tuple[Ref, Ref, Domain] | None:
+    """Left sides for a pair of clauses: the second's indices equal the first's where tied and are primed elsewhere."""
+    ranges = {r.index: r for r in one.domain}
+    theirs = {r.index: r for r in two.domain}
+    fixed: dict[sp.Symbol, sp.Expr] = {}  # of the first clause
+    binding: dict[sp.Symbol, sp.Expr] = {}  # of the second
+    for k, j in tied:
+        e, f = one.out.index[k], two.out.index[j]
+        if f in theirs:
+            inside = ranges.get(e)
+            lo, hi = theirs[f].lo, theirs[f].hi
+            if inside is None:
+                if provably(e - hi, 1) or provably(lo - e, 1):
+                    return None
+            elif (inside.lo, inside.hi) != (lo, hi):
+                if provably(inside.lo - hi, 1) or provably(lo - inside.hi, 1):
+                    return None
+                ranges[e] = Range(e, _larger(inside.lo, lo), _smaller(inside.hi, hi))
+            binding[f] = e
+        elif e in ranges:
+            if provably(f - ranges[e].hi, 1) or provably(ranges[e].lo - f, 1):
+                return None
+            fixed[e] = f
+        elif sp.expand(e - f) != 0:
+            return None
+    taken: set[sp.Basic] = set(ranges)
+    extra = []
+    for r in two.domain:
+        if r.index not in binding:
+            binding[r.index] = fresh(r.index, taken)
+            taken.add(binding[r.index])
+            extra.append(r)
+    domain = [r for s, r in ranges.items() if s not in fixed] + [
+        Range(binding[r.index], at(r.lo, binding), at(r.hi, binding)) for r in extra
+    ]
+    b = at(at(two.out, binding), fixed)
+    return at(one.out, fixed), b, tuple(Range(r.index, at(r.lo, fixed), at(r.hi, fixed)) for r in domain)
+
+
+def _larger(a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    return a if provably(a - b, 1) or a == b else b if provably(b - a, 1) else sp.Max(a, b)
+
+
+def _smaller(a: sp.Expr, b: sp.Expr) -> sp.Expr:
+    return a if provably(b - a, 1) or a == b else b if provably(a - b, 1) else sp.Min(a, b)
+
+
+def _parts(domain: Domain, where: Ambiguous) -> list[tuple[Domain, dict[sp.Symbol, sp.Expr]]]:
+    """The domain with ``index == value`` set apart."""
+    r = next((r for r in domain if r.index == where.index), None)
+    if r is None:
+        raise LimitError(
+            Message(domain_span(), f"the definition read depends on the summed index `{where.index}`", "split the sum", "ambiguous index")
+        )
+    binding = {r.index: where.value}
+    others = tuple(x for x in domain if x is not r)
+    parts: list[tuple[Domain, dict[sp.Symbol, sp.Expr]]] = [
+        (tuple(Range(x.index, at(x.lo, binding), at(x.hi, binding)) for x in others), binding)
+    ]
+    for lo, hi in ((r.lo, where.value - 1), (where.value + 1, r.hi)):
+        if not provably(lo - hi, 1):
+            parts.append((tuple(replace_range(x, r, lo, hi) for x in domain), {}))
+    return parts
+
+
+def replace_range(x: Range, old: Range, lo: sp.Expr, hi: sp.Expr) -> Range:
+    return replace(old, lo=lo, hi=hi) if x is old else x
+
+
+def domain_span() -> Span:
+    from tp.errors import NOWHERE
+
+    return NOWHERE
+
+
+def _ordered(equations: list[Equation], roots: list[Key]) -> list[Equation]:
+    """Each after those it uses, as far as there is no recursion: depth first from the output."""
+    families: dict[Key, list[Equation]] = {}
+    for e in equations:
+        families.setdefault(_family(e.lhs), []).append(e)
+    done: list[Key] = []
+    seen: set[Key] = set()
+
+    def visit(key: Key) -> None:
+        if key in seen or key not in families:
+            return
+        seen.add(key)
+        for e in families[key]:
+            for atom in sorted(e.rhs.atoms(Entry, Value), key=lambda a: (a.kind_name == "Theta", str(a))):
+                visit(_family(atom))
+        done.append(key)
+
+    for key in [*roots, *families]:
+        visit(key)
+    return [e for key in done for e in families[key]]
+
+
+def _family(atom: Entry | Value) -> Key:
+    if isinstance(atom, Entry):
+        return (atom.kind_name, atom.a.name, atom.b.name)
+    return (atom.kind_name, atom.a.name, atom.a.name)

@@ -1,0 +1,86 @@
+"""A coordinatewise expression as a sum of terms: coefficient × core, summed over finite indices.
+
+A *core* is a bare vector, a nonlinear function of vectors, or 1; the coefficient holds no vector. Second
+moments are bilinear in terms, which is what turns a convolution's taps or an attention-weighted sum into a
+recursion for its covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sympy as sp
+
+from tp.limit.clauses import at
+from tp.program.ir import Domain, Range
+
+IsVector = Callable[[sp.Basic], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """``Σ_bounds coef · core``."""
+
+    coef: sp.Expr
+    core: sp.Expr
+    bounds: Domain = ()
+
+
+def terms(expr: sp.Expr, has_vector: IsVector, whole: IsVector | None = None) -> list[Term]:
+    """``expr`` as a list of terms. Products distribute over sums; powers of sums over indices multiply out.
+
+    What is ``whole`` stays one core, sum or not: ``1 - tanh(u)^2`` is one function of u.
+    """
+    if not has_vector(expr):
+        return [Term(expr, sp.S.One)] if expr != 0 else []
+    if whole is not None and whole(expr):
+        return [Term(sp.S.One, expr)]
+    if isinstance(expr, sp.Add):
+        return [t for arg in expr.args for t in terms(arg, has_vector, whole)]
+    if isinstance(expr, sp.Sum):
+        ranges = tuple(Range(s, lo, hi) for s, lo, hi in reversed(expr.limits))  # outermost first
+        return [Term(t.coef, t.core, ranges + t.bounds) for t in terms(expr.function, has_vector, whole)]
+    if isinstance(expr, sp.Mul):
+        scale = sp.Mul(*(a for a in expr.args if not has_vector(a)))
+        product = [Term(scale, sp.S.One)]
+        for factor in (a for a in expr.args if has_vector(a)):
+            product = [times(left, right) for left in product for right in terms(factor, has_vector, whole)]
+        return product
+    if isinstance(expr, sp.Pow) and expr.exp.is_Integer and 1 < expr.exp <= 4 and expr.base.has(sp.Sum):
+        return terms(sp.Mul(*[expr.base] * int(expr.exp), evaluate=False), has_vector, whole)
+    return [Term(sp.S.One, expr)]
+
+
+def times(left: Term, right: Term) -> Term:
+    """The product of two terms; the right one's bound indices are renamed where they clash."""
+    right = rename(right, _symbols(left))
+    return Term(left.coef * right.coef, left.core * right.core, left.bounds + right.bounds)
+
+
+def rename(term: Term, taken: set[sp.Basic]) -> Term:
+    """``term`` with bound indices that are not in ``taken``: s becomes s'."""
+    for r in term.bounds:
+        if r.index in taken:
+            new = fresh(r.index, taken | _symbols(term))
+            term = Term(
+                at(term.coef, {r.index: new}),
+                at(term.core, {r.index: new}),
+                tuple(Range(new if b.index == r.index else b.index, at(b.lo, {r.index: new}), at(b.hi, {r.index: new})) for b in term.bounds),
+            )
+    return term
+
+
+def fresh(symbol: sp.Symbol, taken: set[sp.Basic]) -> sp.Symbol:
+    """``symbol`` with primes until it is new."""
+    name = symbol.name
+    while sp.Symbol(name, integer=True) in taken:
+        name += "'"
+    return sp.Symbol(name, integer=True)
+
+
+def _symbols(term: Term) -> set[sp.Basic]:
+    found: set[sp.Basic] = set(term.coef.atoms(sp.Symbol)) | set(term.core.atoms(sp.Symbol))  # a softmax's bound index too
+    for r in term.bounds:
+        found |= {r.index} | r.lo.free_symbols | r.hi.free_symbols
+    return found
