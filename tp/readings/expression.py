@@ -1,0 +1,401 @@
+"""SymPy expressions at finite width: each is compiled once, to a tree that computes values and pulls back adjoints.
+
+In a vector expression a vector is an array [N, n], a scalar [N, 1] and a constant a number; in a scalar expression
+a scalar is [N]. N may be 1 for what all samples share. ``value`` goes up the tree; ``pull`` takes
+``∂f/∂(this)``, always of full shape, down it and hands on what reaches each member that is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import mul
+from typing import Any, Protocol
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, Message, SpecError
+from tp.program.ir import Range, Ref, Softmax
+from tp.readings.elementwise import TABLE, Elementwise
+from tp.readings.indexing import Env, Indexer, Key
+
+Array = NDArray[np.float64]
+
+
+Sink = Callable[[Key, Array], None]
+"""Takes what ``pull`` finds: add this array to ``∂f/∂(member)``."""
+
+
+class Members(Protocol):
+    """What an expression reads from."""
+
+    def read(self, key: Key) -> Array | None:
+        """The array of a member; None where the boundary makes it zero."""
+
+
+class Frame:
+    """One evaluation of an expression: the indices bound, and the values found so far.
+
+    A sum opens an inner frame per term; what does not use the summed index is evaluated once, outside.
+    """
+
+    __slots__ = ("bound", "env", "members", "memo", "outer", "vector")
+
+    def __init__(self, env: Env, members: Members, vector: bool, outer: Frame | None = None, bound: str = "") -> None:
+        self.env, self.members, self.vector = env, members, vector
+        self.outer, self.bound = outer, bound
+        self.memo: dict[Op, Any] = {}
+
+    def bind(self, index: str, value: int) -> Frame:
+        return Frame({**self.env, index: value}, self.members, self.vector, self, index)
+
+    def value(self, op: Op) -> Any:
+        if self.outer is not None and self.bound not in op.free:
+            return self.outer.value(op)
+        found = self.memo.get(op)
+        if found is None:
+            found = self.memo[op] = op.value(self)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """A compiled expression. ``free``: names of its free indices; ``active``: it reads program variables."""
+
+    free: frozenset[str] = field(kw_only=True)
+    active: bool = field(kw_only=True)
+
+    def value(self, at: Frame) -> Any:
+        raise NotImplementedError
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        """Nothing, for a constant."""
+
+    def parts(self) -> tuple[Op, ...]:
+        """The expressions it is made of."""
+        return ()
+
+
+@dataclass(frozen=True, eq=False)
+class Const(Op):
+    number: np.float64
+
+    def value(self, at: Frame) -> Any:
+        return self.number
+
+
+@dataclass(frozen=True, eq=False)
+class Name(Op):
+    """An index, a width or a symbolic constant, as a number."""
+
+    name: str
+
+    def value(self, at: Frame) -> Any:
+        return np.float64(at.env[self.name])
+
+
+@dataclass(frozen=True, eq=False)
+class Read(Op):
+    """A member of a family."""
+
+    ref: Ref
+    indexer: Indexer
+
+    def key(self, at: Frame) -> Key:
+        return self.indexer.key(self.ref, at.env)
+
+    def value(self, at: Frame) -> Any:
+        array = at.members.read(self.key(at))
+        if array is None:
+            return np.float64(0)
+        return array[:, None] if at.vector and array.ndim == 1 else array
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        into(self.key(at), adjoint)
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Op):
+    terms: tuple[Op, ...]
+
+    def value(self, at: Frame) -> Any:
+        total = at.value(self.terms[0])
+        for term in self.terms[1:]:
+            total = total + at.value(term)
+        return total
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        for term in self.terms:
+            if term.active:
+                term.pull(at, adjoint, into)
+
+
+@dataclass(frozen=True, eq=False)
+class Mul(Op):
+    factors: tuple[Op, ...]
+
+    def value(self, at: Frame) -> Any:
+        return _product(at, self.factors)
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        for k, factor in enumerate(self.factors):
+            if factor.active:
+                factor.pull(at, adjoint * _product(at, self.factors[:k] + self.factors[k + 1 :]), into)
+
+
+def _product(at: Frame, factors: tuple[Op, ...]) -> Any:
+    return reduce(mul, map(at.value, factors), np.float64(1))
+
+
+@dataclass(frozen=True, eq=False)
+class Power(Op):
+    base: Op
+    exponent: Op
+
+    def parts(self) -> tuple[Op, ...]:
+        return (self.base, self.exponent)
+
+    def value(self, at: Frame) -> Any:
+        return _power(at.value(self.base), at.value(self.exponent))
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        base, exponent = at.value(self.base), at.value(self.exponent)
+        if self.base.active:
+            self.base.pull(at, adjoint * (exponent * _power(base, exponent - 1)), into)
+        if self.exponent.active:
+            self.exponent.pull(at, adjoint * (np.log(base) * at.value(self)), into)
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """``base ** exponent`` on the reals: NaN for a fractional power of a negative number."""
+    if np.ndim(exponent) == 0:
+        if exponent == 0.5:
+            return np.sqrt(base)
+        if exponent == -0.5:
+            return 1 / np.sqrt(base)
+        if exponent == int(exponent) and abs(exponent) <= 64:
+            return base ** int(exponent) if exponent >= 0 else 1 / base ** int(-exponent)
+    return np.power(base, exponent)
+
+
+@dataclass(frozen=True, eq=False)
+class Call(Op):
+    """A function of the table, applied coordinatewise."""
+
+    fn: Elementwise
+    args: tuple[Op, ...]
+
+    def parts(self) -> tuple[Op, ...]:
+        return self.args
+
+    def value(self, at: Frame) -> Any:
+        return self.fn.value(*map(at.value, self.args))
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        values = [at.value(arg) for arg in self.args]
+        for arg, partial in zip(self.args, self.fn.partials, strict=False):
+            if arg.active and partial is not None:
+                arg.pull(at, adjoint * partial(*values), into)
+
+
+@dataclass(frozen=True, eq=False)
+class Extreme(Op):
+    """Max or Min; the adjoint goes to the first argument that attains it."""
+
+    pick: Callable[..., Any]
+    args: tuple[Op, ...]
+
+    def parts(self) -> tuple[Op, ...]:
+        return self.args
+
+    def value(self, at: Frame) -> Any:
+        best = at.value(self.args[0])
+        for arg in self.args[1:]:
+            best = self.pick(best, at.value(arg))
+        return best
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        best, left = at.value(self), adjoint
+        for arg in self.args:
+            here = at.value(arg) == best
+            if arg.active:
+                arg.pull(at, np.where(here, left, 0.0), into)
+            left = np.where(here, 0.0, left)
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Op):
+    """Piecewise: the first branch whose condition holds; NaN where none does."""
+
+    branches: tuple[Op, ...]
+    conditions: tuple[Callable[[Frame], Any], ...]
+    compared: tuple[Op, ...]
+
+    def parts(self) -> tuple[Op, ...]:
+        return self.branches + self.compared
+
+    def value(self, at: Frame) -> Any:
+        result: Any = np.float64(np.nan)
+        for branch, condition in zip(reversed(self.branches), reversed(self.conditions), strict=True):
+            result = np.where(condition(at), at.value(branch), result)
+        return result
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        left = adjoint
+        for branch, condition in zip(self.branches, self.conditions, strict=True):
+            here = condition(at)
+            if branch.active:
+                branch.pull(at, np.where(here, left, 0.0), into)
+            left = np.where(here, 0.0, left)
+
+
+@dataclass(frozen=True, eq=False)
+class Delta(Op):
+    """Kronecker's δ of two index expressions."""
+
+    left: sp.Expr
+    right: sp.Expr
+    indexer: Indexer
+
+    def value(self, at: Frame) -> Any:
+        return np.float64(self.indexer.integer(self.left, at.env) == self.indexer.integer(self.right, at.env))
+
+
+@dataclass(frozen=True, eq=False)
+class Over(Op):
+    """What sums over a finite index have in common."""
+
+    body: Op
+    range: Range
+    indexer: Indexer
+
+    def frames(self, at: Frame) -> Iterator[Frame]:
+        for k in self.indexer.interval(self.range, at.env):
+            yield at.bind(self.range.index.name, k)
+
+
+@dataclass(frozen=True, eq=False)
+class SumOver(Over):
+    """Σ body over a finite index; 0 when the range is empty."""
+
+    def value(self, at: Frame) -> Any:
+        total: Any = np.float64(0)
+        for inner in self.frames(at):
+            total = total + inner.value(self.body)
+        return total
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        for inner in self.frames(at):
+            self.body.pull(inner, adjoint, into)
+
+
+@dataclass(frozen=True, eq=False)
+class LogSumExp(Over):
+    """log Σ exp(body), the largest body subtracted first. softmax is exp(at - this)."""
+
+    def value(self, at: Frame) -> Any:
+        logits = np.broadcast_arrays(*(inner.value(self.body) for inner in self.frames(at)))
+        top = np.max(logits, axis=0)
+        return top + np.log(np.sum(np.exp(np.asarray(logits) - top), axis=0))
+
+    def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
+        whole = at.value(self)
+        for inner in self.frames(at):
+            self.body.pull(inner, adjoint * np.exp(inner.value(self.body) - whole), into)
+
+
+class Compiler(Indexer):
+    """Expressions to Ops, each distinct subexpression once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ops: dict[sp.Expr, Op] = {}
+
+    def op(self, expr: sp.Expr) -> Op:
+        found = self._ops.get(expr)
+        if found is None:
+            found = self._ops[expr] = self._build(expr)
+        return found
+
+    def _build(self, expr: sp.Expr) -> Op:
+        known: Any = {"free": frozenset(s.name for s in expr.free_symbols), "active": expr.has(Ref)}
+        match expr:
+            case Ref():
+                return Read(expr, self, **known)
+            case sp.Number() | sp.NumberSymbol():
+                return Const(np.float64(float(expr)), **known)
+            case sp.Symbol():
+                return Name(expr.name, **known)
+            case sp.Add():
+                return Add(self._all(expr), **known)
+            case sp.Mul():
+                return Mul(self._all(expr), **known)
+            case sp.Pow():
+                return Power(*self._all(expr), **known)
+            case sp.Sum():
+                return self._sum(expr, known)
+            case Softmax():
+                return self._softmax(expr, known)
+            case sp.Max() | sp.Min():
+                return Extreme(np.maximum if isinstance(expr, sp.Max) else np.minimum, self._all(expr), **known)
+            case sp.Piecewise():
+                return self._select(expr, known)
+            case sp.KroneckerDelta():
+                return Delta(expr.args[0], expr.args[1], self, **known)
+        return self._call(expr, known)
+
+    def _all(self, expr: sp.Expr) -> tuple[Op, ...]:
+        return tuple(map(self.op, expr.args))
+
+    def _call(self, expr: sp.Expr, known: Any) -> Op:
+        name = type(expr).__name__
+        if name not in TABLE:
+            help = "known functions: " + ", ".join(sorted(TABLE))
+            raise SpecError(Message(NOWHERE, f"`{name}` has no finite-width rule", help, "unknown function"))
+        return Call(TABLE[name], self._all(expr), **known)
+
+    def _sum(self, expr: sp.Sum, known: Any) -> Op:
+        """Σ over several indices is a sum of sums; the last limit is the outermost."""
+        *inner, (index, lo, hi) = expr.limits
+        body = self.op(sp.Sum(expr.function, *inner) if inner else expr.function)
+        return SumOver(body, Range(index, lo, hi), self, **known)
+
+    def _softmax(self, expr: Softmax, known: Any) -> Op:
+        at, body, bound, lo, hi = expr.args
+        free = (body.free_symbols - {bound}) | lo.free_symbols | hi.free_symbols
+        normaliser = {"free": frozenset(s.name for s in free), "active": body.has(Ref)}
+        whole = LogSumExp(self.op(body), Range(bound, lo, hi), self, **normaliser)
+        minus = Mul((self.op(sp.S.NegativeOne), whole), **normaliser)
+        return Call(TABLE["exp"], (Add((self.op(at), minus), **known),), **known)
+
+    def _select(self, expr: sp.Piecewise, known: Any) -> Op:
+        compared = [side for _, c in expr.args for r in c.atoms(sp.core.relational.Relational) for side in r.args]
+        conditions = tuple(self._condition(c) for _, c in expr.args)
+        return Select(tuple(self.op(branch) for branch, _ in expr.args), conditions, tuple(map(self.op, compared)), **known)
+
+    def _condition(self, condition: Any) -> Callable[[Frame], Any]:
+        """A boolean of a Piecewise: comparisons, and what combines them."""
+        if condition in (sp.true, sp.false):
+            return lambda at: bool(condition)
+        if isinstance(condition, sp.core.relational.Relational):
+            compare = _COMPARE[type(condition).__name__]
+            left, right = self.op(condition.lhs), self.op(condition.rhs)
+            return lambda at: compare(at.value(left), at.value(right))
+        parts = [self._condition(c) for c in condition.args]
+        if isinstance(condition, sp.Not):
+            return lambda at: np.logical_not(parts[0](at))
+        combine = np.logical_and if isinstance(condition, sp.And) else np.logical_or
+        return lambda at: reduce(combine, (part(at) for part in parts))
+
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "StrictGreaterThan": np.greater,
+    "GreaterThan": np.greater_equal,
+    "StrictLessThan": np.less,
+    "LessThan": np.less_equal,
+    "Equality": np.equal,
+    "Unequality": np.not_equal,
+}
