@@ -30,7 +30,7 @@ which has the single covariance argument ``q`` and is exact there.
     site = low.sites[0]            # for variable 0; low.sites[1] for variable 1 (same function when φ = ψ)
     site.function                  # 'site_tanh_1f2e': site_tanh_1f2e(q, *params, out) fills the float64 vector out
     site.args                      # (q1, *params): what to pass before out
-    site.count                     # 'count_tanh_1f2e': count_tanh_1f2e(q, *params, eps) -> K, the length of out which makes the error ≤ eps
+    site.count                     # 'count_tanh_1f2e': count_tanh_1f2e(q, *params, eps) -> length of out for an error ≤ eps
     low.with_sites                 # name of the pair function: (a, b, q1, c, q2) -> results, where a, b are the filled vectors
     low.pair_args                  # (q1, c, q2) to pass after a and b
 
