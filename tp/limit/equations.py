@@ -134,3 +134,47 @@ class Limit:
     equations: tuple[Equation, ...]
     named: tuple[tuple[Ref, sp.Expr, Domain], ...] = ()
     power: dict[str, sp.Expr] = field(default_factory=dict)
+
+    def closed(self) -> Limit:
+        """The same limit with every expectation that has a closed form replaced by it."""
+        from tp.limit.closing import close
+
+        return close(self)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """One line per equation: what it is about, the rule that gave it, its source and the spec line."""
+        return tuple(f"{e.lhs}: {e.rule} [{e.source}]" + (f" (line {e.span.line})" if e.span.line else "") for e in self.equations)
+
+    # The faces are drawn elsewhere; a limit only knows where.
+
+    def text(self, width: int = 100) -> str:
+        """The derivation for a terminal."""
+        from tp.faces.text import text
+
+        return text(self, width)
+
+    def latex(self, document: bool = False) -> str:
+        """The derivation in LaTeX: aligned equations, or a whole ``document``."""
+        from tp.faces import latex
+
+        return latex.document(self) if document else latex.latex(self)
+
+    def to_json(self) -> str:
+        """The equations as data: left side, right side, LaTeX, ranges, rule, source and spec line."""
+        from tp.faces.data import to_json
+
+        return to_json(self)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_latex_(self) -> str:
+        from tp.faces.notebook import limit_latex
+
+        return limit_latex(self)
+
+    def _repr_markdown_(self) -> str:
+        from tp.faces.notebook import limit_markdown
+
+        return limit_markdown(self)

@@ -1,0 +1,168 @@
+"""``Net``: one network and everything that can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tp.errors import NOWHERE, DataError, LimitError, Message, SpecError
+from tp.network.check import Checked, check
+from tp.network.parse import load_text
+from tp.network.parse import parse as parse_text
+from tp.network.show import show
+from tp.network.tree import Network
+
+if TYPE_CHECKING:
+    from tp.kernel.kernel import Kernel
+    from tp.limit.equations import Limit
+    from tp.program.ir import Program
+    from tp.readings.simulate import Run
+    from tp.readings.verify import Report
+
+Number = int | float | Fraction | None
+
+LIMITS = {"nngp": "K", "ntk": "Theta"}
+
+
+def parse(text: str, **lets: Number) -> Net:
+    """The network that a spec text describes; ``lets`` replace its constants (``None`` leaves one a symbol).
+
+    Raises ``SpecError`` with every mistake of the text, each at its line and column.
+    """
+    return Net(parse_text(text), lets)
+
+
+def load(path: str | Path, **lets: Number) -> Net:
+    """The network in a spec file."""
+    return Net(parse_text(load_text(path), str(path)), lets)
+
+
+def zoo(name: str | None = None, **lets: Number) -> Any:
+    """A network that ships with the library; without a name, the names there are."""
+    folder = Path(__file__).parent / "zoo"
+    names = sorted(p.stem for p in folder.glob("*.tp"))
+    if name is None:
+        return names
+    if name not in names:
+        import difflib
+
+        near = difflib.get_close_matches(name, names, 1)
+        remedy = f"did you mean `{near[0]}`?" if near else f"the zoo has {', '.join(names)}"
+        raise SpecError(Message(NOWHERE, f"there is no network `{name}` in the zoo", remedy, "unknown network"))
+    return Net(parse_text(load_text(folder / f"{name}.tp"), f"{name}.tp"), lets)
+
+
+@dataclass(frozen=True)
+class Net:
+    """A checked network. Its program, limits and kernels are made when they are asked for, and remembered."""
+
+    network: Network
+    lets: Mapping[str, Number] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _ = self.checked  # a wrong spec is reported here
+
+    @cached_property
+    def checked(self) -> Checked:
+        """Names resolved, axes known."""
+        return check(self.network, self.lets)
+
+    @cached_property
+    def program(self) -> Program:
+        """The tensor program (Netsor⊤⁺); prints as the papers list programs."""
+        from tp.program.lower import lower
+
+        return lower(self.checked)
+
+    def __str__(self) -> str:
+        return show(self.network)
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {k}={v}" for k, v in self.lets.items())
+        return f"<tp.Net {self.network.name}{settings}>"
+
+    # ------------------------------------------------------------ limits
+
+    @cached_property
+    def _limits(self) -> dict[tuple[str, bool], Limit]:
+        return {}
+
+    def _limit(self, kind: str, literal: bool) -> Limit:
+        if (kind, literal) not in self._limits:
+            from tp.limit.take import take_limit
+
+            kinds = ("K",) if kind == "K" else ("K", "Theta")
+            self._limits[kind, literal] = take_limit(self.program, kinds, literal)
+        return self._limits[kind, literal]
+
+    def nngp(self) -> Limit:
+        """The covariance of the outputs over random weights, as the width tends to infinity."""
+        return self._limit("K", False)
+
+    def ntk(self, mode: str | None = None) -> Limit:
+        """The neural tangent kernel: in the NTK parametrization, or ``"as written"`` with every rate taken literally.
+
+        As written, a kernel that grows or vanishes like n^k is returned by its leading coefficient; ``.power`` says k.
+        """
+        if mode not in (None, "ntk", "as written"):
+            raise DataError(Message(NOWHERE, f"unknown reading {mode!r}", 'choose "ntk" or "as written"', "unknown mode"))
+        return self._limit("Theta", mode == "as written")
+
+    def kernel(self, *kinds: str, device: str = "cpu", dtype: str = "float64", mode: str | None = None, **constants: float) -> Kernel:
+        """The compiled kernel of one or several limits: ``net.kernel("ntk")``, ``net.kernel("nngp", "ntk")``.
+
+        ``constants`` give numbers to constants that the spec leaves symbolic. Called with arrays of shape
+        [N, …indices, …features] it returns [N1, N2], a tuple for several kinds.
+        """
+        from tp.kernel.build import build
+
+        wanted = kinds or ("ntk",)
+        for kind in wanted:
+            if kind not in LIMITS:
+                raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", 'choose "nngp" or "ntk"', "unknown kernel"))
+        limit = self.ntk(mode) if "ntk" in wanted else self.nngp()
+        return build(limit, tuple(LIMITS[k] for k in wanted), device=device, dtype=dtype, constants=constants)
+
+    # ------------------------------------------------------------ finite width
+
+    def simulate(self, X: Any, width: int | Mapping[str, int] = 1024, seed: int = 0, **constants: float) -> Run:
+        """A run of the same program at finite width, with weights drawn from ``seed``."""
+        from tp.readings.simulate import simulate
+
+        return simulate(self.program, self.inputs(X), width, seed, constants)
+
+    def verify(
+        self,
+        widths: Sequence[int] = (256, 1024, 4096),
+        seeds: int = 8,
+        inputs: Any = None,
+        kinds: Sequence[str] = ("nngp", "ntk"),
+        seed: int = 0,
+        progress: bool = False,
+        **constants: float,
+    ) -> Report:
+        """Empirical kernels of finite networks against the derived ones; the error should fall like 1/sqrt(width)."""
+        from tp.readings.verify import verify
+
+        return verify(self, widths, seeds, inputs, kinds, seed, progress, constants)
+
+    def inputs(self, X: Any) -> dict[str, Any]:
+        """``X`` by input name: an array for the only input there is, or a dict already."""
+        names = [d.ref.name for d in self.program.data]
+        if isinstance(X, Mapping):
+            return dict(X)
+        if len(names) != 1:
+            raise DataError(Message(NOWHERE, f"the network has the inputs {', '.join(names)}", "pass a dict of arrays by name", "several inputs"))
+        return {names[0]: X}
+
+    # ------------------------------------------------------------ what comes next
+
+    def z(self) -> Any:
+        """The Z of every vector, hat and dot parts: not derived yet for this program."""
+        raise LimitError(
+            Message(NOWHERE, "the Z-calculus of a program with transposes is not available", "ask for nngp() or ntk()", "not available")
+        )
