@@ -12,7 +12,7 @@ from tp.program.affine import affine, highest, lowest
 from tp.program.ir import Range
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
 
-l, t, s, k, p, L, T = (sp.Symbol(name, integer=True) for name in "l t s k p L T".split())
+l, t, s, k, p, L, T = sp.symbols("l t s k p L T", integer=True)
 
 
 def over(**ranges: tuple) -> tuple[Range, ...]:
