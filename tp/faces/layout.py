@@ -1,0 +1,95 @@
+"""Breaking long right sides into lines, for whatever printer and unit of width.
+
+A sum is broken between its terms, a product inside its bracket, a finite sum and an expectation inside their body;
+what cannot be broken stays whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import sympy as sp
+
+from tp.faces.notation import terms
+
+
+class Printer(Protocol):
+    """What breaking needs to know of a printer."""
+
+    def doprint(self, expr: sp.Expr) -> str: ...
+
+    def around(self, expr: sp.Expr) -> tuple[str, sp.Expr, str] | None:
+        """``(head, body, tail)`` when the text of ``expr`` is its body's between two brackets."""
+
+    def brackets(self, expr: sp.Expr, text: str) -> str: ...
+
+    def pieces(self, expr: sp.Expr) -> list[str]:
+        """The factors of a product that may stand on lines of their own; empty when there is no such place."""
+
+    times: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A printer, a measure of width, the join of two lines and the mark of a continued line."""
+
+    printer: Printer
+    width: Callable[[str], float]
+    indent: str
+    indent_width: float
+
+    def lines(self, expr: sp.Expr, room: float, first: float | None = None) -> list[str]:
+        """``expr`` in lines of width ``room``; the first may have a room of its own."""
+        first = room if first is None else first
+        whole = self.printer.doprint(expr)
+        if self.width(whole) <= first:
+            return [whole]
+        if expr.is_Add:
+            return self._sum(expr, room, first)
+        parts = self.printer.around(expr)
+        if parts is None:
+            return self._product(expr, whole, room, first)
+        head, body, tail = parts
+        taken = self.width(head)
+        if taken > 0.6 * room:
+            return self._product(expr, whole, room, first)
+        inner = self.lines(body, room - self.indent_width - self.width(tail), first - taken)
+        if len(inner) == 1:
+            return self._product(expr, whole, room, first)
+        return [head + inner[0], *(self.indent + line for line in inner[1:-1]), self.indent + inner[-1] + tail]
+
+    def _product(self, expr: sp.Expr, whole: str, room: float, first: float) -> list[str]:
+        """A product that has no bracket to break in: between its factors."""
+        pieces = self.printer.pieces(expr)
+        if len(pieces) < 2:
+            return [whole]
+        lines, left = [pieces[0]], first
+        for piece in pieces[1:]:
+            if self.width(lines[-1]) + self.width(piece) <= left:
+                lines[-1] += (" " if lines[-1][-1:].isalnum() or piece[:1].isalpha() else "") + piece
+            else:
+                lines.append(self.indent + self.printer.times + piece)
+                left = room
+        return lines
+
+    def _sum(self, expr: sp.Expr, room: float, first: float) -> list[str]:
+        """Fill each line with as many terms as it holds."""
+        lines: list[str] = []
+        here, left = "", first
+        for k, term in enumerate(terms(expr)):
+            sign, magnitude = ("-", -term) if term.could_extract_minus_sign() else ("+", term)
+            lead = f"{sign} " if k or sign == "-" else ""
+            text = lead + self.printer.brackets(magnitude, self.printer.doprint(magnitude))
+            if (here and self.width(f"{here} {text}") <= left) or (not here and not lines and self.width(text) <= left):
+                here = f"{here} {text}" if here else text
+                continue
+            if here:
+                lines.append(here)
+                left = room
+            pieces = self.lines(magnitude, room - self.width(lead) - self.indent_width)
+            pieces[0] = lead + pieces[0]
+            lines += pieces[:-1]
+            here, left = pieces[-1], room
+        return [*lines, here]
