@@ -34,7 +34,7 @@ def readout(expr: sp.Expr) -> Moment:
     return Moment(Ref("f"), Ref("v") * expr, N, coeff=n)
 
 
-def mlp(depth: Any = 3, d: int = 3, sw2: Any = 2, sb2: Any = F(1, 10), phi: Any = relu, var_v: Any = 1 / n) -> Program:
+def mlp(depth: Any = 3, d: int = 3, sw2: Any = 2, sb2: Any = 0.1, phi: Any = relu, var_v: Any = 1 / n) -> Program:
     """h[1] = U x + b[1], h[l] = W[l] phi(h[l-1]) + b[l], f = v @ phi(h[L])."""
     body = [
         Nonlin(Ref("h", 1), sp.Sum(Ref("U", j) * Ref("x", j), (j, 1, d)) + Ref("b", 1), N),

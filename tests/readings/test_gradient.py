@@ -65,8 +65,9 @@ a, b, th = Ref("a"), Ref("b"), Ref("th")
 EXPRESSIONS = {
     "powers": a**3 + 2 / (3 + a**2) + sp.sqrt(1 + b**2) + (1 + a**2) ** (-sp.Rational(3, 2)),
     "power of two variables": (1 + a**2) ** b,
-    "smooth functions": sp.exp(a / 3) * sp.sin(b) + sp.cos(a * b) + sp.log(2 + sp.tanh(b)) + sp.erf(a) - sp.cosh(b / 2) + sp.sinh(a),
-    "activations": G.gelu(a) + G.silu(b) * G.sigmoid(a) + G.softplus(a + b) + G.normal_cdf(b) + G.hermite(3, a),
+    "smooth functions": sp.exp(a / 3) * sp.sin(b) + sp.cos(a * b) + sp.log(2 + sp.tanh(b)) + sp.erf(a),
+    "hyperbolic functions": sp.cosh(b / 2) + sp.sinh(a) + sp.atan(a) + sp.tan(sp.tanh(b)),
+    "activations": G.gelu(a) + G.silu(b) * G.sigmoid(a) + G.softplus(a + b) + G.normal_cdf(b) + G.normal_pdf(a) + G.hermite(3, a),
     "kinks": G.relu(a) * sp.Abs(b) + G.elu(a, th) + G.leaky_relu(b, th) + sp.sign(a) * G.step(b) * a,
     "extremes": sp.Max(a, b, 0) + sp.Min(a, th),
     "piecewise": sp.Piecewise((a**2, (a > 0) & (b > 0)), (sp.sin(a), sp.Or(a > -1, b > 1)), (b, True)),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Function = Callable[..., Any]
 
-_ERF = np.frompyfunc(math.erf, 1, 1)
+_ERF, _ERFC = np.frompyfunc(math.erf, 1, 1), np.frompyfunc(math.erfc, 1, 1)
 
 
 def erf(z: Any) -> Any:
@@ -31,8 +31,8 @@ def normal_pdf(z: Any) -> Any:
 
 
 def normal_cdf(z: Any) -> Any:
-    """Φ(z) = ½ (1 + erf(z/√2))."""
-    return 0.5 * (1 + erf(z * math.sqrt(0.5)))
+    """Φ(z) = ½ erfc(-z/√2), which keeps its digits in the lower tail."""
+    return 0.5 * np.asarray(_ERFC(z * -math.sqrt(0.5)), dtype=np.float64)[()]
 
 
 def sigmoid(z: Any) -> Any:
@@ -88,6 +88,7 @@ TABLE: dict[str, Elementwise] = {
     "relu": Elementwise(lambda z: np.maximum(z, 0.0), (lambda z: np.where(z > 0, 1.0, 0.0),)),
     "gelu": Elementwise(lambda z: z * normal_cdf(z), (lambda z: normal_cdf(z) + z * normal_pdf(z),)),
     "normal_cdf": Elementwise(normal_cdf, (normal_pdf,)),
+    "normal_pdf": Elementwise(normal_pdf, (lambda z: -z * normal_pdf(z),)),
     "sigmoid": Elementwise(sigmoid, (lambda z: sigmoid(z) * sigmoid(-z),)),
     "softplus": Elementwise(lambda z: np.logaddexp(0.0, z), (sigmoid,)),
     "silu": Elementwise(lambda z: z * sigmoid(z), (lambda z: sigmoid(z) * (1 + z * sigmoid(-z)),)),
