@@ -1,0 +1,91 @@
+"""Text to tree. The text is data from strangers: it is matched against the grammar and never executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from os import PathLike
+from pathlib import Path
+
+from lark import Lark, Token, UnexpectedInput
+
+from tp.errors import NOWHERE, Source, Span, SpecError
+from tp.network import diagnostics as say
+from tp.network import limits
+from tp.network.build import Builder
+from tp.network.syntax import explain, place
+from tp.network.tree import Network
+from tp.network.walk import deepest
+from tp.resources import grammar_text
+
+SPACES = str.maketrans({c: " " for c in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\u00a0\u2009\u202f"} | {"\u00b5": "\u03bc"})
+"""Characters that editors and papers smuggle in: other spaces and line ends, and the micro sign for mu."""
+
+
+def parse(text: str, name: str = "<text>") -> Network:
+    """The tree of a spec. ``name`` is what messages call it. Raises :class:`SpecError` for the first syntax error."""
+    if len(text) > limits.TEXT:
+        raise SpecError(say.TextTooLarge(Span(Source(name, ""), 1, 1), f"{len(text):,} characters", f"{limits.TEXT:,}"))
+    source = Source(name, text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").translate(SPACES))
+    _check_nesting(source)
+    try:
+        tree = parser().parse(source.text + "\n")
+    except UnexpectedInput as error:
+        raise SpecError(explain(source, error)) from None
+    network = Builder(source).build(tree)
+    if (span := deepest(network, limits.DEPTH)) is not None:
+        raise SpecError(say.TooDeep(span, limits.DEPTH))
+    return network
+
+
+def load_text(path: str | PathLike[str]) -> str:
+    """The text of a spec file, read only when it is small enough to be one."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(4 * limits.TEXT + 1)
+        size = path.stat().st_size
+    except OSError as error:
+        raise SpecError(say.NoSuchFile(NOWHERE, str(path), error.strerror or "not readable")) from None
+    start = Span(Source(str(path), ""), 1, 1)
+    if len(data) > 4 * limits.TEXT:
+        raise SpecError(say.TextTooLarge(start, f"{size:,} bytes", f"{limits.TEXT:,} characters"))
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(say.NotText(place(Source(str(path), ""), error.start))) from None
+
+
+class JoinLines:
+    """Drops line ends inside brackets, so that a statement may go on there."""
+
+    always_accept: Iterable[str] = ("_NL",)
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        depth = 0
+        for token in stream:
+            if token.type in ("_LPAR", "_LSQB"):
+                depth += 1
+            elif token.type in ("_RPAR", "_RSQB"):
+                depth = max(0, depth - 1)
+            if token.type != "_NL" or depth == 0:
+                yield token
+
+
+@cache
+def parser() -> Lark:
+    """The parser, built once per process."""
+    return Lark(grammar_text(), parser="lalr", lexer="contextual", keep_all_tokens=True, postlex=JoinLines())  # type: ignore[arg-type]
+
+
+def _check_nesting(source: Source) -> None:
+    """Refuse brackets nested more deeply than anyone means, before they become a tree."""
+    depth = 0
+    for line, text in enumerate(source.text.split("\n"), 1):
+        for column, c in enumerate(text.partition("#")[0], 1):
+            if c in "([":
+                depth += 1
+                if depth > limits.DEPTH:
+                    raise SpecError(say.TooDeep(Span(source, line, column), limits.DEPTH))
+            elif c in ")]":
+                depth = max(0, depth - 1)
