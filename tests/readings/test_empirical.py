@@ -64,7 +64,7 @@ def test_mlp_error_falls_like_one_over_root_n() -> None:
     for of_width in errors.values():
         slope = np.polyfit(np.log(widths), np.log(of_width), 1)[0]
         assert -0.7 < slope < -0.3  # theory: -1/2
-        assert of_width[-1] < 0.03
+        assert of_width[-1] < 0.08
 
 
 def theta_by_hand(program: Program, speeds: dict[str, float], mode: str) -> None:
