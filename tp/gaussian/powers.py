@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tp.gaussian.primitives import root_determinant
+from tp.gaussian.primitives import arc, radii
 
 
 def pairings(m: int, j: int) -> float:
@@ -60,7 +60,7 @@ def rectified_pair(q1: float, c: float, q2: float, m: int, n: int) -> tuple[floa
     """
     if not (q1 > 0.0 and q2 > 0.0):
         return 0.0 * (q1 + q2), 0.0 * (q1 + q2)
-    psi = math.atan2(root_determinant(q1, c, q2), -c)
+    psi = arc(radii(q1, c, q2)[0], -c)
     panels = 1 + (m + n - 1) // 6
     half = 0.5 * psi / panels
     v, vdot = 0.0, 0.0

@@ -7,9 +7,7 @@ import math
 from tp.gaussian.primitives import determinant
 
 
-def sine_pair(
-    q1: float, c: float, q2: float, a1: float, b1: float, a2: float, b2: float
-) -> tuple[float, float]:
+def sine_pair(q1: float, c: float, q2: float, a1: float, b1: float, a2: float, b2: float) -> tuple[float, float]:
     """V, V̇ for sin(a1 u + b1), sin(a2 v + b2); a cosine has b = π/2.
 
     V = cos b1 cos b2 S + sin b1 sin b2 C, V̇ = a1 a2 (sin b1 sin b2 S + cos b1 cos b2 C) where C, S = ½(E₋ ± E₊),
@@ -17,9 +15,9 @@ def sine_pair(
     and variances of differences as differences.  Louart, Liao & Couillet 2018, Table 1.
     """
     cross = a1 * a2 * c
-    signed = a2 * c if cross >= 0.0 else -a2 * c
-    far = a1 * c if cross >= 0.0 else -a1 * c
-    larger = math.exp(-0.5 * max(a1 * (a1 * q1 - signed) + a2 * (a2 * q2 - far), 0.0))
+    outer, steeper = abs(a1 * a2), abs(a1) - abs(a2)
+    spread = outer * ((q1 - abs(c)) + (q2 - abs(c))) + steeper * (abs(a1) * q1 - abs(a2) * q2)
+    larger = math.exp(-0.5 * max(spread, 0.0))
     gap = -0.5 * larger * math.expm1(-2.0 * abs(cross))
     odd = gap if cross >= 0.0 else -gap
     even = larger - gap
