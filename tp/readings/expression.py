@@ -39,15 +39,17 @@ class Members(Protocol):
 class Frame:
     """One evaluation of an expression: the indices bound, and the values found so far.
 
-    A sum opens an inner frame per term; what does not use the summed index is evaluated once, outside.
+    A sum opens an inner frame per term; what does not use the summed index is evaluated once, outside, and what the
+    terms pull back to it is collected and passed on once.
     """
 
-    __slots__ = ("bound", "env", "members", "memo", "outer", "vector")
+    __slots__ = ("bound", "collected", "env", "members", "memo", "outer", "vector")
 
     def __init__(self, env: Env, members: Members, vector: bool, outer: Frame | None = None, bound: str = "") -> None:
         self.env, self.members, self.vector = env, members, vector
         self.outer, self.bound = outer, bound
         self.memo: dict[Op, Any] = {}
+        self.collected: dict[Op, Array] = {}
 
     def bind(self, index: str, value: int) -> Frame:
         return Frame({**self.env, index: value}, self.members, self.vector, self, index)
@@ -59,6 +61,22 @@ class Frame:
         if found is None:
             found = self.memo[op] = op.value(self)
         return found
+
+    def pull(self, op: Op, adjoint: Array, into: Sink) -> None:
+        """Pull ``adjoint`` back through ``op``: now, or with the rest that comes to it from other terms."""
+        if not op.active:
+            return
+        if self.outer is None or self.bound in op.free:
+            op.pull(self, adjoint, into)
+            return
+        before = self.outer.collected.get(op)
+        self.outer.collected[op] = adjoint if before is None else before + adjoint
+
+    def pass_on(self, into: Sink) -> None:
+        """After the last term: pull back what was collected."""
+        collected, self.collected = self.collected, {}
+        for op, adjoint in collected.items():
+            self.pull(op, adjoint, into)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +147,7 @@ class Add(Op):
 
     def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
         for term in self.terms:
-            if term.active:
-                term.pull(at, adjoint, into)
+            at.pull(term, adjoint, into)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +160,7 @@ class Mul(Op):
     def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
         for k, factor in enumerate(self.factors):
             if factor.active:
-                factor.pull(at, adjoint * _product(at, self.factors[:k] + self.factors[k + 1 :]), into)
+                at.pull(factor, adjoint * _product(at, self.factors[:k] + self.factors[k + 1 :]), into)
 
 
 def _product(at: Frame, factors: tuple[Op, ...]) -> Any:
@@ -164,9 +181,9 @@ class Power(Op):
     def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
         base, exponent = at.value(self.base), at.value(self.exponent)
         if self.base.active:
-            self.base.pull(at, adjoint * (exponent * _power(base, exponent - 1)), into)
+            at.pull(self.base, adjoint * (exponent * _power(base, exponent - 1)), into)
         if self.exponent.active:
-            self.exponent.pull(at, adjoint * (np.log(base) * at.value(self)), into)
+            at.pull(self.exponent, adjoint * (np.log(base) * at.value(self)), into)
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -198,7 +215,7 @@ class Call(Op):
         values = [at.value(arg) for arg in self.args]
         for arg, partial in zip(self.args, self.fn.partials, strict=False):
             if arg.active and partial is not None:
-                arg.pull(at, adjoint * partial(*values), into)
+                at.pull(arg, adjoint * partial(*values), into)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +239,7 @@ class Extreme(Op):
         for arg in self.args:
             here = at.value(arg) == best
             if arg.active:
-                arg.pull(at, np.where(here, left, 0.0), into)
+                at.pull(arg, np.where(here, left, 0.0), into)
             left = np.where(here, 0.0, left)
 
 
@@ -248,7 +265,7 @@ class Select(Op):
         for branch, condition in zip(self.branches, self.conditions, strict=True):
             here = condition(at)
             if branch.active:
-                branch.pull(at, np.where(here, left, 0.0), into)
+                at.pull(branch, np.where(here, left, 0.0), into)
             left = np.where(here, 0.0, left)
 
 
@@ -289,7 +306,8 @@ class SumOver(Over):
 
     def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
         for inner in self.frames(at):
-            self.body.pull(inner, adjoint, into)
+            inner.pull(self.body, adjoint, into)
+        at.pass_on(into)
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,7 +322,8 @@ class LogSumExp(Over):
     def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
         whole = at.value(self)
         for inner in self.frames(at):
-            self.body.pull(inner, adjoint * np.exp(inner.value(self.body) - whole), into)
+            inner.pull(self.body, adjoint * np.exp(inner.value(self.body) - whole), into)
+        at.pass_on(into)
 
 
 class Compiler(Indexer):
