@@ -44,6 +44,7 @@ class Forms:
     def __post_init__(self) -> None:
         self.recursive = _recursive(self.families)
         self.gaussian = self._gaussian_families()
+        self.recursive |= _read_beyond(self.families) - self.temps
         self.letters = LetterTable(self.families)
 
     # ------------------------------------------------------------ which vectors are Gaussian
@@ -111,7 +112,8 @@ class Forms:
     # ------------------------------------------------------------ unfolding
 
     def unfolded(self, expr: sp.Expr) -> sp.Expr:
-        """``expr`` in centred Gaussians; a recursive vector that is not Gaussian stays, for its moments' own recursion."""
+        """``expr`` in centred Gaussians; a vector that is not Gaussian but recursive, or read beyond its range, stays:
+        its moments get equations of their own."""
         for _ in range(200):
             swap = {r: self._definition(r) for r in self.families.vectors(expr) if not self._stays(r)}
             swap = {r: e for r, e in swap.items() if e != r}
@@ -137,24 +139,7 @@ class Forms:
             span = self.families.span(ref.name)
             raise LimitError(Message(span, f"nothing defines `{ref}`", "give a base case", "undefined index"))
         clause, binding = covering[0]
-        return self._within(ref, clause) * at(clause.ins.expr, binding)
-
-    def _within(self, ref: Ref, clause: Clause) -> sp.Expr:
-        """1, or an indicator where reading beyond the range means 0 and the definition's value there would not be."""
-        factor = sp.S.One
-        for k, e in enumerate(ref.index):
-            edge = self.families.boundary(ref.name, k)
-            if edge is None or edge[0] is None or isinstance(e, (sp.Symbol, sp.Integer)):
-                continue
-            mode, lo, hi = edge
-            if mode == "zero" and not self._vanishes_outside(clause):
-                factor *= sp.Piecewise((1, sp.And(e >= lo, e <= hi)), (0, True))
-        return factor
-
-    def _vanishes_outside(self, clause: Clause) -> bool:
-        """Whether a definition is 0 where all it reads is 0."""
-        zero = {r: sp.S.Zero for r in clause.ins.expr.atoms(Ref) if self.families.is_vector(r)}
-        return bool(clause.ins.expr.xreplace(zero) == 0)
+        return at(clause.ins.expr, binding)
 
     # ------------------------------------------------------------ names for arguments of nonlinearities
 
@@ -197,8 +182,8 @@ class Forms:
                 raise LimitError(
                     Message(
                         self.families.span(t.core.name),
-                        f"`{t.core}` is not Gaussian and recursive, so a nonlinearity of it has no finite-dimensional expectation",
-                        "apply a weight matrix between the recursion and the nonlinearity",
+                        f"`{t.core}` is not Gaussian and is recursive, or read beyond its range, so a nonlinearity of it has no closed recursion",
+                        f"apply a weight matrix between `{t.core.name}` and the nonlinearity",
                         "no closed recursion",
                     )
                 )
@@ -252,6 +237,20 @@ def _recursive(families: Families) -> set[str]:
                 stack.extend(reads[at_name])
         if name in seen:
             found.add(name)
+    return found
+
+
+def _read_beyond(families: Families) -> set[str]:
+    """Vector families that are read at a computed index whose value beyond the range is set by a boundary mode."""
+    found = set()
+    for clauses in families.clauses.values():
+        for clause in clauses:
+            reads = families.vectors(clause.ins.expr) if isinstance(clause.ins, Nonlin) else []
+            for ref in reads:
+                edges = [families.boundary(ref.name, k) for k in range(len(ref.index))]
+                computed = [not isinstance(e, (sp.Symbol, sp.Integer)) for e in ref.index]
+                if any(edge and edge[0] and c for edge, c in zip(edges, computed, strict=True)):
+                    found.add(ref.name)
     return found
 
 

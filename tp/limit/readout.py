@@ -17,7 +17,7 @@ from tp.limit.equations import I, J
 from tp.limit.moments import Moments
 from tp.limit.powers import degree
 from tp.limit.terms import Term, terms, times
-from tp.program.ir import Domain, Moment, Nonlin, Ref, Space
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Ref, Space
 
 Binding = dict[sp.Symbol, sp.Expr]
 
@@ -187,7 +187,9 @@ class Readout:
         return None
 
     def _fluctuation(self, ins: Moment) -> Fluctuation:
-        if self.readouts(ins) is None:
+        readouts = self.readouts(ins)
+        self._used_once(ins, readouts or [])
+        if readouts is None:
             raise LimitError(
                 Message(
                     ins.span,
@@ -197,6 +199,23 @@ class Readout:
                 )
             )
         return Fluctuation(ins.expr, ins.space)
+
+    def _used_once(self, ins: Moment, readouts: list[Ref]) -> None:
+        """Condition 1 of *Tensor Programs II*: nothing that a weight multiplies depends on a readout."""
+        families, letters = self.moments.families, self.moments.forms.letters
+        for clauses in list(families.clauses.values()):
+            for other in (c.ins for c in clauses if isinstance(c.ins, MatMul)):
+                for v in readouts:
+                    if not letters.independent(v, other.x):
+                        raise LimitError(
+                            Message(
+                                other.span,
+                                f"gradient independence fails: `{v}` is a readout of `{ins.out}` (line {ins.span.line})"
+                                f" and `{other.out}` depends on it too",
+                                "read out with a weight vector that is used nowhere else",
+                                "readout used twice",
+                            )
+                        )
 
 
 class _Carrier(sp.Expr):
