@@ -33,7 +33,7 @@ def test_other_settings_are_usage_errors(text):
         options.setting(text)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "1,,2", "1.5", ""])
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1,,2", "1.5", "", "256", "256,256"])
 def test_widths_are_whole_and_positive(text):
     with pytest.raises(argparse.ArgumentTypeError):
         options.widths(text)

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the return value is the exit code."""
     arguments = parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        code: int | None = arguments.run(arguments)
         sys.stdout.flush()
     except TPError as error:
         print(error, file=sys.stderr)
@@ -60,4 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return 0
+    except MemoryError:
+        print("error: out of memory; give fewer samples, or smaller ranges", file=sys.stderr)
+        return 1
+    return code or 0

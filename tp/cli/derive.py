@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tp.cli import files, options
+from tp.cli import files, options, typeset
 
 if TYPE_CHECKING:
-    from tp.net import Net
     from tp.limit.equations import Limit
+    from tp.net import Net
 
 ABOUT = """
 Derives what the network becomes at infinite width and prints the recursions, each with its rule, the rule's
@@ -46,11 +45,11 @@ def add(verbs: options.Verbs) -> None:
 def run(arguments: argparse.Namespace) -> None:
     limit = _limit(options.load(arguments), arguments)
     page = limit.latex(document=True) if arguments.latex or arguments.pdf else ""
-    typeset = latex.typeset(page) if arguments.pdf else b""
+    pdf = typeset.typeset(page) if arguments.pdf else b""
     if arguments.latex:
         files.write_text(arguments.latex, page)
     if arguments.pdf:
-        files.write_bytes(arguments.pdf, typeset)
+        files.write_bytes(arguments.pdf, pdf)
     if arguments.json:
         print(limit.to_json())
     elif not page:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from tp.cli import files, options
 
@@ -37,14 +36,14 @@ def run(arguments: argparse.Namespace) -> None:
     X = files.read_arrays(arguments.data)
     Y = files.read_arrays(arguments.data2) if arguments.data2 else None
     matrix = net.kernel(arguments.limit, dtype=arguments.dtype)(X, Y)
+    rows, columns = matrix.shape
+    about = {"kernel": arguments.limit, "shape": [rows, columns], "dtype": str(matrix.dtype)}
     if arguments.out:
         files.write_array(arguments.out, matrix)
-        summary = {"kernel": arguments.limit, "shape": list(matrix.shape), "dtype": str(matrix.dtype), "out": str(arguments.out)}
-        print(
-            json.dumps(summary) if arguments.json else f"{arguments.limit} {matrix.shape[0]}×{matrix.shape[1]} in {arguments.out}"
-        )
+        text = f"{arguments.limit}, {rows}×{columns}, in {arguments.out}"
+        print(json.dumps({**about, "out": str(arguments.out)}) if arguments.json else text)
     elif arguments.json:
-        print(json.dumps({"kernel": arguments.limit, "dtype": str(matrix.dtype), "matrix": matrix.tolist()}))
+        print(json.dumps({**about, "matrix": matrix.tolist()}))
     else:
         for row in matrix:
             print(" ".join(f"{entry:12.6g}" for entry in row))

@@ -79,5 +79,8 @@ def positive(text: str) -> int:
 
 
 def widths(text: str) -> tuple[int, ...]:
-    """``256,1024,4096``."""
-    return tuple(positive(part.strip()) for part in text.split(","))
+    """``256,1024,4096``: at least two, for a rate is fitted to them."""
+    found = tuple(sorted({positive(part.strip()) for part in text.split(",")}))
+    if len(found) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: at least two different widths, as in 256,1024,4096")
+    return found

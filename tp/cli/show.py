@@ -28,13 +28,12 @@ def add(verbs: options.Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from tp.network.show import show
     from tp.program.listing import listing
 
     net = options.load(arguments)
     parts = {}
     if arguments.only != "program":
-        parts["spec"] = show(net.network).rstrip()
+        parts["spec"] = str(net).rstrip()
     if arguments.only != "spec":
         parts["program"] = listing(net.program).rstrip()
     if arguments.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from pathlib import Path
 
 from tp.cli import files, options
@@ -11,7 +11,8 @@ from tp.cli import files, options
 ABOUT = """
 Draws the network at several widths, measures its empirical kernels and compares them with the derived ones. The
 two share the tensor program and nothing else, so their agreement is evidence. The error of a right derivation
-falls like 1/sqrt(width): the table gives the fitted exponent, which should be near -1/2."""
+falls like 1/sqrt(width): the table gives the fitted exponent, which should be near -1/2. Where it is not, the
+exit code is 1."""
 
 EXAMPLES = """
   tp verify mlp
@@ -24,16 +25,18 @@ def add(verbs: options.Verbs) -> None:
     parser = options.verb(verbs, "verify", "check the derivation against finite networks", ABOUT, EXAMPLES)
     options.spec(parser)
     parser.add_argument("--widths", type=options.widths, default=(256, 1024, 4096), metavar="N,N", help="default: 256,1024,4096")
-    parser.add_argument("--seeds", type=options.positive, metavar="S", help="networks drawn at each width")
+    parser.add_argument(
+        "--seeds", type=options.positive, default=8, metavar="S", help="networks drawn at each width (default: 8)"
+    )
     parser.add_argument("--plot", type=Path, metavar="F.png", help="draw error against width (.png, .pdf or .svg)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    seeds = {} if arguments.seeds is None else {"seeds": arguments.seeds}
-    report = options.load(arguments).verify(widths=arguments.widths, **seeds)
+def run(arguments: argparse.Namespace) -> int:
+    report = options.load(arguments).verify(arguments.widths, arguments.seeds, progress=sys.stderr.isatty())
     if arguments.plot:
         with files.whole(arguments.plot) as temporary:
             report.plot(temporary)
     print(report.to_json() if arguments.json else report.table())
+    return 0 if report.passed else 1

@@ -25,10 +25,10 @@ def add(verbs: options.Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from tp.resources import zoo_names, zoo_text
+    import tp
 
-    names = [arguments.name] if arguments.name else zoo_names()
-    specs = {name: zoo_text(name) for name in names}
+    names = [arguments.name] if arguments.name else tp.zoo()
+    specs = {name: tp.zoo(name).network.source.text for name in names}
     if arguments.json:
         print(json.dumps([{"name": name, "summary": summary(text), "spec": text} for name, text in specs.items()], indent=2))
     elif arguments.name:
