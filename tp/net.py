@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tp.errors import NOWHERE, DataError, LimitError, Message, SpecError
+from tp.errors import NOWHERE, DataError, Message, SpecError
 from tp.network.check import Checked, check
 from tp.network.parse import load_text
 from tp.network.parse import parse as parse_text
@@ -112,7 +112,9 @@ class Net:
             raise DataError(Message(NOWHERE, f"unknown reading {mode!r}", 'choose "ntk" or "as written"', "unknown mode"))
         return self._limit("Theta", mode == "as written")
 
-    def kernel(self, *kinds: str, device: str = "cpu", dtype: str = "float64", mode: str | None = None, **constants: float) -> Kernel:
+    def kernel(
+        self, *kinds: str, device: str = "cpu", dtype: str = "float64", mode: str | None = None, **constants: Any
+    ) -> Kernel:
         """The compiled kernel of one or several limits: ``net.kernel("ntk")``, ``net.kernel("nngp", "ntk")``.
 
         ``constants`` give numbers to constants that the spec leaves symbolic. Called with arrays of shape
@@ -129,7 +131,7 @@ class Net:
 
     # ------------------------------------------------------------ finite width
 
-    def simulate(self, X: Any, width: int | Mapping[str, int] = 1024, seed: int = 0, **constants: float) -> Run:
+    def simulate(self, X: Any, width: int | Mapping[str, int] = 1024, seed: int = 0, **constants: Any) -> Run:
         """A run of the same program at finite width, with weights drawn from ``seed``."""
         from tp.readings.simulate import simulate
 
@@ -143,7 +145,7 @@ class Net:
         kinds: Sequence[str] = ("nngp", "ntk"),
         seed: int = 0,
         progress: bool = False,
-        **constants: float,
+        **constants: Any,
     ) -> Report:
         """Empirical kernels of finite networks against the derived ones; the error should fall like 1/sqrt(width)."""
         from tp.readings.verify import verify
@@ -156,13 +158,6 @@ class Net:
         if isinstance(X, Mapping):
             return dict(X)
         if len(names) != 1:
-            raise DataError(Message(NOWHERE, f"the network has the inputs {', '.join(names)}", "pass a dict of arrays by name", "several inputs"))
+            reason = f"the network has the inputs {', '.join(names)}"
+            raise DataError(Message(NOWHERE, reason, "pass a dict of arrays by name", "several inputs"))
         return {names[0]: X}
-
-    # ------------------------------------------------------------ what comes next
-
-    def z(self) -> Any:
-        """The Z of every vector, hat and dot parts: not derived yet for this program."""
-        raise LimitError(
-            Message(NOWHERE, "the Z-calculus of a program with transposes is not available", "ask for nngp() or ntk()", "not available")
-        )

@@ -144,11 +144,15 @@ def _conv(b: Builder, layer: dict[str, Any]) -> None:
         ranges.append(f"{tap} in {-(f // 2)}..{f // 2}")
         size *= f
     axes, fan = ("n, d", f"({size}*d)") if b.finite else ("n, n", f"({size}*n)")
-    b.weights.append(f"  weight {b.at('W' + name, taps)} : [{axes}] ~ N(0, {layer['W_std'] ** 2!r}/{fan}) for {', '.join(ranges)}")
+    b.weights.append(
+        f"  weight {b.at('W' + name, taps)} : [{axes}] ~ N(0, {layer['W_std'] ** 2!r}/{fan}) for {', '.join(ranges)}"
+    )
     shifted = b.value
     for p, tap in zip(b.positions, taps, strict=True):
         shifted = shifted.replace(f"[{p}", f"[{p}+{tap}").replace(f" {p}]", f" {p}+{tap}]")
-    b.body.append(f"  {b.at(name, b.positions)} = sum({b.at('W' + name, taps)} @ ({shifted}) for {', '.join(ranges)}){b.bias('n', layer)}")
+    b.body.append(
+        f"  {b.at(name, b.positions)} = sum({b.at('W' + name, taps)} @ ({shifted}) for {', '.join(ranges)}){b.bias('n', layer)}"
+    )
     b.value, b.finite = b.at(name, b.positions), False
 
 

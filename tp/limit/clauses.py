@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, Span
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Space, Weight
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,12 @@ class Clause:
     @property
     def out(self) -> Ref:
         return self.ins.out
+
+    @property
+    def expr(self) -> sp.Expr:
+        """What a Nonlin or a Moment computes with; a MatMul has a vector instead."""
+        assert not isinstance(self.ins, MatMul)
+        return self.ins.expr
 
 
 def flatten(body: tuple[Instruction, ...], outer: Domain = ()) -> Iterator[Clause]:
@@ -67,9 +73,7 @@ class Families:
         for weight in self.program.weights:
             self.weights.setdefault(weight.ref.name, []).append(weight)
         self.data = frozenset(d.ref.name for d in self.program.data)
-        self.sizes = {
-            s: space.size for space in self.program.spaces for s in (_symbol(space.name),) if s != space.size
-        }
+        self.sizes = {s: space.size for space in self.program.spaces for s in (_symbol(space.name),) if s != space.size}
 
     def space(self, name: str, arity: int | None = None) -> Space | None:
         """The width axis a name lives on; None for scalars, data, tables and constants."""
@@ -94,7 +98,9 @@ class Families:
 
     def weight(self, ref: Ref, matrix: bool = False) -> Weight:
         """The declaration that covers ``ref``."""
-        found = [w for w in self.weights.get(ref.name, ()) if (w.cols is not None) == matrix and len(w.ref.index) == len(ref.index)]
+        found = [
+            w for w in self.weights.get(ref.name, ()) if (w.cols is not None) == matrix and len(w.ref.index) == len(ref.index)
+        ]
         for weight in found:
             if match(weight.ref, weight.domain, ref) is not None:
                 return weight
@@ -148,6 +154,3 @@ def match(pattern: Ref, domain: Domain, ref: Ref) -> dict[sp.Symbol, sp.Expr] | 
         elif provably(slot - value, 1) or provably(slot - value, -1):
             return None
     return binding
-
-
-__all__ = ["Clause", "Families", "Range", "Softmax", "at", "flatten", "match", "provably"]

@@ -144,7 +144,9 @@ class Limit:
     @property
     def steps(self) -> tuple[str, ...]:
         """One line per equation: what it is about, the rule that gave it, its source and the spec line."""
-        return tuple(f"{e.lhs}: {e.rule} [{e.source}]" + (f" (line {e.span.line})" if e.span.line else "") for e in self.equations)
+        return tuple(
+            f"{e.lhs}: {e.rule} [{e.source}]" + (f" (line {e.span.line})" if e.span.line else "") for e in self.equations
+        )
 
     # The faces are drawn elsewhere; a limit only knows where.
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from tp.errors import LimitError, Message
-from tp.limit.clauses import Clause, Families, at, provably
+from tp.limit.clauses import Clause, Families, at
 from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, terms
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Weight
+from tp.program.ir import Domain, MatMul, Nonlin, Range, Ref, Softmax
 
 
 class Ambiguous(Exception):
@@ -93,7 +93,7 @@ class Forms:
     def _linear(self, clause: Clause) -> bool:
         if isinstance(clause.ins, MatMul):
             return True
-        unfolded = self._unfold_temps(clause.ins.expr)
+        unfolded = self._unfold_temps(clause.expr)
         found = self.affine(unfolded)
         return found is not None and all(t.core != 1 and self.centred(t.core) for t in found)
 
@@ -103,7 +103,7 @@ class Forms:
             for ref in self.families.vectors(expr):
                 if ref.name in self.temps and not isinstance(self.families.clauses[ref.name][0].ins, MatMul):
                     clause, binding = self.families.covering(ref)[0]
-                    swap[ref] = at(clause.ins.expr, binding)
+                    swap[ref] = at(clause.expr, binding)
             if not swap:
                 return expr
             expr = expr.xreplace(swap)
@@ -139,7 +139,7 @@ class Forms:
             span = self.families.span(ref.name)
             raise LimitError(Message(span, f"nothing defines `{ref}`", "give a base case", "undefined index"))
         clause, binding = covering[0]
-        return at(clause.ins.expr, binding)
+        return at(clause.expr, binding)
 
     # ------------------------------------------------------------ names for arguments of nonlinearities
 
@@ -155,7 +155,11 @@ class Forms:
         """Weights that do not vary at initialization, put at their value (their deviation at 0)."""
         swap = {}
         for ref in self.families.vectors(expr):
-            if ref.name in self.families.weights and ref.name not in self.families.clauses and self.families.weight(ref).variance == 0:
+            if (
+                ref.name in self.families.weights
+                and ref.name not in self.families.clauses
+                and self.families.weight(ref).variance == 0
+            ):
                 swap[ref] = sp.S.Zero
         return expr.xreplace(swap) if swap else expr
 
@@ -182,7 +186,7 @@ class Forms:
                 raise LimitError(
                     Message(
                         self.families.span(t.core.name),
-                        f"`{t.core}` is not Gaussian and is recursive, or read beyond its range, so a nonlinearity of it has no closed recursion",
+                        f"`{t.core}` is not Gaussian and is recursive (or read beyond its range): a nonlinearity of it has no recursion",
                         f"apply a weight matrix between `{t.core.name}` and the nonlinearity",
                         "no closed recursion",
                     )
@@ -225,7 +229,11 @@ def _recursive(families: Families) -> set[str]:
     reads: dict[str, set[str]] = {}
     for name, clauses in families.clauses.items():
         reads[name] = {
-            r.name for c in clauses if isinstance(c.ins, Nonlin) for r in families.vectors(c.ins.expr) if r.name in families.clauses
+            r.name
+            for c in clauses
+            if isinstance(c.ins, Nonlin)
+            for r in families.vectors(c.ins.expr)
+            if r.name in families.clauses
         }
     found = set()
     for name in reads:
@@ -245,7 +253,7 @@ def _read_beyond(families: Families) -> set[str]:
     found = set()
     for clauses in families.clauses.values():
         for clause in clauses:
-            reads = families.vectors(clause.ins.expr) if isinstance(clause.ins, Nonlin) else []
+            reads = families.vectors(clause.expr) if isinstance(clause.ins, Nonlin) else []
             for ref in reads:
                 edges = [families.boundary(ref.name, k) for k in range(len(ref.index))]
                 computed = [not isinstance(e, (sp.Symbol, sp.Integer)) for e in ref.index]
@@ -264,7 +272,6 @@ def _ambiguity(ref: Ref, covering: list[tuple[Clause, dict[sp.Symbol, sp.Expr]]]
                     solution = sp.solve(e - slot, symbols[0])
                     return Ambiguous(symbols[0], solution[0])
     span = covering[0][0].ins.span
-    return LimitError(Message(span, f"several definitions may give `{ref}`", "write the ranges so that one applies", "ambiguous index"))
-
-
-__all__ = ["Ambiguous", "Deviation", "Forms", "Moment", "Weight", "provably"]
+    return LimitError(
+        Message(span, f"several definitions may give `{ref}`", "write the ranges so that one applies", "ambiguous index")
+    )

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import sympy as sp
 
 from tp.limit.clauses import Clause, Families, at, provably
-from tp.program.ir import Domain, MatMul, Ref
+from tp.program.ir import MatMul, Range, Ref
 
 Interval = tuple[sp.Expr, sp.Expr]
 Key = tuple[str, int, bool]  # weight name, number of indices, is a matrix
@@ -42,7 +42,9 @@ class LetterTable:
         """The letters of a vector at an index."""
         if ref.name in self.table:
             binding = {formal(k): e for k, e in enumerate(ref.index)}
-            return {key: tuple((at(lo, binding), at(hi, binding)) for lo, hi in slots) for key, slots in self.table[ref.name].items()}
+            return {
+                key: tuple((at(lo, binding), at(hi, binding)) for lo, hi in slots) for key, slots in self.table[ref.name].items()
+            }
         if self.families.is_vector(ref):
             return {(ref.name, len(ref.index), False): tuple((e, e) for e in ref.index)}
         return {}
@@ -64,14 +66,15 @@ class LetterTable:
         return changed
 
     def _clause(self, clause: Clause) -> Letters:
-        ins, found = clause.ins, {}
+        ins = clause.ins
+        found: Letters = {}
         if isinstance(ins, MatMul):
             found = {(ins.W.name, len(ins.W.index), True): tuple((e, e) for e in ins.W.index)}
         else:
-            for ref in self.families.vectors(ins.expr):
+            for ref in self.families.vectors(clause.expr):
                 for key, slots in self.of(ref).items():
                     found[key] = self._join(key, found[key], slots, True) if key in found else slots
-        bounds = [*clause.domain, *_bound_ranges(ins)]
+        bounds = [*(_bound_ranges(clause.expr) if not isinstance(ins, MatMul) else []), *reversed(clause.domain)]
         return {key: tuple(_in_formal(interval, clause, bounds) for interval in slots) for key, slots in found.items()}
 
     def _join(self, key: Key, left: tuple[Interval, ...], right: tuple[Interval, ...], widen: bool) -> tuple[Interval, ...]:
@@ -94,16 +97,11 @@ class LetterTable:
         return tuple((sp.Min(*lo), sp.Max(*hi)) for lo, hi in zip(los, his, strict=True))
 
 
-def _bound_ranges(ins: object) -> Iterable[object]:
-    from tp.program.ir import Range
-
-    expr = getattr(ins, "expr", None)
-    if expr is None:
-        return []
+def _bound_ranges(expr: sp.Expr) -> list[Range]:
     return [Range(s, lo, hi) for total in expr.atoms(sp.Sum) for s, lo, hi in total.limits]
 
 
-def _in_formal(interval: Interval, clause: Clause, bounds: Iterable) -> Interval:  # type: ignore[type-arg]
+def _in_formal(interval: Interval, clause: Clause, bounds: Iterable[Range]) -> Interval:
     """An interval in the clause's indices, written in the family's slots; other indices run over their range."""
     lo, hi = interval
     slots = {}
@@ -112,18 +110,18 @@ def _in_formal(interval: Interval, clause: Clause, bounds: Iterable) -> Interval
             slots[e] = formal(k)
         elif lo == e or hi == e:  # h[1] uses W[1]: there the slot *is* 1
             lo, hi = (formal(k) if x == e else x for x in (lo, hi))
-    for r in reversed(list(bounds)):
+    for r in bounds:
         if r.index not in slots:
             lo, hi = _extreme(lo, r, -1), _extreme(hi, r, 1)
     return lo.subs(slots), hi.subs(slots)
 
 
-def _extreme(e: sp.Expr, r: object, sign: int) -> sp.Expr:
+def _extreme(e: sp.Expr, r: Range, sign: int) -> sp.Expr:
     """The smallest (sign -1) or largest (1) value of an affine ``e`` as one index runs over its range."""
-    slope = e.coeff(r.index)  # type: ignore[attr-defined]
+    slope = e.coeff(r.index)
     if slope == 0:
         return e
-    return e.subs(r.index, r.hi if (slope > 0) == (sign > 0) else r.lo)  # type: ignore[attr-defined]
+    return e.subs(r.index, r.hi if (slope > 0) == (sign > 0) else r.lo)
 
 
 def _end(a: sp.Expr, b: sp.Expr, declared: sp.Expr, sign: int, widen: bool) -> sp.Expr:
@@ -138,6 +136,3 @@ def _end(a: sp.Expr, b: sp.Expr, declared: sp.Expr, sign: int, widen: bool) -> s
 
 def _apart(left: tuple[Interval, ...], right: tuple[Interval, ...]) -> bool:
     return any(provably(a[0] - b[1], 1) or provably(b[0] - a[1], 1) for a, b in zip(left, right, strict=True))
-
-
-__all__ = ["Domain", "LetterTable", "formal"]

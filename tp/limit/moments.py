@@ -14,9 +14,9 @@ import sympy as sp
 
 from tp.errors import LimitError, Message
 from tp.gaussian.expectation import Expectation
-from tp.limit.clauses import Clause, Families, at, provably
+from tp.limit.clauses import Families, at, provably
 from tp.limit.equations import Entry, I, J, Value, Z
-from tp.limit.forms import Deviation, Forms
+from tp.limit.forms import Forms
 from tp.limit.terms import Term, times
 from tp.program.ir import Domain, MatMul, Range, Ref, Weight
 
@@ -127,14 +127,16 @@ class Moments:
                     raise LimitError(
                         Message(
                             self.families.span(g.name),
-                            f"the derivative of a step in `{term.core}` is not square integrable, so the tangent kernel is infinite",
+                            f"`{term.core}` jumps and its derivative is not square integrable, so the tangent kernel is infinite",
                             "use a continuous activation, or ask for nngp()",
                             "no finite NTK",
                         )
                     )
                 for piece in self.forms.terms(self.forms.prepared(slope, inner, True)):
                     piece = self.at_sample(piece, s)
-                    found.append((Z(g, s), Term(self.scalars_at(term.coef, s) * piece.coef, piece.core, term.bounds + piece.bounds)))
+                    found.append(
+                        (Z(g, s), Term(self.scalars_at(term.coef, s) * piece.coef, piece.core, term.bounds + piece.bounds))
+                    )
         return found
 
     # ------------------------------------------------------------ averages of one term
@@ -289,7 +291,7 @@ class Moments:
             raise LimitError(
                 Message(
                     ins.span,
-                    f"the coordinates of `{ins.out}` have variance proportional to `{sp.simplify(sigma2)}`, which has no limit as {n} grows",
+                    f"the coordinates of `{ins.out}` have variance proportional to `{sigma2}`, which has no limit as {n} grows",
                     f"give `{weight.ref}` a variance proportional to 1/{weight.rows if ins.transpose else weight.cols}",
                     "no Θ(1) limit",
                 )
@@ -419,14 +421,19 @@ def _two_bare(group: sp.Expr) -> tuple[Z, Z] | None:
 
 def _rescaled(group: sp.Expr, atoms: list[Z]) -> tuple[sp.Expr, dict[Z, sp.Expr]]:
     """φ(c·z) with a sample-dependent c becomes φ(z') with z' = c·z: c moves into the covariance."""
-    scale = {z: sp.S.One for z in atoms}
+    scale = dict.fromkeys(atoms, sp.S.One)
     for z in atoms:
         found = {_slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
         if len(found) == 1 and (c := found.pop()) is not None and c.has(Value, Entry):
             scale[z] = c
-            group = group.xreplace({z: z / c})
-            group = group.replace(lambda e: isinstance(e, sp.Function) and e.has(z), lambda e: e.func(*(sp.expand(a) for a in e.args)))
+            group = _expand_arguments(group.xreplace({z: z / c}), z)
     return group, scale
+
+
+def _expand_arguments(group: sp.Expr, z: Z) -> sp.Expr:
+    """c·(z/c) in a nonlinearity's argument is z."""
+    swap = {f: f.func(*(sp.expand(a) for a in f.args)) for f in group.atoms(sp.Function) if f.has(z)}
+    return group.xreplace(swap)
 
 
 def _slope(arg: sp.Expr, z: Z) -> sp.Expr | None:
@@ -451,7 +458,8 @@ def sum_over(value: sp.Expr, bounds: list[Range]) -> sp.Expr:
             value = value * (r.hi - r.lo + 1)
             continue
         gram = _gram(value, r)
-        inside, outside = [], []
+        inside: list[sp.Expr] = []
+        outside: list[sp.Expr] = []
         if gram is None:
             for factor in sp.Mul.make_args(value):
                 (inside if r.index in factor.free_symbols else outside).append(factor)
@@ -467,7 +475,13 @@ def _gram(value: sp.Expr, r: Range) -> sp.Expr | None:
     data, rest = [], []
     for f in factors:
         base, power = f.as_base_exp()
-        if isinstance(base, Value) and base.kind_name == "data" and power in (1, 2) and base.a.index and base.a.index[-1] == r.index:
+        if (
+            isinstance(base, Value)
+            and base.kind_name == "data"
+            and power in (1, 2)
+            and base.a.index
+            and base.a.index[-1] == r.index
+        ):
             data += [base] * int(power)
         else:
             rest.append(f)
@@ -478,6 +492,3 @@ def _gram(value: sp.Expr, r: Range) -> sp.Expr | None:
     one, two = sorted(data, key=lambda d: str(d.s))
     a, b = Ref(one.a.args[0], *one.a.index[:-1]), Ref(two.a.args[0], *two.a.index[:-1])
     return sp.Mul(*rest) * Entry("Gram", a, b, one.s, two.s)
-
-
-__all__ = ["Clause", "Deviation", "Moments", "Reading"]

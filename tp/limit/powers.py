@@ -37,12 +37,10 @@ def leading(limit: Limit, families: Families) -> Limit:
     """
     widths = sorted(set().union(*(s.size.free_symbols for s in limit.program.spaces)), key=str)
     if not any(e.rhs.free_symbols & set(widths) for e in limit.equations):
-        return replace(limit, power={kind: sp.S.Zero for kind in limit.kinds})
+        return replace(limit, power=dict.fromkeys(limit.kinds, sp.S.Zero))
     powers = _powers(limit.equations, widths)
     equations = tuple(replace(e, rhs=_keep(e.rhs, powers[_family(e.lhs)], powers, widths)) for e in limit.equations)
-    power = {
-        kind: max((powers[(kind, f.name, f.name)] for f in limit.outputs), default=sp.S.Zero) for kind in limit.kinds
-    }
+    power = {kind: max((powers[(kind, f.name, f.name)] for f in limit.outputs), default=sp.S.Zero) for kind in limit.kinds}
     return replace(limit, equations=equations, power=power)
 
 
@@ -80,7 +78,7 @@ def _size(term: sp.Expr, powers: dict[Family, sp.Expr], widths: list[sp.Symbol])
 def _keep(rhs: sp.Expr, power: sp.Expr, powers: dict[Family, sp.Expr], widths: list[sp.Symbol]) -> sp.Expr:
     """The terms of size ``power``, with their width factors at 1."""
     kept = [t for t in _terms(rhs, widths) if _size(t, powers, widths) == power]
-    return sp.Add(*(t.subs({w: 1 for w in widths}) for t in kept))
+    return sp.Add(*(t.subs(dict.fromkeys(widths, 1)) for t in kept))
 
 
 def _family(atom: Entry | Value) -> Family:

@@ -50,7 +50,11 @@ class Readout:
         families = self.moments.families
         mean = self.moments.mean(at(ins.expr, binding), I, domain)
         coeff = families.natural(self.moments.scalars_at(at(ins.coeff, binding), I))
-        value = sp.expand(coeff * families.natural(mean)) if families.natural(coeff * mean).free_symbols & self._widths() else coeff * mean
+        value = (
+            sp.expand(coeff * families.natural(mean))
+            if families.natural(coeff * mean).free_symbols & self._widths()
+            else coeff * mean
+        )
         if mean == 0:
             self._quiet(clause, coeff)
             return sp.S.Zero
@@ -123,7 +127,7 @@ class Readout:
         product = times(a, b)
         carried = [c.args[0] for c in sorted(product.coef.atoms(_Carrier), key=str)]
         one, other = (carried * 2)[:2]
-        coef = product.coef.xreplace({c: sp.S.One for c in product.coef.atoms(_Carrier)})
+        coef = product.coef.xreplace(dict.fromkeys(product.coef.atoms(_Carrier), sp.S.One))
         return sum_over(coef * m._weights(kind, one, other), list(product.bounds))
 
     def _fluctuations(self, clause: Clause) -> list[tuple[Term, Fluctuation]]:
@@ -138,10 +142,11 @@ class Readout:
             if term.core == 1:
                 continue
             if not isinstance(term.core, Ref):
+                inner = sorted(term.core.atoms(Ref), key=str)[0]
                 raise LimitError(
                     Message(
                         ins.span,
-                        f"`{ins.out}` is a nonlinear function of `{sorted(term.core.atoms(Ref), key=str)[0]}`, which is Gaussian in the limit",
+                        f"`{ins.out}` is a nonlinear function of `{inner}`, which is Gaussian in the limit",
                         "return the linear readout as the output and apply the nonlinearity outside",
                         "not a Gaussian process",
                     )
@@ -161,10 +166,10 @@ class Readout:
             return False
         if ref.name not in families.clauses:
             return ref.name in families.weights
-        ins = families.clauses[ref.name][0].ins
-        if isinstance(ins, Moment):
-            return self.readouts(ins) is not None
-        return any(self._varies(r) for r in ins.expr.atoms(Ref))
+        clause = families.clauses[ref.name][0]
+        if isinstance(clause.ins, Moment):
+            return self.readouts(clause.ins) is not None
+        return any(self._varies(r) for r in clause.expr.atoms(Ref))
 
     def readouts(self, ins: Moment) -> list[Ref] | None:
         """The readout weights a Moment is linear in, one per term; None when some term has none."""

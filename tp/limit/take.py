@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from tp.errors import LimitError, Message, Span
+from tp.errors import NOWHERE, LimitError, Message
 from tp.limit.clauses import Clause, Families, at, provably
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.forms import Ambiguous, Forms
@@ -25,6 +25,7 @@ from tp.limit.tidy import share_direct_terms, tidy
 from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref
 
 Key = tuple[str, str, str]  # kind, name, name
+Side = tuple[Clause, dict[sp.Symbol, sp.Expr], Ref]  # a clause, its index binding, the ref it then defines
 
 
 def take_limit(program: Program, kinds: tuple[str, ...] = ("K",), literal: bool = False) -> Limit:
@@ -126,7 +127,7 @@ class Derivation:
         except Ambiguous as where:
             for part, binding in _parts(domain, where):
                 bound = tuple(at(x, binding) for x in lhs) if isinstance(lhs, tuple) else at(lhs, binding)
-                self._split(kind, bound, part, one, two)  # type: ignore[arg-type]
+                self._split(kind, bound, part, one, two)
             return
         self._record(kind, lhs, rhs, domain, one)
 
@@ -134,20 +135,20 @@ class Derivation:
         if kind == "theta":
             return self.readout.deterministic(one, _bind(one, lhs), domain)
         if kind == "m":
-            return self.moments.mean(at(one.ins.expr, _bind(one, lhs)), I, domain)
+            return self.moments.mean(at(one.expr, _bind(one, lhs)), I, domain)
         a, b = lhs
         if self.families.is_scalar(a):
             return self.readout.covariance(kind, one, _bind(one, a), two, _bind(two, b), domain)
         return self._vectors(kind, (one, _bind(one, a), a), (two, _bind(two, b), b), domain)
 
-    def _vectors(self, kind: str, left: tuple[Clause, dict, Ref], right: tuple[Clause, dict, Ref], domain: Domain) -> sp.Expr:  # type: ignore[type-arg]
+    def _vectors(self, kind: str, left: Side, right: Side, domain: Domain) -> sp.Expr:
         """Expand the definitions: both of one family, else the one that comes later and is no MatMul."""
         (one, b1, a), (two, b2, b) = left, right
         if isinstance(one.ins, MatMul) and isinstance(two.ins, MatMul):
             return self.moments.matmuls(kind, (one.ins, b1), I, (two.ins, b2), J)
         expand_one, expand_two = self._expanded(one, two, a.name == b.name)
-        x = at(one.ins.expr, b1) if expand_one else a
-        y = at(two.ins.expr, b2) if expand_two else b
+        x = at(one.expr, b1) if expand_one else a
+        y = at(two.expr, b2) if expand_two else b
         if kind == "Theta":
             return self.moments.tangent(x, I, y, J, domain)
         return self.moments.second(x, I, y, J, domain)
@@ -167,10 +168,7 @@ class Derivation:
         else:
             left, key = Value(kind, lhs, I), (kind, lhs.name, lhs.name)
         rule = RULES[_rule(kind, clause, self.families, self.forms)]
-        self.found[key].append(Equation(left, tidy(self.families.natural(rhs)), domain, rule.name, rule.source, self._span(clause)))
-
-    def _span(self, clause: Clause) -> Span:
-        return clause.ins.span
+        self.found[key].append(Equation(left, tidy(self.families.natural(rhs)), domain, rule.name, rule.source, clause.ins.span))
 
 
 def _rule(kind: str, clause: Clause, families: Families, forms: Forms) -> str:
@@ -253,7 +251,9 @@ def _parts(domain: Domain, where: Ambiguous) -> list[tuple[Domain, dict[sp.Symbo
     r = next((r for r in domain if r.index == where.index), None)
     if r is None:
         raise LimitError(
-            Message(domain_span(), f"the definition read depends on the summed index `{where.index}`", "split the sum", "ambiguous index")
+            Message(
+                NOWHERE, f"the definition read depends on the summed index `{where.index}`", "split the sum", "ambiguous index"
+            )
         )
     binding = {r.index: where.value}
     others = tuple(x for x in domain if x is not r)
@@ -268,12 +268,6 @@ def _parts(domain: Domain, where: Ambiguous) -> list[tuple[Domain, dict[sp.Symbo
 
 def replace_range(x: Range, old: Range, lo: sp.Expr, hi: sp.Expr) -> Range:
     return replace(old, lo=lo, hi=hi) if x is old else x
-
-
-def domain_span() -> Span:
-    from tp.errors import NOWHERE
-
-    return NOWHERE
 
 
 def _ordered(equations: list[Equation], roots: list[Key]) -> list[Equation]:

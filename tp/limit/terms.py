@@ -66,7 +66,10 @@ def rename(term: Term, taken: set[sp.Basic]) -> Term:
             term = Term(
                 at(term.coef, {r.index: new}),
                 at(term.core, {r.index: new}),
-                tuple(Range(new if b.index == r.index else b.index, at(b.lo, {r.index: new}), at(b.hi, {r.index: new})) for b in term.bounds),
+                tuple(
+                    Range(new if b.index == r.index else b.index, at(b.lo, {r.index: new}), at(b.hi, {r.index: new}))
+                    for b in term.bounds
+                ),
             )
     return term
 

@@ -32,7 +32,8 @@ def _sum(total: sp.Sum) -> sp.Expr:
 def _sum_terms(body: sp.Expr, limit: sp.Tuple) -> sp.Expr:
     pieces = []
     for term in sp.Add.make_args(body):
-        inside, outside = [], []
+        inside: list[sp.Expr] = []
+        outside: list[sp.Expr] = []
         for f in sp.Mul.make_args(term):
             (inside if limit[0] in f.free_symbols else outside).append(f)
         if inside:
@@ -55,4 +56,3 @@ def share_direct_terms(equations: list[Equation]) -> list[Equation]:
                 e = replace(e, rhs=sp.Add(Entry("K", *e.lhs.args[1:]), *rest))
         written.append(e)
     return written
-

@@ -113,12 +113,13 @@ def verify(
     kinds: Sequence[str],
     seed: int,
     progress: bool,
-    constants: Mapping[str, float],
+    constants: Mapping[str, Any],
 ) -> Report:
     """See :meth:`tp.net.Net.verify`. Without ``inputs``, three standard normal samples drawn from ``seed``."""
     widths = tuple(sorted(set(widths)))
     if not widths or widths[0] < 1 or seeds < 1:
-        raise DataError(Message(NOWHERE, f"widths {list(widths)} with {seeds} seeds", "give widths and seeds of at least 1", "nothing to run"))
+        reason = f"widths {list(widths)} with {seeds} seeds"
+        raise DataError(Message(NOWHERE, reason, "give widths and seeds of at least 1", "nothing to run"))
     generator = np.random.default_rng(seed)
     data = net.inputs(inputs) if inputs is not None else random_inputs(net, generator, constants)
     only = next(iter(data.values())) if len(data) == 1 else data
@@ -127,13 +128,14 @@ def verify(
     errors = {kind: np.zeros((len(widths), seeds)) for kind in kinds}
     runs = [(w, s) for w in range(len(widths)) for s in range(seeds)]
     for w, s in _bar(runs, progress):
-        found = empirical_kernels(net.program, data, widths[w], generator.spawn(1)[0], [KIND[k] for k in kinds], constants=constants)
+        drawn = generator.spawn(1)[0]
+        found = empirical_kernels(net.program, data, widths[w], drawn, [KIND[k] for k in kinds], constants=constants)
         for kind in kinds:
             errors[kind][w, s] = np.linalg.norm(found[KIND[kind]] - exact[kind]) / np.linalg.norm(exact[kind])
     return Report(net.network.name, widths, errors, {kind: _fit(widths, errors[kind]) for kind in kinds})
 
 
-def random_inputs(net: Net, generator: np.random.Generator, constants: Mapping[str, float], samples: int = 3) -> dict[str, Array]:
+def random_inputs(net: Net, generator: np.random.Generator, constants: Mapping[str, Any], samples: int = 3) -> dict[str, Array]:
     """Standard normal inputs of the right shape for every input of ``net``."""
     data = {}
     for item in net.program.data:
