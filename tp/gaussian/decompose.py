@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from tp.gaussian.functions import elu, normal_cdf, relu, step
 from tp.gaussian.terms import ONE, ZERO, Gate, Shape, Terms, Unknown, normal_form, unit
 
 MAX_PRODUCTS = 200
@@ -191,6 +192,34 @@ def _shape(power: int, gate: Gate) -> Shape:
     return Shape((power,), (ZERO,), (ZERO,), gates=(gate,))
 
 
+def expression(basis: Basis, x: sp.Expr) -> sp.Expr:
+    """The function of ``x`` that ``basis`` names."""
+    y = sp.Dummy("y", real=True)
+    p = basis.params
+    match basis.name:
+        case "power":
+            value = y ** p[0]
+        case "rectified":
+            value = relu(y) ** p[0] if p[0] != 0 else step(y)
+        case "erf":
+            value = sp.erf(p[0] * y)
+        case "normal_cdf":
+            value = normal_cdf(p[0] * y)
+        case "gelu":
+            value = y * normal_cdf(p[0] * y)
+        case "sin":
+            value = sp.sin(p[0] * y + p[1])
+        case "exp":
+            value = sp.exp(p[0] * y)
+        case "gaussian":
+            value = sp.exp(-p[0] * y**2)
+        case "elu":
+            value = elu(y, p[0])
+        case _:
+            raise ValueError(f"no function is called {basis.name}")
+    return value.diff(y, basis.order).subs(y, basis.scale * x + basis.shift)
+
+
 def separate(integrand: sp.Expr, variables: Sequence[sp.Expr]) -> list[tuple[sp.Expr, tuple[sp.Expr, ...]]] | None:
     """``integrand`` as Σ coefficient · Π_i φ_i(variable_i), multiplied out no more than needed; None if it is not one."""
     out: list[tuple[sp.Expr, tuple[sp.Expr, ...]]] = []
@@ -210,8 +239,9 @@ def separate(integrand: sp.Expr, variables: Sequence[sp.Expr]) -> list[tuple[sp.
             else:
                 mixed.append(factor)
         if mixed:
-            opened = sp.expand_mul(sp.expand_multinomial(sp.expand_power_exp(sp.Mul(*mixed))), deep=False)
-            if opened == sp.Mul(*mixed):
+            product = sp.Mul(*mixed)
+            opened = sp.expand_mul(sp.expand_multinomial(sp.expand_power_exp(product)), deep=False)
+            if opened == product and not isinstance(product, sp.Add):
                 return None
             rest = coef * sp.Mul(*factors)
             pending.extend(rest * part for part in reversed(sp.Add.make_args(opened)))

@@ -99,7 +99,11 @@ def _turn(shape: Shape) -> list[tuple[Shape, int]]:
 
 
 def _ordered(gates: Sequence[Gate]) -> tuple[Gate, ...]:
-    return tuple(sorted(gates, key=lambda g: (g.noise != 0, [sp.default_sort_key(s) for s in (*g.slope, g.shift)])))
+    def key(gate: Gate) -> tuple[object, ...]:
+        used = [s != 0 for s in gate.slope]
+        return used.index(True), gate.noise != 0, [sp.default_sort_key(s) for s in (*gate.slope, gate.shift)]
+
+    return tuple(sorted(gates, key=key))
 
 
 def _accumulate(terms: Terms, shape: Shape, coef: sp.Expr) -> None:
