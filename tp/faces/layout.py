@@ -12,7 +12,6 @@ from typing import Protocol
 
 import sympy as sp
 
-from tp.faces.notation import terms
 
 
 class Printer(Protocol):
@@ -24,6 +23,9 @@ class Printer(Protocol):
         """``(head, body, tail)`` when the text of ``expr`` is its body's between two brackets."""
 
     def brackets(self, expr: sp.Expr, text: str) -> str: ...
+
+    def terms(self, expr: sp.Expr) -> list[sp.Expr]:
+        """The terms of a sum in the order they are printed."""
 
     def pieces(self, expr: sp.Expr) -> list[str]:
         """The factors of a product that may stand on lines of their own; empty when there is no such place."""
@@ -78,7 +80,7 @@ class Layout:
         """Fill each line with as many terms as it holds."""
         lines: list[str] = []
         here, left = "", first
-        for k, term in enumerate(terms(expr)):
+        for k, term in enumerate(self.printer.terms(expr)):
             sign, magnitude = ("-", -term) if term.could_extract_minus_sign() else ("+", term)
             lead = f"{sign} " if k or sign == "-" else ""
             text = lead + self.printer.brackets(magnitude, self.printer.doprint(magnitude))

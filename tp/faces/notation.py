@@ -101,9 +101,7 @@ def notation(limit: Limit) -> Notation:
     program = limit.program
     paired = _paired_slots(limit)
     up, down = _directions(limit, paired)
-    for ref in _defined(program):  # scalars and weights follow the names of their indices
-        if ref.name not in paired:
-            paired[ref.name] = tuple(not ({str(s) for s in e.free_symbols} & up - down) for e in ref.index)
+    _follow(program, paired, up - down)
     names = _all_names(limit)
     inputs = [d.ref.name for d in program.data]
     sample = inputs[0] if len(inputs) == 1 and (len(inputs[0]) == 1 or inputs[0] in GREEK) else "x"
@@ -140,6 +138,18 @@ def _directions(limit: Limit, paired: dict[str, tuple[bool, ...]]) -> tuple[set[
             for index, is_paired in zip(ref.index, paired[ref.name], strict=False):
                 (down if is_paired else up).update(str(s) for s in index.free_symbols)
     return up, down
+
+
+def _follow(program: Program, paired: dict[str, tuple[bool, ...]], up: set[str]) -> None:
+    """Weights and scalars, which have no kernel entry, follow the names of their indices."""
+    members: dict[str, list[Ref]] = {}
+    for ref in _defined(program):
+        if ref.name not in paired:
+            members.setdefault(ref.name, []).append(ref)
+    for name, refs in members.items():
+        slots = max(len(ref.index) for ref in refs)
+        rises = [any(k < len(r.index) and {str(s) for s in r.index[k].free_symbols} & up for r in refs) for k in range(slots)]
+        paired[name] = tuple(not up_here for up_here in rises)
 
 
 def _defined(program: Program) -> Iterator[Ref]:
@@ -389,6 +399,16 @@ def _samples(factor: sp.Expr) -> int:
     """Factors of the first sample, of both, of the second."""
     free = factor.free_symbols
     return (J in free) - (I in free)
+
+
+def value_of(bound: sp.Symbol, body: sp.Expr, at: sp.Expr) -> sp.Expr | None:
+    """The value of ``bound`` that turns ``body`` into ``at``, when it can be read off."""
+    if body == at:
+        return bound
+    for candidate in sorted(at.free_symbols - body.free_symbols, key=str):
+        if body.xreplace({bound: candidate}) == at:
+            return candidate
+    return None
 
 
 def index_ranges(domain: Domain) -> list[tuple[tuple[sp.Symbol, ...], sp.Expr, sp.Expr]]:

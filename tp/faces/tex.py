@@ -13,7 +13,7 @@ from sympy.printing.latex import LatexPrinter
 
 from tp.faces.layout import Layout
 from tp.faces.measure import width
-from tp.faces.notation import GREEK, NameParts, Notation, ascii_name, factors, is_indicator, name_parts, terms
+from tp.faces.notation import GREEK, NameParts, Notation, ascii_name, factors, is_indicator, name_parts, terms, value_of
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import Activation
 from tp.limit.equations import Entry, I, J, Value, Z
@@ -146,9 +146,12 @@ class LimitPrinter(LatexPrinter):
 
     # -- sums, products, powers
 
+    def terms(self, expr: sp.Expr) -> list[sp.Expr]:
+        return terms(expr)
+
     def _print_Add(self, expr: sp.Add, order: str | None = None) -> str:
         text = ""
-        for term in terms(expr):
+        for term in self.terms(expr):
             minus = term.could_extract_minus_sign()
             magnitude = -term if minus else term
             text += (" - " if text else "-") if minus else (" + " if text else "")
@@ -254,7 +257,7 @@ class LimitPrinter(LatexPrinter):
 
     def _print_Softmax(self, expr: Softmax) -> str:
         at, body, bound, lo, hi = expr.args
-        own = _value_of(bound, body, at)
+        own = value_of(bound, body, at)
         if isinstance(own, sp.Symbol):
             over = rf"{self.index(lo)}\le {self._print(own)}\le {self.index(hi)}"
             return rf"\operatorname*{{softmax}}_{{{over}}}{paren(self._print(at))}"
@@ -356,16 +359,6 @@ def paren(text: str, opening: str = "(", closing: str = ")") -> str:
     r"""Parentheses, growing only where the content is tall."""
     tall = any(mark in text for mark in (r"\frac", r"\sum", r"\begin", r"\left", r"\sqrt", r"\Bigl"))
     return rf"\left{opening}{text}\right{closing}" if tall else f"{opening}{text}{closing}"
-
-
-def _value_of(bound: sp.Symbol, body: sp.Expr, at: sp.Expr) -> sp.Expr | None:
-    """The value of ``bound`` that turns ``body`` into ``at``, when it can be read off."""
-    if body == at:
-        return bound
-    for candidate in sorted(at.free_symbols - body.free_symbols, key=str):
-        if body.xreplace({bound: candidate}) == at:
-            return candidate
-    return None
 
 
 _FUNCTIONS = {

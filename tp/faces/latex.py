@@ -1,0 +1,223 @@
+r"""A limit as LaTeX, the way a paper prints it; only amsmath, amssymb and booktabs are needed.
+
+``latex(limit)`` is a fragment to ``\input``: the network, the notation, the recursions, and where each equation
+comes from. ``document(limit)`` is a whole article; ``formulas(limit)`` the displays alone, one per equation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import sympy as sp
+
+from tp.faces.display import align, ranges, rows
+from tp.faces.network_tex import DefinitionPrinter, network
+from tp.faces.notation import Notation, ascii_name, gaussians, notation
+from tp.faces.references import Work, work
+from tp.faces.tex import LimitPrinter, decorated, escape
+from tp.gaussian.expectation import Expectation
+from tp.limit.equations import Entry, Equation, J, Limit, Value
+
+TITLES = {"K": "Gaussian process kernel", "Theta": "Tangent kernel"}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and the paragraphs and displays below it."""
+
+    title: str
+    parts: tuple[str, ...]
+
+
+def latex(limit: Limit) -> str:
+    """The derivation as a fragment: paragraphs and displays, for any document class."""
+    blocks = []
+    for section in sections(limit):
+        first, *rest = section.parts
+        run_in = f"\\paragraph{{{section.title}.}}"
+        blocks += [f"{run_in} {first}" if not first.startswith("\\begin") else f"{run_in}\n{first}", *rest]
+    return "\n\n".join(blocks) + "\n"
+
+
+def document(limit: Limit) -> str:
+    """A compilable article with a list of sources and the spec it was derived from."""
+    name = escape(limit.program.name)
+    lines = [
+        r"\documentclass[10pt]{article}",
+        r"\usepackage{amsmath,amssymb,booktabs}",
+        r"\allowdisplaybreaks",
+        r"\begin{document}",
+        rf"\begin{{center}}\Large The infinite-width limit of \texttt{{{name}}}\end{{center}}",
+    ]
+    for section in sections(limit):
+        lines += ["", rf"\section{{{section.title}}}", "\n\n".join(section.parts)]
+    lines += [_spec(limit), r"\end{document}", ""]
+    return "\n".join(line for line in lines if line is not None)
+
+
+def formulas(limit: Limit) -> list[str]:
+    """One display per equation."""
+    style = notation(limit)
+    return [align([equation], style) for equation in limit.equations]
+
+
+def sections(limit: Limit) -> Iterator[Section]:
+    """The parts of the derivation, in the order they are read."""
+    style = notation(limit)
+    numbers = {id(e): str(k) for k, e in enumerate(ordered(limit), 1)}
+    if parts := tuple(network(limit, style)):
+        yield Section("Network", parts)
+    yield Section("Notation", tuple(conventions(limit, style)))
+    for tangent, group in groupby(ordered(limit), key=_is_tangent):
+        parts = (align(group, style, numbers), *_power(limit, "Theta" if tangent else "K"))
+        yield Section(TITLES["Theta" if tangent else "K"], parts)
+    yield Section("Derivation", tuple(_steps(limit, numbers)))
+
+
+def ordered(limit: Limit) -> list[Equation]:
+    """The equations with the tangent kernel's last; each still uses earlier ones only."""
+    return sorted(limit.equations, key=_is_tangent)
+
+
+def _is_tangent(equation: Equation) -> bool:
+    return isinstance(equation.lhs, Entry) and equation.lhs.kind_name == "Theta"
+
+
+def _power(limit: Limit, kind: str) -> Iterator[str]:
+    power = limit.power.get(kind, sp.S.Zero)
+    if power != 0:
+        sizes = [s.name for s in limit.program.spaces] or ["n"]
+        exponent = LimitPrinter(Notation()).doprint(power)
+        yield f"These are leading coefficients: the kernel itself is ${decorated(sizes[0])}^{{{exponent}}}$ times as large."
+
+
+# ---------------------------------------------------------------- the notation in words
+
+
+def conventions(limit: Limit, style: Notation) -> Iterator[str]:
+    """What every sign used in the equations means; what is not used is not explained."""
+    atoms = {a for e in limit.equations for side in (e.lhs, e.rhs) for a in side.atoms(Entry, Value)}
+    kinds = {a.kind_name for a in atoms}
+    x = decorated(style.sample)
+    y = decorated(style.sample + "'")
+    said = [f"${x}$ and ${y}$ are two inputs, possibly the same."]
+    if any(style.split(r)[1] for a in atoms if a.kind_name in ("K", "Theta", "S", "m") for r in a.args[1:3] if hasattr(r, "index")):
+        said.append(rf"${x}_{{p}}$ names the site $p$ of ${x}$: a position, a time, a node.")
+    said += [text.format(x=x, y=y) for kind, text in _WORDS.items() if kind in kinds]
+    paired = any(law.pair is not None for e in limit.equations for law in gaussians(e, J).laws)
+    if paired:
+        said.append("Two values of one Gaussian family have the covariance matrix")
+    yield "Throughout, " + " ".join(said)
+    if paired:
+        k = [[f"K_h({a}, {b})" for b in (x, y)] for a in (x, y)]
+        matrix = rf"{k[0][0]} & {k[0][1]} \\ {k[0][1]} & {k[1][1]}"
+        yield "\\[\n" + rf"\Lambda_h({x}, {y}) = \begin{{pmatrix}} {matrix} \end{{pmatrix}}." + "\n\\]"
+    if limit.named:
+        yield _named(limit, style)
+
+
+_WORDS = {
+    "K": r"For a vector $h$ of the network, $K_h({x},{y}) = \lim \frac1n\sum_\alpha h_\alpha({x})\,h_\alpha({y})$; "
+    r"for an output $f$, $K_f$ is the covariance of $f({x})$ and $f({y})$ over initializations.",
+    "S": r"$S_h$ is the same average for vectors that are not Gaussian.",
+    "Theta": r"$\Theta_h({x},{y})$ is the limit of $\sum_\theta \langle \partial_\theta h_\alpha({x}), "
+    r"\partial_\theta h_\alpha({y})\rangle$ over all trained parameters $\theta$, weighted by their learning rates.",
+    "theta": r"A ring marks the limit of a scalar.",
+    "m": r"$m_h({x}) = \lim \frac1n\sum_\alpha h_\alpha({x})$.",
+    "Gram": r"$\langle\cdot,\cdot\rangle$ is the inner product of inputs.",
+}
+
+
+def _named(limit: Limit, style: Notation) -> str:
+    """The Gaussian vectors the derivation names."""
+    lines = []
+    for ref, expr, domain in limit.named:
+        printer = DefinitionPrinter(style, limit.program, frozenset(ref.free_symbols))
+        where = ranges(domain, printer)
+        lines.append(f"{printer.doprint(ref)} &:= {printer.doprint(expr)}" + (rf"\qquad {where}" if where else ""))
+    return "The derivation names these Gaussian vectors:\n\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}"
+
+
+# ---------------------------------------------------------------- where each equation comes from
+
+
+def _steps(limit: Limit, numbers: dict[int, str]) -> Iterator[str]:
+    """A table of rules, then the works they are published in."""
+    works: list[Work] = []
+    lines = []
+    for equation in ordered(limit):
+        cited = _cite(equation.source, works)
+        line = str(equation.span.line) if equation.span.line else "--"
+        lines.append(f"({numbers[id(equation)]}) & \\raggedright {_prose(equation.rule)} & \\raggedright {cited} & {line} " + r"\\")
+    for start in range(0, len(lines), ROWS):
+        yield _table(lines[start : start + ROWS])
+    if works:
+        yield "\n".join(
+            [r"\begin{list}{}{\setlength{\leftmargin}{2em}\setlength{\itemsep}{0pt}}\small\raggedright"]
+            + [rf"\item[{{[{k}]}}] {_prose(w.reference)}" for k, w in enumerate(works, 1)]
+            + [r"\end{list}"]
+        )
+
+
+ROWS = 30
+"""Rows of a table that surely fit on one page."""
+
+
+def _cite(source: str, works: list[Work]) -> str:
+    """``[2], rule ZHat``; a work is numbered when it is first cited."""
+    cited = []
+    for part in filter(None, (p.strip() for p in source.split(";"))):
+        found, place = work(part)
+        if found is None:
+            cited.append(_prose(place))
+            continue
+        if found not in works:
+            works.append(found)
+        cited.append(f"[{works.index(found) + 1}]" + (f", {_prose(place)}" if place else ""))
+    return "; ".join(cited)
+
+
+def _table(lines: list[str]) -> str:
+    columns = r"@{}lp{0.42\textwidth}p{0.27\textwidth}r@{}"
+    head = r"equation & rule & source & line \\"
+    return "\n".join(
+        [r"\begin{center}\small", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *lines]
+        + [r"\bottomrule", r"\end{tabular}", r"\end{center}"]
+    )
+
+
+def _prose(text: str) -> str:
+    """A rule's or source's words: escaped, with ``*emphasis*`` and ```code``` honoured."""
+    out = re.sub(r"`([^`]*)`", r"\\texttt{\1}", re.sub(r"\*([^*]+)\*", r"\\emph{\1}", _words(text)))
+    return out
+
+
+def _words(text: str) -> str:
+    for sign, spelled in _SIGNS.items():
+        text = text.replace(sign, spelled)
+    pieces = re.split(r"(\$[^$]*\$)", text)
+    return "".join(p if p.startswith("$") and p.endswith("$") and len(p) > 1 else escape(p) for p in pieces)
+
+
+_SIGNS = {"Ẑ": r"$\hat{Z}$", "Ż": r"$\dot{Z}$", "Θ": r"$\Theta$", "²": "$^2$", "ᵀ": r"$^\top$", "–": "--", "σ": r"$\sigma$",
+          "φ": r"$\phi$", "∂": r"$\partial$", "⟨": r"$\langle$", "⟩": r"$\rangle$", "→": r"$\to$", "Σ": r"$\Sigma$"}  # fmt: skip
+
+
+def _spec(limit: Limit) -> str:
+    """The text the limit was derived from, as it was written."""
+    source = next((e.span.source for e in limit.equations if e.span.line), None)
+    if source is None or not source.text.strip():
+        return ""
+    lines = []
+    for number, line in enumerate(source.text.rstrip().splitlines(), 1):
+        text = ascii_name(line.expandtabs(4).rstrip())
+        for k in range(0, max(len(text), 1), 72):
+            lines.append(f"{number if k == 0 else '':>3}  {text[k : k + 72]}".rstrip())
+    body = "\n".join(lines).replace(r"\end{verbatim}", r"\end {verbatim}")
+    return f"\n\\section{{Specification}}\n{{\\small\n\\begin{{verbatim}}\n{body}\n\\end{{verbatim}}\n}}"
+
+
+__all__ = ["Section", "document", "formulas", "latex", "rows", "sections"]

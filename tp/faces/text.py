@@ -1,0 +1,419 @@
+"""A limit for the terminal: the same equations, in one line each where they fit.
+
+Indices stand in brackets, as in a spec: ``K_h[l](x[p], x′[q])``.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import sympy as sp
+from sympy.printing.str import StrPrinter
+
+from tp.faces.layout import Layout
+from tp.faces.notation import (
+    GREEK,
+    Gaussians,
+    Law,
+    Notation,
+    factors,
+    gaussians,
+    index_ranges,
+    is_indicator,
+    notation,
+    shortened,
+    terms,
+    value_of,
+)
+from tp.gaussian.expectation import Expectation
+from tp.limit.equations import Entry, Equation, I, J, Limit, Value, Z
+from tp.program.ir import Domain, Ref, Softmax
+
+_SUPERSCRIPT = str.maketrans("0123456789-/", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ")
+_TITLES = {False: "Gaussian process kernel", True: "Tangent kernel"}
+_KERNELS = {"Theta": "Θ", "Sigma": "Σ"}
+
+
+def greek(name: str) -> str:
+    """A name as its user wrote it; a Greek letter's name is that letter."""
+    bare = name.rstrip("'")
+    if bare in GREEK:
+        size = "CAPITAL" if bare[0].isupper() else "SMALL"
+        bare = unicodedata.lookup(f"GREEK {size} LETTER {'LAMDA' if bare.lower() == 'lambda' else bare.upper()}")
+    return bare + "′" * (len(name) - len(name.rstrip("'")))
+
+
+class TextPrinter(StrPrinter):
+    """SymPy's one-line printer with the atoms of limit equations and a mathematician's spacing."""
+
+    printmethod = "_tp_text"  # no class has one: everything is printed here
+    times = "·"
+
+    def __init__(
+        self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: frozenset[sp.Symbol] = frozenset()
+    ) -> None:
+        super().__init__()
+        self.style = style
+        self.letters = letters or {}
+        self.first = first
+
+    def _print(self, expr: object, **kwargs: object) -> str:
+        if isinstance(expr, sp.Basic) and expr in self.letters:
+            return self.letters[expr]
+        return str(super()._print(expr, **kwargs))
+
+    # -- names and atoms
+
+    def _print_Symbol(self, expr: sp.Symbol) -> str:
+        return greek(str(expr))
+
+    def index(self, expr: sp.Expr) -> str:
+        order = sorted(sp.Add.make_args(expr), key=lambda t: (t.is_number, not (t.free_symbols & self.first), str(t)))
+        text = ""
+        for term in order:
+            minus = term.could_extract_minus_sign()
+            text += ("-" if minus else "+" if text else "") + self._print(-term if minus else term)
+        return text
+
+    def bracket(self, indices: Sequence[sp.Expr]) -> str:
+        return f"[{','.join(map(self.index, indices))}]" if indices else ""
+
+    def _print_Ref(self, expr: Ref) -> str:
+        return greek(expr.name) + self.bracket(expr.index)
+
+    def sample(self, s: sp.Expr, below: Sequence[sp.Expr] = ()) -> str:
+        name = greek(self.style.sample)
+        return (name if s == I else name + "′" if s == J else f"{name}_{self._print(s)}") + self.bracket(below)
+
+    def _datum(self, ref: Ref, s: sp.Expr) -> str:
+        return greek(ref.name) + ("′" if s == J else "") + self.bracket(ref.index)
+
+    def _print_Entry(self, expr: Entry) -> str:
+        kind = expr.kind_name
+        if kind == "Gram":
+            return f"⟨{self._datum(expr.a, expr.s)}, {self._datum(expr.b, expr.t)}⟩"
+        (up_a, low_a), (up_b, low_b) = self.style.split(expr.a), self.style.split(expr.b)
+        left = _KERNELS.get(kind, kind) + "_" + greek(expr.a.name) + self.bracket(up_a)
+        if (expr.a.name, up_a) != (expr.b.name, up_b):
+            left += "," + greek(expr.b.name) + self.bracket(up_b)
+        return f"{left}({self.sample(expr.s, low_a)}, {self.sample(expr.t, low_b)})"
+
+    def _print_Value(self, expr: Value) -> str:
+        if expr.kind_name == "data":
+            return self._datum(expr.a, expr.s)
+        if expr.kind_name == "theta":
+            return f"{self._print_Ref(expr.a)}({self.sample(expr.s)})"
+        above, below = self.style.split(expr.a)
+        return f"{expr.kind_name}_{greek(expr.a.name)}{self.bracket(above)}({self.sample(expr.s, below)})"
+
+    def _print_Z(self, expr: Z) -> str:
+        return f"Z_{self._print_Ref(expr.a)}({self.sample(expr.s)})"
+
+    # -- sums, products, powers
+
+    def terms(self, expr: sp.Expr) -> list[sp.Expr]:
+        return terms(expr)
+
+    def brackets(self, expr: sp.Expr, text: str) -> str:
+        return f"({text})" if expr.is_Add else text
+
+    def _print_Add(self, expr: sp.Add, order: str | None = None) -> str:
+        text = ""
+        for term in self.terms(expr):
+            minus = term.could_extract_minus_sign()
+            magnitude = -term if minus else term
+            text += (" − " if text else "−") if minus else (" + " if text else "")
+            text += self.brackets(magnitude, self._print(magnitude))
+        return text
+
+    def _print_Mul(self, expr: sp.Mul) -> str:
+        f = factors(expr)
+        head, rest = self._fraction(f.scalar, f.scalar_below), self._fraction(f.rest, f.rest_below)
+        if head and rest and f.scalar_below and (len(f.scalar) > 1 or len(f.scalar_below) > 1):
+            head = f"({head})"
+        sign = "−" if f.negative else ""
+        return sign + (f"{head} {rest}" if head and rest else head or rest or "1")
+
+    def _fraction(self, above: Sequence[sp.Expr], below: Sequence[sp.Expr]) -> str:
+        top = self._product(above)
+        if not below:
+            return top
+        bottom = self._product(below)
+        if len(below) > 1 or (below[0].is_Mul and not below[0].is_number):
+            bottom = f"({bottom})"
+        return f"{top or '1'}/{bottom}" if len(above) < 2 else f"{top}/{bottom}"
+
+    def _product(self, args: Sequence[sp.Expr]) -> str:
+        texts = []
+        for k, arg in enumerate(args):
+            text = self._print(arg)
+            swallows = isinstance(arg, sp.Sum) and k + 1 < len(args)
+            texts.append(f"({text})" if arg.is_Add or swallows else text)
+        return re.sub(r"(?<=[0-9]) (?=π)", "", " ".join(texts))
+
+    def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
+        base, power = expr.as_base_exp()
+        if base == sp.E:
+            return f"exp({self._print(power)})"
+        if power.is_Rational and power < 0:
+            return self._print_Mul(expr)
+        inner = self._print(base)
+        simple = base.is_Atom or isinstance(base, (Entry, Value, Ref, Z, sp.Function, Expectation)) or base in self.letters
+        if power == sp.S.Half:
+            return f"√{inner}" if simple else f"√({inner})"
+        if not simple or (base.is_number and (base < 0 or not base.is_Integer)):
+            inner = f"({inner})"
+        if power.is_Integer:
+            return inner + str(power).translate(_SUPERSCRIPT)
+        exponent = self._print(power)
+        return f"{inner}^{exponent}" if power.is_Symbol else f"{inner}^({exponent})"
+
+    # -- operators
+
+    def _print_Sum(self, expr: sp.Sum) -> str:
+        body = self._print(expr.function)
+        return self.sigma(expr) + (f"({body})" if expr.function.is_Add else body)
+
+    def sigma(self, expr: sp.Sum) -> str:
+        signs = ""
+        for (lo, hi), group in groupby(reversed(expr.limits), key=lambda limit: limit[1:]):
+            names = ",".join(self._print(limit[0]) for limit in group)
+            signs += f"Σ_{{{names}={self.index(lo)}..{self.index(hi)}}} "
+        return signs
+
+    def _print_Expectation(self, expr: Expectation) -> str:
+        return f"E[{self._print(expr.integrand)}]"
+
+    def _print_Softmax(self, expr: Softmax) -> str:
+        at, body, bound, lo, hi = expr.args
+        own = value_of(bound, body, at)
+        over = f"{self._print(own if isinstance(own, sp.Symbol) else bound)}={self.index(lo)}..{self.index(hi)}"
+        if isinstance(own, sp.Symbol):
+            return f"softmax_{{{over}}} {self._print(at)}"
+        return f"exp({self._print(at)})/Σ_{{{over}}} exp({self._print(body)})"
+
+    def _print_Function(self, expr: sp.Function) -> str:
+        name = type(expr).__name__
+        args = ", ".join(self._print(a) for a in expr.args)
+        if name in ("step", "Heaviside"):
+            return f"1[{self._print(expr.args[0])} > 0]"
+        return f"{_FUNCTIONS.get(name, name)}({args})"
+
+    def _print_exp(self, expr: sp.exp) -> str:
+        return f"exp({self._print(expr.args[0])})"
+
+    def _print_Max(self, expr: sp.Max) -> str:
+        args = sorted(expr.args, key=lambda a: (a.is_number, str(a)))
+        return f"{type(expr).__name__.lower()}({', '.join(map(self._print, args))})"
+
+    _print_Min = _print_Max
+
+    def _print_Pi(self, expr: sp.Expr) -> str:
+        return "π"
+
+    def _print_Exp1(self, expr: sp.Expr) -> str:
+        return "e"
+
+    def _print_KroneckerDelta(self, expr: sp.KroneckerDelta) -> str:
+        left, right = (self.index(a) for a in expr.args)
+        return f"1[{left} = {right}]"
+
+    def _print_Piecewise(self, expr: sp.Piecewise) -> str:
+        if is_indicator(expr):
+            return f"1[{self.condition(expr.args[0][1])}]"
+        rows = [f"{self._print(v)} if {self.condition(c)}" if c is not sp.true else self._print(v) for v, c in expr.args]
+        return "{" + "; ".join(rows) + "}"
+
+    def condition(self, condition: sp.Basic) -> str:
+        if isinstance(condition, sp.And):
+            return ", ".join(sorted(map(self.condition, condition.args)))
+        if isinstance(condition, sp.core.relational.Relational):
+            sign = {"==": "=", "!=": "≠", "<=": "≤", ">=": "≥"}.get(condition.rel_op, condition.rel_op)
+            return f"{self.index(condition.lhs)} {sign} {self.index(condition.rhs)}"
+        return self._print(condition)
+
+    # -- what the line breaker asks
+
+    def around(self, expr: sp.Expr) -> tuple[str, sp.Expr, str] | None:
+        if isinstance(expr, sp.Sum) and not expr.function.is_Atom:
+            return (self.sigma(expr) + "(", expr.function, ")") if expr.function.is_Add else (self.sigma(expr), expr.function, "")
+        if isinstance(expr, Expectation):
+            return "E[", expr.integrand, "]"
+        if not expr.is_Mul:
+            return None
+        f = factors(expr)
+        if f.rest_below or not f.rest or not (f.rest[-1].is_Add or isinstance(f.rest[-1], (sp.Sum, Expectation))):
+            return None
+        last = f.rest[-1]
+        head = self._head(expr)
+        before = self._product(f.rest[:-1])
+        head += f"{before} " if before else ""
+        return (f"{head}(", last, ")") if last.is_Add else (head, last, "")
+
+    def _head(self, expr: sp.Expr) -> str:
+        f = factors(expr)
+        head = self._fraction(f.scalar, f.scalar_below)
+        if f.scalar_below and (len(f.scalar) > 1 or len(f.scalar_below) > 1):
+            head = f"({head})"
+        return ("−" if f.negative else "") + (f"{head} " if head else "")
+
+    def pieces(self, expr: sp.Expr) -> list[str]:
+        f = factors(expr)
+        if not expr.is_Mul or not f.rest:
+            return []
+        texts = [self._product([arg]) for arg in f.rest]
+        below = f" / ({self._product(f.rest_below)})" if f.rest_below else ""
+        return [self._head(expr) + texts[0], *(f" {text}" for text in texts[1:]), *([below] if below else [])]
+
+
+_FUNCTIONS = {"acos": "arccos", "asin": "arcsin", "atan": "arctan", "normal_cdf": "Φ", "normal_pdf": "φ", "normal_cdf2": "Φ₂",
+              "Max": "max", "Min": "min", "Abs": "abs", "owens_t": "T"}  # fmt: skip
+
+# ---------------------------------------------------------------- the page
+
+
+def text(limit: Limit, width: int = 100) -> str:
+    """The derivation, ``width`` columns wide where a formula can be broken."""
+    style = notation(limit)
+    widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
+    lines = [f"{greek(limit.program.name)}: the limit of infinite width {widths}"]
+    if limit.named:
+        lines += ["", *_named(limit, style)]
+    sources: list[str] = []
+    for tangent, group in groupby(sorted(limit.equations, key=_is_tangent), key=_is_tangent):
+        lines += ["", _TITLES[tangent], "─" * len(_TITLES[tangent])]
+        lines += _section(list(group), style, width, sources)
+        if power := limit.power.get("Theta" if tangent else "K", 0):
+            lines.append(f"The kernel is {limit.program.spaces[0].name}^{power} times this.")
+    return "\n".join([*lines, "", *_legend(limit, style, width), *_cited(sources, width)]) + "\n"
+
+
+def _is_tangent(equation: Equation) -> bool:
+    return isinstance(equation.lhs, Entry) and equation.lhs.kind_name == "Theta"
+
+
+COLUMN = 26
+"""A left side longer than this does not push the equality signs of the others to the right."""
+
+
+def _section(equations: list[Equation], style: Notation, width: int, sources: list[str]) -> Iterator[str]:
+    """Equations below each other, their equality signs aligned."""
+    lefts = [printer_for(e, style)[0].doprint(e.lhs) for e in equations]
+    column = min(max(map(len, lefts), default=0), COLUMN)
+    pad = " " * (column + 3)
+    for left, equation in zip(lefts, equations, strict=True):
+        body, notes = _equation(equation, style, max(width - column - 3, 30), max(len(left) - column, 0))
+        yield f"{left:>{column}} = {body[0]}"
+        yield from (pad + line for line in [*body[1:], *notes, *_origin(equation, sources)])
+
+
+def _equation(equation: Equation, style: Notation, room: int, beyond: int) -> tuple[list[str], list[str]]:
+    """The right side in lines, and the lines of the range and of the where-clauses."""
+    equation, short = shortened(equation)
+    printer, found = printer_for(equation, style)
+    where = [clause for item in found.laws for clause in law(item, printer)]
+    for item in short:
+        below = (str(item.number) if item.number else "") + printer.bracket(item.bound)
+        printer.letters[item.symbol] = item.letter[0] + below + item.letter[1:].replace("'", "′")
+        where.append(f"{printer.letters[item.symbol]} = {printer.doprint(item.entry)}")
+    lines = Layout(printer, len, "  ", 2.0).lines(equation.rhs, room - 2, room - beyond)
+    lines = [lines[0], *("  " + line for line in lines[1:])]
+    domain = ranges(equation.domain, printer)
+    if domain and len(lines[-1]) + len(domain) + 8 <= room - (beyond if len(lines) == 1 else 0):
+        lines[-1] += f"    for {domain}"
+        domain = ""
+    return lines, [*([f"for {domain}"] if domain else []), *_clauses(where, room)]
+
+
+def _clauses(clauses: list[str], room: int) -> list[str]:
+    """``where a, b,`` as many to a line as there is room for."""
+    lines: list[str] = []
+    for k, clause in enumerate(clauses):
+        if k and len(lines[-1]) + len(clause) + 2 <= room:
+            lines[-1] += f", {clause}"
+        else:
+            if k:
+                lines[-1] += ","
+            lines.append(f"      {clause}" if k else f"where {clause}")
+    return lines
+
+
+def _origin(equation: Equation, sources: list[str]) -> list[str]:
+    """``‹ rule [1], line 12``: where an equation comes from."""
+    source = equation.source.replace("*", "")
+    if source and source not in sources:
+        sources.append(source)
+    told = equation.rule + (f" [{sources.index(source) + 1}]" if source else "")
+    line = f"line {equation.span.line}" if equation.span.line else ""
+    return [f"‹ {', '.join(filter(None, (told.strip(), line)))}"] if told or line else []
+
+
+def _cited(sources: list[str], width: int) -> Iterator[str]:
+    for k, source in enumerate(sources, 1):
+        yield from textwrap.wrap(f"[{k}] {source}", width, subsequent_indent="    ")
+
+
+def printer_for(equation: Equation, style: Notation) -> tuple[TextPrinter, Gaussians]:
+    """The printer of one equation: its random variables are letters."""
+    found = gaussians(equation, J)
+    plain = TextPrinter(style)
+    letters = {}
+    for v, how in found.variables.items():
+        number = str(how.number) if how.number else ""
+        letters[v] = greek(style.letter) + number + ("′" if how.primed else "") + plain.bracket(how.bound)
+    return TextPrinter(style, letters, frozenset(equation.lhs.free_symbols)), found
+
+
+def law(item: Law, printer: TextPrinter) -> list[str]:
+    """``(u, u′) ~ N(0, Λ_h(x, x′))``."""
+    names = [printer.doprint(v) for v in item.variables]
+    plain = TextPrinter(printer.style, None, printer.first)
+    if item.pair is not None:
+        return [f"({', '.join(names)}) ~ N(0, {re.sub('^K', 'Λ', plain.doprint(item.pair))})"]
+    if len(names) == 1:
+        return [f"{names[0]} ~ N(0, {plain.doprint(item.cov[0, 0])})"]
+    if len(names) == 2:
+        rows = "; ".join(", ".join(plain.doprint(e) for e in item.cov.row(k)) for k in range(2))
+        return [f"({', '.join(names)}) ~ N(0, [{rows}])"]
+    return [f"{name} = {plain.doprint(v)}" for name, v in zip(names, item.variables, strict=True)]
+
+
+def ranges(domain: Domain, printer: TextPrinter) -> str:
+    """``p, q = 0…31, l = 2…L``."""
+    texts = []
+    for symbols, lo, hi in index_ranges(domain):
+        low, high = printer.index(lo), printer.index(hi)
+        texts.append(f"{', '.join(map(printer._print, symbols))} = {low}" + ("" if lo == hi else f"…{high}"))
+    return ", ".join(texts)
+
+
+def _named(limit: Limit, style: Notation) -> Iterator[str]:
+    printer = TextPrinter(style)
+    for ref, expr, domain in limit.named:
+        where = ranges(domain, printer)
+        yield f"{printer.doprint(ref)} := {printer.doprint(expr)}" + (f"    for {where}" if where else "")
+
+
+def _legend(limit: Limit, style: Notation, width: int) -> Iterator[str]:
+    """What the letters mean; only those that occur."""
+    atoms = {a.kind_name for e in limit.equations for side in (e.lhs, e.rhs) for a in side.atoms(Entry, Value)}
+    x = greek(style.sample)
+    if any(law.pair is not None for e in limit.equations for law in gaussians(e, J).laws):
+        atoms.add("Lambda")
+    for kind, meaning in _MEANINGS.items():
+        if kind in atoms:
+            yield from textwrap.wrap(meaning.format(x=x), width, subsequent_indent=" " * 12)
+
+
+_MEANINGS = {
+    "K": "K_h({x}, {x}′)  lim (1/n) Σ_α h_α({x}) h_α({x}′); for an output the covariance over initializations",
+    "S": "S_h({x}, {x}′)  the same average for a vector that is not Gaussian",
+    "Theta": "Θ_h({x}, {x}′)  lim Σ_θ rate ⟨∂h_α({x})/∂θ, ∂h_α({x}′)/∂θ⟩ over the trained parameters",
+    "Lambda": "Λ_h({x}, {x}′)  the covariance matrix [K_h({x}, {x}), K_h({x}, {x}′); K_h({x}, {x}′), K_h({x}′, {x}′)]",
+    "m": "m_h({x})      lim (1/n) Σ_α h_α({x})",
+    "Gram": "⟨{x}, {x}′⟩     the inner product of two inputs",
+}
