@@ -84,7 +84,7 @@ class _Matcher:
             self.left[shape] = rest
 
     def put(self, coef: sp.Expr, name: str, *params: sp.Expr | int, **where: sp.Expr | int) -> None:
-        self.found.append((coef, Basis(name, tuple(map(sp.sympify, params)), **where)))  # type: ignore[arg-type]
+        self.found.append((coef, Basis(name, tuple(map(sp.sympify, params)), **where)))
 
     def _elu(self, shape: Shape) -> None:
         """κ elu(s x + t; α): κ(s x + t) and κα above 0, κα exp(s x + t) below, less κα everywhere."""

@@ -273,30 +273,35 @@ class _Reader:
         return tuple(slope), shift
 
     def step(self, argument: sp.Expr | Terms) -> Terms:
-        return self.of(argument, lambda terms: self._jump(terms, "gates"))
+        def build(terms: Terms) -> Terms:
+            slope, shift = self.linear(terms)
+            if any(slope):
+                gate, _ = self.gate(slope, shift)
+                return {replace(unit(len(slope)), gates=(gate,)): ONE}
+            if shift.is_positive or shift.is_nonpositive:
+                return self.constant(ONE if shift.is_positive else ZERO)
+            raise Unknown("step at an unknown number")
+
+        return self.of(argument, build)
 
     def delta(self, argument: sp.Expr, order: sp.Expr = ZERO) -> Terms:
         if order != 0:
             raise Unknown("derivative of a Dirac delta")
-        return self._jump(self.read(argument), "deltas")
+        slope, shift = self.linear(self.read(argument))
+        if sum(s != 0 for s in slope) != 1:
+            raise Unknown("Dirac delta of none or of several variables")
+        gate, size = self.gate(slope, shift)
+        return {replace(unit(len(slope)), deltas=(gate,)): 1 / size}
 
-    def _jump(self, terms: Terms, kind: str) -> Terms:
-        slope, shift = self.linear(terms)
+    def gate(self, slope: tuple[sp.Expr, ...], shift: sp.Expr) -> tuple[Gate, sp.Expr]:
+        """1{ax + t > 0} = 1{x + t/a > 0} for a > 0, and that a; several variables keep their slopes."""
         found = [s for s in slope if s != 0]
-        if not found:
-            if shift.is_positive or shift.is_nonpositive:
-                return self.constant(ONE if kind == "gates" and shift.is_positive else ZERO)
-            raise Unknown("step at an unknown number")
-        size = ONE
-        if len(found) == 1:  # 1{ax + t > 0} = 1{x + t/a > 0} for a > 0
-            size = found[0] if found[0].is_positive else -found[0]
-            if not size.is_positive:
-                raise Unknown("the sign of a slope is not known")
-        elif kind == "deltas":
-            raise Unknown("Dirac delta of several variables")
-        gate = Gate(tuple(s / size for s in slope), shift / size, ZERO)
-        shape = replace(unit(len(slope)), **{kind: (gate,)})
-        return {shape: 1 / size if kind == "deltas" else ONE}
+        if len(found) > 1:
+            return Gate(slope, shift, ZERO), ONE
+        size = found[0] if found[0].is_positive else -found[0]
+        if not size.is_positive:
+            raise Unknown("the sign of a slope is not known")
+        return Gate(tuple(s / size for s in slope), shift / size, ZERO), size
 
     def cdf(self, argument: sp.Expr | Terms) -> Terms:
         def build(terms: Terms) -> Terms:

@@ -78,7 +78,7 @@ def absolute(q1: sp.Expr, c: sp.Expr, q2: sp.Expr, m: Params, n: Params) -> sp.E
 @law("abs", "rectified", *ARC_COSINE)
 def absolute_rectified(q1: sp.Expr, c: sp.Expr, q2: sp.Expr, m: Params, n: Params) -> sp.Expr | None:
     """E[|u| relu(v)] = ½ E|u||v|: |u| is even, and relu(v) = (|v| + v)/2."""
-    return absolute(q1, c, q2, m, n) / 2 if n[0] == 1 else None
+    return (root(q1, c, q2) + c * sp.asin(c / sp.sqrt(q1 * q2))) / sp.pi if n[0] == 1 else None
 
 
 @law("sign", "sign", "arcsine law", "Sheppard 1899")

@@ -38,7 +38,7 @@ def sign_erf(q1: sp.Expr, c: sp.Expr, q2: sp.Expr, _: Params, b: Params) -> sp.E
 def erf_rectified(q1: sp.Expr, c: sp.Expr, q2: sp.Expr, a: Params, n: Params) -> sp.Expr | None:
     """E[erf(au) relu(v)] = ac/√(π(1 + 2a²q1)); beside a step, half of the law beside sign."""
     if n[0] == 0:
-        return sign_erf(q2, c, q1, (), a) / 2
+        return sp.asin(sp.sqrt(2) * a[0] * c / sp.sqrt(q2 * (1 + 2 * a[0] ** 2 * q1))) / sp.pi
     return a[0] * c / sp.sqrt(sp.pi * (1 + 2 * a[0] ** 2 * q1)) if n[0] == 1 else None
 
 

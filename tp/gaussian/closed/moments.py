@@ -216,7 +216,7 @@ def orthant(mean: Sequence[sp.Expr], cov: Sequence[Sequence[sp.Expr]]) -> Combin
             value = normal_cdf(_ratio(mean[0], cov[0][0]))
             return {ONE: value} if value.is_number else {value: ONE}
         case 2:
-            return _orthant_of_two(*(_ratio(m, cov[k][k]) for k, m in enumerate(mean)), correlation(cov, 0, 1))
+            return _orthant_of_two(_ratio(mean[0], cov[0][0]), _ratio(mean[1], cov[1][1]), correlation(cov, 0, 1))
         case 3 if not any(mean):  # 1/8 + (1/4π) Σ asin ρ, Sheppard's theorem and inclusion–exclusion
             rhos = [correlation(cov, *pair) for pair in ((0, 1), (0, 2), (1, 2))]
             return _added({ONE: sp.Rational(1, 8)}, *({sp.asin(r): 1 / (4 * sp.pi)} for r in rhos if r != 0))

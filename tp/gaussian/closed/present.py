@@ -32,9 +32,9 @@ def _shorter(a: sp.Expr, b: sp.Expr) -> bool:
 def by_roots(e: sp.Expr) -> sp.Expr:
     """``e`` grouped by its square roots, each rational coefficient factored."""
     groups: dict[sp.Expr, sp.Expr] = {}
-    for term in sp.Add.make_args(sp.expand_mul(e)):
+    for factors in _expanded(e):
         root, rational = sp.S.One, sp.S.One
-        for factor in sp.Mul.make_args(term):
+        for factor in factors:
             base, power = factor.as_base_exp()
             if power.is_Rational and not power.is_Integer and not base.is_Number:
                 whole = sp.floor(power)
@@ -44,6 +44,16 @@ def by_roots(e: sp.Expr) -> sp.Expr:
                 rational *= factor
         groups[root] = groups.get(root, sp.S.Zero) + rational
     return sp.Add(*(_reduced(root, sp.factor(r)) for root, r in groups.items()))
+
+
+def _expanded(e: sp.Expr) -> list[list[sp.Expr]]:
+    """The terms of ``e`` as lists of factors; numerators multiplied out, denominators left as they are."""
+    out = []
+    for term in sp.Add.make_args(e):
+        above, below = sp.fraction(term)
+        under = [1 / f for f in sp.Mul.make_args(below)]
+        out += [[*sp.Mul.make_args(part), *under] for part in sp.Add.make_args(sp.expand_mul(above))]
+    return out
 
 
 def _reduced(root: sp.Expr, rational: sp.Expr) -> sp.Expr:
@@ -64,7 +74,8 @@ def join_roots(e: sp.Expr) -> sp.Expr:
 
 
 def _join(product: sp.Mul) -> sp.Expr:
-    rest, joined = [], {1: [], -1: []}
+    rest: list[sp.Expr] = []
+    joined: dict[int, list[sp.Expr]] = {1: [], -1: []}
     for factor in product.args:
         base, power = factor.as_base_exp()
         if abs(power) == sp.Rational(1, 2) and not base.is_Number and base is not sp.pi:
