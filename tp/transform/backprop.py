@@ -1,0 +1,484 @@
+"""``backprop``: a program becomes the program of its gradients; a loop's backward pass is a loop.
+
+For a scalar ``f`` and a scale ``N`` every variable v gets an adjoint ``d_v = N · ∂f/∂v`` (vectors; the paper's dv with
+N = n^ω such that the last one is Θ(1)) or ``d_θ = ∂f/∂θ`` (scalars). Adjoints are gathered: the adjoint of ``v[s]`` sums
+over all instructions and indices that read ``v`` at ``s``.
+
+- ``y = W x``: ``d_x += Wᵀ d_y``;
+- ``y = φ(x; θ)``: ``d_x += ∂φ/∂x · d_y``,  ``d_θ += (n/N) avg(∂φ/∂θ · d_y)``;
+- ``θ = coeff · avg(ψ(x))``: ``d_x += N coeff/n · d_θ · ∂ψ/∂x``.
+
+Gradients of the weights are not formed: ``∂f/∂W = (1/N) Σ_uses d_y xᵀ``, and the uses are listed.
+
+Source: Yang 2020, *Tensor Programs II*, section 7 (backpropagation as a Netsor⊤ program).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from tp.errors import LimitError, Message, Span
+from tp.program.affine import affine, highest, lowest
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Space
+from tp.program.reads import Simple
+from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use of a matrix: ``out = W x`` (or its transpose), with the adjoint of ``out``; d_W += d_out xᵀ / N."""
+
+    W: Ref
+    x: Ref
+    d_out: Ref
+    transpose: bool
+    domain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """A program extended by its adjoints. ``adjoint[name]`` is the name of the family d_name."""
+
+    program: Program
+    adjoint: dict[str, str]
+    uses: tuple[Use, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """A contribution to the adjoint of ``ref``: ``value`` for all of ``ranges``."""
+
+    ref: Ref
+    value: sp.Expr
+    ranges: Domain
+
+
+def backprop(program: Program, output: Ref, scale: sp.Expr) -> Backward:
+    """The program with adjoints of everything ``output`` depends on, vectors scaled by ``scale``.
+
+    ``output`` is one member of a scalar family. Expects a checked program; the forward part is unchanged.
+    Raises ``LimitError`` for a function without a derivative.
+    """
+    return _Reverse(program, output, scale).run()
+
+
+def flat(body: Sequence[Instruction], outer: Domain = ()) -> Iterator[tuple[Simple, Domain]]:
+    """Instructions with the ranges of the loops around them and their own."""
+    for ins in body:
+        if isinstance(ins, Loop):
+            yield from flat(ins.body, (*outer, ins.range))
+        else:
+            own = {r.index for r in ins.domain}
+            yield ins, (*(r for r in outer if r.index not in own), *ins.domain)
+
+
+@dataclass
+class _Reverse:
+    program: Program
+    output: Ref
+    scale: sp.Expr
+    spaces: dict[str, Space | None] = field(default_factory=dict)
+    domains: dict[str, list[tuple[Ref, Domain]]] = field(default_factory=dict)
+    new: list[Simple] = field(default_factory=list)
+    flows: dict[str, list[_Flow]] = field(default_factory=dict)
+    uses: list[Use] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.instructions = list(flat(self.program.body))
+        for ins, domain in self.instructions:
+            self.spaces[ins.out.name] = None if isinstance(ins, Moment) else ins.space
+            self.domains.setdefault(ins.out.name, []).append((ins.out, domain))
+        for w in self.program.weights:
+            if w.cols is None:
+                self.spaces[w.ref.name] = w.rows
+                self.domains.setdefault(w.ref.name, []).append((w.ref, w.domain))
+        self.taken = set(self.domains) | {d.ref.name for d in self.program.data} | {w.ref.name for w in self.program.weights}
+        self.reached = self._reached()
+        self.adjoint = {name: self._fresh(f"d_{name}") for name in self.domains if name in self.reached}
+
+    def _fresh(self, name: str) -> str:
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
+
+    def _reached(self) -> set[str]:
+        """Names the output depends on."""
+        reads: dict[str, set[str]] = {}
+        for ins, _ in self.instructions:
+            found = {ins.x.name} if isinstance(ins, MatMul) else {r.name for r in ins.expr.atoms(Ref)}
+            if isinstance(ins, Moment):
+                found |= {r.name for r in ins.coeff.atoms(Ref)}
+            reads.setdefault(ins.out.name, set()).update(found)
+        seen, stack = set(), [self.output.name]
+        while stack:
+            name = stack.pop()
+            if name not in seen:
+                seen.add(name)
+                stack.extend(reads.get(name, ()))
+        return seen
+
+    # ------------------------------------------------------------ the reverse pass
+
+    def run(self) -> Backward:
+        for ins, domain in self.instructions:
+            if ins.out.name in self.reached:
+                self._instruction(ins, domain)
+        for name in self.adjoint:
+            self._gather(name)
+        edges = {self.adjoint[n]: self._edges(n) for n in self.adjoint}
+        edges |= {ins.out.name: self._zero_edges(ins) for ins in self.new if ins.out.name not in edges}
+        body = arranged([*self.instructions, *((ins, ins.domain) for ins in self.new)], {**self.program.boundary, **edges})
+        temps = self.program.temps | {ins.out.name for ins in self.new} - set(self.adjoint.values())
+        program = replace(self.program, body=body, boundary={**self.program.boundary, **edges}, temps=temps)
+        return Backward(program, self.adjoint, tuple(self.uses))
+
+    def d(self, ref: Ref) -> Ref:
+        """The adjoint of a variable at an index."""
+        return Ref(self.adjoint[ref.name], *ref.index)
+
+    def _flow(self, ref: Ref, value: sp.Expr, ranges: Domain) -> None:
+        if ref.name in self.adjoint and value != 0:
+            self.flows.setdefault(ref.name, []).append(_Flow(ref, value, ranges))
+
+    def _instruction(self, ins: Simple, domain: Domain) -> None:
+        match ins:
+            case MatMul():
+                self._matmul(ins, domain)
+            case Nonlin(space=None):
+                for ref, slope, ranges in partials(ins.expr):
+                    self._flow(ref, slope * self.d(ins.out), domain + ranges)
+            case Nonlin():
+                self._nonlin(ins, domain)
+            case Moment():
+                self._moment(ins, domain)
+
+    def _matmul(self, ins: MatMul, domain: Domain) -> None:
+        index = tuple(r.index for r in domain)
+        self.uses.append(Use(ins.W, ins.x, self.d(ins.out), ins.transpose, domain))
+        if ins.x.name not in self.adjoint:
+            return
+        back = Ref(self._fresh(f"b_{ins.out.name}"), *index)
+        space = self.spaces[ins.x.name]
+        assert space is not None
+        self.new.append(MatMul(back, ins.W, self.d(ins.out), not ins.transpose, space, domain, ins.span))
+        self._flow(ins.x, back, domain)
+
+    def _nonlin(self, ins: Nonlin, domain: Domain) -> None:
+        assert ins.space is not None
+        for ref, slope, ranges in partials(ins.expr):
+            if ref.name not in self.adjoint:
+                continue
+            _differentiable(slope, ins.span)
+            every = domain + ranges
+            if self.spaces[ref.name] is not None:
+                self._flow(ref, slope * self.d(ins.out), every)
+            else:
+                mean = Ref(self._fresh(f"q_{ins.out.name}"), *(r.index for r in every))
+                coeff = ins.space.size / self.scale
+                self.new.append(Moment(mean, slope * self.d(ins.out), ins.space, coeff, every, ins.span))
+                self._flow(ref, mean, every)
+
+    def _moment(self, ins: Moment, domain: Domain) -> None:
+        for ref, slope, ranges in partials(ins.expr):
+            if ref.name not in self.adjoint:
+                continue
+            _differentiable(slope, ins.span)
+            every = domain + ranges
+            if self.spaces[ref.name] is not None:
+                self._flow(ref, self.scale * ins.coeff / ins.space.size * self.d(ins.out) * slope, every)
+            else:
+                mean = Ref(self._fresh(f"q_{ins.out.name}"), *(r.index for r in every))
+                self.new.append(Moment(mean, slope, ins.space, ins.coeff, every, ins.span))
+                self._flow(ref, mean * self.d(ins.out), every)
+        for ref, slope, ranges in partials(ins.coeff):
+            if ref.name in self.adjoint:
+                every = domain + ranges
+                mean = Ref(self._fresh(f"q_{ins.out.name}"), *(r.index for r in every))
+                self.new.append(Moment(mean, ins.expr, ins.space, slope, every, ins.span))
+                self._flow(ref, mean * self.d(ins.out), every)
+
+    # ------------------------------------------------------------ gathering
+
+    def _gather(self, name: str) -> None:
+        """The adjoint of a family, one instruction for each way its members are defined."""
+        for out, domain in self.domains[name]:
+            total = sp.Add(*(self._meet(flow, out, domain) for flow in self.flows.get(name, ())))
+            if name == self.output.name:
+                total += sp.Mul(*(_equal(e, f) for e, f in zip(out.index, self.output.index, strict=True)))
+            for part, binding in _stretches(total, domain):
+                value = _resolved(total.subs(binding), part)
+                left = self.d(out).subs(binding)
+                self.new.append(Nonlin(left, value, self.spaces[name], part, self._span(name)))
+
+    def _span(self, name: str) -> Span:
+        return next((ins.span for ins, _ in self.instructions if ins.out.name == name), self.instructions[0][0].span)
+
+    def _meet(self, flow: _Flow, out: Ref, domain: Domain) -> sp.Expr:
+        """Σ over the reader's indices of the contribution, where it reads exactly ``out``: indices are solved for."""
+        value, ranges = _apart(flow, domain)
+        ref, left = value[0], value[1]
+        conditions: list[sp.Expr] = []
+        edges = self.program.boundary.get(flow.ref.name, ())
+        for k, (slot, e) in enumerate(zip(out.index, ref.index, strict=True)):
+            e = ref.index[k]
+            mode = edges[k][0] if k < len(edges) else None
+            solved = _solvable(e, slot, ranges)
+            if solved is None:
+                conditions.append(_equal(slot, e))
+                continue
+            solution = sp.expand(solved.index - sp.expand(e).coeff(solved.index) * (e - slot))
+            if mode in ("circular", "reflect") and solution != slot:
+                raise LimitError(
+                    Message(
+                        self._span(flow.ref.name),
+                        f"the backward pass of a {mode} read of `{flow.ref.name}` is not derived",
+                        "use `boundary zero`",
+                        "no backward pass",
+                    )
+                )
+            ranges = tuple(r for r in ranges if r is not solved)
+            swap = {solved.index: solution}
+            left, ref = left.subs(swap), ref.subs(swap)
+            conditions = [c.subs(swap) for c in conditions]
+            ranges = tuple(Range(r.index, r.lo.subs(swap), r.hi.subs(swap)) for r in ranges)
+            if not self._vanishes_beyond(left, solution, solved):
+                conditions.append(_inside(solution, solved))
+        total = left * sp.Mul(*conditions)
+        return sp.Sum(total, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else total
+
+    def _vanishes_beyond(self, value: sp.Expr, solution: sp.Expr, r: Range) -> bool:
+        """Whether a factor is an adjoint read at ``solution`` in a slot of that very range: beyond it, it is 0."""
+        names = {d: name for name, d in self.adjoint.items()}
+        made = {ins.out.name: ins for ins in self.new}
+        for factor in sp.Mul.make_args(value):
+            if not isinstance(factor, Ref) or solution not in factor.index:
+                continue
+            slot = factor.index.index(solution)
+            edges = self._edges(names[factor.name]) if factor.name in names else ()
+            if factor.name in made and factor.name not in names:
+                edges = self._zero_edges(made[factor.name])
+            if edges and edges[slot][1:] == (r.lo, r.hi):
+                return True
+        return False
+
+    def _edges(self, name: str) -> tuple[tuple[str | None, sp.Expr, sp.Expr], ...]:
+        """Beyond its range an adjoint is 0."""
+        slots = []
+        for k in range(len(self.domains[name][0][0].index)):
+            los, his = [], []
+            for out, domain in self.domains[name]:
+                ranges = {r.index: r for r in domain}
+                e = out.index[k]
+                los.append(ranges[e].lo if e in ranges else e)
+                his.append(ranges[e].hi if e in ranges else e)
+            slots.append(("zero", _bound(los, domain, -1), _bound(his, domain, 1)))
+        return tuple(slots)
+
+    def _zero_edges(self, ins: Simple) -> tuple[tuple[str | None, sp.Expr, sp.Expr], ...]:
+        return tuple(("zero", r.lo, r.hi) for r in ins.domain)
+
+
+# ---------------------------------------------------------------- derivatives under sums
+
+
+def partials(expr: sp.Expr, ranges: Domain = ()) -> Iterator[tuple[Ref, sp.Expr, Domain]]:
+    """(read, ∂expr/∂read, ranges of the sums around it) for every read in ``expr``; sums are not expanded."""
+    if isinstance(expr, Ref):
+        yield expr, sp.S.One, ranges
+    elif isinstance(expr, sp.Sum):
+        bound = tuple(Range(s, lo, hi) for s, lo, hi in reversed(expr.limits))
+        yield from partials(expr.function, ranges + bound)
+    elif isinstance(expr, Softmax):
+        yield from _softmax(expr, ranges)
+    elif not expr.has(sp.Sum, Softmax):
+        for ref in sorted(expr.atoms(Ref), key=str):
+            slope = sp.diff(expr, ref)
+            if slope != 0:
+                yield ref, slope, ranges
+    else:
+        for k, arg in enumerate(expr.args):
+            if arg.has(Ref):
+                hole = sp.Dummy("hole", real=True)
+                outer = expr.func(*(hole if j == k else a for j, a in enumerate(expr.args)))
+                slope = sp.diff(outer, hole).subs(hole, arg)
+                for ref, inner, around in partials(arg, ()):
+                    yield ref, slope * inner, ranges + around
+
+
+def _softmax(expr: Softmax, ranges: Domain) -> Iterator[tuple[Ref, sp.Expr, Domain]]:
+    """∂ζ_s/∂a_s' = ζ_s (δ_ss' − ζ_s')."""
+    at, body, bound, lo, hi = expr.args
+    for ref, inner, around in partials(at):
+        yield ref, expr * inner, ranges + around
+    index = sp.Symbol(f"{bound.name}_", integer=True)
+    there = body.subs(bound, index)
+    for ref, inner, around in partials(there):
+        yield ref, -expr * Softmax(there, body, bound, lo, hi) * inner, (*ranges, Range(index, lo, hi), *around)
+
+
+def _differentiable(slope: sp.Expr, span: Span) -> None:
+    if slope.has(sp.DiracDelta, sp.Derivative, sp.Subs):
+        raise LimitError(Message(span, "the activation has no derivative to train with", "use a continuous activation", "no backward pass"))
+
+
+# ---------------------------------------------------------------- index conditions
+
+
+def _apart(flow: _Flow, domain: Domain) -> tuple[tuple[Ref, sp.Expr], Domain]:
+    """The flow with indices that do not clash with those of the adjoint."""
+    own = {r.index for r in domain}
+    swap = {r.index: sp.Symbol(f"{r.index.name}*", integer=True) for r in flow.ranges if r.index in own}
+    ranges = tuple(Range(swap.get(r.index, r.index), r.lo.subs(swap), r.hi.subs(swap)) for r in flow.ranges)
+    return (flow.ref.subs(swap, simultaneous=True), flow.value.subs(swap, simultaneous=True)), ranges
+
+
+def _equal(e: sp.Expr, f: sp.Expr) -> sp.Expr:
+    return sp.S.One if sp.expand(e - f) == 0 else sp.KroneckerDelta(e, f)
+
+
+def _inside(e: sp.Expr, r: Range) -> sp.Expr:
+    return sp.Piecewise((1, sp.And(e >= r.lo, e <= r.hi)), (0, True))
+
+
+def _solvable(e: sp.Expr, slot: sp.Expr, ranges: Domain) -> Range | None:
+    """An index that ``e = slot`` determines; rather the reader's own position than a tap."""
+    found = [r for r in ranges if sp.expand(e).coeff(r.index) in (1, -1)]
+    same = [r for r in found if r.index.name.rstrip("*") == str(slot)]
+    return (same or found or [None])[-1]
+
+
+def _bound(values: list[sp.Expr], domain: Domain, sign: int) -> sp.Expr:
+    best = values[0]
+    for value in values[1:]:
+        difference = affine(sp.expand(value - best))
+        if difference is None:
+            continue
+        if (sign > 0 and lowest(difference, domain) > 0) or (sign < 0 and highest(difference, domain) < 0):
+            best = value
+    return best
+
+
+def _stretches(total: sp.Expr, domain: Domain) -> list[tuple[Domain, dict[sp.Symbol, sp.Expr]]]:
+    """``domain`` cut where a condition on one of its indices changes, so that each part has a plain formula."""
+    parts: list[tuple[Domain, dict[sp.Symbol, sp.Expr]]] = [((), {})]
+    for r in domain:
+        cuts = _cuts(total, r, domain)
+        pieces = [(lo, hi) for lo, hi in _intervals(r, cuts)]
+        parts = [
+            ((*done, Range(r.index, lo.subs(b), hi.subs(b))), b) if lo != hi else (done, {**b, r.index: lo.subs(b)})
+            for done, b in parts
+            for lo, hi in pieces
+        ]
+    return parts
+
+
+def _cuts(total: sp.Expr, r: Range, domain: Domain) -> list[sp.Expr]:
+    """Values v such that something changes between v − 1 and v."""
+    own = {x.index for x in domain}
+    found: set[sp.Expr] = set()
+    for delta in total.atoms(sp.KroneckerDelta):
+        difference = sp.expand(delta.args[0] - delta.args[1])
+        if difference.free_symbols & own == {r.index} and difference.coeff(r.index) in (1, -1) and not _bound_symbols(total, difference):
+            at = sp.expand(r.index - difference.coeff(r.index) * difference)
+            found |= {at, at + 1}
+    for relation in total.atoms(sp.core.relational.Relational):
+        difference = sp.expand(relation.lhs - relation.rhs)
+        slope = difference.coeff(r.index)
+        if difference.free_symbols & own == {r.index} and slope in (1, -1) and not _bound_symbols(total, difference):
+            at = sp.expand(r.index - slope * difference)
+            lower = (relation.rel_op == ">=") == (slope > 0)
+            found.add(at if lower else at + 1)
+    return [c for c in found if _between(c, r)]
+
+
+def _bound_symbols(total: sp.Expr, e: sp.Expr) -> bool:
+    bound = {s for t in total.atoms(sp.Sum) for s, _, _ in t.limits}
+    return bool(e.free_symbols & bound)
+
+
+def _between(cut: sp.Expr, r: Range) -> bool:
+    """Whether lo < cut ≤ hi is possible."""
+    low, high = affine(sp.expand(cut - r.lo)), affine(sp.expand(r.hi - cut))
+    return low is not None and high is not None and highest(low, ()) > 0 and highest(high, ()) >= 0
+
+
+def _intervals(r: Range, cuts: list[sp.Expr]) -> list[tuple[sp.Expr, sp.Expr]]:
+    ordered: list[sp.Expr] = []
+    for cut in sorted(cuts, key=str):
+        place = sum(1 for c in ordered if _before(c, cut))
+        ordered.insert(place, cut)
+    ends = [r.lo, *ordered, r.hi + 1]
+    return [(a, sp.expand(b - 1)) for a, b in zip(ends, ends[1:], strict=False) if not _empty(a, b)]
+
+
+def _before(a: sp.Expr, b: sp.Expr) -> bool:
+    difference = affine(sp.expand(b - a))
+    return difference is not None and lowest(difference, ()) > 0
+
+
+def _empty(a: sp.Expr, b: sp.Expr) -> bool:
+    difference = affine(sp.expand(b - a))
+    return difference is not None and highest(difference, ()) <= 0
+
+
+def _resolved(total: sp.Expr, domain: Domain) -> sp.Expr:
+    """Conditions that are decided on the whole of ``domain``, decided."""
+    swap: dict[sp.Basic, sp.Basic] = {}
+    for delta in total.atoms(sp.KroneckerDelta):
+        difference = affine(sp.expand(delta.args[0] - delta.args[1]))
+        if difference is not None and (lowest(difference, domain) > 0 or highest(difference, domain) < 0):
+            swap[delta] = sp.S.Zero
+    for relation in total.atoms(sp.core.relational.Relational):
+        difference = affine(sp.expand(relation.lhs - relation.rhs))
+        if difference is None:
+            continue
+        low, high = lowest(difference, domain), highest(difference, domain)
+        yes, no = (low >= 0, high < 0) if relation.rel_op == ">=" else (high <= 0, low > 0)
+        if yes or no:
+            swap[relation] = sp.true if yes else sp.false
+    return total.xreplace(swap).doit(deep=False) if not swap else _tidied(total.xreplace(swap))
+
+
+def _tidied(expr: sp.Expr) -> sp.Expr:
+    """Decided Piecewise conditions folded."""
+    swap = {}
+    for piece in expr.atoms(sp.Piecewise):
+        folded = sp.Piecewise(*piece.args)
+        if folded != piece:
+            swap[piece] = folded
+    return expr.xreplace(swap)
+
+
+# ---------------------------------------------------------------- order
+
+
+def arranged(instructions: Sequence[tuple[Simple, Domain]], boundary: dict[str, tuple]) -> tuple[Instruction, ...]:  # type: ignore[type-arg]
+    """Instructions in an executable order, recursions as loops."""
+    from tp.program.reads import reads
+
+    clauses = [
+        Clause(
+            ins.out.name,
+            ins.out.index,
+            domain,
+            tuple(Read(r.name, r.index, ranges) for r, ranges in reads(ins)),
+            replace(ins, domain=domain),
+            span=ins.span,
+        )
+        for ins, domain in instructions
+    ]
+    return tuple(_built(step, ()) for step in schedule(clauses, boundary))
+
+
+def _built(step: Step, outer: Domain) -> Instruction:
+    from tp.program.reads import rename
+
+    if isinstance(step, LoopStep):
+        return Loop(step.range, tuple(_built(s, (*outer, step.range)) for s in step.body), step.reverse)
+    around = {r.index for r in outer}
+    domain = tuple(r for r in step.domain if r.index not in around)
+    return rename(step.payload, dict(step.renaming), domain)
