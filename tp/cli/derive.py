@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tp.cli import files, options, typeset
+from tp.cli import files, options
 
 if TYPE_CHECKING:
     from tp.limit.equations import Limit
@@ -45,7 +45,7 @@ def add(verbs: options.Verbs) -> None:
 def run(arguments: argparse.Namespace) -> None:
     limit = _limit(options.load(arguments), arguments)
     page = limit.latex(document=True) if arguments.latex or arguments.pdf else ""
-    pdf = typeset.typeset(page) if arguments.pdf else b""
+    pdf = _typeset(page) if arguments.pdf else b""
     if arguments.latex:
         files.write_text(arguments.latex, page)
     if arguments.pdf:
@@ -65,3 +65,9 @@ def _limit(net: Net, arguments: argparse.Namespace) -> Limit:
         case _:
             limit = net.z()
     return limit.closed() if arguments.closed else limit
+
+
+def _typeset(page: str) -> bytes:
+    from tp.faces.pdf import typeset
+
+    return typeset(page)
