@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -60,7 +59,7 @@ def definitions(program: Program, keep: Iterable[str] = ()) -> list[Definition]:
     """The program's variables and what they are; temporaries are shown only when ``keep`` names them."""
     all_of = list(instructions(program.body))
     vectors = vector_names(program)
-    hidden = {ins.out.name for ins in all_of if _is_temporary(ins.out.name, ins.span)} - set(keep)
+    hidden = program.temps - set(keep)
     bodies: dict[str, list[Definition]] = {}
     shown = []
     for ins in all_of:
@@ -77,11 +76,6 @@ def vector_names(program: Program) -> set[str]:
     """Names of what has a width."""
     names = {w.ref.name for w in program.weights if w.rows is not None and w.cols is None}
     return names | {i.out.name for i in instructions(program.body) if not isinstance(i, Moment) and i.space is not None}
-
-
-def _is_temporary(name: str, span: Span) -> bool:
-    """Names made by lowering: ``m`` and a number, and nowhere in the text."""
-    return bool(re.fullmatch(r"m\d+", name)) and not re.search(rf"\b{name}\b", span.source.text)
 
 
 def _body(ins: MatMul | Nonlin | Moment, vectors: set[str]) -> sp.Expr:
@@ -129,7 +123,7 @@ def _matrices(expr: sp.Expr) -> sp.Expr:
     """``Sum(U[j]*x[j], j)`` over a finite axis is the product of a matrix and a vector."""
 
     def is_product(e: sp.Basic) -> bool:
-        if not isinstance(e, sp.Sum) or len(e.limits) != 1 or not isinstance(e.function, sp.Mul):
+        if not isinstance(e, sp.Sum) or not isinstance(e.function, sp.Mul):
             return False
         j, refs = e.limits[0][0], e.function.args
         return (
@@ -140,6 +134,7 @@ def _matrices(expr: sp.Expr) -> sp.Expr:
 
     def product(e: sp.Sum) -> sp.Expr:
         first, second = sorted(e.function.args, key=lambda r: (not r.name[0].isupper(), -len(r.index), r.name))
-        return Times(Ref(first.name, *first.index[:-1]), Ref(second.name, *second.index[:-1]))
+        inner = Times(Ref(first.name, *first.index[:-1]), Ref(second.name, *second.index[:-1]))
+        return sp.Sum(inner, *e.limits[1:]) if len(e.limits) > 1 else inner
 
     return expr.replace(is_product, product)

@@ -8,7 +8,7 @@ import sympy as sp
 
 from tp.faces.layout import Layout
 from tp.faces.measure import width
-from tp.faces.notation import Gaussians, Law, Notation, Variable, gaussians, index_ranges, shortened
+from tp.faces.notation import Gaussians, Law, Notation, Variable, gaussians, index_ranges, lhs_order, shortened
 from tp.faces.tex import KERNELS, LimitPrinter, decorated, paren
 from tp.limit.equations import Entry, Equation, J
 from tp.program.ir import Domain
@@ -21,7 +21,7 @@ def printer_for(equation: Equation, style: Notation) -> tuple[LimitPrinter, Gaus
     """The printer of one equation: its random variables are letters."""
     found = gaussians(equation, J)
     letters = {v: _letter(style, how) for v, how in found.variables.items()}
-    return LimitPrinter(style, letters, frozenset(equation.lhs.free_symbols)), found
+    return LimitPrinter(style, letters, lhs_order(equation)), found
 
 
 def _letter(style: Notation, how: Variable) -> str:
@@ -79,10 +79,11 @@ def _where(domain: str, clauses: list[str], start: float) -> list[str]:
     """The range and the where-clauses, as many to a row as there is room for."""
     lead = rf"\text{{for }} {domain}" if domain else ""
     lines = [lead] if lead else []
+    together = width(lead) + sum(width(c) + 1.5 for c in clauses) + 4 + start <= LINE
     for k, clause in enumerate(clauses):
         text = clause if k else rf"\text{{where }} {clause}"
         joined = rf"{lines[-1]},\quad {text}" if lines else text
-        if lines and width(joined) + start <= LINE:
+        if lines and width(joined) + start <= LINE and (k or together):
             lines[-1] = joined
         elif k:
             lines[-1] += ","

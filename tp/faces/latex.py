@@ -15,11 +15,11 @@ import sympy as sp
 
 from tp.faces.display import align, ranges, rows
 from tp.faces.network_tex import DefinitionPrinter, network
-from tp.faces.notation import Notation, ascii_name, gaussians, notation
+from tp.faces.notation import Notation, ascii_name, gaussians, index_order, notation
 from tp.faces.references import Work, work
 from tp.faces.tex import LimitPrinter, decorated, escape
-from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Equation, J, Limit, Value
+from tp.program.ir import Ref
 
 TITLES = {"K": "Gaussian process kernel", "Theta": "Tangent kernel"}
 
@@ -104,7 +104,8 @@ def conventions(limit: Limit, style: Notation) -> Iterator[str]:
     x = decorated(style.sample)
     y = decorated(style.sample + "'")
     said = [f"${x}$ and ${y}$ are two inputs, possibly the same."]
-    if any(style.split(r)[1] for a in atoms if a.kind_name in ("K", "Theta", "S", "m") for r in a.args[1:3] if hasattr(r, "index")):
+    sites = (r for a in atoms if a.kind_name in ("K", "Theta", "S", "m") for r in a.args if isinstance(r, Ref))
+    if any(style.split(r)[1] for r in sites):
         said.append(rf"${x}_{{p}}$ names the site $p$ of ${x}$: a position, a time, a node.")
     said += [text.format(x=x, y=y) for kind, text in _WORDS.items() if kind in kinds]
     paired = any(law.pair is not None for e in limit.equations for law in gaussians(e, J).laws)
@@ -120,7 +121,8 @@ def conventions(limit: Limit, style: Notation) -> Iterator[str]:
 
 
 _WORDS = {
-    "K": r"For a vector $h$ of the network, $K_h({x},{y}) = \lim \frac1n\sum_\alpha h_\alpha({x})\,h_\alpha({y})$; "
+    "K": r"For a vector $h$ of the network, "
+    r"$K_h({x},{y}) = \lim \frac1n\sum_\alpha h_\alpha({x})\,h_\alpha({y})$; "
     r"for an output $f$, $K_f$ is the covariance of $f({x})$ and $f({y})$ over initializations.",
     "S": r"$S_h$ is the same average for vectors that are not Gaussian.",
     "Theta": r"$\Theta_h({x},{y})$ is the limit of $\sum_\theta \langle \partial_\theta h_\alpha({x}), "
@@ -135,7 +137,7 @@ def _named(limit: Limit, style: Notation) -> str:
     """The Gaussian vectors the derivation names."""
     lines = []
     for ref, expr, domain in limit.named:
-        printer = DefinitionPrinter(style, limit.program, frozenset(ref.free_symbols))
+        printer = DefinitionPrinter(style, limit.program, index_order(ref))
         where = ranges(domain, printer)
         lines.append(f"{printer.doprint(ref)} &:= {printer.doprint(expr)}" + (rf"\qquad {where}" if where else ""))
     return "The derivation names these Gaussian vectors:\n\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}"
@@ -151,15 +153,14 @@ def _steps(limit: Limit, numbers: dict[int, str]) -> Iterator[str]:
     for equation in ordered(limit):
         cited = _cite(equation.source, works)
         line = str(equation.span.line) if equation.span.line else "--"
-        lines.append(f"({numbers[id(equation)]}) & \\raggedright {_prose(equation.rule)} & \\raggedright {cited} & {line} " + r"\\")
+        rule = _prose(equation.rule)
+        lines.append(rf"({numbers[id(equation)]}) & \raggedright {rule} & \raggedright {cited} & {line} \\")
     for start in range(0, len(lines), ROWS):
         yield _table(lines[start : start + ROWS])
     if works:
-        yield "\n".join(
-            [r"\begin{list}{}{\setlength{\leftmargin}{2em}\setlength{\itemsep}{0pt}}\small\raggedright"]
-            + [rf"\item[{{[{k}]}}] {_prose(w.reference)}" for k, w in enumerate(works, 1)]
-            + [r"\end{list}"]
-        )
+        items = [rf"\item[{{[{k}]}}] {_prose(w.reference)}" for k, w in enumerate(works, 1)]
+        opening = r"\begin{list}{}{\setlength{\leftmargin}{2em}\setlength{\itemsep}{0pt}}\small\raggedright"
+        yield "\n".join([opening, *items, r"\end{list}"])
 
 
 ROWS = 30
@@ -168,15 +169,13 @@ ROWS = 30
 
 def _cite(source: str, works: list[Work]) -> str:
     """``[2], rule ZHat``; a work is numbered when it is first cited."""
-    cited = []
+    cited: list[str] = []
     for part in filter(None, (p.strip() for p in source.split(";"))):
         found, place = work(part)
-        if found is None:
-            cited.append(_prose(place))
-            continue
-        if found not in works:
+        if found is not None and found not in works:
             works.append(found)
-        cited.append(f"[{works.index(found) + 1}]" + (f", {_prose(place)}" if place else ""))
+        told = [f"[{works.index(found) + 1}]"] if found is not None else []
+        cited.append(", ".join(told + ([_prose(place)] if place else [])))
     return "; ".join(cited)
 
 
@@ -184,18 +183,23 @@ def _table(lines: list[str]) -> str:
     columns = r"@{}lp{0.42\textwidth}p{0.27\textwidth}r@{}"
     head = r"equation & rule & source & line \\"
     return "\n".join(
-        [r"\begin{center}\small", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *lines]
-        + [r"\bottomrule", r"\end{tabular}", r"\end{center}"]
+        [
+            r"\begin{center}\small",
+            rf"\begin{{tabular}}{{{columns}}}",
+            *(r"\toprule", head, r"\midrule", *lines, r"\bottomrule"),
+            r"\end{tabular}",
+            r"\end{center}",
+        ]
     )
 
 
 def _prose(text: str) -> str:
     """A rule's or source's words: escaped, with ``*emphasis*`` and ```code``` honoured."""
-    out = re.sub(r"`([^`]*)`", r"\\texttt{\1}", re.sub(r"\*([^*]+)\*", r"\\emph{\1}", _words(text)))
-    return out
+    return re.sub(r"`([^`]*)`", r"\\texttt{\1}", re.sub(r"\*([^*]+)\*", r"\\emph{\1}", _words(text)))
 
 
 def _words(text: str) -> str:
+    text = re.sub(r"\b([A-Z])\^(\w+)(['′]*)", lambda m: f"${m[1]}^{{{m[2]}{chr(39) * len(m[3])}}}$", text)
     for sign, spelled in _SIGNS.items():
         text = text.replace(sign, spelled)
     pieces = re.split(r"(\$[^$]*\$)", text)

@@ -13,7 +13,6 @@ from typing import Protocol
 import sympy as sp
 
 
-
 class Printer(Protocol):
     """What breaking needs to know of a printer."""
 

@@ -10,7 +10,7 @@ from tp.faces.definitions import Coordinates, Definition, Inner, Times, definiti
 from tp.faces.display import LINE, ranges
 from tp.faces.layout import Layout
 from tp.faces.measure import width
-from tp.faces.notation import Notation
+from tp.faces.notation import Notation, index_order
 from tp.faces.tex import LimitPrinter, decorated, escape, paren
 from tp.limit.equations import Limit
 from tp.program.ir import Data, Domain, Program, Ref, Weight
@@ -19,7 +19,7 @@ from tp.program.ir import Data, Domain, Program, Ref, Weight
 class DefinitionPrinter(LimitPrinter):
     """Adds products of matrices and vectors; products of vectors are coordinatewise, with a dot in a circle."""
 
-    def __init__(self, style: Notation, program: Program, first: frozenset[sp.Symbol] = frozenset()) -> None:
+    def __init__(self, style: Notation, program: Program, first: tuple[sp.Symbol, ...] = ()) -> None:
         super().__init__(style, None, first)
         self.vectors = vector_names(program)
         self.weights = {w.ref.name for w in program.weights}
@@ -102,7 +102,7 @@ def _ratios(program: Program) -> str:
 
 
 def _definition(d: Definition, style: Notation, program: Program) -> list[str]:
-    printer = DefinitionPrinter(style, program, frozenset(d.lhs.free_symbols))
+    printer = DefinitionPrinter(style, program, index_order(d.lhs))
     left = printer.doprint(d.lhs)
     room = LINE - width(left) - 2
     lines = Layout(printer, width, r"\quad ", 1.0).lines(d.rhs, room)

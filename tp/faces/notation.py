@@ -53,7 +53,7 @@ class NameParts:
 def name_parts(name: str) -> NameParts:
     """The customary reading of a name; ``NameParts(name)`` when there is none."""
     name = ascii_name(name)
-    bare = name.rstrip("'")
+    bare = re.sub(r"(?<=[A-Za-z])_$", "'", name).rstrip("'")  # `s_`, bound beside a free `s`, is s'
     primes = len(name) - len(bare)
     if match := re.fullmatch(r"s([a-z])2", bare):  # sw2: the house's name for a variance
         return NameParts("sigma", match[1], "2", primes)
@@ -318,13 +318,13 @@ def is_theta(expr: sp.Basic) -> bool:
 
 
 def terms(expr: sp.Expr) -> list[sp.Expr]:
-    """The terms of a sum as a paper orders them: kernels, constants, tangent kernels."""
+    """The terms of a sum as a paper orders them: kernels, tangent kernels, constants."""
 
     def rank(term: sp.Expr) -> tuple[int, int]:
         if is_theta(term):
-            return 3, 0
-        if not term.has(Entry, Value, Expectation, Z, Ref, sp.Sum, Short):
             return 2, 0
+        if not term.has(Entry, Value, Expectation, Z, Ref, sp.Sum, Short):
+            return 3, 0
         bracket = any(f.is_Add for f in sp.Mul.make_args(term))
         return 1, 2 if bracket else 0 if term.has(sp.Sum, Expectation) else 1
 
@@ -409,6 +409,25 @@ def value_of(bound: sp.Symbol, body: sp.Expr, at: sp.Expr) -> sp.Expr | None:
         if body.xreplace({bound: candidate}) == at:
             return candidate
     return None
+
+
+def index_order(*refs: Ref) -> tuple[sp.Symbol, ...]:
+    """Index symbols in the order in which they stand on a left side."""
+    return tuple(dict.fromkeys(s for ref in refs for e in ref.index for s in sorted(e.free_symbols, key=str)))
+
+
+def index_terms(expr: sp.Expr, first: tuple[sp.Symbol, ...]) -> list[sp.Expr]:
+    """The terms of an index: the equation's own indices, those of sums, numbers."""
+
+    def rank(term: sp.Expr) -> tuple[bool, int, str]:
+        return term.is_number, min((first.index(s) for s in term.free_symbols if s in first), default=len(first)), str(term)
+
+    return sorted(sp.Add.make_args(expr), key=rank)
+
+
+def lhs_order(equation: Equation) -> tuple[sp.Symbol, ...]:
+    """:func:`index_order` of an equation."""
+    return index_order(*(a for a in equation.lhs.args if isinstance(a, Ref)))
 
 
 def index_ranges(domain: Domain) -> list[tuple[tuple[sp.Symbol, ...], sp.Expr, sp.Expr]]:

@@ -17,8 +17,8 @@ _YANG = "G. Yang."
 _WORKS: tuple[tuple[str, str], ...] = (
     (r"Yang[^;]*Tensor Programs I(?![IV])", f"{_YANG} *Tensor Programs I: Wide feedforward or recurrent neural networks of any "
      "architecture are Gaussian processes.* arXiv:1910.12478, 2019."),
-    (r"Yang[^;]*Tensor Programs IIb", "G. Yang and E. Littwin. *Tensor Programs IIb: Architectural universality of neural tangent "
-     "kernel training dynamics.* arXiv:2105.03703, 2021."),
+    (r"Yang[^;]*Tensor Programs IIb", "G. Yang and E. Littwin. *Tensor Programs IIb: Architectural universality of neural "
+     "tangent kernel training dynamics.* arXiv:2105.03703, 2021."),
     (r"Yang[^;]*Tensor Programs II(?![Ib])", f"{_YANG} *Tensor Programs II: Neural tangent kernel for any architecture.* "
      "arXiv:2006.14548, 2020."),
     (r"Yang[^;]*Tensor Programs III", f"{_YANG} *Tensor Programs III: Neural matrix laws.* arXiv:2009.10685, 2020."),
@@ -33,7 +33,8 @@ _WORKS: tuple[tuple[str, str], ...] = (
     (r"Louart[^;]* 2018", "C. Louart, Z. Liao and R. Couillet. *A random matrix approach to neural networks.* Annals of Applied "
      "Probability, 2018."),
     (r"Han[^;]* 2022", "I. Han et al. *Fast neural kernel embeddings for general activations.* NeurIPS, 2022."),
-    (r"Daniely[^;]* 2016", "A. Daniely, R. Frostig and Y. Singer. *Toward deeper understanding of neural networks.* NeurIPS, 2016."),
+    (r"Daniely[^;]* 2016", "A. Daniely, R. Frostig and Y. Singer. *Toward deeper understanding of neural networks.* "
+     "NeurIPS, 2016."),
     (r"Jacot[^;]* 2018", "A. Jacot, F. Gabriel and C. Hongler. *Neural tangent kernel: Convergence and generalization in neural "
      "networks.* NeurIPS, 2018."),
     (r"Price 1958", "R. Price. *A useful theorem for nonlinear devices having Gaussian inputs.* IRE Transactions on Information "

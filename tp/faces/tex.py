@@ -13,7 +13,18 @@ from sympy.printing.latex import LatexPrinter
 
 from tp.faces.layout import Layout
 from tp.faces.measure import width
-from tp.faces.notation import GREEK, NameParts, Notation, ascii_name, factors, is_indicator, name_parts, terms, value_of
+from tp.faces.notation import (
+    GREEK,
+    NameParts,
+    Notation,
+    ascii_name,
+    factors,
+    index_terms,
+    is_indicator,
+    name_parts,
+    terms,
+    value_of,
+)
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import Activation
 from tp.limit.equations import Entry, I, J, Value, Z
@@ -71,7 +82,7 @@ class LimitPrinter(LatexPrinter):
     """SymPy's LaTeX printer with the atoms of limit equations; ``letters`` holds what is written as a letter here."""
 
     def __init__(
-        self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: frozenset[sp.Symbol] = frozenset()
+        self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: tuple[sp.Symbol, ...] = ()
     ) -> None:
         super().__init__({"fold_frac_powers": True, "inv_trig_style": "full", "ln_notation": False})
         self.style = style
@@ -93,9 +104,8 @@ class LimitPrinter(LatexPrinter):
 
     def index(self, expr: sp.Expr) -> str:
         """An index expression: the equation's own indices first, then the summation's, then numbers."""
-        order = sorted(sp.Add.make_args(expr), key=lambda t: (t.is_number, not (t.free_symbols & self.first), str(t)))
         text = ""
-        for term in order:
+        for term in index_terms(expr, self.first):
             minus = term.could_extract_minus_sign()
             text += ("-" if minus else "+" if text else "") + super()._print(-term if minus else term)
         return text

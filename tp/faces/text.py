@@ -23,7 +23,9 @@ from tp.faces.notation import (
     factors,
     gaussians,
     index_ranges,
+    index_terms,
     is_indicator,
+    lhs_order,
     notation,
     shortened,
     terms,
@@ -33,7 +35,7 @@ from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value, Z
 from tp.program.ir import Domain, Ref, Softmax
 
-_SUPERSCRIPT = str.maketrans("0123456789-/", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ")
+SUPERSCRIPT = str.maketrans("0123456789-/", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ")
 _TITLES = {False: "Gaussian process kernel", True: "Tangent kernel"}
 _KERNELS = {"Theta": "Θ", "Sigma": "Σ"}
 
@@ -54,7 +56,7 @@ class TextPrinter(StrPrinter):
     times = "·"
 
     def __init__(
-        self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: frozenset[sp.Symbol] = frozenset()
+        self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: tuple[sp.Symbol, ...] = ()
     ) -> None:
         super().__init__()
         self.style = style
@@ -72,9 +74,8 @@ class TextPrinter(StrPrinter):
         return greek(str(expr))
 
     def index(self, expr: sp.Expr) -> str:
-        order = sorted(sp.Add.make_args(expr), key=lambda t: (t.is_number, not (t.free_symbols & self.first), str(t)))
         text = ""
-        for term in order:
+        for term in index_terms(expr, self.first):
             minus = term.could_extract_minus_sign()
             text += ("-" if minus else "+" if text else "") + self._print(-term if minus else term)
         return text
@@ -168,7 +169,7 @@ class TextPrinter(StrPrinter):
         if not simple or (base.is_number and (base < 0 or not base.is_Integer)):
             inner = f"({inner})"
         if power.is_Integer:
-            return inner + str(power).translate(_SUPERSCRIPT)
+            return inner + str(power).translate(SUPERSCRIPT)
         exponent = self._print(power)
         return f"{inner}^{exponent}" if power.is_Symbol else f"{inner}^({exponent})"
 
@@ -365,7 +366,7 @@ def printer_for(equation: Equation, style: Notation) -> tuple[TextPrinter, Gauss
     for v, how in found.variables.items():
         number = str(how.number) if how.number else ""
         letters[v] = greek(style.letter) + number + ("′" if how.primed else "") + plain.bracket(how.bound)
-    return TextPrinter(style, letters, frozenset(equation.lhs.free_symbols)), found
+    return TextPrinter(style, letters, lhs_order(equation)), found
 
 
 def law(item: Law, printer: TextPrinter) -> list[str]:
