@@ -25,7 +25,7 @@ def printer_for(equation: Equation, style: Notation) -> tuple[LimitPrinter, Gaus
 
 
 def _letter(style: Notation, how: Variable) -> str:
-    below = ([str(how.number)] if how.number else []) + [decorated(str(s)) for s in how.bound]
+    below = ([str(how.number)] if how.number else []) + [decorated(style.parts(str(s))) for s in how.bound]
     return decorated(style.letter + ("'" if how.primed else ""), below)
 
 
@@ -50,7 +50,7 @@ def rows(equation: Equation, style: Notation) -> list[str]:
     printer, found = printer_for(equation, style)
     where = [clause for item in found.laws for clause in law(item, printer)]
     for item in short:
-        below = ([str(item.number)] if item.number else []) + [decorated(str(s)) for s in item.bound]
+        below = ([str(item.number)] if item.number else []) + [decorated(style.parts(str(s))) for s in item.bound]
         printer.letters[item.symbol] = decorated(item.letter, below)
         where.append(f"{printer.letters[item.symbol]} = {printer.doprint(item.entry)}")
     left = printer.doprint(equation.lhs)

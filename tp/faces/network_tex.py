@@ -31,7 +31,7 @@ class DefinitionPrinter(LimitPrinter):
     def _print_Times(self, expr: Times) -> str:
         W, x, transposed = expr.args
         above, below = self.indices(W)
-        matrix = decorated(W.name, below, [*above, r"\top"] if transposed else above)
+        matrix = decorated(self.style.parts(W.name), below, [*above, r"\top"] if transposed else above)
         return matrix + (r"\," if len(matrix) > 1 else " ") + self._operand(x)
 
     def _operand(self, x: sp.Expr) -> str:
@@ -43,7 +43,7 @@ class DefinitionPrinter(LimitPrinter):
         left = self._print(first)
         if isinstance(first, Ref):
             above, below = self.indices(first)
-            left = decorated(first.name, below, [*above, r"\top"])
+            left = decorated(self.style.parts(first.name), below, [*above, r"\top"])
         else:
             left = paren(left) + r"^{\top}"
         return left + r"\," + self._operand(second)
@@ -71,7 +71,7 @@ def network(limit: Limit, style: Notation) -> Iterator[str]:
     named = {a.name for e in limit.equations for a in e.lhs.atoms(Ref)}
     rows = [row for d in definitions(program, named) for row in _definition(d, style, program)]
     inputs = [rf"${_member(d, style)}$" for d in program.data]
-    sizes = ", ".join(f"${decorated(s.name)}$" for s in program.spaces if s.size == _symbol(s.name))
+    sizes = ", ".join(f"${decorated(style.parts(s.name))}$" for s in program.spaces if s.size == _symbol(s.name))
     text = f"The network {_a(program.name)} takes {_list(inputs) or 'no input'}"
     text += f" and grows with its width{'s' if sizes.count('$') > 2 else ''} {sizes}." if sizes else "."
     yield text + _ratios(program)
@@ -145,7 +145,7 @@ def _parameter(w: Weight, style: Notation) -> list[str]:
     count = sum(str(e).startswith("j_") for e in w.ref.index)
     ref, sizes, domain = _finite(w.ref, w.domain, count)
     printer = LimitPrinter(style)
-    widths = [decorated(s.name) for s in (w.rows, w.cols) if s is not None]
+    widths = [decorated(style.parts(s.name)) for s in (w.rows, w.cols) if s is not None]
     finite = [printer.doprint(e) for e in sizes]
     shape = finite + widths if w.finite_first else widths + finite
     where = ranges(domain, printer)
@@ -180,7 +180,7 @@ def _beyond(program: Program, style: Notation) -> str:
             if mode in ("zero", "circular", "reflect"):
                 printer = LimitPrinter(style)
                 key = (mode, printer.index(lo), printer.index(hi))
-                found.setdefault(key, []).append(f"${decorated(name)}$")
+                found.setdefault(key, []).append(f"${decorated(style.parts(name))}$")
     return " ".join(
         rf"An index of {_list(list(dict.fromkeys(names)))} outside ${lo}, \dots, {hi}$ {_MEANING[mode]}."
         for (mode, lo, hi), names in found.items()

@@ -48,6 +48,7 @@ class NameParts:
     sub: str = ""
     power: str = ""
     primes: int = 0
+    literal: bool = False  # print the base as it is: another name has the customary reading
 
 
 def name_parts(name: str) -> NameParts:
@@ -79,7 +80,12 @@ class Notation:
     down: frozenset[str] = frozenset()
     sample: str = "x"
     letter: str = "u"
-    names: frozenset[str] = frozenset()
+    literal: frozenset[str] = frozenset()
+
+    def parts(self, name: str) -> NameParts:
+        """How a name is printed: no two names of a limit print alike."""
+        bare = name.rstrip("'")
+        return NameParts(bare, primes=len(name) - len(bare), literal=True) if bare in self.literal else name_parts(name)
 
     def split(self, ref: Ref) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
         """The index expressions of ``ref`` written above the name, and those written below it or on the sample."""
@@ -109,7 +115,7 @@ def notation(limit: Limit) -> Notation:
         sample = next(s for s in ("xi", "zeta", "chi", "omega", "xi_0") if s not in names)
     bases = {name_parts(name).base for name in names} | {sample}
     letter = next((s for s in ("u", "z", "zeta", "omega", "y") if s not in bases), "u")
-    return Notation(paired, frozenset(up), frozenset(down), sample, letter, frozenset(names))
+    return Notation(paired, frozenset(up), frozenset(down), sample, letter, _ambiguous(names))
 
 
 def _paired_slots(limit: Limit) -> dict[str, tuple[bool, ...]]:
@@ -174,6 +180,17 @@ def instructions(body: Iterable[Instruction], outer: Domain = ()) -> Iterator[Ma
 def _join(outer: Domain, inner: Domain) -> Domain:
     own = {r.index for r in inner}
     return (*(r for r in outer if r.index not in own), *inner)
+
+
+def _ambiguous(names: set[str]) -> frozenset[str]:
+    """Names whose customary reading another name has already: ``h_1`` beside ``h1``."""
+    readings: set[NameParts] = set()
+    found = set()
+    for name in sorted(names, key=lambda n: (len(n), n)):
+        if name_parts(name) in readings:
+            found.add(name)
+        readings.add(name_parts(name))
+    return frozenset(found)
 
 
 def _all_names(limit: Limit) -> set[str]:

@@ -56,10 +56,10 @@ def _word(word: str) -> str:
     return word if (len(word) == 1 and word.isalnum()) or word.isdigit() else rf"\mathrm{{{escape(word)}}}"
 
 
-def decorated(name: str, below: Sequence[str] = (), above: Sequence[str] = (), wrap: str = "") -> str:
+def decorated(name: str | NameParts, below: Sequence[str] = (), above: Sequence[str] = (), wrap: str = "") -> str:
     r"""A name with indices: ``h``, ``l-1`` above, ``p`` below gives ``h_{p}^{l - 1}``; primes keep clear of superscripts."""
-    parts = name_parts(name)
-    base = _word(parts.base)
+    parts = name_parts(name) if isinstance(name, str) else name
+    base = rf"\mathrm{{{escape(parts.base)}}}" if parts.literal else _word(parts.base)
     base = rf"{wrap}{{{base}}}" if wrap and not base.startswith(r"\mathrm") else base
     subs = ([_word(parts.sub)] if parts.sub else []) + list(below) + (list(above) if parts.power else [])
     sups = [] if parts.power else list(above)
@@ -100,7 +100,7 @@ class LimitPrinter(LatexPrinter):
     # -- names and atoms
 
     def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> str:
-        return decorated(str(expr))
+        return decorated(self.style.parts(str(expr)))
 
     def index(self, expr: sp.Expr) -> str:
         """An index expression: the equation's own indices first, then the summation's, then numbers."""
@@ -116,7 +116,7 @@ class LimitPrinter(LatexPrinter):
 
     def _print_Ref(self, expr: Ref) -> str:
         above, below = self.indices(expr)
-        return decorated(expr.name, below, above)
+        return decorated(self.style.parts(expr.name), below, above)
 
     def sample(self, s: sp.Expr, below: Sequence[str] = ()) -> str:
         """The sample ``x`` (or ``x'``) at a position."""
@@ -133,13 +133,14 @@ class LimitPrinter(LatexPrinter):
         args = f"({self.sample(expr.s, low_a)}, {self.sample(expr.t, low_b)})"
         if expr.a.name == expr.b.name and up_a == up_b:
             above = f"^{{{','.join(up_a)}}}" if up_a else ""
-            return f"{letter}_{{{decorated(expr.a.name)}}}{above}{args}"
-        return f"{letter}_{{{decorated(expr.a.name, (), up_a)},\\,{decorated(expr.b.name, (), up_b)}}}{args}"
+            return f"{letter}_{{{decorated(self.style.parts(expr.a.name))}}}{above}{args}"
+        left, right = decorated(self.style.parts(expr.a.name), (), up_a), decorated(self.style.parts(expr.b.name), (), up_b)
+        return f"{letter}_{{{left},\\,{right}}}{args}"
 
     def _datum(self, ref: Ref, s: sp.Expr) -> str:
         """An input at a sample: its own name, primed for the second sample."""
         above, below = self.indices(ref)
-        return decorated(ref.name + ("'" if s == J else ""), below, above)
+        return decorated(self.style.parts(ref.name + ("'" if s == J else "")), below, above)
 
     def _print_Value(self, expr: Value) -> str:
         above, below = self.indices(expr.a)
@@ -147,9 +148,9 @@ class LimitPrinter(LatexPrinter):
         if kind == "data":
             return self._datum(expr.a, expr.s)
         if kind == "theta":
-            return f"{decorated(expr.a.name, below, above, wrap=RING)}({self.sample(expr.s)})"
+            return f"{decorated(self.style.parts(expr.a.name), below, above, wrap=RING)}({self.sample(expr.s)})"
         up = f"^{{{','.join(above)}}}" if above else ""
-        return f"{decorated(kind)}_{{{decorated(expr.a.name)}}}{up}({self.sample(expr.s, below)})"
+        return f"{decorated(kind)}_{{{decorated(self.style.parts(expr.a.name))}}}{up}({self.sample(expr.s, below)})"
 
     def _print_Z(self, expr: Z) -> str:
         return f"Z^{{{self._print_Ref(expr.a)}}}({self.sample(expr.s)})"
