@@ -35,8 +35,8 @@ from tp.gaussian.functions import (
 
 Array = NDArray[np.float64]
 Env = Mapping[sp.Basic, Any]
-REACH = 14.0
-"""Panels cover ±REACH standard deviations about the centre."""
+REACH = {1: 14.0, 2: 14.0}
+"""By number of variables: panels cover so many standard deviations to both sides of the centre; else 9."""
 
 
 def integrate(e: Expectation, values: Mapping[sp.Basic, float] | None = None) -> tuple[float, float]:
@@ -87,9 +87,9 @@ class _Problem:
 
     def _axis(self, i: int, points: Array, nodes: int) -> tuple[Array, Array]:
         """Nodes and weights for x_i, one row per row of ``points`` (the earlier x)."""
+        reach, centre = REACH.get(len(self.variables), 9.0), self.centre[i]
         known = np.column_stack([points, np.zeros((len(points), len(self.variables) - i))])
-        edges = [np.full(len(points), s) for s in (self.centre[i] - REACH, self.centre[i] + REACH)]
-        edges += [np.full(len(points), s) for s in np.arange(-REACH, REACH + 1, 2.0) + self.centre[i]]
+        edges = [np.full(len(points), centre + s) for s in np.linspace(-reach, reach, round(reach) + 1)]
         bends = [(unit, 0.0, 0.5) for unit in np.eye(len(self.variables))]  # activations vary fastest about 0
         for slope, shift, softness in [*((s, t, 0.0) for s, t in self.kinks), *bends]:
             direction = slope @ self.factor
@@ -97,7 +97,7 @@ class _Problem:
                 at = -(known @ direction + shift) / direction[i]
                 width = math.hypot(softness, *direction[i + 1 :]) / abs(direction[i])
                 edges += [at + s * d for s, d in _grading(width)]
-        ends = np.sort(np.clip(np.stack(edges, axis=1), self.centre[i] - REACH, self.centre[i] + REACH), axis=1)
+        ends = np.sort(np.clip(np.stack(edges, axis=1), centre - reach, centre + reach), axis=1)
         return _panels(ends, nodes)
 
 

@@ -298,8 +298,8 @@ class _Reader:
         found = [s for s in slope if s != 0]
         if len(found) > 1:
             return Gate(slope, shift, ZERO), ONE
-        size = found[0] if found[0].is_positive else -found[0]
-        if not size.is_positive:
+        size = found[0] if is_positive(found[0]) else -found[0]
+        if not is_positive(size):
             raise Unknown("the sign of a slope is not known")
         return Gate(tuple(s / size for s in slope), shift / size, ZERO), size
 
@@ -378,6 +378,14 @@ class _Reader:
             out = add(out, multiply(multiply(rest, here), self.read(value)))
             rest = multiply(rest, self.step(-difference))
         raise Unknown("Piecewise without a default")
+
+
+def is_positive(e: sp.Expr) -> bool:
+    """Whether ``e`` is known to be positive; the square root of a real expression is."""
+    if e.is_positive is None:
+        roots = {p: sp.Dummy(positive=True) for p in e.atoms(sp.Pow) if p.exp.is_Rational and p.exp.q == 2}
+        e = e.xreplace(roots)
+    return bool(e.is_positive)
 
 
 def _size(e: sp.Expr) -> int:

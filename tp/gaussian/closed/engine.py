@@ -18,13 +18,15 @@ from tp.gaussian.closed.moments import Combination, Infinite, mean_of
 from tp.gaussian.closed.present import collect, join_roots, name_angle
 from tp.gaussian.decompose import Basis, decompose, expression, separate
 from tp.gaussian.expectation import Expectation
-from tp.gaussian.functions import sigmoid
+from tp.gaussian.functions import gelu, normal_cdf, relu, sigmoid, step
 from tp.gaussian.terms import ONE, ZERO, Shape, Unknown, normal_form
 
 Rows = tuple[tuple[sp.Expr, ...], ...]
 Why = tuple[str, str]
 """A rule and its source."""
 
+MODEST = (sp.tanh, sp.sin, sp.cos, sp.erf, sp.atan, sp.asinh, sp.Abs, sp.sign, sigmoid, relu, step, gelu, normal_cdf)
+"""Functions which grow no faster than a power."""
 SINGULAR = ("a jump has no square-integrable derivative", "E[δ(u)²] = ∞")
 LINEARITY = ("linearity", "")
 SYMMETRY = ("symmetry u → −u", "")
@@ -284,7 +286,12 @@ def _rules(shapes: list[Shape]) -> tuple[Why, ...]:
 
 
 def _by_symmetry(factors: list[sp.Expr], variables: list[sp.Expr], cov: Rows) -> Found:
-    """Odd parts have mean 0: E[g(u)] = E[g(u) + g(−u)]/2, where that is a number."""
+    """Odd parts have mean 0: E[g(u)] = E[g(u) + g(−u)]/2, where that is a number and g grows no faster than a power."""
+    powers = {p for f in factors for p in f.atoms(sp.Pow) if p.has(*variables)}
+    if any(not isinstance(f, MODEST) for g in factors for f in g.atoms(sp.Function)) or any(
+        not (p.exp.is_Integer and p.exp > 0) for p in powers
+    ):
+        raise Unknown("not known to be integrable")
     g = sp.Mul(*factors).replace(sigmoid, lambda x: (1 + sp.tanh(x / 2)) / 2)
     even = sp.expand(g + g.xreplace({v: -v for v in variables})) / 2
     if even.has(*variables):
