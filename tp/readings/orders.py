@@ -1,0 +1,131 @@
+"""Powers of the width in a program whose vectors have size 1: what vanishes is dropped, what diverges is refused.
+
+After :func:`tp.transform.normalize.normalize` every initial vector is Θ(1). A scalar may still carry a power of n (an
+inner product is n times an average); where it is used, powers have to cancel. The result is the same program at n = 1,
+whose limit can be evaluated, or the instruction that diverges.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, Theorem 7.4 (the limit of training is the limit of a Netsor⊤⁺ program).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy as sp
+
+from tp.errors import LimitError, Message
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref
+
+Orders = dict[str, sp.Expr]
+
+
+def leading_order(program: Program) -> Program:
+    """``program`` with only its leading terms and all widths put at their ratios to n = 1.
+
+    Raises ``LimitError`` for an instruction whose coordinates grow with the width.
+    """
+    widths = sorted(set().union(*(s.size.free_symbols for s in program.spaces)), key=str)
+    orders: Orders = {}
+    for _ in range(40):
+        before = dict(orders)
+        for ins in program.body:
+            _visit(ins, orders, widths)
+        if orders == before:
+            break
+    else:
+        raise AssertionError("orders did not settle")
+    one = {n: sp.S.One for n in widths}
+    body = tuple(_leading(ins, orders, widths, one) for ins in program.body)
+    spaces = tuple(replace(s, size=s.size.subs(one)) for s in program.spaces)
+    sizes = {s.name: s.size for s in program.spaces}
+    weights = []
+    for w in program.weights:
+        multiplier, variance = w.multiplier, w.variance
+        if w.cols is not None:
+            variance = sp.expand(w.multiplier**2 * w.variance * sizes[w.cols.name])
+            if variance.free_symbols & set(widths):
+                reason = f"`{w.ref}` has entries whose variance times the width is {variance}"
+                raise LimitError(Message(w.span, reason, "scale its variance like 1/n", "no Θ(1) limit"))
+            # kept as the variance of a hat per unit of E[x²]
+            multiplier = sp.S.One
+        else:
+            multiplier = multiplier.subs(one)
+            variance = variance.subs(one)
+        weights.append(replace(w, multiplier=multiplier, variance=variance))
+    return replace(program, body=body, spaces=spaces, weights=tuple(weights))
+
+
+def _visit(ins: Instruction, orders: Orders, widths: list[sp.Symbol]) -> None:
+    match ins:
+        case Loop(body=body):
+            for inner in body:
+                _visit(inner, orders, widths)
+        case Nonlin(space=None):
+            orders[ins.out.name] = sp.Max(orders.get(ins.out.name, -sp.oo), _order(ins.expr, orders, widths))
+        case Moment():
+            orders[ins.out.name] = sp.Max(orders.get(ins.out.name, -sp.oo), _order(sp.expand_mul(ins.coeff * ins.expr), orders, widths))
+        case _:
+            return
+
+
+def _order(expr: sp.Expr, orders: Orders, widths: list[sp.Symbol]) -> sp.Expr:
+    """The largest exponent of n over the terms of ``expr``; scalars count with theirs, anything nonlinear as 0."""
+    return sp.Max(-sp.oo, *(_term(t, orders, widths) for t in sp.Add.make_args(expr) if t != 0))
+
+
+def _term(term: sp.Expr, orders: Orders, widths: list[sp.Symbol]) -> sp.Expr:
+    total: sp.Expr = sp.S.Zero
+    for factor in sp.Mul.make_args(term):
+        base, exponent = factor.as_base_exp()
+        if base in widths:
+            total += exponent
+        elif isinstance(factor, sp.Sum):
+            total += _order(factor.function, orders, widths)
+        elif isinstance(factor, sp.Add):
+            total += _order(factor, orders, widths)
+        elif isinstance(base, Ref) and base.name in orders and exponent.is_number:
+            total += exponent * orders[base.name]
+    return total
+
+
+def _leading(ins: Instruction, orders: Orders, widths: list[sp.Symbol], one: dict[sp.Symbol, sp.Expr]) -> Instruction:
+    match ins:
+        case Loop():
+            return replace(ins, body=tuple(_leading(i, orders, widths, one) for i in ins.body))
+        case MatMul():
+            return ins
+        case Nonlin():
+            order = sp.S.Zero if ins.space is not None else orders[ins.out.name]
+            return replace(ins, expr=_keep(ins.expr, order, ins, orders, widths).subs(one))
+        case Moment():
+            expr = _keep(sp.expand_mul(ins.coeff * ins.expr), orders[ins.out.name], ins, orders, widths)
+            return replace(ins, expr=expr.subs(one), coeff=sp.S.One)
+
+
+def _keep(expr: sp.Expr, order: sp.Expr, ins: Nonlin | Moment, orders: Orders, widths: list[sp.Symbol]) -> sp.Expr:
+    kept = []
+    for term in sp.Add.make_args(expr):
+        size = _term(term, orders, widths)
+        if size > order:
+            raise LimitError(
+                Message(
+                    ins.span,
+                    f"`{ins.out}` grows like n^({size}) through the term `{term}`",
+                    "lower the multiplier or the learning rate of the weights in it; net.mup() gives the largest that work",
+                    "diverges with the width",
+                )
+            )
+        if size == order:
+            kept.append(_inner(term, orders, widths, ins))
+    return sp.Add(*kept)
+
+
+def _inner(term: sp.Expr, orders: Orders, widths: list[sp.Symbol], ins: Nonlin | Moment) -> sp.Expr:
+    """Terms of sums inside a term, down to their own leading order."""
+    factors = []
+    for f in sp.Mul.make_args(term):
+        if isinstance(f, sp.Sum):
+            factors.append(sp.Sum(_keep(f.function, _order(f.function, orders, widths), ins, orders, widths), *f.limits))
+        else:
+            factors.append(f)
+    return sp.Mul(*factors)

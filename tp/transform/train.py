@@ -1,0 +1,265 @@
+"""``train``: a program becomes the program of its training; steps and samples become indices.
+
+Every variable gets two more indices: the step t = 0…T and the sample i. At step t the network runs with the weights
+after t updates. A trained matrix is never formed: with ``g_s`` the gradients,
+
+    W_t x = κ₀(t) W₀ x − Σ_{s<t} κ(t, s) Σ_uses d_out_s ⟨x_s, x⟩ · rate/N,
+
+one MatMul by the initial matrix plus Moments and Nonlins. Optimizers that are linear in the gradients (SGD, momentum, decoupled weight decay,
+any schedule) are their tables κ₀ and κ.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, section 5 and Definition H.3 (the program of SGD training).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from tp.program.ir import Data, Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
+from tp.program.reads import Simple
+from tp.transform.backprop import Use, arranged, backprop, flat
+from tp.transform.normalize import normalize
+
+STEP, EARLIER = sp.Symbol("step", integer=True), sp.Symbol("step'", integer=True)
+SAMPLE, OTHER = sp.Symbol("i", integer=True), sp.Symbol("i'", integer=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What an optimizer linear in the gradients does: ``W_t = keep[t] W_0 − Σ_{s<t} push[t][s] g_s``; batches as weights.
+
+    ``weight[s][i]`` is what sample i counts in the loss of step s (1/B in the batch, 0 outside it).
+    """
+
+    steps: int
+    keep: tuple[sp.Expr, ...]
+    push: tuple[tuple[sp.Expr, ...], ...]
+    weight: tuple[tuple[sp.Expr, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The program of a training run: ``outputs`` are ``f[step, i, …]``; ``targets`` is the data it is trained on."""
+
+    program: Program
+    output: Ref
+    targets: str
+    steps: int
+    samples: int
+
+
+def sgd(
+    steps: int, rates: Sequence[sp.Expr], batches: Sequence[Sequence[int]], samples: int, momentum: sp.Expr = sp.S.Zero, decay: sp.Expr = sp.S.Zero
+) -> Schedule:
+    """SGD with heavy-ball momentum and decoupled weight decay (factor 1 − decay a step).
+
+    u_{s+1} = momentum·u_s + g_s,  W_{s+1} = (1 − decay) W_s − rate_s u_{s+1}.
+    """
+    keep = tuple((1 - decay) ** t for t in range(steps + 1))
+    push = tuple(
+        tuple(
+            sp.Add(*(rates[r] * momentum ** (r - s) * (1 - decay) ** (t - 1 - r) for r in range(s, t))) if s < t else sp.S.Zero
+            for s in range(max(steps, 1))
+        )
+        for t in range(steps + 1)
+    )
+    weight = tuple(
+        tuple(sp.Rational(list(batch).count(i), len(batch)) for i in range(samples)) for batch in (batches or [[0]])
+    )
+    return Schedule(steps, keep, push, weight + ((sp.S.Zero,) * samples,))
+
+
+def train(program: Program, schedule: Schedule, loss: sp.Expr, prediction: sp.Symbol, target: sp.Symbol, scale: sp.Expr) -> Training:
+    """The program that trains ``program``'s only output for ``schedule.steps`` steps on ``samples`` samples.
+
+    ``loss`` is the loss of one output coordinate, an expression in ``prediction`` and ``target``, summed over
+    coordinates. ``scale`` is the N of :func:`tp.transform.backprop.backprop`.
+    """
+    return _Training(normalize(program), schedule, loss, prediction, target, scale).run()
+
+
+@dataclass
+class _Training:
+    program: Program
+    schedule: Schedule
+    loss: sp.Expr
+    prediction: sp.Symbol
+    target: sp.Symbol
+    scale: sp.Expr
+    new: list[tuple[Simple, Domain]] = field(default_factory=list)
+    tables: dict[str, tuple[Domain, tuple[object, ...]]] = field(default_factory=dict)
+
+    def run(self) -> Training:
+        self.samples = len(self.schedule.weight[0])
+        self.taken = _names(self.program)
+        with_loss, output, loss, domain = self._with_loss()
+        self.backward = backprop(with_loss, loss, self.scale)
+        self.initial = {
+            (w.ref.name, len(w.ref.index)): self._fresh(f"{w.ref.name}_0") for w in self.program.weights if w.cols is None and not w.frozen
+        }
+        self.steps = Range(STEP, sp.S.Zero, sp.Integer(self.schedule.steps))
+        self.every = Range(SAMPLE, sp.S.Zero, sp.Integer(self.samples - 1))
+        self._tables()
+        for ins, ins_domain in flat(self.backward.program.body):
+            self._instruction(ins, ins_domain)
+        for w in self.program.weights:
+            if w.cols is None and not w.frozen:
+                self._weight(w)
+        lifted = replace(
+            self.backward.program,
+            data=tuple(self._data(d) for d in self.backward.program.data if d.ref.name != self.count),
+            weights=tuple(self._declared(w) for w in self.program.weights),
+            tables={**self.program.tables, **self.tables},
+        )
+        boundary = self._boundary(lifted)
+        body = arranged([(replace(i, domain=d), d) for i, d in self.new], boundary)
+        outputs = (Ref(output.name, STEP, SAMPLE, *output.index),)
+        final = replace(lifted, body=body, boundary=boundary, outputs=outputs, training=None)
+        return Training(final, outputs[0], self.y, self.schedule.steps, self.samples)
+
+    def _fresh(self, name: str) -> str:
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
+
+    # ------------------------------------------------------------ loss
+
+    def _with_loss(self) -> tuple[Program, Ref, Ref, Domain]:
+        """The program with one sample's loss as its last scalar: count · Σ_k ℓ(f_k, y_k)."""
+        (output,) = self.program.outputs
+        domain = next(d for ins, d in flat(self.program.body) if ins.out.name == output.name)
+        ranges = tuple(r for r in domain if r.index in output.free_symbols)
+        self.y, self.count, name = self._fresh("y"), self._fresh("count"), self._fresh("loss")
+        y, loss = Ref(self.y, *output.index), Ref(name)
+        value = self.loss.subs({self.prediction: output, self.target: y}, simultaneous=True)
+        total = sp.Sum(value, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else value
+        ins = Nonlin(loss, Ref(self.count) * total, None, ())
+        data = (*self.program.data, Data(y, ranges), Data(Ref(self.count), ()))
+        body = (*self.program.body, ins)
+        return replace(self.program, data=data, body=body, outputs=(loss,)), output, loss, ranges
+
+    # ------------------------------------------------------------ lifting
+
+    def at(self, expr: sp.Basic, step: sp.Expr = STEP, sample: sp.Expr = SAMPLE) -> sp.Basic:
+        """``expr`` at a step and a sample: data by sample, weights by step, the rest by both."""
+        return expr.xreplace({r: self._at(r, step, sample) for r in expr.atoms(Ref)})
+
+    def _at(self, ref: Ref, step: sp.Expr, sample: sp.Expr) -> Ref:
+        if ref.name == self.count:
+            return Ref(self.count, step, sample)
+        if ref.name in self.program.tables:
+            return ref
+        if any(d.ref.name == ref.name for d in self.backward.program.data):
+            return Ref(ref.name, sample, *ref.index)
+        for w in self.program.weights:
+            if w.ref.name == ref.name and w.cols is None and len(w.ref.index) == len(ref.index):
+                return ref if w.frozen else Ref(ref.name, step, *ref.index)
+        return Ref(ref.name, step, sample, *ref.index)
+
+    def _instruction(self, ins: Simple, domain: Domain) -> None:
+        lifted = (self.steps, self.every, *domain)
+        if isinstance(ins, MatMul):
+            self._matmul(ins, domain)
+        elif isinstance(ins, Nonlin):
+            self.new.append((replace(ins, out=self.at(ins.out), expr=self.at(ins.expr)), lifted))
+        else:
+            self.new.append((replace(ins, out=self.at(ins.out), expr=self.at(ins.expr), coeff=self.at(ins.coeff)), lifted))
+
+    def _matmul(self, ins: MatMul, domain: Domain) -> None:
+        """W_t x: the initial matrix's product, and what the updates add to it."""
+        weight = next(w for w in self.program.weights if w.ref.name == ins.W.name and w.cols is not None)
+        lifted = (self.steps, self.every, *domain)
+        out, x = self.at(ins.out), self.at(ins.x)
+        if weight.frozen:
+            self.new.append((replace(ins, out=out, x=x), lifted))
+            return
+        first = Ref(self._fresh(f"w_{ins.out.name}"), *out.index)
+        self.new.append((replace(ins, out=first, x=x), lifted))
+        total = Ref(self.keep, STEP) * first
+        for use in self.backward.uses:
+            if use.W.name == ins.W.name:
+                total -= self._update(ins, x, use, domain, weight)
+        self.new.append((Nonlin(out, total, ins.space, lifted, ins.span), lifted))
+
+    def _update(self, ins: MatMul, x: Ref, use: Use, domain: Domain, weight: Weight) -> sp.Expr:
+        """Σ_{s<t, i'} push · rate/N · d_out_s ⟨x_s, x⟩ of one use (the roles swapped for the transpose)."""
+        swap = {r.index: sp.Symbol(f"{r.index.name}'", integer=True) for r in use.domain}
+        ranges = tuple(Range(swap[r.index], r.lo.subs(swap), r.hi.subs(swap)) for r in use.domain)
+        moved = [e.subs(swap, simultaneous=True) for e in (use.d_out, use.x, use.W)]
+        d_out, x_use = self.at(moved[0], EARLIER, OTHER), self.at(moved[1], EARLIER, OTHER)
+        left, right = (d_out, x_use) if use.transpose == ins.transpose else (x_use, d_out)
+        space = self._space(right)
+        earlier = Range(EARLIER, sp.S.Zero, STEP - 1)
+        other = Range(OTHER, sp.S.Zero, self.every.hi)
+        inner = (self.steps, self.every, *domain, earlier, other, *ranges)
+        overlap = Ref(self._fresh(f"c_{ins.out.name}"), *(r.index for r in inner))
+        self.new.append((Moment(overlap, right * x, space, space.size, inner, ins.span), inner))
+        rate = weight.rate * weight.multiplier**2 / self.scale
+        same = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in zip(ins.W.index, moved[2].index, strict=True)))
+        body = Ref(self.push, STEP, EARLIER) * rate * same * overlap * left
+        bounds = [*reversed(ranges), other, earlier]
+        return sp.Sum(body, *((r.index, r.lo, r.hi) for r in bounds))
+
+    def _space(self, ref: Ref) -> Space:
+        for ins, _ in flat(self.backward.program.body):
+            if ins.out.name == ref.name:
+                assert not isinstance(ins, Moment)
+                assert ins.space is not None
+                return ins.space
+        weight = next(w for w in self.program.weights if w.ref.name == ref.name and w.cols is None)
+        assert weight.rows is not None
+        return weight.rows
+
+    # ------------------------------------------------------------ weights
+
+    def _weight(self, w: Weight) -> None:
+        """v_t = κ₀(t) v_0 − Σ_{s<t} κ(t, s) rate/N Σ_i d_v."""
+        adjoint = self.backward.adjoint.get(w.ref.name)
+        before = Ref(self.initial[w.ref.name, len(w.ref.index)], *w.ref.index)
+        total = Ref(self.keep, STEP) * before
+        if adjoint is not None:
+            scale = self.scale if w.rows is not None else sp.S.One
+            rate = w.rate * w.multiplier**2 / scale
+            gradient = Ref(adjoint, EARLIER, OTHER, *w.ref.index)
+            body = Ref(self.push, STEP, EARLIER) * rate * gradient
+            total -= sp.Sum(body, (OTHER, 0, self.every.hi), (EARLIER, 0, STEP - 1))
+        lifted = (self.steps, *w.domain)
+        self.new.append((Nonlin(Ref(w.ref.args[0], STEP, *w.ref.index), total, w.rows, lifted, w.span), lifted))
+
+    def _declared(self, w: Weight) -> Weight:
+        key = (w.ref.name, len(w.ref.index))
+        return replace(w, ref=Ref(self.initial[key], *w.ref.index)) if w.cols is None and key in self.initial else w
+
+    def _data(self, d: Data) -> Data:
+        return replace(d, ref=Ref(d.ref.args[0], SAMPLE, *d.ref.index), domain=(self.every, *d.domain))
+
+    def _tables(self) -> None:
+        T = sp.Integer(self.schedule.steps)
+        earlier = Range(EARLIER, sp.S.Zero, sp.Max(T - 1, 0))
+        self.keep, self.push = self._fresh("keep"), self._fresh("push")
+        self.tables[self.keep] = ((self.steps,), self.schedule.keep)
+        self.tables[self.push] = ((self.steps, earlier), self.schedule.push)
+        self.tables[self.count] = ((self.steps, self.every), self.schedule.weight)
+
+    def _boundary(self, program: Program) -> dict[str, tuple[tuple[str | None, sp.Expr, sp.Expr], ...]]:
+        steps, every = (None, self.steps.lo, self.steps.hi), (None, self.every.lo, self.every.hi)
+        weights = {w.ref.name for w in self.program.weights}
+        data = {d.ref.name for d in program.data}
+        found = {}
+        for name, slots in program.boundary.items():
+            if name in data:
+                found[name] = (every, *slots)
+            elif name in weights:
+                found[name] = (steps, *slots)
+            else:
+                found[name] = (steps, every, *slots)
+        return found
+
+
+def _names(program: Program) -> set[str]:
+    names = {ins.out.name for ins, _ in flat(program.body)} | {w.ref.name for w in program.weights}
+    return names | {d.ref.name for d in program.data} | set(program.tables) | {s.name for s in program.constants}
