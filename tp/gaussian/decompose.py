@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 
 import sympy as sp
 
@@ -239,6 +240,8 @@ def separate(integrand: sp.Expr, variables: Sequence[sp.Expr]) -> list[tuple[sp.
             else:
                 mixed.append(factor)
         if mixed:
+            if _expanded_size(mixed) > 5 * MAX_PRODUCTS:
+                return None
             product = sp.Mul(*mixed)
             opened = sp.expand_mul(sp.expand_multinomial(sp.expand_power_exp(product)), deep=False)
             if opened == product and not isinstance(product, sp.Add):
@@ -250,6 +253,19 @@ def separate(integrand: sp.Expr, variables: Sequence[sp.Expr]) -> list[tuple[sp.
         if len(out) + len(pending) > MAX_PRODUCTS:
             return None
     return out
+
+
+def _expanded_size(factors: Sequence[sp.Expr]) -> int:
+    """How many terms the product has when multiplied out."""
+    size = 1
+    for factor in factors:
+        base, power = factor.as_base_exp()
+        terms = len(sp.Add.make_args(base))
+        if power.is_Integer and power > 0 and terms > 1:
+            if power > 5 * MAX_PRODUCTS:
+                return int(power)
+            size *= comb(int(power) + terms - 1, terms - 1)
+    return size
 
 
 def _touched(e: sp.Expr, variables: Sequence[sp.Expr]) -> list[int]:
