@@ -14,8 +14,8 @@ What the kernel compiler needs to know is all here::
 
 ``sources`` are function definitions in dependency order. They use nothing but ``math``, ``numpy as np`` (only functions
 that fill an array) and each other; equal names have equal text, so the sources of many ``Lowered`` are merged by
-name. Put ``@njit(error_model="numpy", forceinline=True)`` before each (never ``fastmath``: it destroys the two-product),
-or nothing at all: the same text runs in plain Python. The closed forms of relu, erf, gelu and their kin are free of branches:
+name. Put ``@njit(error_model="numpy", forceinline=True)`` before each (without ``forceinline`` where the text has a loop;
+never ``fastmath``, it destroys the two-product), or nothing at all: the same text runs in plain Python. The closed forms of relu, erf, gelu and their kin are free of branches:
 in a loop over a contiguous row, ``for j in range(n): v, vdot = relu_pair(q1, c[j], q2[j])`` with the layers outside, they
 become vector instructions (5 ns a pair and layer; ten times slower with the layer loop inside). Arguments and arithmetic
 are float64; a float32 kernel stores float32 and calls with float64. No function raises; an input outside the domain gives nan.
@@ -27,7 +27,7 @@ The same site (u and v one variable) must not go through the two-variable functi
 which has the single covariance argument ``q`` and is exact there.
 
 **Without closed form** (tanh, a user's function) ``low.function`` always works pair by pair (adaptive quadrature,
-1–100 µs a pair). When ``low.sites`` is not empty there is the fast way, with coefficients computed once per sample and layer::
+0.1–1 ms a pair). When ``low.sites`` is not empty there is the fast way, with coefficients computed once per sample and layer::
 
     site = low.sites[0]            # for variable 0; low.sites[1] for variable 1 (same function when φ = ψ)
     site.function                  # 'site_tanh_1f2e': site_tanh_1f2e(q, *params, out) fills the float64 vector out
@@ -42,11 +42,19 @@ which has the single covariance argument ``q`` and is exact there.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sympy as sp
 
+from tp.errors import NOWHERE, LimitError, Message
+from tp.gaussian.breaks import has_jump
+from tp.gaussian.codegen import Printer, Source, digest, merge, sources_of
+from tp.gaussian.decompose import separate
 from tp.gaussian.expectation import Expectation
+from tp.gaussian.factor import Factor, Pair, factor, pair
+from tp.gaussian.laws import Term, kinds, law, mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +85,248 @@ class Lowered:
 def same_site(e: Expectation) -> Expectation:
     """``e`` with its second variable put equal to the first: E[φ(u) ψ(u)], u ~ N(0, q1)."""
     u, v = e.variables
-    return Expectation(e.integrand.subs(v, u), (u,), [[e.cov[0, 0]]])
+    return Expectation(e.integrand.xreplace({v: u}), (u,), [[e.cov[0, 0]]])
 
 
-def lower(*expectations: Expectation, eps: float = 1e-12) -> Lowered:
-    """One scalar function for the expectations, which share variables and covariance (one variable or two)."""
-    raise NotImplementedError
+def lower(*expectations: Expectation) -> Lowered:
+    """One scalar function for the expectations, which share variables and covariance (one variable or two).
+
+    >>> from tp.gaussian.functions import relu, step
+    >>> u, v, q1, c, q2 = sp.symbols("u v q1 c q2", real=True)
+    >>> cov = [[q1, c], [c, q2]]
+    >>> lower(Expectation(relu(u) * relu(v), (u, v), cov), Expectation(step(u) * step(v), (u, v), cov)).function
+    'relu_pair'
+    """
+    first = expectations[0]
+    assert all(e.variables == first.variables and e.cov == first.cov for e in expectations)
+    if len(first.variables) not in (1, 2):
+        raise _refusal(first, f"an expectation over {len(first.variables)} correlated variables")
+    return _Lowering(first, [e.integrand for e in expectations]).run()
+
+
+def _refusal(e: sp.Basic, what: str) -> LimitError:
+    remedy = "rewrite it as products of functions of one pre-activation each"
+    return LimitError(Message(NOWHERE, f"{what} is not evaluated numerically: `{e}`", remedy, "no numbers"))
+
+
+Product = tuple[sp.Expr, sp.Expr, sp.Expr]  # coef · f(u) · g(v)
+
+
+class _Lowering:
+    """Turns integrands over inner symbols into the lines of one function."""
+
+    def __init__(self, e: Expectation, integrands: Sequence[sp.Expr]) -> None:
+        self.cov = e.cov
+        self.variables = tuple(sp.Dummy(f"u{k}", real=True) for k in range(len(e.variables)))
+        self.inner = dict(zip(e.variables, self.variables, strict=True))
+        self.params: dict[sp.Expr, sp.Dummy] = {}
+        self.integrands = [self._inside(g) for g in integrands]
+        self.names: dict[sp.Basic, str] = {symbol: f"p{k}" for k, symbol in enumerate(self.params.values())}
+        self.lines: list[str] = []
+        self.answers: list[str] = [""] * len(integrands)
+        self.sources: list[tuple[Source, ...]] = []
+        self.numeric: list[tuple[Pair, sp.Expr, tuple[int, ...]]] = []
+        self.calls: list[tuple[str, tuple[str, ...]]] = []
+
+    def _inside(self, e: sp.Expr) -> sp.Expr:
+        """``e`` with inner variables, and with parameters for whatever else it depends on."""
+        if e in self.inner:
+            return self.inner[e]
+        if e.is_number:
+            return e
+        if not e.has(*self.inner) or not e.args:
+            if e not in self.params:
+                sign = {"positive": True} if e.is_positive else {"negative": True} if e.is_negative else {"real": True}
+                self.params[e] = sp.Dummy(f"p{len(self.params)}", **sign)
+            return self.params[e]
+        return e.func(*(self._inside(a) for a in e.args))
+
+    # ------------------------------------------------------------ the whole function
+
+    def run(self) -> Lowered:
+        if len(self.variables) == 1:
+            for k, g in enumerate(self.integrands):
+                self._alone(k, g)
+        else:
+            self._couples()
+        return self._finish()
+
+    def _finish(self) -> Lowered:
+        first = ("q",) if len(self.variables) == 1 else ("q1", "c", "q2")
+        entries = [self.cov[0, 0]] if len(first) == 1 else [self.cov[0, 0], self.cov[0, 1], self.cov[1, 1]]
+        head, returned = (*first, *self.names.values()), ", ".join(self.answers)
+        body = "".join(f"\n    {line}" for line in [*self.lines, f"return {returned}"])
+        sources = merge(*self.sources)
+        args: tuple[sp.Expr, ...] = (*entries, *self.params)
+        if len(self.calls) == 1 and returned == ", ".join(f"t0[{k}]" for k in range(len(self.answers))) and len(self.answers) > 1:
+            function, texts = self.calls[0]
+            if texts == head:
+                return self._lowered(function, args, sources)
+        name = f"expectation_{digest(*head, body)}"
+        return self._lowered(name, args, (*sources, (name, f"def {name}({', '.join(head)}):{body}")))
+
+    def _lowered(self, function: str, args: tuple[sp.Expr, ...], sources: tuple[Source, ...]) -> Lowered:
+        n = len(self.answers)
+        if not self.numeric and "mean_" not in "".join(self.lines):
+            return Lowered(function, args, n, sources, "closed", "closed forms", 1e-13)
+        if len(self.numeric) == 1 and len(self.numeric[0][2]) == n and len(self.calls) == 1:
+            return self._by_sites(function, args, sources)
+        return Lowered(function, args, n, sources, "quadrature", "Gauss–Legendre panels between kinks", 1e-11)
+
+    def _by_sites(self, function: str, args: tuple[sp.Expr, ...], sources: tuple[Source, ...]) -> Lowered:
+        numbers, coef, where = self.numeric[0]
+        head = ("a", "b", "q1", "c", "q2", *self.names.values())
+        lines = [f"t0 = {numbers.mehler}({', '.join(('a', 'b', 'q1', 'c', 'q2', *numbers.params))})"]
+        factor_text = Printer(self.names)(coef)
+        lines.append("return " + ", ".join(f"{factor_text} * t0[{where.index(k)}]" for k in range(len(where))))
+        body = "".join(f"\n    {line}" for line in lines)
+        name = f"with_sites_{digest(*head, body)}"
+        back = {name: e for e, name in zip(self.params, self.names.values(), strict=True)}
+        sites = tuple(
+            Site(numbers.sites[k], numbers.counts[k], (self.cov[k, k], *(back[p] for p in numbers.site_params[k]))) for k in (0, 1)
+        )
+        text = f"def {name}({', '.join(head)}):{body}"
+        everything = merge(sources, numbers.site_sources, ((name, text),))
+        rule = "Mehler's expansion (O'Donnell 2014, ch. 11), quadrature near |ρ| = 1 where its tail is too long"
+        return Lowered(function, args, len(self.answers), everything, "mehler", rule, 1e-11, sites, name, args)
+
+    # ------------------------------------------------------------ two variables
+
+    def _couples(self) -> None:
+        """V and V̇ together where one integrand is the mixed derivative of another; the others one by one."""
+        products = [self._products(g) for g in self.integrands]
+        terms = [self._terms(p) for p in products]
+        left = list(range(len(products)))
+        while left:
+            k = left.pop(0)
+            above = next((m for m in left if self._is_derivative(products[m], self.integrands[k])), None)
+            below = next((m for m in left if self._is_derivative(products[k], self.integrands[m])), None)
+            if above is not None and above != below:  # V first, its V̇ with it
+                left.remove(above)
+                left[:0] = [above, k]
+            elif below is not None and self._closed_couple(k, below, terms[k]):
+                left.remove(below)
+            elif below is not None and (terms[k] is None or terms[below] is None):
+                left.remove(below)
+                self._numeric(products[k], (k, below))
+            elif not self._closed_terms(k, terms[k]):
+                self._numeric(self._regrouped(products[k], self.integrands[k]), (k,))
+
+    def _products(self, g: sp.Expr) -> list[Product]:
+        found = separate(g, self.variables)
+        if found is None:
+            raise _refusal(g, "an integrand which is no sum of products")
+        return [(coef, f, h) for coef, (f, h) in found]
+
+    def _regrouped(self, products: list[Product], g: sp.Expr) -> list[Product]:
+        """One product instead of a multiplied-out sum, where factoring finds it."""
+        if len(products) > 1:
+            found = separate(sp.factor(g), self.variables)
+            if found is not None and len(found) < len(products):
+                return [(coef, f, h) for coef, (f, h) in found]
+        return products
+
+    def _is_derivative(self, products: list[Product], g: sp.Expr) -> bool:
+        """Whether ``g`` is ∂²/∂u∂v of the products."""
+        u, v = self.variables
+        mixed = sp.Add(*(coef * sp.diff(f, u) * sp.diff(h, v) for coef, f, h in products))
+        return not mixed.has(sp.DiracDelta) and (mixed == g or sp.expand(mixed - g) == 0)
+
+    def _terms(self, products: list[Product]) -> list[Term] | None:
+        """The law of every pair of kinds; None when one is missing."""
+        terms: list[Term] = []
+        for coef, f, h in products:
+            one, two = kinds(f, self.variables[0]), kinds(h, self.variables[-1])
+            if one is None or two is None:
+                return None
+            for a, b in itertools.product(one, two):
+                found = law(a, b)
+                if found is None:
+                    return None
+                terms += [Term(coef * t.coef, t.single, t.args, t.pair) for t in found]
+        return terms
+
+    def _closed_couple(self, k: int, m: int, terms: list[Term] | None) -> bool:
+        if not terms or any(t.pair is None for t in terms):
+            return False
+        texts = [(t, self._call(t.pair, t)) for t in terms]
+        for at, place in ((k, 0), (m, 1)):
+            self.answers[at] = self._sum([(t.coef, f"{name}[{place}]") for t, name in texts])
+        return True
+
+    def _closed_terms(self, k: int, terms: list[Term] | None) -> bool:
+        if terms is None:
+            return False
+        self.answers[k] = self._sum([(t.coef, self._call(t.single, t)) for t in terms])
+        return True
+
+    def _call(self, function: object, t: Term) -> str:
+        """The name of a local variable that holds the value; equal calls are made once."""
+        printer = Printer(self.names)
+        texts = tuple(a if isinstance(a, str) else str(a) if isinstance(a, int) else printer(a) for a in t.args)
+        self.sources.append(sources_of(function))  # type: ignore[arg-type]
+        return self._store(function.__name__, texts)  # type: ignore[attr-defined]
+
+    def _store(self, function: str, texts: tuple[str, ...]) -> str:
+        if (function, texts) not in self.calls:
+            self.lines.append(f"t{len(self.calls)} = {function}({', '.join(texts)})")
+            self.calls.append((function, texts))
+        return f"t{self.calls.index((function, texts))}"
+
+    def _sum(self, summands: list[tuple[sp.Expr, str]]) -> str:
+        printer = Printer(self.names)
+        texts = [value if coef == 1 else f"{printer(coef)} * {value}" for coef, value in summands if coef != 0]
+        return " + ".join(texts) if texts else "0.0"
+
+    def _numeric(self, products: list[Product], where: tuple[int, ...]) -> None:
+        """Quadrature for V (``where`` has one place) or V and V̇ (two)."""
+        u, v = self.variables
+        sums: list[list[tuple[sp.Expr, str]]] = [[] for _ in where]
+        for coef, f, h in products:
+            slopes = [sp.diff(f, u), sp.diff(h, v)]
+            smooth = not any(s.has(sp.DiracDelta) for s in slopes) and not has_jump(f, u) and not has_jump(h, v)
+            one, two = (factor(a, s if smooth else None, x, self.names) for a, s, x in ((f, slopes[0], u), (h, slopes[1], v)))
+            numbers = pair(one, two, smooth)
+            value = self._store(numbers.pair, ("q1", "c", "q2", *numbers.params))
+            self.sources.append(numbers.sources)
+            self.numeric.append((numbers, coef, where))
+            for place, total in enumerate(sums):
+                total.append((coef, f"{value}[{place}]"))
+        for at, total in zip(where, sums, strict=True):
+            self.answers[at] = self._sum(total)
+
+    # ------------------------------------------------------------ one variable
+
+    def _alone(self, k: int, g: sp.Expr) -> None:
+        """E[g(u)]: means of known functions, else a pair law at c = q, else quadrature."""
+        u = self.variables[0]
+        found = kinds(g, u)
+        terms = None if found is None else [t for kind in found for t in mean(kind) or []]
+        if found is not None and all(mean(kind) is not None for kind in found) and self._closed_terms(k, terms):
+            return
+        for f, h in _splits(g):
+            terms = self._terms([(sp.S.One, f, h)])
+            if terms is not None:
+                swap = {"q1": "q", "c": "q", "q2": "q"}
+                same = [
+                    Term(t.coef, t.single, tuple(swap[a] if isinstance(a, str) else a for a in t.args)) for t in terms
+                ]
+                self._closed_terms(k, same)
+                return
+        code: Factor = factor(g, None, u, self.names)
+        self.sources.append(code.sources)
+        value = self._store(code.parts["_mean"], ("0.0", "math.sqrt(q)", *code.params))
+        self.answers[k] = f"{value}[0]"
+
+
+def _splits(g: sp.Expr) -> list[tuple[sp.Expr, sp.Expr]]:
+    """Ways to see g as a product of two functions: a square root first, then a factor and the rest."""
+    factors = sp.Mul.make_args(g)
+    root = sp.Mul(*(f.base ** (f.exp / 2) if isinstance(f, sp.Pow) else sp.sqrt(f) for f in factors))
+    squares = all(f.is_number and f.is_nonnegative or isinstance(f, sp.Pow) and f.exp.is_Integer and f.exp % 2 == 0 for f in factors)
+    ways = [(root, root)] if squares else []
+    for size in range(1, len(factors)):
+        for some in itertools.combinations(range(len(factors)), size):
+            rest = [f for k, f in enumerate(factors) if k not in some]
+            ways.append((sp.Mul(*(factors[k] for k in some)), sp.Mul(*rest)))
+    return ways[:16]

@@ -145,9 +145,9 @@ def levels(q1: float, c: float, q2: float, a1: float, b1: float, a2: float, b2: 
     same, other = a1 * a2 + b1 * b2, a1 * b2 + a2 * b1
     acute = arc(root, abs(c))
     wide = 3.141592653589793 - acute
-    sum = same * wide + other * acute if c > 0.0 else same * acute + other * wide
+    even = same * wide + other * acute if c > 0.0 else same * acute + other * wide
     odd = 1.5707963267948966 * (a1 + b1) * (a2 + b2) + (b1 - a1) * (b2 - a2) * signed_arc(c, root)
-    value = 0.15915494309189535 * (odd if same < 0.0 or other < 0.0 else sum)
+    value = 0.15915494309189535 * (odd if same < 0.0 or other < 0.0 else even)
     return value if q1 > 0.0 and q2 > 0.0 else mean_level(q1, a1, b1) * mean_level(q2, a2, b2) + 0.0 * (q1 + q2)
 
 
@@ -230,6 +230,11 @@ def gelu_gelu(q1: float, c: float, q2: float, e1: float, e2: float) -> float:
     return gelu_pair(q1, c, q2, e1, e2)[0]
 
 
+def gelu_slope(q1: float, c: float, q2: float, e1: float, e2: float) -> float:
+    """E of the product of the two derivatives, see ``gelu_pair``."""
+    return gelu_pair(q1, c, q2, e1, e2)[1]
+
+
 def gelu_cdf(q1: float, c: float, q2: float, e1: float, e2: float) -> float:
     """E[u Φ_e1(u) Φ_e2(v)] = (q1/√A1 + c/√A2)/2√(2π), A_i = q_i + e_i; relu and step for e = 0.
 
@@ -282,3 +287,13 @@ def monomial_cdf(q1: float, c: float, q2: float, m: int, n: int, e: float) -> fl
         total += ways * slope ** (m - j) * spread ** (j // 2) * even_moment(j) * cdf_moment(q2, n + m - j, e)
         ways *= (m - j) * (m - j - 1) / ((j + 1.0) * (j + 2.0))
     return total
+
+
+def plain_moment(q: float, k: int) -> float:
+    """E[u^k] = (k − 1)!! q^{k/2} for even k."""
+    return even_moment(k) * q ** (k // 2) if k % 2 == 0 else 0.0 * q
+
+
+def one() -> float:
+    """E[1]."""
+    return 1.0

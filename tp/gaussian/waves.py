@@ -51,3 +51,23 @@ def gaussian_pair(q1: float, c: float, q2: float, a1: float, a2: float) -> tuple
 def gaussian_gaussian(q1: float, c: float, q2: float, a1: float, a2: float) -> float:
     """E[exp(−a1 u² − a2 v²)] = M^{−1/2}, see ``gaussian_pair``."""
     return gaussian_pair(q1, c, q2, a1, a2)[0]
+
+
+def gaussian_slope(q1: float, c: float, q2: float, a1: float, a2: float) -> float:
+    """E of the product of the two derivatives, see ``gaussian_pair``."""
+    return gaussian_pair(q1, c, q2, a1, a2)[1]
+
+
+def sine_mean(q: float, a: float, b: float) -> float:
+    """E[sin(a u + b)] = e^{−a² q/2} sin b."""
+    return math.exp(-0.5 * a * a * q) * math.sin(b)
+
+
+def exp_mean(q: float, a: float) -> float:
+    """E[exp(a u)] = e^{a² q/2}."""
+    return math.exp(0.5 * a * a * q)
+
+
+def gaussian_mean(q: float, a: float) -> float:
+    """E[exp(−a u²)] = (1 + 2 a q)^{−1/2}."""
+    return 1.0 / math.sqrt(1.0 + 2.0 * a * q)

@@ -1,0 +1,96 @@
+"""Where a function has kinks and jumps, and on which scale it varies: what a quadrature must know about it."""
+
+from __future__ import annotations
+
+import itertools
+
+import sympy as sp
+
+from tp.errors import NOWHERE, LimitError, Message
+from tp.gaussian import functions as known
+
+JUMPS: tuple[type, ...] = (known.step, sp.sign, sp.Heaviside, sp.Piecewise)
+KINKS: tuple[type, ...] = (known.relu, known.leaky_relu, known.elu, sp.Abs)
+
+
+def breaks(f: sp.Expr, x: sp.Expr) -> tuple[sp.Expr, ...]:
+    """Points outside which ``f`` is smooth, as expressions of the parameters; there may be points too many."""
+    found: dict[sp.Expr, None] = {}
+    for part in sp.preorder_traversal(f):
+        if not part.has(x):
+            continue
+        if isinstance(part, (sp.Max, sp.Min)):
+            sides = list(dict.fromkeys(s for a in part.args for s in _pieces(a)))
+            for a, b in itertools.combinations(sides, 2):
+                found.update(dict.fromkeys(_roots(a - b, x)))
+        elif isinstance(part, sp.Piecewise):
+            for _, condition in part.args:
+                for relation in condition.atoms(sp.core.relational.Relational):
+                    found.update(dict.fromkeys(_roots(relation.lhs - relation.rhs, x)))
+        elif isinstance(part, JUMPS + KINKS):
+            for piece in _pieces(part.args[0]):
+                found.update(dict.fromkeys(_roots(piece, x)))
+    return tuple(found)
+
+
+def has_jump(f: sp.Expr, x: sp.Expr) -> bool:
+    """Whether ``f`` may jump: then its derivative holds a Dirac delta."""
+    return any(isinstance(part, JUMPS) and part.has(x) for part in sp.preorder_traversal(f))
+
+
+def sharpness(f: sp.Expr, x: sp.Expr) -> float:
+    """The largest numeric slope of an argument of a function in ``f``, at least 1: features are narrower by that factor."""
+    most = 1.0
+    for part in sp.preorder_traversal(f):
+        if isinstance(part, sp.Function) and part.has(x) and part.args:
+            argument = part.args[-1 if isinstance(part, known.hermite) else 0]
+            slope = sp.diff(argument, x)
+            if slope.has(x):  # a quadratic argument, as of exp(−a x²)
+                slope = sp.sqrt(abs(sp.diff(slope, x)))
+            if slope.is_number and slope.is_finite and slope.is_real:
+                most = max(most, abs(float(slope)))
+    return most
+
+
+def _pieces(e: sp.Expr) -> list[sp.Expr]:
+    """The smooth functions which ``e`` is made of piecewise; ``e`` itself when it has no kinks."""
+    part = next((p for p in sp.preorder_traversal(e) if isinstance(p, (sp.Max, sp.Min, *KINKS)) and p.args), None)
+    if part is None:
+        return [e]
+    match part:
+        case sp.Max() | sp.Min():
+            options = part.args
+        case sp.Abs():
+            options = (part.args[0], -part.args[0])
+        case known.relu():
+            options = (part.args[0], sp.S.Zero)
+        case known.leaky_relu():
+            options = (part.args[0], part.args[1] * part.args[0])
+        case _:
+            options = (part.args[0], part.args[1] * (sp.exp(part.args[0]) - 1))
+    return [piece for option in options for piece in _pieces(e.xreplace({part: option}))][:64]
+
+
+def _roots(e: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
+    """Real zeros of a linear or quadratic ``e``; a monotone transcendental one is refused unless it has none in x."""
+    if not e.has(x):
+        return []
+    if not e.is_polynomial(x):
+        raise LimitError(Message(NOWHERE, f"the kinks of the activation lie where `{e}` is 0, which is not polynomial", "", "no numbers"))
+    poly = sp.Poly(e, x)
+    if poly.degree() == 1:
+        b, a = poly.all_coeffs()
+        return [-a / b]
+    if poly.degree() == 2:
+        a2, a1, a0 = poly.all_coeffs()
+        disc = a1**2 - 4 * a2 * a0
+        if disc.is_number and disc < 0:
+            return []
+        root = sp.sqrt(sp.Max(disc, 0))
+        return [(-a1 - root) / (2 * a2), (-a1 + root) / (2 * a2)]
+    raise LimitError(Message(NOWHERE, f"the kinks of the activation lie where `{e}` is 0, of too high degree", "", "no numbers"))
+
+
+def periodic(f: sp.Expr, x: sp.Expr) -> bool:
+    """Whether ``f`` oscillates however far out, so that panels must not grow there."""
+    return any(isinstance(part, (sp.sin, sp.cos, sp.tan)) and part.has(x) for part in sp.preorder_traversal(f))

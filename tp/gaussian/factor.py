@@ -1,0 +1,139 @@
+"""Generated code for one factor φ of an integrand and for a pair of them: templates of ``panels`` and ``hermite`` filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+
+from tp.gaussian import hermite, panels
+from tp.gaussian.breaks import breaks, has_jump, periodic, sharpness
+from tp.gaussian.codegen import Function, Printer, Source, digest, fill, merge, scalar_function, sources_of
+from tp.gaussian.powers import node
+from tp.gaussian.primitives import radii
+
+BASE = sources_of(radii, node)
+SMOOTH_TERMS, KINKED_TERMS = 1024, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """φ(x; params) in code. ``parts`` maps the stand-ins of the templates (without ``phi``/``psi``) to function names."""
+
+    params: tuple[str, ...]
+    parts: dict[str, str]
+    sources: tuple[Source, ...]
+    smooth: bool
+
+    def names(self, stand_in: str) -> dict[str, str]:
+        return {stand_in + part: name for part, name in self.parts.items()}
+
+    def extra(self, stand_in: str) -> dict[str, Sequence[str]]:
+        plain = {"_size", "_most", "_blur"}
+        return {stand_in + part: self.params for part in self.parts if part not in plain}
+
+
+def factor(f: sp.Expr, slope: sp.Expr | None, x: sp.Expr, names: Mapping[sp.Basic, str]) -> Factor:
+    """φ = ``f`` and, where V̇ is wanted, φ' = ``slope``, with its breaks, its panel mean and its reach."""
+    both = f if slope is None else f + sp.Dummy() * slope
+    params = tuple(sorted(name for symbol, name in names.items() if both.has(symbol)))
+    symbols = [next(s for s, n in names.items() if n == name) for name in params]
+    code = scalar_function("phi", [f, sp.S.Zero if slope is None else slope], [x, *symbols], ["x", *params])
+    edges = breaks(f, x)
+    made = _Maker(params, {"": code[-1][0]}, list(code))
+    made.breaks([Printer(names)(e) for e in edges], periodic(f, x))
+    size = 2.0 / sharpness(f, x)
+    made.constant("_size", [], f"return {size!r}")
+    made.constant("_most", [], f"return {SMOOTH_TERMS if not edges else KINKED_TERMS}")
+    made.constant("_blur", ["s"], "return s" if edges else f"return max(s, {size!r})")
+    made.template("_reach", panels.reach)
+    made.template("_mean", panels.mean)
+    return Factor(params, made.parts, merge(BASE, made.sources), not edges and not has_jump(f, x))
+
+
+@dataclass(slots=True)
+class _Maker:
+    params: tuple[str, ...]
+    parts: dict[str, str]
+    sources: list[Source]
+
+    def add(self, part: str, source: Source) -> None:
+        self.parts[part] = source[0]
+        self.sources.append(source)
+
+    def constant(self, part: str, arguments: Sequence[str], *lines: str) -> None:
+        body = "".join(f"\n    {line}" for line in lines)
+        name = f"phi{part}_{digest(*arguments, body)}"
+        self.add(part, (name, f"def {name}({', '.join(arguments)}):{body}"))
+
+    def breaks(self, edges: Sequence[str], oscillates: bool) -> None:
+        """``next``, ``last`` and ``gap``; 0 is always a break, where activations vary most."""
+        points = ["0.0", *(e for e in edges if e not in ("0.0", "0"))]
+        arguments = ["z", *self.params]
+        up = [f"t = {p}\n    b = t if z < t < b else b" for p in points]
+        down = [f"t = {p}\n    b = t if b < t < z else b" for p in points]
+        near = [f"t = abs(z - {p})\n    b = t if t < b else b" for p in points]
+        self.constant("_next", arguments, "b = math.inf", *up, "return b")
+        self.constant("_last", arguments, "b = -math.inf", *down, "return b")
+        self.constant("_gap", arguments, *(["return 0.0"] if oscillates else ["b = math.inf", *near, "return b"]))
+
+    def template(self, part: str, function: Function) -> None:
+        names = {f"phi{p}": n for p, n in self.parts.items()} | {"reach": self.parts.get("_reach", "")}
+        extra = {f"phi{p}": self.params for p in ("", "_next", "_gap")} | {"reach": self.params}
+        self.add(part, named(function, names, self.params, extra))
+
+
+def named(function: Function, names: Mapping[str, str], params: Sequence[str], extra: Mapping[str, Sequence[str]]) -> Source:
+    """``fill`` with a name made of the template's and a digest of the text."""
+    _, text = fill(function, "_", names, params, extra)
+    name = f"{function.__name__}_{digest(text)}"
+    return name, text.replace("def _(", f"def {name}(", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two factors in code: ``pair(q1, c, q2, *params)``; and by sites, see ``hermite``."""
+
+    params: tuple[str, ...]
+    pair: str
+    sources: tuple[Source, ...]
+    sites: tuple[str, str]
+    site_params: tuple[tuple[str, ...], tuple[str, ...]]
+    counts: tuple[str, str]
+    mehler: str
+    site_sources: tuple[Source, ...]
+
+
+def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
+    """Code for E[φψ] and E[φ'ψ'] (``with_slope``: the derivatives exist and are in the factors)."""
+    params = tuple(sorted({*f.params, *g.params}))
+    names = f.names("phi") | g.names("psi") | {"reach": f.parts["_reach"]}
+    extra = f.extra("phi") | g.extra("psi") | {"reach": f.params}
+    direct = named(panels.pair, names, params, extra)
+    site_template, count_template, sum_template = (
+        (hermite.site, hermite.count, hermite.mehler)
+        if with_slope
+        else (hermite.site_of_jump, hermite.count_of_jump, hermite.mehler_of_jump)
+    )
+    made: list[Source] = []
+    sites, counts = [], []
+    for factor_ in (f, g):
+        sources = _site(factor_, site_template, count_template)
+        made += sources
+        sites.append(sources[-2][0])
+        counts.append(sources[-1][0])
+    total = named(sum_template, {"pair": direct[0]}, params, {"pair": params})
+    base = merge(f.sources, g.sources, (direct,))
+    return Pair(
+        params, direct[0], base, (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1]), total[0], merge(base, made, (total,))
+    )
+
+
+def _site(f: Factor, site: Function, count: Function) -> list[Source]:
+    names, extra = f.names("phi") | {"reach": f.parts["_reach"]}, f.extra("phi") | {"reach": f.params}
+    moments = named(hermite.moments, names, f.params, extra)
+    scale = named(hermite.scale, names | {"moments": moments[0]}, f.params, extra | {"moments": f.params})
+    fill_out = named(site, names | {"scale": scale[0]}, f.params, extra | {"scale": f.params})
+    length = named(count, names | {site.__name__: fill_out[0], "site": fill_out[0]}, f.params, extra | {"site": f.params})
+    return [moments, scale, fill_out, length]

@@ -1,0 +1,186 @@
+"""Mehler's expansion: E[φ(u) ψ(v)] = Σ_k a_k(q1) b_k(q2) ρ^k with Hermite coefficients computed once per site.
+
+a_k(q) = E[φ(√q z) h_k(z)]. They come from φ' where there is one, a_k = √(q/k) a'_{k−1}, so that V and V̇ keep their
+relative accuracy at small q, and are stored divided by √q. ``out`` is laid out as
+
+    out[0] = E φ,  out[k] = a_k/√q (1 ≤ k < K),  out[K] = tail of V,  out[K+1] = tail of V̇,
+
+a tail being √((E φ² − Σ a_k²)/E φ²): the terms left out of V are below |ρ|^K times the product of the two tails, relative to
+√(E φ² E ψ²) (Cauchy–Schwarz), and |ρ|^{K−1} for V̇. The functions called ``phi``, ``psi``, ``pair`` are stand-ins, see ``panels``.
+O'Donnell 2014, *Analysis of Boolean Functions*, ch. 11; Daniely, Frostig & Singer 2016.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tp.gaussian.panels import pair, phi, phi_gap, phi_next, phi_size, reach
+from tp.gaussian.powers import node
+
+
+def moments(q: float, size: float, end: float) -> tuple[float, float]:
+    """E φ² and E φ'² on panels of the given scale, to see whether it is fine enough."""
+    r, y, value, slope = math.sqrt(q), -end, 0.0, 0.0
+    while y < end:
+        stop = min(y + min(1.5, max(size, 0.6 * phi_gap(r * y)) / r), end)
+        edge = phi_next(r * y) / r
+        stop = edge if y < edge < stop else stop
+        half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
+        for i in range(8):
+            x, w = node(i)
+            for side in range(2):
+                t = middle + half * (x if side == 1 else -x)
+                f, df = phi(r * t)
+                w1 = w * half * math.exp(-0.5 * t * t)
+                value += w1 * f * f
+                slope += w1 * df * df
+        y = stop
+    return 0.3989422804014327 * value, 0.3989422804014327 * slope
+
+
+def scale(q: float, end: float) -> float:
+    """A panel scale at which halving it changes neither E φ² nor E φ'² by more than 1e-14 of itself."""
+    size = phi_size()
+    value, slope = moments(q, size, end)
+    for _ in range(6):
+        finer, steeper = moments(q, 0.5 * size, end)
+        if abs(finer - value) <= 1e-14 * finer and abs(steeper - slope) <= 1e-14 * steeper:
+            return size
+        size, value, slope = 0.5 * size, finer, steeper
+    return size
+
+
+def site(q: float, out: Any) -> None:
+    """Fill ``out`` from φ and φ'.  Weighted recursion √(k+1) ψ_{k+1} = x ψ_k − √k ψ_{k−1}, ψ_k = h_k e^{−x²/4}."""
+    top = out.shape[0] - 2
+    out[:] = 0.0
+    if not q > 0.0:
+        f, df = phi(0.0)
+        out[0] = f
+        if top > 1:
+            out[1] = df
+        return
+    r, end = math.sqrt(q), reach(0.0, math.sqrt(q))
+    size, widest = scale(q, end), min(1.5, 10.0 / math.sqrt(top))
+    y, value, slope = -end, 0.0, 0.0
+    while y < end:
+        stop = min(y + min(widest, max(size, 0.6 * phi_gap(r * y)) / r), end)
+        edge = phi_next(r * y) / r
+        stop = edge if y < edge < stop else stop
+        half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
+        for i in range(8):
+            x, w = node(i)
+            for side in range(2):
+                t = middle + half * (x if side == 1 else -x)
+                f, df = phi(r * t)
+                bell = math.exp(-0.25 * t * t)
+                w1 = 0.3989422804014327 * w * half * bell
+                out[0] += w1 * bell * f
+                value += w1 * bell * f * f
+                slope += w1 * bell * df * df
+                before, now = 0.0, bell
+                for k in range(top - 1):
+                    out[k + 1] += w1 * df * now
+                    before, now = now, (t * now - math.sqrt(k) * before) / math.sqrt(k + 1.0)
+        y = stop
+    left, dleft = value - out[0] ** 2, slope
+    for k in range(1, top):
+        dleft -= out[k] ** 2
+        left -= out[k] ** 2 * q / k
+        out[k] /= math.sqrt(k)
+    out[top] = math.sqrt(max(left, 2e-16 * value) / value) if value > 0.0 else 0.0
+    out[top + 1] = math.sqrt(max(dleft, 2e-16 * slope) / slope) if slope > 0.0 else 0.0
+
+
+def count(q: float, eps: float) -> int:
+    """The length of ``out`` at which both tails squared are below ``eps``; at most ``phi_most()`` coefficients.
+
+    Tails shrink with q, so the largest q decides.
+    """
+    most = phi_most()
+    out = np.zeros(most + 2)
+    site(q, out)
+    left, dleft = out[most] ** 2, out[most + 1] ** 2
+    value, slope = out[0] ** 2, 0.0
+    for k in range(1, most):
+        value += out[k] ** 2 * q
+        slope += out[k] ** 2 * k
+    for k in range(most - 1, 0, -1):
+        left += out[k] ** 2 * q / value if value > 0.0 else 0.0
+        dleft += out[k] ** 2 * k / slope if slope > 0.0 else 0.0
+        if left > eps or dleft > eps:
+            return min(k + 1, most) + 2
+    return 4
+
+
+def phi_most() -> int:
+    """Stand-in: the largest number of coefficients that is worth while."""
+    return 1024
+
+
+def mehler(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float]:
+    """V, V̇ from two filled vectors by Horner's rule: V = a_0 b_0 + c T(ρ), V̇ = T + ρ T'; by quadrature where the tails say so."""
+    n = a.shape[0] - 2
+    r = math.sqrt(q1) * math.sqrt(q2)
+    rho = c / r if r > 0.0 else 0.0
+    worst = max(a[n] * b[n], a[n + 1] * b[n + 1])
+    if worst > 1e-12 and worst * abs(rho) ** (n - 1) > 1e-12:
+        return pair(q1, c, q2)
+    t, d = 0.0, 0.0
+    for k in range(n - 1, 0, -1):
+        d = d * rho + t
+        t = t * rho + a[k] * b[k]
+    return a[0] * b[0] + c * t, t + rho * d
+
+
+def site_of_jump(q: float, out: Any) -> None:
+    """``site`` for a φ without square-integrable derivative: out[k] = a_k, and out[K] = out[K+1] the tail of V."""
+    top = out.shape[0] - 2
+    out[:] = 0.0
+    r, end = math.sqrt(q), reach(0.0, math.sqrt(q))
+    widest, y, value = min(1.5, 10.0 / math.sqrt(top)), -end, 0.0
+    size = scale(q, end) if q > 0.0 else 1.0
+    while y < end:
+        stop = min(y + min(widest, max(size, 0.6 * phi_gap(r * y)) / max(r, 1e-300)), end)
+        edge = phi_next(r * y) / max(r, 1e-300)
+        stop = edge if y < edge < stop else stop
+        half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
+        for i in range(8):
+            x, w = node(i)
+            for side in range(2):
+                t = middle + half * (x if side == 1 else -x)
+                f = phi(r * t)[0]
+                bell = math.exp(-0.25 * t * t)
+                w1 = 0.3989422804014327 * w * half * bell
+                value += w1 * bell * f * f
+                before, now = 0.0, bell
+                for k in range(top):
+                    out[k] += w1 * f * now
+                    before, now = now, (t * now - math.sqrt(k) * before) / math.sqrt(k + 1.0)
+        y = stop
+    left = value
+    for k in range(top):
+        left -= out[k] ** 2
+    out[top] = math.sqrt(max(left, 2e-16 * value) / value) if value > 0.0 else 0.0
+    out[top + 1] = out[top]
+
+
+def count_of_jump(q: float, eps: float) -> int:
+    """As many coefficients as are worth while: the tail of a jump falls like K^{−1/2}, so |ρ| near 1 goes to quadrature."""
+    return phi_most() + 2
+
+
+def mehler_of_jump(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float]:
+    """V = Σ a_k b_k ρ^k (and nan) from two vectors of ``site_of_jump``."""
+    n = a.shape[0] - 2
+    r = math.sqrt(q1) * math.sqrt(q2)
+    rho = c / r if r > 0.0 else 0.0
+    if a[n] * b[n] * abs(rho) ** n > 1e-12:
+        return pair(q1, c, q2)
+    t = 0.0
+    for k in range(n - 1, -1, -1):
+        t = t * rho + a[k] * b[k]
+    return t, math.nan
