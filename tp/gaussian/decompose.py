@@ -13,7 +13,8 @@ from math import comb
 import sympy as sp
 
 from tp.gaussian.functions import elu, normal_cdf, relu, step
-from tp.gaussian.terms import ONE, ZERO, Gate, Shape, Terms, Unknown, normal_form, unit
+from tp.gaussian.normalform import normal_form
+from tp.gaussian.terms import ONE, ZERO, Gate, Shape, Terms, Unknown, unit
 
 MAX_PRODUCTS = 200
 Combination = list[tuple[sp.Expr, "Basis"]]

@@ -19,7 +19,8 @@ from tp.gaussian.closed.present import collect, join_roots, name_angle
 from tp.gaussian.decompose import Basis, decompose, expression, separate
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import gelu, normal_cdf, relu, sigmoid, step
-from tp.gaussian.terms import ONE, ZERO, Shape, Unknown, normal_form
+from tp.gaussian.normalform import normal_form
+from tp.gaussian.terms import ONE, ZERO, Shape, Unknown
 
 Rows = tuple[tuple[sp.Expr, ...], ...]
 Why = tuple[str, str]
