@@ -8,7 +8,7 @@ mathematics). No other exception leaves the library on bad input; :class:`Device
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 
@@ -17,7 +17,7 @@ class Source:
     """A spec text and the name it was loaded from."""
 
     name: str
-    text: str
+    text: str = field(repr=False)
 
     def line(self, number: int) -> str:
         """Line ``number``, counted from 1; empty beyond the end."""

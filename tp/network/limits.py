@@ -5,6 +5,12 @@ from __future__ import annotations
 TEXT = 1_000_000
 """Characters in a spec."""
 
+STATEMENTS = 5000
+"""Lines of a spec that state something."""
+
+CLAUSES = 1000
+"""Lines that define one family."""
+
 DEPTH = 100
 """Brackets inside brackets, and operations inside operations."""
 

@@ -20,7 +20,7 @@ class Num:
 
     value: Fraction
     text: str = field(default="", compare=False)
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Name:
 
     name: str
     index: tuple[Expr, ...] = ()
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Neg:
     """``-arg``."""
 
     arg: Expr
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Binary:
     op: str
     left: Expr
     right: Expr
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Transpose:
     """``arg.T``."""
 
     arg: Expr
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Range:
     index: str
     lo: Expr | None = None
     hi: Expr | None = None
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Call:
     fn: str
     args: tuple[Expr, ...]
     over: Range | None = None
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Reduce:
     kind: str  # "sum" | "mean"
     body: Expr
     ranges: tuple[Range, ...]
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Table:
     """A constant table, ``[[0, 1], [1, 0]]``, e.g. a graph's adjacency."""
 
     rows: tuple[Expr, ...]  # Table or scalar expressions
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 Expr = Num | Name | Neg | Binary | Transpose | Call | Reduce | Table
@@ -107,7 +107,7 @@ class Width:
 
     name: str
     value: Expr | None = None
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Dim:
 
     name: str
     value: Expr | None = None
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Let:
     name: str
     value: Expr | None = None
     index: tuple[str, ...] = ()
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Function:
     name: str
     params: tuple[str, ...]
     body: Expr
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
     over: str | None = None
 
 
@@ -155,7 +155,7 @@ class Index:
     lo: Expr
     hi: Expr
     boundary: str | None = None  # None | "zero" | "circular" | "valid" | "reflect"
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class Input:
     index: tuple[Expr, ...]
     axes: tuple[str, ...]
     ranges: tuple[Range, ...] = ()
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class Weight:
     frozen: bool = False
     short: bool = True
     ranges: tuple[Range, ...] = ()
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class Define:
     body: Expr
     ranges: tuple[Range, ...] = ()
     output: bool = False
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class Train:
 
     optimizer: str
     options: tuple[tuple[str, Expr], ...] = ()
-    span: Span = field(default=NOWHERE, compare=False)
+    span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 Statement = Width | Dim | Let | Function | Index | Input | Weight | Define | Train
@@ -220,4 +220,4 @@ class Network:
 
     name: str
     statements: tuple[Statement, ...]
-    source: Source = field(default=Source("<text>", ""), compare=False)
+    source: Source = field(default=Source("<text>", ""), compare=False, repr=False)

@@ -1,0 +1,187 @@
+"""Can the lines be put in an order? A line may read its own family at an earlier (or later) index, not at the same.
+
+Lines are nodes, with an edge where one reads what another defines. A strongly connected component is a recursion when
+one index of each of its lines can be counted up (or down): no read inside the component is at a later value of it,
+and what remains at the same value has an order again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from tp.network import faults
+from tp.network.affine import extreme
+from tp.network.coverage import Coverage, left_side
+from tp.network.domains import Line, Read
+from tp.network.names import Report
+
+Node = int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """``reader`` reads ``definer`` by ``read``."""
+
+    reader: Node
+    definer: Node
+    read: Read
+
+
+def check_order(coverage: Coverage, lines: Sequence[Line], report: Report) -> None:
+    """Report lines that are defined through themselves."""
+    first: dict[tuple[str, int], Node] = {}
+    for k, line in enumerate(lines):
+        family = coverage.d.families[line.written.name]
+        first[line.written.name, next(i for i, c in enumerate(family) if c is line.written)] = k
+    edges = [
+        Edge(k, first[read.name.name, i], read)
+        for k, line in enumerate(lines)
+        for read in line.reads
+        if read.name.name in coverage.d.families
+        for i in coverage.touched(read)
+        if (read.name.name, i) in first
+    ]
+    _order(coverage, lines, range(len(lines)), edges, report)
+
+
+def _order(coverage: Coverage, lines: Sequence[Line], nodes: Sequence[Node], edges: Sequence[Edge], report: Report) -> None:
+    found = components(nodes, edges)
+    of = {k: i for i, component in enumerate(found) for k in component}
+    own: list[list[Edge]] = [[] for _ in found]
+    for e in edges:
+        if of[e.reader] == of[e.definer]:
+            own[of[e.reader]].append(e)
+    for component, inner in zip(found, own, strict=True):
+        if not inner:
+            continue
+        rest = _advance(coverage, lines, component, inner)
+        if rest is None:
+            report(_cycle(lines, component, inner))
+        else:
+            _order(coverage, lines, component, rest, report)
+
+
+def _advance(coverage: Coverage, lines: Sequence[Line], component: Sequence[Node], edges: Sequence[Edge]) -> list[Edge] | None:
+    """The reads that remain when one index of each line is counted through; None when no index can be."""
+    choices = {}
+    for name in {lines[k].clause.name for k in component}:
+        own = [lines[k].slots for k in component if lines[k].clause.name == name]
+        choices[name] = [j for j in range(len(own[0])) if all(slots[j].terms for slots in own)]
+    if any(not c for c in choices.values()):
+        return None
+    names = sorted(choices)
+    for k, slots in enumerate(product(*(choices[n] for n in names))):
+        if k > 200:
+            break
+        at = dict(zip(names, slots, strict=True))
+        for sign in (-1, 1):
+            steps = [_step(coverage, lines[e.reader], e.read, at, sign) for e in edges]
+            rest = [e for e, step in zip(edges, steps, strict=True) if step == 0]
+            if None not in steps and len(rest) < len(edges):
+                return rest
+    return None
+
+
+def _step(coverage: Coverage, line: Line, read: Read, at: Mapping[str, int], sign: int) -> int | None:
+    """``sign`` where the read is always at an earlier (-1) or later (1) value, 0 where it may be at the same, else None."""
+    j, own = at[read.name.name], line.slots[at[line.clause.name]]
+    box = coverage.put(read.box)
+    inside = {s.name for s in box}
+    e = coverage.number(read.index[j], inside)
+    mode = coverage.domains.modes(read.name.name)[j]
+    if mode in ("circular", "reflect"):
+        lo, hi = coverage.families[read.name.name].hull[j]
+        if extreme(e, box, -1).const < lo or extreme(e, box, 1).const > hi:
+            return None
+    step = e - coverage.number(own, inside)
+    nearest = extreme(step, box, -sign).const * sign
+    if nearest < 0:
+        return None
+    return 0 if nearest == 0 else sign
+
+
+def _cycle(lines: Sequence[Line], component: Sequence[Node], edges: Sequence[Edge]) -> faults.CyclicDefinition:
+    start = min(component, key=lambda k: (lines[k].clause.span.line, lines[k].clause.span.column))
+    path = _path(start, edges)
+    names = [lines[k].clause.name for k in path]
+    c = lines[start].clause
+    if len(path) == 2 and c.index:
+        read = next(e.read for e in edges if e.reader == start and e.definer == start)
+        shown = f"`{_shown(c.name, lines[start])}` reads `{_read(read)}`"
+        hint = "a recursion reads an earlier index, `h[l-1]`"
+        return faults.CyclicDefinition(left_side(c), c.name, shown, hint)
+    arrows = " → ".join(f"`{n}`" for n in names)
+    hint = "a recursion over layers or time needs an index: `h[l] = … h[l-1] …`" if not c.index else "a recursion reads an earlier index, `h[l-1]`"
+    return faults.CyclicDefinition(left_side(c), c.name, arrows, hint)
+
+
+def _shown(name: str, line: Line) -> str:
+    from tp.network.show import tight
+
+    return f"{name}[{', '.join(map(tight, line.clause.index))}]"
+
+
+def _read(read: Read) -> str:
+    from tp.network.show import show
+
+    return show(read.name)
+
+
+def _path(start: Node, edges: Sequence[Edge]) -> list[Node]:
+    """A shortest way from ``start`` back to it along reads."""
+    before: dict[Node, Node] = {}
+    queue = [start]
+    for node in queue:
+        for e in edges:
+            if e.reader == node and e.definer == start:
+                path = [start, node]
+                while node != start:
+                    node = before[node]
+                    path.append(node)
+                return path[::-1]
+            if e.reader == node and e.definer not in before:
+                before[e.definer] = node
+                queue.append(e.definer)
+    return [start, start]
+
+
+def components(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[list[Node]]:
+    """Strongly connected components, without recursion (Tarjan 1972)."""
+    following: dict[Node, list[Node]] = {k: [] for k in nodes}
+    for e in edges:
+        following[e.reader].append(e.definer)
+    number: dict[Node, int] = {}
+    low: dict[Node, int] = {}
+    stack: list[Node] = []
+    on = set[Node]()
+    out: list[list[Node]] = []
+    for root in nodes:
+        if root in number:
+            continue
+        work = [(root, iter(following[root]))]
+        number[root] = low[root] = len(number)
+        stack.append(root)
+        on.add(root)
+        while work:
+            node, rest = work[-1]
+            for k in rest:
+                if k not in number:
+                    number[k] = low[k] = len(number)
+                    stack.append(k)
+                    on.add(k)
+                    work.append((k, iter(following[k])))
+                    break
+                if k in on:
+                    low[node] = min(low[node], number[k])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == number[node]:
+                    out.append([])
+                    while not out[-1] or out[-1][-1] != node:
+                        out[-1].append(stack.pop())
+                        on.discard(out[-1][-1])
+    return out

@@ -1,0 +1,380 @@
+"""Over which indices does every line run, and what do its reads reach?
+
+Works on numbers and symbols alike: bounds are affine in constants that were left symbolic. Where a decision depends on
+such a constant, a few of its possible values stand for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, floor
+
+from tp.errors import Span
+from tp.network import faults, limits
+from tp.network.affine import Affine, Box, Span1, affine, constant, extreme, size
+from tp.network.constants import Number
+from tp.network.inline import inline, names_in
+from tp.network.names import Clause, Declarations, Report
+from tp.network.show import show, tight
+from tp.network.tree import Call, Define, Expr, Input, Name, Range, Reduce, Weight
+from tp.network.walk import children, rebuild
+
+DEPTH = 150
+"""Levels of an expression whose functions are written out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A family read at affine indices, by a line that runs over ``box`` there."""
+
+    name: Name
+    index: tuple[Affine, ...]
+    box: tuple[Span1, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A clause with all its ranges written out and its functions put in, its box, and what it reads."""
+
+    written: Clause
+    clause: Clause
+    box: tuple[Span1, ...]
+    slots: tuple[Affine, ...]
+    reads: tuple[Read, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether its range is known to be empty."""
+        return any(not (s.hi - s.lo).terms and (s.hi - s.lo).const < 0 for s in self.box)
+
+
+class Failed(Exception):
+    """The line cannot be understood further; why has been reported."""
+
+
+class Domains:
+    """The lines of a network over their indices."""
+
+    def __init__(self, d: Declarations, numbers: Mapping[str, Number], good: Callable[[Clause], bool], report: Report) -> None:
+        self.d, self.numbers, self.good, self.report = d, numbers, good, report
+        self.lines: dict[int, Line | None] = {}
+        self.open: list[Clause] = []
+        self.lowest: dict[str, int] = {}
+        self.names = set().union(*(names_in(e) for s in d.network.statements for e in _parts(s)), d.names())
+        self._hulls: dict[str, tuple[tuple[Affine, Affine], ...]] = {}
+
+    # ------------------------------------------------------------ numbers
+
+    def value(self, name: str) -> Fraction | None:
+        """The number of a constant, where it has one."""
+        number = self.numbers.get(name)
+        if isinstance(number, float) and number.is_integer():
+            return Fraction(number)
+        return number if isinstance(number, Fraction) else None
+
+    def affine(self, e: Expr, names: Mapping[str, str]) -> Affine:
+        """An index or bound, with indices renamed by ``names``."""
+        a = affine(e, lambda name: self.value(name) if name not in names else None)
+        if a is None or any(isinstance(self.numbers.get(n), float) for n in a.names):
+            raise self.failed(faults.BadIndex(e.span, show(e)))
+        if not a.whole:
+            value = show(constant(a.const).expr()) if not a.terms else tight(a.expr())
+            raise self.failed(faults.NotWhole(e.span, show(e), value))
+        for old, new in names.items():
+            if old != new:
+                a = a.put(old, Affine(Fraction(0), ((new, Fraction(1)),)))
+        return a
+
+    def failed(self, diagnostic: faults.Diagnostic) -> Failed:
+        self.report(diagnostic)
+        return Failed()
+
+    def instances(self) -> list[dict[str, int]]:
+        """A few values of the constants that were left symbolic and bound a range."""
+        low = self.lowest
+        if not low:
+            return [{}]
+        out = [{name: v + k for name, v in low.items()} for k in (0, 1, 2, 7)]
+        if len(low) > 1:
+            out += [{name: v + (k if i % 2 else 7 - k) for i, (name, v) in enumerate(low.items())} for k in (0, 7)]
+        return out
+
+    def never_negative(self, a: Affine) -> bool:
+        """Whether ``a``, free of indices, is ≥ 0 for all values of the constants, as far as a few values tell."""
+        return all(a.at(self.instance_for(a, v)).const >= 0 for v in self.instances())
+
+    def instance_for(self, a: Affine, values: Mapping[str, int]) -> dict[str, int]:
+        """``values`` with the other names of ``a`` at 1."""
+        return {**dict.fromkeys(a.names, 1), **values}
+
+    # ------------------------------------------------------------ ranges
+
+    def declared(self, r: Range) -> Range:
+        """``r`` with the bounds it was declared with, where it has none of its own."""
+        if r.lo is not None or r.index not in self.d.indices:
+            return r
+        index = self.d.indices[r.index]
+        return replace(r, lo=index.lo, hi=index.hi)
+
+    def span1(self, r: Range, outer: Mapping[str, str], new: str | None = None) -> Span1:
+        """A range as numbers; empty is allowed, backwards by more is not."""
+        assert r.lo is not None and r.hi is not None
+        s = Span1(new or r.index, self.affine(r.lo, outer), self.affine(r.hi, outer))
+        length = s.hi - s.lo
+        if not length.terms:
+            if length.const < -1:
+                raise self.failed(faults.BackwardRange(r.span, r.index, tight(r.lo), tight(r.hi)))
+            if length.const >= limits.RANGE:
+                raise self.failed(faults.RangeTooLarge(r.span, f"`{r.index}`", _big(length.const + 1), _big(limits.RANGE)))
+        self._bound(s, outer)
+        return s
+
+    def _bound(self, s: Span1, outer: Mapping[str, str]) -> None:
+        """Take a symbolic constant at the end of a range to be large enough for the range not to be empty."""
+        for a in (s.lo, s.hi):
+            for name in a.names - set(outer.values()):
+                self.lowest.setdefault(name, 1)
+        names = s.hi.names - set(outer.values())
+        if len(names) == 1 and not s.lo.terms and s.hi.names == names:
+            (name,) = names
+            if s.hi.of(name) > 0:
+                self._enlarge(s.hi - s.lo)
+
+    def _enlarge(self, a: Affine) -> None:
+        """Take the one symbolic constant in ``a`` to be so large that ``a`` is not negative, if it can be."""
+        if len(a.terms) == 1 and a.terms[0][1] > 0 and a.terms[0][0] in self.lowest:
+            ((name, c),) = a.terms
+            self.lowest[name] = max(self.lowest[name], ceil(-a.const / c))
+
+    def ordered(self, ranges: Sequence[Range]) -> list[Range]:
+        """Ranges, each after those its bounds depend on; otherwise in the given order."""
+        names = {r.index for r in ranges}
+        waiting, done, out = list(ranges), set[str](), []
+        while waiting:
+            ready = next((r for r in waiting if not (_names(r) & names) - done), None)
+            if ready is None:
+                raise self.failed(faults.RangeCycle(waiting[0].span, waiting[0].index))
+            waiting.remove(ready)
+            done.add(ready.index)
+            out.append(ready)
+        return out
+
+    # ------------------------------------------------------------ lines
+
+    def line(self, c: Clause) -> Line | None:
+        """The clause over its indices; None when something is wrong with it."""
+        key = id(c)
+        if key not in self.lines:
+            if not self.good(c):
+                self.lines[key] = None
+            else:
+                self.open.append(c)
+                try:
+                    self.lines[key] = self._line(c)
+                except Failed:
+                    self.lines[key] = None
+                finally:
+                    self.open.pop()
+        return self.lines[key]
+
+    def _line(self, c: Clause) -> Line:
+        given = {r.index: r for r in c.ranges}
+        free = [e.name for e in c.index if isinstance(e, Name) and (e.name in given or e.name in self.d.indices)]
+        whole = {name for name in free if name not in given or given[name].lo is None}
+        spans = {e.name: e.span for e in c.index if isinstance(e, Name)}
+        ranges = self.ordered([self.declared(given.get(n) or Range(n, span=spans[n])) for n in free])
+        box = self._box(ranges, {}, c.name)
+        clause: Clause = replace(c, ranges=tuple(ranges))
+        body, reads = None, ()
+        if isinstance(c, Define):
+            body = Elaboration(self, c).expr(c.body, box, 0)
+            reads = tuple(self.reads(body, box))
+            for i, r in enumerate(ranges):
+                if r.index in whole and self._valid(r.index):
+                    ranges[i], box = self.shrink(r, box, reads)
+                    reads = tuple(self.reads(body, box))
+            clause = replace(c, ranges=tuple(ranges), body=body)
+        elif isinstance(c, Weight):
+            parts = {k: getattr(c, k) for k in ("multiplier", "mean", "variance", "rate")}
+            written = {k: Elaboration(self, c).expr(e, box, 0) for k, e in parts.items() if e is not None}
+            clause = replace(c, ranges=tuple(ranges), **written)
+        slots = tuple(self.affine(e, {r.index: r.index for r in ranges}) for e in c.index)
+        return Line(c, clause, tuple(box), slots, reads)
+
+    def _box(self, ranges: Sequence[Range], outer: Mapping[str, str], name: str | None = None) -> tuple[Span1, ...]:
+        box: list[Span1] = []
+        known = dict(outer)
+        for r in ranges:
+            box.append(self.span1(r, known))
+            known[r.index] = r.index
+        if name and not any(s.lo.names | s.hi.names for s in box) and (n := size(box)) > limits.FAMILY:
+            raise self.failed(faults.RangeTooLarge(ranges[0].span, f"`{name}`", _big(n), _big(limits.FAMILY)))
+        return tuple(box)
+
+    # ------------------------------------------------------------ reads
+
+    def reads(self, e: Expr, box: Sequence[Span1], names: Mapping[str, str] | None = None) -> Iterator[Read]:
+        """All families that ``e`` reads, an elaborated expression of a line that runs over ``box``."""
+        names = {s.name: s.name for s in box} if names is None else names
+        match e:
+            case Name(name, index) if name in self.d.families and name not in names:
+                yield Read(e, tuple(self.affine(i, names) for i in index), tuple(box))
+            case Name(name, index) if index:
+                yield Read(e, tuple(self.affine(i, names) for i in index), tuple(box))
+            case Reduce(_, body, ranges):
+                inner, known = list(box), dict(names)
+                for r in ranges:
+                    inner.append(self.span1(r, known))
+                    known[r.index] = r.index
+                yield from self.reads(body, inner, known)
+            case Call(_, args, over) if over is not None:
+                new = over.index + "'" * (1 + sum(s.name.startswith(over.index + "'") for s in box))
+                outer = {k: v for k, v in names.items() if k != over.index}
+                inner = [*box, self.span1(over, outer, new)]
+                for a in args:
+                    yield from self.reads(a, box, names)
+                    yield from self.reads(a, inner, {**names, over.index: new})
+            case _:
+                for child in children(e):
+                    yield from self.reads(child, box, names)
+
+    # ------------------------------------------------------------ boundary valid
+
+    def modes(self, name: str) -> tuple[str | None, ...]:
+        """Per index of a family, what its boundary is: that of the index in the family's first clause."""
+        c = self.d.families[name][0]
+        return tuple(self.d.indices[e.name].boundary if isinstance(e, Name) and e.name in self.d.indices else None for e in c.index)
+
+    def _valid(self, index: str) -> bool:
+        return index in self.d.indices and self.d.indices[index].boundary == "valid"
+
+    def hull(self, name: str, by: Span) -> tuple[tuple[Affine, Affine], ...]:
+        """Per index of a family, the smallest and the largest value it is defined at."""
+        if name not in self._hulls:
+            if any(c.name == name for c in self.open):
+                raise self.failed(faults.ShrinkingRecursion(by, self._shrinking(), name))
+            lines = [self.line(c) for c in self.d.families[name]]
+            if not lines or any(line is None for line in lines):
+                raise Failed
+            hulls = [[(extreme(s, line.box, -1), extreme(s, line.box, 1)) for s in line.slots] for line in lines if line]
+            self._hulls[name] = tuple(
+                (self._most([h[j][0] for h in hulls], -1, by), self._most([h[j][1] for h in hulls], 1, by))
+                for j in range(len(hulls[0]))
+            )
+        return self._hulls[name]
+
+    def _shrinking(self) -> str:
+        c = self.open[-1]
+        return next((e.name for e in c.index if isinstance(e, Name) and self._valid(e.name)), "p")
+
+    def _most(self, candidates: Sequence[Affine], sign: int, by: Span) -> Affine:
+        """The largest (``sign`` 1) or smallest of them."""
+        for a in candidates:
+            if all(self.never_negative(constant(0).plus(a - b, Fraction(sign))) for b in candidates):
+                return a
+        raise self.failed(faults.NeedsValue(by, "which of several ranges ends first"))
+
+    def shrink(self, r: Range, box: Sequence[Span1], reads: Sequence[Read]) -> tuple[Range, tuple[Span1, ...]]:
+        """``r`` cut down to where all ``reads`` that depend on it are in range; and the box with it."""
+        at = next(i for i, s in enumerate(box) if s.name == r.index)
+        lows, highs = [box[at].lo], [box[at].hi]
+        for read in reads:
+            modes = self.modes(read.name.name) if read.name.name in self.d.families else ()
+            for j, (e, mode) in enumerate(zip(read.index, modes, strict=False)):
+                if mode == "valid" and e.of(r.index):
+                    lo, hi = self.hull(read.name.name, read.name.span)[j]
+                    others = [s for s in read.box if s.name != r.index]
+                    self._limit(r, extreme(e, others, -1) - lo, 1, lows, highs)
+                    self._limit(r, hi - extreme(e, others, 1), 1, lows, highs)
+        lo, hi = self._most(lows, 1, r.span), self._most(highs, -1, r.span)
+        self._enlarge(hi - lo)
+        if not self.never_negative(hi - lo):
+            raise self.failed(faults.NothingLeft(r.span, r.index))
+        new = tuple(Span1(s.name, lo, hi) if i == at else s for i, s in enumerate(box))
+        if lo == box[at].lo and hi == box[at].hi:
+            return r, tuple(box)
+        return replace(r, lo=lo.expr(), hi=hi.expr()), new
+
+    def _limit(self, r: Range, a: Affine, sign: int, lows: list[Affine], highs: list[Affine]) -> None:
+        """The bound on ``r`` that ``a ≥ 0`` is."""
+        c, rest = a.of(r.index), a.without(r.index)
+        if not c:
+            return
+        bound = constant(0).plus(rest, -1 / c)
+        if not bound.whole:
+            if bound.terms:
+                raise self.failed(faults.NeedsValue(r.span, f"the range of `{r.index}`"))
+            bound = constant(ceil(bound.const) if c > 0 else floor(bound.const))
+        (lows if c > 0 else highs).append(bound)
+
+
+class Elaboration:
+    """The body of a line with its functions written out and all its ranges filled in."""
+
+    def __init__(self, domains: Domains, c: Clause) -> None:
+        self.domains, self.c = domains, c
+        self.count = 0
+        self.used = domains.names
+
+    def fresh(self, name: str) -> str:
+        """``name_1``, ``name_2``, … that nothing here is called."""
+        k = 1
+        while f"{name}_{k}" in self.used:
+            k += 1
+        self.used = self.used | {f"{name}_{k}"}
+        return f"{name}_{k}"
+
+    def expr(self, e: Expr, box: tuple[Span1, ...], depth: int) -> Expr:
+        self.count += 1
+        if self.count > limits.EXPANDED or depth > DEPTH:
+            raise self.domains.failed(faults.FunctionTooLarge(e.span, limits.EXPANDED))
+        match e:
+            case Reduce():
+                return self.reduce(e, box, depth)
+            case Call(fn) if fn in self.domains.d.functions:
+                args = tuple(self.expr(a, box, depth + 1) for a in e.args)
+                over = None if e.over is None else self.domains.declared(e.over)
+                call = replace(e, args=args, over=over)
+                return self.expr(inline(self.domains.d.functions[fn], call, args, self.fresh), box, depth + 1)
+            case _:
+                return rebuild(e, lambda x: self.expr(x, box, depth + 1), self.domains.declared)
+
+    def reduce(self, e: Reduce, box: tuple[Span1, ...], depth: int) -> Expr:
+        """A finite sum; an index with ``boundary valid`` runs where all it reads is defined."""
+        domains = self.domains
+        outer = {s.name: s.name for s in box}
+        ranges = domains.ordered([domains.declared(r) for r in e.ranges])
+        inner = (*box, *domains._box(ranges, outer))
+        body = self.expr(e.body, inner, depth + 1)
+        whole = {r.index for r in e.ranges if r.lo is None}
+        for i, r in enumerate(ranges):
+            if r.index in whole and domains._valid(r.index):
+                ranges[i], inner = domains.shrink(r, inner, tuple(domains.reads(body, inner)))
+        for r, s in zip(ranges, inner[len(box) :], strict=True):
+            length = s.hi - s.lo
+            if e.kind == "mean" and not length.terms and length.const < 0:
+                raise domains.failed(faults.EmptyMean(r.span, show(r)))
+        return replace(e, body=body, ranges=tuple(ranges))
+
+
+def _names(r: Range) -> set[str]:
+    return set().union(*(names_in(b) for b in (r.lo, r.hi) if b is not None))
+
+
+def _parts(s: object) -> Iterator[Expr]:
+    if isinstance(s, Define):
+        yield s.body
+        yield from s.index
+        for r in s.ranges:
+            yield Name(r.index)
+    elif isinstance(s, Input | Weight):
+        yield from s.index
+        for r in s.ranges:
+            yield Name(r.index)
+
+
+def _big(n: int | Fraction) -> str:
+    """A count, readably."""
+    return f"{int(n):,}" if n < 10**15 else f"about 10^{len(str(int(n))) - 1}"

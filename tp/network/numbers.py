@@ -1,0 +1,84 @@
+"""Constants inside lines: none divides by zero or grows beyond bounds, and variances are not negative."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tp.errors import Diagnostic
+from tp.network import faults, limits
+from tp.network.affine import extreme, points, size
+from tp.network.constants import Lookup, Number, Unworkable, evaluate, sign
+from tp.network.domains import Domains, Line
+from tp.network.names import Report
+from tp.network.show import show
+from tp.network.tree import Binary, Call, Expr, Name, Weight
+from tp.network.values import shown
+from tp.network.walk import expressions, walk
+
+
+def check_numbers(domains: Domains, lines: Sequence[Line], report: Report) -> None:
+    """Report constants that have no value, or one that cannot be."""
+    for line in lines:
+        names = {s.name for s in line.box}
+        value = _value(domains, names)
+        for e in expressions(line.clause):
+            for x in walk(e):
+                for fault in _faults(x, value):
+                    report(fault)
+        if isinstance(line.clause, Weight) and line.clause.variance is not None:
+            _variance(domains, line, line.clause.variance, report)
+
+
+def _value(domains: Domains, indices: set[str], at: Mapping[str, int] | None = None) -> Lookup:
+    def value(e: Name) -> Number | None:
+        if e.index:
+            return None
+        if e.name in indices:
+            return None if at is None else domains.affine(e, {}).at(at).const if False else _exact(at, e.name)
+        return domains.numbers.get(e.name)
+
+    return value
+
+
+def _exact(at: Mapping[str, int], name: str) -> Number | None:
+    from fractions import Fraction
+
+    return Fraction(at[name]) if name in at else None
+
+
+def _faults(x: Expr, value: Lookup) -> Iterator[Diagnostic]:
+    try:
+        if isinstance(x, Binary) and x.op in "^/*":
+            evaluate(x, value)
+        elif isinstance(x, Call):
+            evaluate(x, value)
+    except Unworkable as problem:
+        yield problem.diagnostic
+    if isinstance(x, Call) and x.fn == "hermite" and x.args:
+        order = evaluate(x.args[0], value)
+        if order is not None and (order != int(order) or not 0 <= order <= limits.EXPONENT):
+            yield faults.NotWhole(x.args[0].span, show(x.args[0]), f"{shown(order)}, outside 0..{limits.EXPONENT}")
+
+
+def _variance(domains: Domains, line: Line, variance: Expr, report: Report) -> None:
+    indices = {s.name for s in line.box}
+    positive = {n for n in (*domains.d.widths, *domains.d.dims, *domains.d.lets) if n not in indices}
+    box = [s for s in line.box]
+    ends: list[Mapping[str, int]] = [{}]
+    if indices and not any((s.lo.names | s.hi.names) - indices for s in box):
+        def pick(name: str, lo: int, hi: int) -> Sequence[int]:
+            return sorted({lo, hi}) if lo <= hi else []
+        ends = list(points(box, pick))[:64]
+    for at in ends:
+        value = _value(domains, indices, at)
+        try:
+            number = evaluate(variance, value)
+        except Unworkable:
+            return
+        if number is not None and number < 0 or (number is None and sign(variance, value, positive) == -1):
+            text = "negative" if number is None else shown(number)
+            report(faults.NegativeVariance(variance.span, show(variance), text))
+            return
+
+
+__all__ = ["check_numbers", "extreme", "size"]
