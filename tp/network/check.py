@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tp.errors import NOWHERE, Span, SpecError
@@ -20,7 +20,7 @@ from tp.network.numbers import check_numbers
 from tp.network.references import References, Scope
 from tp.network.training import check_training
 from tp.network.tree import (
-    Call, Define, Dim, Expr, Function, Index, Input, Let, Network, Range, Table, Train, Weight, Width,
+    Call, Define, Dim, Expr, Function, Index, Input, Let, Network, Range, Statement, Train, Weight, Width,
 )  # fmt: skip
 from tp.network.values import work_out
 from tp.network.walk import walk
@@ -32,9 +32,11 @@ BOUNDARIES = ("zero", "circular", "valid", "reflect")
 class Checked:
     """A network in which every name, index and axis is right.
 
-    ``families`` holds the clauses of each name in source order, *elaborated*: ranges complete and explicit, bodies with
-    all functions written out (only primitives, ``avg``, ``dot`` and ``softmax`` remain) and the bounds of inner ranges
-    filled in; a line whose range is empty (``for l in 2..L`` when L = 1) is gone. ``lets`` and ``dims`` carry the values given from outside; a let without value is a positive symbol.
+    ``network`` and ``families`` are *elaborated*: ranges complete and explicit, the bounds of inner ranges filled in,
+    bodies with all functions written out (only primitives, ``avg``, ``dot`` and ``softmax`` remain); a line whose range is
+    empty (``for l in 2..L`` when L = 1) is gone. Lets and dims carry the values given from outside. A let without value is
+    a positive symbol; ``lowest`` has those that bound a range, whole numbers, with the smallest value they are taken at.
+    ``numbers`` has what lets and dims work out to.
     """
 
     network: Network
@@ -110,13 +112,27 @@ def check(network: Network, overrides: Mapping[str, Any] | None = None) -> Check
         report(faults.NoOutput(_last(network)))
     if found := report.sorted():
         raise SpecError(found)
-    elaborated = {id(line.written): line.clause for line in lines if not line.empty}
-    found_ = {name: tuple(elaborated[id(c)] for c in family if id(c) in elaborated) for name, family in d.families.items()}
-    clauses = {name: family for name, family in found_.items() if family}
+    network, clauses = _elaborated(d, lines)
     return Checked(
         network, d.widths, d.dims, d.lets, d.functions, d.indices, clauses, d.outputs, d.train, values, domains.lowest,
         d, families, domains,
     )  # fmt: skip
+
+
+def _elaborated(d: Declarations, lines: Sequence[Line]) -> tuple[Network, dict[str, tuple[Clause, ...]]]:
+    """The network with everything written out, and its clauses by name."""
+    written = {id(line.written): line for line in lines}
+    statements: list[Statement] = []
+    clauses: dict[str, tuple[Clause, ...]] = {}
+    for s in d.network.statements:
+        if isinstance(s, Let | Dim):
+            statements.append(d.lets[s.name] if isinstance(s, Let) else d.dims[s.name])
+        elif not isinstance(s, Input | Weight | Define):
+            statements.append(s)
+        elif not written[id(s)].empty:
+            statements.append(written[id(s)].clause)
+            clauses[s.name] = (*clauses.get(s.name, ()), written[id(s)].clause)
+    return replace(d.network, statements=tuple(statements)), clauses
 
 
 def _check_lines(d: Declarations, domains: Domains, lines: Sequence[Line], report: Report) -> Families:
@@ -181,6 +197,3 @@ def _check_indices(d: Declarations, references: References, report: Report) -> N
 
 def _last(network: Network) -> Span:
     return network.statements[-1].span if network.statements else Span(network.source, 1, 1, 7)
-
-
-__all__ = ["Checked", "Clause", "Define", "Input", "Table", "Weight", "check"]
