@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from itertools import product
 from math import isfinite
 from typing import Any
 
@@ -28,13 +29,14 @@ def environment(
     program: Program, width: int | Mapping[str, int], constants: Mapping[str, Any], indexer: Indexer
 ) -> dict[str, Any]:
     """Numbers for every constant, free width and space of ``program``, by name."""
+    families = {name for name, (_, rows) in program.tables.items() if rows is None}
     wanted = {s.name for s in program.constants}
-    _reject_unknown(constants, wanted, "constant")
+    _reject_unknown(constants, wanted | families, "constant")
     missing = sorted(wanted - set(constants))
     if missing:
         given = ", ".join(f"{m}=…" for m in missing)
         raise complain(NOWHERE, "missing constant", f"`{missing[0]}` has no value in the spec", f"give {given}")
-    env: dict[str, Any] = {name: _constant(name, value) for name, value in constants.items()}
+    env: dict[str, Any] = {name: _constant(name, constants[name]) for name in wanted}
     free = sorted({s.name for space in program.spaces for s in space.size.free_symbols} - wanted)
     env.update(_widths(width, free))
     env.update({space.name: size_of(space, env, indexer) for space in program.spaces})
@@ -88,6 +90,29 @@ def _reject_unknown(given: Iterable[str], wanted: set[str], what: str) -> None:
             raise complain(NOWHERE, f"unknown {what}", f"`{name}` is no {what} of this network", remedy)
 
 
+def table_members(
+    program: Program, constants: Mapping[str, Any], env: Env, indexer: Indexer, number: Callable[[Any], float]
+) -> dict[Key, Array]:
+    """Every entry of the constant tables, and of the families of constants that were left symbolic, as [1]."""
+    members: dict[Key, Array] = {}
+    for name, (domain, rows) in program.tables.items():
+        spans = [indexer.interval(r, env) for r in domain]
+        if rows is None and name not in constants:
+            remedy = f"give {name}=, an array {[len(span) for span in spans]}"
+            raise complain(NOWHERE, "missing constant", f"`{name}` has no values in the spec", remedy)
+        given = None if rows is not None else checked_array(name, constants[name], tuple(map(len, spans)), NOWHERE, samples=False)
+        for at in product(*(range(len(span)) for span in spans)):
+            value = number(_entry(rows, at)) if given is None else given[at]
+            members[name, *(span[k] for span, k in zip(spans, at, strict=True))] = np.array([value])
+    return members
+
+
+def _entry(rows: Any, at: tuple[int, ...]) -> Any:
+    for k in at:
+        rows = rows[k]
+    return rows
+
+
 # ---------------------------------------------------------------- data
 
 
@@ -125,16 +150,16 @@ def _split(name: str, clauses: list[Data], given: Any, env: Env, indexer: Indexe
     return array.shape[0]
 
 
-def checked_array(name: str, given: Any, wanted: tuple[int, ...], span: Span) -> Array:
-    """``given`` as float64 of shape [N, *wanted], N ≥ 1, all finite."""
+def checked_array(name: str, given: Any, wanted: tuple[int, ...], span: Span, samples: bool = True) -> Array:
+    """``given`` as float64 of shape [N, *wanted], N ≥ 1 (``wanted`` alone without ``samples``), all finite."""
     try:
         array = np.asarray(given)
     except (ValueError, TypeError):
         raise complain(span, "not an array", f"`{name}` is a ragged list") from None
     if array.dtype.kind not in "fiub":
         raise complain(span, "wrong dtype", f"`{name}` has dtype {array.dtype}, not real numbers")
-    shape = "[N" + "".join(f", {k}" for k in wanted) + "]"
-    if array.shape[1:] != wanted or array.ndim == 0:
+    shape = f"[{', '.join((['N'] if samples else []) + [str(k) for k in wanted])}]"
+    if array.ndim != len(wanted) + samples or array.shape[int(samples) :] != wanted:
         remedy = f"one sample: add its axis, `{name}[None]`" if array.shape == wanted else ""
         raise complain(span, "wrong shape", f"`{name}` has shape {list(array.shape)}, wanted {shape}", remedy)
     if array.size == 0:

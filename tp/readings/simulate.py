@@ -18,7 +18,7 @@ from tp.errors import NOWHERE, DataError, Message, Span
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Weight
 from tp.readings.expression import Compiler, Frame
 from tp.readings.indexing import Edge, Env, Key, resolve, show
-from tp.readings.inputs import environment, samples_of
+from tp.readings.inputs import environment, samples_of, table_members
 from tp.readings.memory import check_size
 
 Array = NDArray[np.float64]
@@ -118,6 +118,7 @@ def simulate(
     check_size(program, _first_axis(inputs), run.env, run.compiler, memory)
     run.samples, data = samples_of(program, inputs, run.env, run.compiler)
     run.values.update(data)
+    run.values.update(table_members(program, constants or {}, run.env, run.compiler, lambda e: _number(run, e, run.env)))
     run.given = frozenset(run.values)
     run.edges = _edges(run)
     with np.errstate(all="ignore"):
@@ -166,15 +167,18 @@ def _draw(run: Run, rng: np.random.Generator) -> None:
 
 
 def _numbers(run: Run, weight: Weight, env: Env) -> Drawn:
-    def number(expr: sp.Expr) -> float:
-        return float(Frame(env, run, vector=False).value(run.compiler.op(expr)))
-
-    drawn = Drawn(weight, *map(number, (weight.multiplier, weight.mean, weight.variance, weight.rate)))
+    law = (weight.multiplier, weight.mean, weight.variance, weight.rate)
+    drawn = Drawn(weight, *(_number(run, e, env) for e in law))
     numbers = {name: getattr(drawn, name) for name in ("multiplier", "mean", "variance", "rate")}
     if not np.isfinite(list(numbers.values())).all() or drawn.variance < 0:
         reason = f"`{weight.ref}` has " + ", ".join(f"{name} {value:g}" for name, value in numbers.items())
         raise DataError(Message(weight.span, reason, "a variance is not negative, and all are finite", "no such weight"))
     return drawn
+
+
+def _number(run: Run, expr: sp.Expr, env: Env) -> float:
+    """An expression in constants, widths, indices and table entries."""
+    return float(np.squeeze(Frame(env, run, vector=False).value(run.compiler.op(expr))))
 
 
 def _sample(run: Run, drawn: Drawn, rng: np.random.Generator) -> Array:
