@@ -84,7 +84,7 @@ def mlp_program() -> Program:
         gaussian(Ref("v"), 1 / n, span=span(10)),
     )
     data = (Data(Ref("x", j_d), (Range(j_d, sp.S.One, d),), 1, span(6)),)
-    return Program("mlp", (N,), data, weights, body, (Ref("f"),), constants=(L, sw2, sb2))
+    return Program("mlp", (N,), data, weights, body, (Ref("f"),), constants=(L, sw2, sb2), temps=frozenset({"m1", "m2"}))
 
 
 def mlp(phi: object = relu, dphi: object = step) -> Limit:

@@ -3,8 +3,7 @@ r"""Equations as rows of an ``align``: lines that fit the page, ranges, and wher
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import sympy as sp
+from itertools import groupby
 
 from tp.faces.layout import Layout
 from tp.faces.measure import width
@@ -13,7 +12,7 @@ from tp.faces.tex import KERNELS, LimitPrinter, decorated, paren
 from tp.limit.equations import Entry, Equation, J
 from tp.program.ir import Domain
 
-LINE = 33.5
+LINE = 33.0
 """Room for a display, in em: a little under the text width of a 10pt article."""
 
 
@@ -44,8 +43,11 @@ def ranges(domain: Domain, printer: LimitPrinter) -> str:
     return r",\; ".join(texts)
 
 
-def rows(equation: Equation, style: Notation) -> list[str]:
-    """An equation as the rows of an ``align``: right side in lines, range, where-clauses."""
+def rows(equation: Equation, style: Notation, column: float = 0.0, line: float = LINE) -> list[str]:
+    r"""An equation as the rows of an ``align``: right side in lines, range, where-clauses.
+
+    ``column`` is the width left of the ``&`` where other equations of the display need more than this one.
+    """
     equation, short = shortened(equation)
     printer, found = printer_for(equation, style)
     where = [clause for item in found.laws for clause in law(item, printer)]
@@ -54,43 +56,37 @@ def rows(equation: Equation, style: Notation) -> list[str]:
         printer.letters[item.symbol] = decorated(item.letter, below)
         where.append(f"{printer.letters[item.symbol]} = {printer.doprint(item.entry)}")
     left = printer.doprint(equation.lhs)
-    body = _broken(left, equation.rhs, printer)
-    domain = ranges(equation.domain, printer)
-    used = width(body[-1]) + 1.0
-    if domain and used + width(rf"\qquad {domain}") <= LINE:
-        body[-1] += rf"\qquad {domain}"
-        used += width(rf"\qquad {domain}")
+    room = line - max(width(left), column)
+    first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(equation.rhs, room - 1.0, room - 1.5)
+    body = [f"= {first}", *(rf"\quad {text}" for text in rest)]
+    first, *rest = _with_clauses(body, ranges(equation.domain, printer), where, room)
+    return [f"{left} &{first}", *(f"&{text}" for text in rest)]
+
+
+def _with_clauses(body: list[str], domain: str, where: list[str], room: float) -> list[str]:
+    """Range and where-clauses behind the last line where they fit, else on rows of their own."""
+    if domain and width(rf"{body[-1]}\qquad {domain}") <= room:
+        body = [*body[:-1], rf"{body[-1]}\qquad {domain}"]
         domain = ""
-    if not domain and where and used + width(r",\quad ".join(["", *where])) <= LINE:
-        return [*body[:-1], body[-1] + r",\quad " + r",\quad ".join(where)]
-    return body + _where(domain, where, width(left) + 2.5)
+    if not domain and where and width(r",\quad ".join([body[-1], *where])) <= room:
+        return [*body[:-1], r",\quad ".join([body[-1], *where])]
+    return body + _where(domain, where, room)
 
 
-def _broken(left: str, rhs: sp.Expr, printer: LimitPrinter) -> list[str]:
-    """``left &= line``, ``&\\quad line``, …; a very long left side gets a row of its own."""
-    layout = Layout(printer, width, r"\quad ", 1.0)
-    start = width(left) + 1.5
-    room = LINE - start - 1.5
-    lines = layout.lines(rhs, room, room + 1.5)
-    return [f"{left} &= {lines[0]}", *(rf"&\quad {line}" for line in lines[1:])]
-
-
-def _where(domain: str, clauses: list[str], start: float) -> list[str]:
+def _where(domain: str, clauses: list[str], room: float) -> list[str]:
     """The range and the where-clauses, as many to a row as there is room for."""
-    lead = rf"\text{{for }} {domain}" if domain else ""
-    lines = [lead] if lead else []
-    together = width(lead) + sum(width(c) + 1.5 for c in clauses) + 4 + start <= LINE
+    lines = [rf"\quad \text{{for }} {domain}"] if domain else []
     for k, clause in enumerate(clauses):
         text = clause if k else rf"\text{{where }} {clause}"
-        joined = rf"{lines[-1]},\quad {text}" if lines else text
-        if lines and width(joined) + start <= LINE and (k or together):
+        joined = rf"{lines[-1]},\quad {text}" if lines else ""
+        if lines and width(joined) <= room and (k or width(r",\quad ".join([joined, *clauses[1:]])) <= room):
             lines[-1] = joined
         elif k:
             lines[-1] += ","
-            lines.append(rf"\phantom{{\text{{where }}}} {text}")
+            lines.append(rf"\quad \phantom{{\text{{where }}}} {text}")
         else:
-            lines.append(text)
-    return [rf"&\quad {line}" for line in lines]
+            lines.append(rf"\quad {text}")
+    return lines
 
 
 def law(item: Law, printer: LimitPrinter) -> list[str]:
@@ -115,12 +111,26 @@ def big_lambda(pair: Entry, printer: LimitPrinter) -> str:
     return r"\Lambda" + text[len(kind) :] if pair.kind_name == "K" else rf"\Lambda[{text}]"
 
 
+TAG = 3.0
+"""Room for an equation's number, in em."""
+
+WIDE = 13.0
+"""A left side wider than this stands in a display of its own."""
+
+
 def align(equations: Iterable[Equation], style: Notation, numbers: dict[int, str] | None = None) -> str:
-    """Equations in one ``align*``, numbered where ``numbers`` has a number for their identity."""
-    out = []
-    for equation in equations:
-        lines = rows(equation, style)
-        if numbers and id(equation) in numbers:
-            lines[0] += rf" \tag{{{numbers[id(equation)]}}}"
-        out += lines
-    return "\\begin{align*}\n" + " \\\\\n".join(out) + "\n\\end{align*}"
+    """Equations in ``align*`` displays, numbered where ``numbers`` has a number for their identity."""
+    numbers, equations = numbers or {}, list(equations)
+    line = LINE - (TAG if numbers else 0.0)
+    widths = {id(e): width(printer_for(e, style)[0].doprint(e.lhs)) for e in equations}
+    column = max((w for w in widths.values() if w <= WIDE), default=0.0)
+    displays = []
+    for wide, group in groupby(equations, key=lambda e: widths[id(e)] if widths[id(e)] > WIDE else 0.0):
+        blocks = []
+        for equation in group:
+            lines = rows(equation, style, wide or column, line)
+            if id(equation) in numbers:
+                lines[0] += rf" \tag{{{numbers[id(equation)]}}}"
+            blocks.append(" \\\\\n".join(lines))
+        displays.append("\\begin{align*}\n" + " \\\\[4pt]\n".join(blocks) + "\n\\end{align*}")
+    return "\n".join(displays)

@@ -48,7 +48,7 @@ def document(limit: Limit) -> str:
     lines = [
         r"\documentclass[10pt]{article}",
         r"\usepackage{amsmath,amssymb,booktabs}",
-        r"\allowdisplaybreaks",
+        r"\addtolength{\textheight}{3cm}\addtolength{\topmargin}{-1.5cm}\allowdisplaybreaks",
         r"\begin{document}",
         rf"\begin{{center}}\Large The infinite-width limit of \texttt{{{name}}}\end{{center}}",
     ]
@@ -70,7 +70,11 @@ def sections(limit: Limit) -> Iterator[Section]:
     numbers = {id(e): str(k) for k, e in enumerate(ordered(limit), 1)}
     if parts := tuple(network(limit, style)):
         yield Section("Network", parts)
-    yield Section("Notation", tuple(conventions(limit, style)))
+    parts = tuple(conventions(limit, style))
+    if lines := named_vectors(limit, style):
+        text = "The derivation names these Gaussian vectors:\n\\begin{align*}\n"
+        parts += (text + " \\\\\n".join(lines) + "\n\\end{align*}",)
+    yield Section("Notation", parts)
     for tangent, group in groupby(ordered(limit), key=_is_tangent):
         parts = (align(group, style, numbers), *_power(limit, "Theta" if tangent else "K"))
         yield Section(TITLES["Theta" if tangent else "K"], parts)
@@ -116,8 +120,6 @@ def conventions(limit: Limit, style: Notation) -> Iterator[str]:
         k = [[f"K_h({a}, {b})" for b in (x, y)] for a in (x, y)]
         matrix = rf"{k[0][0]} & {k[0][1]} \\ {k[0][1]} & {k[1][1]}"
         yield "\\[\n" + rf"\Lambda_h({x}, {y}) = \begin{{pmatrix}} {matrix} \end{{pmatrix}}." + "\n\\]"
-    if limit.named:
-        yield _named(limit, style)
 
 
 _WORDS = {
@@ -133,14 +135,14 @@ _WORDS = {
 }
 
 
-def _named(limit: Limit, style: Notation) -> str:
-    """The Gaussian vectors the derivation names."""
+def named_vectors(limit: Limit, style: Notation) -> list[str]:
+    """Rows that define the Gaussian vectors the derivation names."""
     lines = []
     for ref, expr, domain in limit.named:
         printer = DefinitionPrinter(style, limit.program, index_order(ref))
         where = ranges(domain, printer)
         lines.append(f"{printer.doprint(ref)} &:= {printer.doprint(expr)}" + (rf"\qquad {where}" if where else ""))
-    return "The derivation names these Gaussian vectors:\n\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}"
+    return lines
 
 
 # ---------------------------------------------------------------- where each equation comes from

@@ -397,6 +397,11 @@ def is_indicator(expr: sp.Basic) -> bool:
     return isinstance(expr, sp.Piecewise) and [v for v, _ in expr.args] == [1, 0] and expr.args[1][1] is sp.true
 
 
+def is_power_of_sum(expr: sp.Basic) -> bool:
+    """``(a + b)^2``: a bracket in which a line can be broken."""
+    return isinstance(expr, sp.Pow) and expr.base.is_Add and bool(expr.exp.is_Integer and expr.exp > 1)
+
+
 def _factor_rank(factor: sp.Expr) -> tuple[int, int, object]:
     """Indicators, functions, expectations, kernels, tangent kernels, brackets; what swallows all to its right is last."""
     key = (_samples(factor), sp.default_sort_key(factor))
@@ -409,7 +414,7 @@ def _factor_rank(factor: sp.Expr) -> tuple[int, int, object]:
         return 2, 0, key
     if isinstance(base, (Value, Ref, Z, sp.Symbol)) or is_indicator(factor):
         return 0, not is_indicator(factor), key
-    return (7 if base.is_Add else 1), is_theta(factor), key
+    return (7 if factor.is_Add or is_power_of_sum(factor) else 1), is_theta(factor), key
 
 
 def _samples(factor: sp.Expr) -> int:

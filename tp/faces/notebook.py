@@ -34,13 +34,13 @@ def limit_latex(limit: Limit) -> str:
 def limit_markdown(limit: Limit) -> str:
     """The derivation: sections, displays, and under each equation its rule, source and line."""
     from tp.faces.display import rows
-    from tp.faces.latex import TITLES, ordered
+    from tp.faces.latex import TITLES, conventions, named_vectors, ordered
     from tp.faces.notation import is_theta, notation
 
     style = notation(limit)
     parts = [f"**{_plain(limit.program.name)}** in the limit of infinite width"]
-    if limit.named:
-        parts.append(_named(limit))
+    if lines := named_vectors(limit, style):
+        parts.append(_display(lines))
     title = ""
     for equation in ordered(limit):
         heading = TITLES["Theta" if is_theta(equation.lhs) else "K"]
@@ -49,25 +49,12 @@ def limit_markdown(limit: Limit) -> str:
             title = heading
         parts += [_display(rows(equation, style)), _origin(equation)]
     parts += [f"The kernel is $n^{{{power}}}$ times this ({kind})." for kind, power in limit.power.items() if power != 0]
-    return "\n\n".join(parts) + "\n"
+    told = (part.replace("\\[\n", "$$").replace("\n\\]", "$$") for part in conventions(limit, style))
+    return "\n\n".join([*parts, "### Notation", *told]) + "\n"
 
 
 def _display(lines: list[str]) -> str:
     return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
-
-
-def _named(limit: Limit) -> str:
-    from tp.faces.display import ranges
-    from tp.faces.network_tex import DefinitionPrinter
-    from tp.faces.notation import index_order, notation
-
-    style = notation(limit)
-    lines = []
-    for ref, expr, domain in limit.named:
-        printer = DefinitionPrinter(style, limit.program, index_order(ref))
-        where = ranges(domain, printer)
-        lines.append(f"{printer.doprint(ref)} &:= {printer.doprint(expr)}" + (rf"\qquad {where}" if where else ""))
-    return _display(lines)
 
 
 def _origin(equation: Equation) -> str:

@@ -21,6 +21,7 @@ from tp.faces.notation import (
     factors,
     index_terms,
     is_indicator,
+    is_power_of_sum,
     name_parts,
     terms,
     value_of,
@@ -30,7 +31,7 @@ from tp.gaussian.functions import Activation
 from tp.limit.equations import Entry, I, J, Value, Z
 from tp.program.ir import Ref, Softmax
 
-BRANCH = 17.0
+BRANCH = 14.0
 """Room for a value in a case distinction."""
 
 # ---------------------------------------------------------------- names
@@ -335,29 +336,26 @@ class LimitPrinter(LatexPrinter):
             return self.sigma(expr) + opening, expr.function, closing
         if isinstance(expr, Expectation):
             return r"\mathbb{E}\Bigl[", expr.integrand, r"\Bigr]"
-        if not expr.is_Mul:
-            return None
+        if is_power_of_sum(expr):
+            return r"\Bigl(", expr.base, rf"\Bigr)^{{{self._print(expr.exp)}}}"
         f = factors(expr)
-        if f.rest_below or not f.rest:
+        if not expr.is_Mul or f.rest_below or not f.rest:
             return None
         last = f.rest[-1]
-        wide = last if last.is_Add or isinstance(last, (sp.Sum, Expectation)) else None
-        if wide is None:
+        if not (last.is_Add or is_power_of_sum(last) or isinstance(last, (sp.Sum, Expectation))):
             return None
         head = ("-" if f.negative else "") + self.coefficient(f.scalar, f.scalar_below, bare=False)
         before = self._product(f.rest[:-1])
         head += (r"\," if head and before else "") + before
         head += r"\," if head else ""
-        if last.is_Add:
-            return head + r"\Bigl(", last, r"\Bigr)"
-        return head, last, ""
+        if is_power_of_sum(last):
+            return head + r"\Bigl(", last.base, rf"\Bigr)^{{{self._print(last.exp)}}}"
+        return (head + r"\Bigl(", last, r"\Bigr)") if last.is_Add else (head, last, "")
 
 
     times = r"{}\cdot "
 
     def pieces(self, expr: sp.Expr) -> list[str]:
-        if isinstance(expr, sp.Pow) and expr.base.is_Add:
-            return []
         f = factors(expr)
         if not expr.is_Mul or f.rest_below:
             return []

@@ -25,6 +25,7 @@ from tp.faces.notation import (
     index_ranges,
     index_terms,
     is_indicator,
+    is_power_of_sum,
     lhs_order,
     notation,
     shortened,
@@ -244,16 +245,24 @@ class TextPrinter(StrPrinter):
             return (self.sigma(expr) + "(", expr.function, ")") if expr.function.is_Add else (self.sigma(expr), expr.function, "")
         if isinstance(expr, Expectation):
             return "E[", expr.integrand, "]"
-        if not expr.is_Mul:
-            return None
+        if is_power_of_sum(expr):
+            return "(", expr.base, self._tail(expr)
         f = factors(expr)
-        if f.rest_below or not f.rest or not (f.rest[-1].is_Add or isinstance(f.rest[-1], (sp.Sum, Expectation))):
+        if not expr.is_Mul or f.rest_below or not f.rest:
             return None
         last = f.rest[-1]
+        if not (last.is_Add or is_power_of_sum(last) or isinstance(last, (sp.Sum, Expectation))):
+            return None
         head = self._head(expr)
         before = self._product(f.rest[:-1])
         head += f"{before} " if before else ""
+        if is_power_of_sum(last):
+            return f"{head}(", last.base, self._tail(last)
         return (f"{head}(", last, ")") if last.is_Add else (head, last, "")
+
+    def _tail(self, expr: sp.Pow) -> str:
+        """What closes the bracket of a power."""
+        return self._print(sp.Pow(sp.Symbol("_"), expr.exp)).replace("_", ")")
 
     def _head(self, expr: sp.Expr) -> str:
         f = factors(expr)
