@@ -44,8 +44,38 @@ def flatten(body: tuple[Instruction, ...], outer: Domain = ()) -> Iterator[Claus
 
 
 def at(expr: sp.Basic, binding: dict[sp.Symbol, sp.Expr]) -> sp.Basic:
-    """``expr`` with index symbols replaced all at once; bound indices of sums are left alone."""
-    return expr.subs(binding, simultaneous=True) if binding else expr
+    """``expr`` with index symbols replaced all at once; an index that a sum binds is renamed before it could capture one."""
+    if not binding:
+        return expr
+    captured = set().union(*(sp.sympify(e).free_symbols for e in binding.values()))
+    return _free_of(expr, captured).subs(binding, simultaneous=True)
+
+
+def _free_of(expr: sp.Basic, names: set[sp.Basic]) -> sp.Basic:
+    """``expr`` with no sum that binds one of ``names``."""
+    if not expr.has(sp.Sum):
+        return expr
+    args = [_free_of(a, names) for a in expr.args]
+    if not isinstance(expr, sp.Sum):
+        return expr.func(*args)
+    body, limits = args[0], [tuple(limit) for limit in args[1:]]
+    taken = names | body.atoms(sp.Symbol)
+    for k, (index, lo, hi) in enumerate(limits):
+        if index in names:
+            new = fresh(index, taken)
+            taken.add(new)
+            body = body.subs(index, new)
+            limits[:k] = [(i, a.subs(index, new), b.subs(index, new)) for i, a, b in limits[:k]]
+            limits[k] = (new, lo, hi)
+    return sp.Sum(body, *limits)
+
+
+def fresh(symbol: sp.Symbol, taken: set[sp.Basic]) -> sp.Symbol:
+    """``symbol`` with primes until it is new."""
+    name = symbol.name
+    while sp.Symbol(name, integer=True) in taken:
+        name += "'"
+    return sp.Symbol(name, integer=True)
 
 
 def provably(difference: sp.Expr, sign: int) -> bool:

@@ -253,7 +253,7 @@ def _read_beyond(families: Families) -> set[str]:
     found = set()
     for clauses in families.clauses.values():
         for clause in clauses:
-            reads = families.vectors(clause.expr) if isinstance(clause.ins, Nonlin) else []
+            reads = [clause.ins.x] if isinstance(clause.ins, MatMul) else families.vectors(clause.expr)
             for ref in reads:
                 edges = [families.boundary(ref.name, k) for k in range(len(ref.index))]
                 computed = [not isinstance(e, (sp.Symbol, sp.Integer)) for e in ref.index]

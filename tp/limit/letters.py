@@ -73,7 +73,7 @@ class LetterTable:
         else:
             for ref in self.families.vectors(clause.expr):
                 for key, slots in self.of(ref).items():
-                    found[key] = self._join(key, found[key], slots, True) if key in found else slots
+                    found[key] = self._join(key, found[key], slots, False) if key in found else slots
         bounds = [*(_bound_ranges(clause.expr) if not isinstance(ins, MatMul) else []), *reversed(clause.domain)]
         return {key: tuple(_in_formal(interval, clause, bounds) for interval in slots) for key, slots in found.items()}
 

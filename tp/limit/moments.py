@@ -102,6 +102,8 @@ class Moments:
 
     def _tangent_term(self, ga: Z, ta: Term, gb: Z, tb: Term) -> sp.Expr:
         """One product of derivatives; the vectors differentiated by travel with their term's bound indices."""
+        if ta.coef == 0 or tb.coef == 0:
+            return sp.S.Zero
         tag_a, tag_b = _Tag(ga), _Tag(gb)
         product = times(Term(ta.coef * tag_a, ta.core, ta.bounds), Term(tb.coef * tag_b, tb.core, tb.bounds))
         tags = sorted(product.coef.atoms(_Tag), key=lambda g: (g.args[0].s != ga.s, str(g)))

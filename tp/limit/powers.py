@@ -9,6 +9,7 @@ import sympy as sp
 
 from tp.limit.clauses import Families
 from tp.limit.equations import Entry, Equation, Limit, Value
+from tp.limit.tidy import multiplied_out
 
 Family = tuple[str, str, str]
 
@@ -16,7 +17,7 @@ Family = tuple[str, str, str]
 def degree(expr: sp.Expr, widths: Iterable[sp.Symbol]) -> sp.Expr:
     """The exponent of the width in a sum of monomials: the largest over its terms."""
     symbols = sorted(widths, key=str)
-    return sp.Max(*(_monomial(term, symbols) for term in sp.Add.make_args(sp.expand(expr))))
+    return sp.Max(*(_monomial(term, symbols) for term in multiplied_out(expr)))
 
 
 def _monomial(term: sp.Expr, widths: list[sp.Symbol]) -> sp.Expr:
@@ -51,7 +52,7 @@ def _powers(equations: tuple[Equation, ...], widths: list[sp.Symbol]) -> dict[Fa
         new = dict.fromkeys(powers, -sp.oo)
         for e in equations:
             key = _family(e.lhs)
-            found = [_size(term, powers, widths) for term in _terms(e.rhs, widths)]
+            found = [_size(term, powers, widths) for term in multiplied_out(e.rhs)]
             new[key] = sp.Max(new[key], *found)
         if new == powers:
             break
@@ -59,25 +60,26 @@ def _powers(equations: tuple[Equation, ...], widths: list[sp.Symbol]) -> dict[Fa
     return {key: (sp.S.Zero if p == -sp.oo else p) for key, p in powers.items()}
 
 
-def _terms(rhs: sp.Expr, widths: list[sp.Symbol]) -> tuple[sp.Expr, ...]:
-    return sp.Add.make_args(sp.expand(rhs, deep=False) if rhs.is_Add or rhs.is_Mul else rhs)
-
-
 def _size(term: sp.Expr, powers: dict[Family, sp.Expr], widths: list[sp.Symbol]) -> sp.Expr:
     if term == 0:
         return -sp.oo
     total = _monomial(term, widths)
     for factor in sp.Mul.make_args(term):
-        inner = factor.function if isinstance(factor, sp.Sum) else factor
-        for atom in sp.Mul.make_args(inner):
-            if isinstance(atom, (Entry, Value)):
-                total += powers.get(_family(atom), sp.S.Zero)
+        if isinstance(factor, sp.Sum):
+            total += sp.Max(-sp.oo, *(_entries(t, powers) for t in multiplied_out(factor.function)))
+        else:
+            total += _entries(factor, powers)
     return total
+
+
+def _entries(term: sp.Expr, powers: dict[Family, sp.Expr]) -> sp.Expr:
+    atoms = [a for a in sp.Mul.make_args(term) if isinstance(a, (Entry, Value))]
+    return sp.Add(*(powers.get(_family(a), sp.S.Zero) for a in atoms))
 
 
 def _keep(rhs: sp.Expr, power: sp.Expr, powers: dict[Family, sp.Expr], widths: list[sp.Symbol]) -> sp.Expr:
     """The terms of size ``power``, with their width factors at 1."""
-    kept = [t for t in _terms(rhs, widths) if _size(t, powers, widths) == power]
+    kept = [t for t in multiplied_out(rhs) if _size(t, powers, widths) == power]
     return sp.Add(*(t.subs(dict.fromkeys(widths, 1)) for t in kept))
 
 

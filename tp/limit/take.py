@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message
-from tp.limit.clauses import Clause, Families, at, provably
+from tp.limit.clauses import Clause, Families, at, fresh, provably
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.forms import Ambiguous, Forms
 from tp.limit.independence import check_gradient_independence
@@ -20,7 +20,6 @@ from tp.limit.moments import Moments, Reading
 from tp.limit.powers import leading
 from tp.limit.readout import Readout
 from tp.limit.rules import RULES
-from tp.limit.terms import fresh
 from tp.limit.tidy import share_direct_terms, tidy
 from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref
 
@@ -67,12 +66,13 @@ class Derivation:
         while self.queue:
             self._derive(self.queue.pop())
         equations = share_direct_terms([e for key in self.order for e in self.found[key]])
+        equations = _used(equations, roots := [(kind, f.name, f.name) for kind in self.kinds for f in self.program.outputs])
         used = {r.name for e in equations for r in e.lhs.atoms(Ref) | e.rhs.atoms(Ref)}
         limit = Limit(
             self.program,
             self.kinds,
             self.program.outputs,
-            tuple(_ordered(equations, [(kind, f.name, f.name) for kind in self.kinds for f in self.program.outputs])),
+            tuple(_ordered(equations, roots)),
             tuple(n for n in self.forms.named if n[0].name in used),
         )
         return leading(limit, self.families)
@@ -268,6 +268,21 @@ def _parts(domain: Domain, where: Ambiguous) -> list[tuple[Domain, dict[sp.Symbo
 
 def replace_range(x: Range, old: Range, lo: sp.Expr, hi: sp.Expr) -> Range:
     return replace(old, lo=lo, hi=hi) if x is old else x
+
+
+def _used(equations: list[Equation], roots: list[Key]) -> list[Equation]:
+    """The equations that the roots reach; a scalar whose limit turned out to be a number is written as that number."""
+    reads: dict[Key, set[Key]] = {}
+    for e in equations:
+        reads.setdefault(_family(e.lhs), set()).update(_family(a) for a in e.rhs.atoms(Entry, Value))
+    seen: set[Key] = set()
+    stack = list(roots)
+    while stack:
+        key = stack.pop()
+        if key not in seen:
+            seen.add(key)
+            stack.extend(reads.get(key, ()))
+    return [e for e in equations if _family(e.lhs) in seen]
 
 
 def _ordered(equations: list[Equation], roots: list[Key]) -> list[Equation]:

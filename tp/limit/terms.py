@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from tp.limit.clauses import at
+from tp.limit.clauses import at, fresh
 from tp.program.ir import Domain, Range
 
 IsVector = Callable[[sp.Basic], bool]
@@ -72,14 +72,6 @@ def rename(term: Term, taken: set[sp.Basic]) -> Term:
                 ),
             )
     return term
-
-
-def fresh(symbol: sp.Symbol, taken: set[sp.Basic]) -> sp.Symbol:
-    """``symbol`` with primes until it is new."""
-    name = symbol.name
-    while sp.Symbol(name, integer=True) in taken:
-        name += "'"
-    return sp.Symbol(name, integer=True)
 
 
 def _symbols(term: Term) -> set[sp.Basic]:

@@ -11,7 +11,15 @@ from tp.limit.equations import Entry, Equation
 
 def tidy(expr: sp.Expr) -> sp.Expr:
     """Products multiplied out, sums over indices taken term by term, what does not vary pulled out of them."""
-    return sp.Add(*(_term(t) for t in sp.Add.make_args(sp.expand_mul(expr, deep=False))))
+    return sp.Add(*(_term(t) for t in multiplied_out(expr)))
+
+
+def multiplied_out(expr: sp.Expr) -> list[sp.Expr]:
+    """The terms of a sum of products of sums; what stands inside functions and expectations is left alone."""
+    expanded = sp.expand_mul(expr, deep=False)
+    if not expanded.is_Add:
+        return [expanded]
+    return [t for arg in expanded.args for t in multiplied_out(arg)]
 
 
 def _term(term: sp.Expr) -> sp.Expr:
