@@ -26,8 +26,8 @@ import sympy as sp
 from tp.errors import NOWHERE, Span
 from tp.program.ir import Domain, Program, Ref
 
-I, J = sp.Symbol("i", integer=True), sp.Symbol("j", integer=True)
-"""The two samples."""
+I, J = sp.Symbol("i", integer=True, nonnegative=True), sp.Symbol("j", integer=True, nonnegative=True)
+"""The two samples. Not below 0, which sets them apart from indices of a spec that are called i and j."""
 
 
 class _Atom(sp.Expr):
