@@ -120,7 +120,7 @@ def test_strides_masks_and_two_dimensional_positions() -> None:
 
 
 def test_several_outputs_and_finite_axes() -> None:
-    run, x = run_of(
+    run, _ = run_of(
         """network heads
   width n
   width m = 2*n

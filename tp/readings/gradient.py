@@ -27,7 +27,7 @@ from tp.readings.simulate import Run, uses
 Array = NDArray[np.float64]
 
 
-@dataclass
+@dataclass(repr=False)
 class Gradient:
     """∂f/∂W for the weights W of a run, per sample; W is the weight as the network uses it, ``multiplier * w``.
 

@@ -35,7 +35,7 @@ class Drawn:
     rate: float
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """One draw of the weights, and the value of every member.
 
@@ -50,7 +50,11 @@ class Run:
     given: frozenset[Key] = frozenset()
     weights: dict[Key, Drawn] = field(default_factory=dict)
     edges: dict[str, tuple[Edge, ...]] = field(default_factory=dict)
-    compiler: Compiler = field(default_factory=Compiler, repr=False)
+    compiler: Compiler = field(default_factory=Compiler)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{space.name} = {self.env[space.name]}" for space in self.program.spaces)
+        return f"<run of {self.program.name}: {sizes}, {self.samples} samples, {len(self.values)} members>"
 
     def __getitem__(self, which: str | Ref | Key) -> Array:
         """Per sample for what is computed or given: [N, n] or [N]. A weight is its own shape: [m, n], [n] or []."""
