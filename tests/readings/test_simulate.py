@@ -154,7 +154,7 @@ def test_lookups() -> None:
     run, _ = run_of(P.mlp())
     assert run["h", 2].shape == (3, 8) and run["v"].shape == (8,) and run["x", 2].shape == (3,)
     assert (run[Ref("h", 2)] == run["h", 2]).all()
-    assert repr(run) == "<run of mlp: n = 8, m = 4, 3 samples, 22 members>"
+    assert repr(run) == "<run of mlp: n = 8, m = 4, 3 samples, 20 members>"
     with pytest.raises(DataError, match=r"`h\[9\]` is no member.*\n.*h\[1\]"):
         run["h", 9]
 
