@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from tp.faces.layout import Layout
+from tp.faces.letters import Gaussians, Law, Variable, gaussians, shortened
 from tp.faces.measure import width
-from tp.faces.notation import Gaussians, Law, Notation, Variable, gaussians, index_ranges, lhs_order, shortened
+from tp.faces.notation import Notation
+from tp.faces.order import index_ranges, lhs_order
 from tp.faces.tex import KERNELS, LimitPrinter, decorated, paren
 from tp.limit.equations import Entry, Equation, J
 from tp.program.ir import Domain
@@ -48,13 +50,13 @@ def rows(equation: Equation, style: Notation, column: float = 0.0, line: float =
 
     ``column`` is the width left of the ``&`` where other equations of the display need more than this one.
     """
-    equation, short = shortened(equation)
+    equation, short = shortened(equation, style)
     printer, found = printer_for(equation, style)
     where = [clause for item in found.laws for clause in law(item, printer)]
     for item in short:
         below = ([str(item.number)] if item.number else []) + [decorated(style.parts(str(s))) for s in item.bound]
         printer.letters[item.symbol] = decorated(item.letter, below)
-        where.append(f"{printer.letters[item.symbol]} = {printer.doprint(item.entry)}")
+        where.append(f"{printer.letters[item.symbol]} = {printer.doprint(item.meaning)}")
     left = printer.doprint(equation.lhs)
     room = line - max(width(left), column)
     first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(equation.rhs, room - 1.0, room - 1.5)
@@ -98,9 +100,12 @@ def law(item: Law, printer: LimitPrinter) -> list[str]:
     if len(names) == 1:
         return [rf"{names[0]} \sim \mathcal{{N}}{paren('0, ' + plain.doprint(item.cov[0, 0]))}"]
     matrix = r" \\ ".join(" & ".join(plain.doprint(e) for e in item.cov.row(k)) for k in range(len(names)))
-    text = rf"({', '.join(names)}) \sim \mathcal{{N}}\left(0, \begin{{pmatrix}} {matrix} \end{{pmatrix}}\right)"
-    if width(text) <= LINE - 8:
-        return [text]
+    law = rf"({', '.join(names)}) \sim \mathcal{{N}}\left(0, \begin{{pmatrix}} {{}} \end{{pmatrix}}\right)"
+    if width(matrix) <= LINE - 16 and r"\frac" not in matrix:
+        return [law.replace("{}", matrix, 1)]
+    if len(names) == 2:
+        letters = {"q": item.cov[0, 0], "q'": item.cov[1, 1], "c": item.cov[0, 1]}
+        return [law.replace("{}", r"q & c \\ c & q'", 1), *(f"{name} = {plain.doprint(e)}" for name, e in letters.items())]
     return [f"{name} = {plain.doprint(v)}" for name, v in zip(names, item.variables, strict=True)]
 
 

@@ -7,6 +7,7 @@ comes from. ``document(limit)`` is a whole article; ``formulas(limit)`` the disp
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,14 +15,16 @@ from itertools import groupby
 import sympy as sp
 
 from tp.faces.display import align, ranges, rows
+from tp.faces.letters import gaussians
 from tp.faces.network_tex import DefinitionPrinter, network
-from tp.faces.notation import Notation, ascii_name, gaussians, index_order, notation
+from tp.faces.notation import Notation, ascii_name, notation
+from tp.faces.order import index_order
 from tp.faces.references import Work, work
 from tp.faces.tex import LimitPrinter, decorated, escape
 from tp.limit.equations import Entry, Equation, J, Limit, Value
 from tp.program.ir import Ref
 
-TITLES = {"K": "Gaussian process kernel", "Theta": "Tangent kernel"}
+TITLES = {"K": "Gaussian process kernel (NNGP)", "Theta": "Tangent kernel (NTK)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +152,15 @@ def named_vectors(limit: Limit, style: Notation) -> list[str]:
 
 
 def _steps(limit: Limit, numbers: dict[int, str]) -> Iterator[str]:
-    """A table of rules, then the works they are published in."""
+    """A table of rules with the equations each gave, then the works they are published in."""
     works: list[Work] = []
-    lines = []
+    uses: dict[tuple[str, str], list[Equation]] = {}
     for equation in ordered(limit):
-        cited = _cite(equation.source, works)
-        line = str(equation.span.line) if equation.span.line else "--"
-        rule = _prose(equation.rule)
-        lines.append(rf"({numbers[id(equation)]}) & \raggedright {rule} & \raggedright {cited} & {line} \\")
+        uses.setdefault((equation.rule, equation.source), []).append(equation)
+    lines = []
+    for (rule, source), equations in uses.items():
+        cells = [_prose(rule), _cite(source, works), ", ".join(_place(e, numbers) for e in equations)]
+        lines.append(" & ".join(rf"\raggedright {cell}" for cell in cells) + r" \tabularnewline[2pt]")
     for start in range(0, len(lines), ROWS):
         yield _table(lines[start : start + ROWS])
     if works:
@@ -165,7 +169,12 @@ def _steps(limit: Limit, numbers: dict[int, str]) -> Iterator[str]:
         yield "\n".join([opening, *items, r"\end{list}"])
 
 
-ROWS = 30
+def _place(equation: Equation, numbers: dict[int, str]) -> str:
+    line = f":~{equation.span.line}" if equation.span.line else ""
+    return f"({numbers[id(equation)]}){line}"
+
+
+ROWS = 16
 """Rows of a table that surely fit on one page."""
 
 
@@ -182,8 +191,8 @@ def _cite(source: str, works: list[Work]) -> str:
 
 
 def _table(lines: list[str]) -> str:
-    columns = r"@{}lp{0.42\textwidth}p{0.27\textwidth}r@{}"
-    head = r"equation & rule & source & line \\"
+    columns = r"@{}p{0.21\textwidth}p{0.42\textwidth}p{0.25\textwidth}@{}"
+    head = r"rule & source & equation: line \\"
     return "\n".join(
         [
             r"\begin{center}\small",
@@ -219,11 +228,10 @@ def _spec(limit: Limit) -> str:
         return ""
     lines = []
     for number, line in enumerate(source.text.rstrip().splitlines(), 1):
-        text = ascii_name(line.expandtabs(4).rstrip())
-        for k in range(0, max(len(text), 1), 72):
-            lines.append(f"{number if k == 0 else '':>3}  {text[k : k + 72]}".rstrip())
+        pieces = textwrap.wrap(ascii_name(line.expandtabs(4)), 76, drop_whitespace=False, subsequent_indent="      ") or [""]
+        lines += [f"{number if k == 0 else '':>3}  {piece}".rstrip() for k, piece in enumerate(pieces)]
     body = "\n".join(lines).replace(r"\end{verbatim}", r"\end {verbatim}")
-    return f"\n\\section{{Specification}}\n{{\\small\n\\begin{{verbatim}}\n{body}\n\\end{{verbatim}}\n}}"
+    return f"\n\\section{{Specification}}\n{{\\footnotesize\n\\begin{{verbatim}}\n{body}\n\\end{{verbatim}}\n}}"
 
 
 __all__ = ["Section", "document", "formulas", "latex", "rows", "sections"]

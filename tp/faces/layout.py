@@ -29,6 +29,7 @@ class Printer(Protocol):
     def pieces(self, expr: sp.Expr) -> list[str]:
         """The factors of a product that may stand on lines of their own; empty when there is no such place."""
 
+    thin: str
     times: str
 
 
@@ -68,10 +69,11 @@ class Layout:
             return [whole]
         lines, left = [pieces[0]], first
         for piece in pieces[1:]:
-            if self.width(lines[-1]) + self.width(piece) <= left:
-                lines[-1] += (" " if lines[-1][-1:].isalnum() or piece[:1].isalpha() else "") + piece
+            joined = lines[-1] + self.printer.thin + piece
+            if self.width(joined) <= left:
+                lines[-1] = joined
             else:
-                lines.append(self.indent + self.printer.times + piece)
+                lines.append(self.indent + ("" if piece.startswith("/") else self.printer.times) + piece)
                 left = room
         return lines
 

@@ -10,7 +10,8 @@ from tp.faces.definitions import Coordinates, Definition, Inner, Times, definiti
 from tp.faces.display import LINE, ranges
 from tp.faces.layout import Layout
 from tp.faces.measure import width
-from tp.faces.notation import Notation, index_order
+from tp.faces.notation import Notation
+from tp.faces.order import index_order
 from tp.faces.tex import LimitPrinter, decorated, escape, paren
 from tp.limit.equations import Limit
 from tp.program.ir import Data, Domain, Program, Ref, Weight
@@ -165,10 +166,9 @@ def _slash(expr: sp.Expr, style: Notation) -> str:
 
 
 _MEANING = {
-    "zero": "reads as $0$",
-    "circular": "is taken modulo the range",
-    "reflect": "is reflected at the edge",
-    "valid": "does not occur",
+    "zero": "{names} {are} $0$ where an index is outside ${lo}, \\dots, {hi}$.",
+    "circular": "Indices of {names} are taken modulo the range ${lo}, \\dots, {hi}$.",
+    "reflect": "Indices of {names} are reflected at the ends of ${lo}, \\dots, {hi}$.",
 }
 
 
@@ -181,7 +181,9 @@ def _beyond(program: Program, style: Notation) -> str:
                 printer = LimitPrinter(style)
                 key = (mode, printer.index(lo), printer.index(hi))
                 found.setdefault(key, []).append(f"${decorated(style.parts(name))}$")
-    return " ".join(
-        rf"An index of {_list(list(dict.fromkeys(names)))} outside ${lo}, \dots, {hi}$ {_MEANING[mode]}."
-        for (mode, lo, hi), names in found.items()
-    )
+    sentences = []
+    for (mode, lo, hi), names in found.items():
+        distinct = list(dict.fromkeys(names))
+        are = "is" if len(distinct) == 1 else "are"
+        sentences.append(_MEANING[mode].format(names=_list(distinct), are=are, lo=lo, hi=hi))
+    return " ".join(sentences)

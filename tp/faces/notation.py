@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from tp.gaussian.expectation import Expectation
-from tp.limit.equations import Entry, Equation, I, J, Limit, Value, Z
+from tp.limit.equations import Entry, Limit
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref
 
 GREEK = (
@@ -80,6 +79,7 @@ class Notation:
     down: frozenset[str] = frozenset()
     sample: str = "x"
     letter: str = "u"
+    shorts: tuple[str, str, str] = ("q", "c", "D")
     literal: frozenset[str] = frozenset()
 
     def parts(self, name: str) -> NameParts:
@@ -115,7 +115,8 @@ def notation(limit: Limit) -> Notation:
         sample = next(s for s in ("xi", "zeta", "chi", "omega", "xi_0") if s not in names)
     bases = {name_parts(name).base for name in names} | {sample}
     letter = next((s for s in ("u", "z", "zeta", "omega", "y") if s not in bases), "u")
-    return Notation(paired, frozenset(up), frozenset(down), sample, letter, _ambiguous(names))
+    q, c, d = (next((s for s in choice if s not in bases), choice[0]) for choice in (("q", "r"), ("c", "k"), ("D", "E")))
+    return Notation(paired, frozenset(up), frozenset(down), sample, letter, (q, c, d), _ambiguous(names))
 
 
 def _paired_slots(limit: Limit) -> dict[str, tuple[bool, ...]]:
@@ -201,260 +202,3 @@ def _all_names(limit: Limit) -> set[str]:
     for equation in limit.equations:
         names |= {str(s) for e in (equation.lhs, equation.rhs) for s in e.atoms(sp.Symbol)}
     return names
-
-
-class Short(sp.Symbol):
-    """A letter that stands for a kernel entry within one equation."""
-
-
-# ---------------------------------------------------------------- the Gaussian variables of one equation
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A random variable of an equation by its letter: a number when several, a prime for the second sample."""
-
-    number: int  # 0: the only one
-    primed: bool
-    bound: tuple[sp.Symbol, ...]  # summation indices it depends on
-
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """``(u, u') ~ N(0, cov)``. ``pair`` is the entry K(a, b) when the covariance is its 2 x 2 matrix."""
-
-    variables: tuple[sp.Expr, ...]
-    cov: sp.ImmutableDenseMatrix
-    pair: Entry | None = None
-
-
-@dataclass(frozen=True)
-class Gaussians:
-    """The random variables of one equation, and the laws that a where-clause states."""
-
-    variables: dict[sp.Expr, Variable]
-    laws: tuple[Law, ...]
-
-
-MANY = 4
-"""From this many different vectors on, an equation keeps writing Z instead of letters."""
-
-
-def gaussians(equation: Equation, second: sp.Symbol) -> Gaussians:
-    """Name the Z of an equation; ``second`` is the symbol of the second sample."""
-    expectations = _ordered(equation.rhs.atoms(Expectation))
-    free = equation.lhs.free_symbols | equation.rhs.free_symbols
-    atoms = list(dict.fromkeys(v for e in expectations for v in e.variables))
-    if len(set(map(_name, atoms))) >= MANY or len(atoms) > 2 * MANY:
-        return Gaussians({}, ())
-    order: dict[str, int] = {}
-    for v in atoms:
-        order.setdefault(_name(v), len(order))
-    named = {}
-    for primed in (False, True):
-        of_sample = [v for v in atoms if (isinstance(v, Z) and v.s == second) == primed]
-        of_sample.sort(key=lambda v: order[_name(v)])
-        for number, v in enumerate(of_sample, 1):
-            bound = tuple(sorted(v.free_symbols - free, key=str)) if isinstance(v, Z) else ()
-            named[v] = Variable(number if len(of_sample) > 1 else 0, primed, bound)
-    return Gaussians(named, _laws(expectations))
-
-
-def _name(v: sp.Expr) -> str:
-    return v.a.name if isinstance(v, Z) else str(v)
-
-
-def _laws(expectations: list[Expectation]) -> tuple[Law, ...]:
-    """One law per set of variables; a law implied by a larger one is left out."""
-    laws: list[Law] = []
-    for e in sorted(expectations, key=lambda e: -len(e.variables)):
-        if not any(set(e.variables) <= set(law.variables) for law in laws):
-            laws.append(Law(e.variables, e.cov, _pair(e)))
-    return tuple(laws)
-
-
-def _pair(e: Expectation) -> Entry | None:
-    """The entry whose 2 x 2 matrix of variances and covariance is ``e.cov``, if that is what it is."""
-    if len(e.variables) != 2 or not isinstance(e.cov[0, 1], Entry):
-        return None
-    c = e.cov[0, 1]
-    kind = c.args[0]
-    expected = (Entry(kind, c.a, c.a, c.s, c.s), Entry(kind, c.b, c.b, c.t, c.t))
-    return c if (e.cov[0, 0], e.cov[1, 1]) == expected and c.a.name == c.b.name else None
-
-
-def _ordered(expectations: set[Expectation]) -> list[Expectation]:
-    return sorted(expectations, key=sp.default_sort_key)
-
-
-@dataclass(frozen=True, slots=True)
-class Abbreviation:
-    """``letter`` (q, q' or c) stands for ``entry``; a number when there are several triples."""
-
-    symbol: Short
-    letter: str
-    number: int
-    bound: tuple[sp.Symbol, ...]
-    entry: Entry
-
-
-def shortened(equation: Equation) -> tuple[Equation, tuple[Abbreviation, ...]]:
-    """Write q, q', c for two variances and their covariance where a closed form is made of them."""
-    triples = [] if equation.rhs.has(Expectation) else _triples(equation.rhs)
-    free = equation.lhs.free_symbols | equation.rhs.free_symbols
-    found: dict[sp.Expr, Abbreviation] = {}
-    for number, c in enumerate(triples, 1):
-        bound = tuple(sorted(c.free_symbols - free, key=str))
-        for order, letter, entry in zip(range(3), ("q", "q'", "c"), _variances(c), strict=True):
-            symbol = Short(f"{number}.{order}", real=True)
-            found.setdefault(entry, Abbreviation(symbol, letter, number if len(triples) > 1 else 0, bound, entry))
-    swap = {entry: short.symbol for entry, short in found.items()}
-    return replace(equation, rhs=equation.rhs.xreplace(swap)), tuple(found.values())
-
-
-def _variances(c: Entry) -> tuple[Entry, Entry, Entry]:
-    return Entry(c.args[0], c.a, c.a, c.s, c.s), Entry(c.args[0], c.b, c.b, c.t, c.t), c
-
-
-def _triples(expr: sp.Expr) -> list[Entry]:
-    """Covariances that stand together with both their variances inside a function or a root."""
-    inside: set[Entry] = set()
-    for part in expr.atoms(sp.Function, sp.Pow):
-        if isinstance(part, sp.Function) or not part.exp.is_Integer:
-            inside |= part.atoms(Entry)
-    found = [c for c in inside if c.kind_name in ("K", "S") and (c.a, c.s) != (c.b, c.t) and set(_variances(c)) <= inside]
-    return sorted(found, key=sp.default_sort_key)
-
-
-# ---------------------------------------------------------------- the order of terms and factors
-
-
-def is_theta(expr: sp.Basic) -> bool:
-    """Does the tangent kernel stand in it?"""
-    return any(str(e.args[0]) == "Theta" for e in expr.atoms(Entry))
-
-
-def terms(expr: sp.Expr) -> list[sp.Expr]:
-    """The terms of a sum as a paper orders them: kernels, tangent kernels, constants."""
-
-    def rank(term: sp.Expr) -> tuple[int, int]:
-        if is_theta(term):
-            return 2, 0
-        if not term.has(Entry, Value, Expectation, Z, Ref, sp.Sum, Short):
-            return 3, 0
-        bracket = any(f.is_Add for f in sp.Mul.make_args(term))
-        return 1, 2 if bracket else 0 if term.has(sp.Sum, Expectation) else 1
-
-    ordered = sorted(expr.as_ordered_terms(), key=rank)
-    if ordered[0].could_extract_minus_sign():  # do not begin with a minus where there is a choice
-        ordered.sort(key=lambda t: t.could_extract_minus_sign())
-    return ordered
-
-
-@dataclass(frozen=True, slots=True)
-class Factors:
-    """A product as a paper writes it: a scalar coefficient over its denominator, then what varies."""
-
-    negative: bool
-    scalar: tuple[sp.Expr, ...]
-    scalar_below: tuple[sp.Expr, ...]
-    rest: tuple[sp.Expr, ...]
-    rest_below: tuple[sp.Expr, ...]
-
-
-_VARYING = (Entry, Value, Expectation, Z, Ref, Short, sp.Sum, sp.Piecewise, sp.Function)
-
-
-def factors(expr: sp.Expr) -> Factors:
-    """Sort the factors of a product into coefficient and rest, numerator and denominator."""
-    negative = False
-    parts: dict[tuple[bool, bool], list[sp.Expr]] = {(v, b): [] for v in (False, True) for b in (False, True)}
-    for factor in sp.Mul.make_args(expr):
-        if isinstance(factor, sp.Rational):
-            negative ^= factor < 0
-            for number, below in ((abs(factor.p), False), (factor.q, True)):
-                if number != 1:
-                    parts[False, below].insert(0, sp.Integer(number))
-            continue
-        if isinstance(factor, sp.Float) and factor < 0:
-            negative, factor = not negative, -factor
-        varies = factor.has(*_VARYING)
-        base, power = factor.as_base_exp()
-        below = bool(power.is_Rational and power < 0) and base != sp.E
-        parts[varies, below].append(sp.Pow(base, -power) if below else factor)
-    parts[False, False].sort(key=_scalar_rank)
-    parts[False, True].sort(key=_scalar_rank)
-    parts[True, False].sort(key=_factor_rank)
-    return Factors(negative, *(tuple(parts[v, b]) for v in (False, True) for b in (False, True)))
-
-
-def _scalar_rank(factor: sp.Expr) -> tuple[int, str]:
-    return (0 if factor.is_Integer else 1 if factor.is_number else 3 if factor.is_Add else 2), str(factor)
-
-
-def is_indicator(expr: sp.Basic) -> bool:
-    """1 where a condition holds, 0 elsewhere."""
-    return isinstance(expr, sp.Piecewise) and [v for v, _ in expr.args] == [1, 0] and expr.args[1][1] is sp.true
-
-
-def is_power_of_sum(expr: sp.Basic) -> bool:
-    """``(a + b)^2``: a bracket in which a line can be broken."""
-    return isinstance(expr, sp.Pow) and expr.base.is_Add and bool(expr.exp.is_Integer and expr.exp > 1)
-
-
-def _factor_rank(factor: sp.Expr) -> tuple[int, int, object]:
-    """Indicators, functions, expectations, kernels, tangent kernels, brackets; what swallows all to its right is last."""
-    key = (_samples(factor), sp.default_sort_key(factor))
-    if isinstance(factor, (sp.Sum, sp.Piecewise)) and not is_indicator(factor):
-        return 9, is_theta(factor), key
-    base = factor.as_base_exp()[0]
-    if isinstance(base, Entry):
-        return (4 if is_theta(base) else 3), 0, key
-    if isinstance(base, Expectation):
-        return 2, 0, key
-    if isinstance(base, (Value, Ref, Z, sp.Symbol)) or is_indicator(factor):
-        return 0, not is_indicator(factor), key
-    return (7 if factor.is_Add or is_power_of_sum(factor) else 1), is_theta(factor), key
-
-
-def _samples(factor: sp.Expr) -> int:
-    """Factors of the first sample, of both, of the second."""
-    free = factor.free_symbols
-    return (J in free) - (I in free)
-
-
-def value_of(bound: sp.Symbol, body: sp.Expr, at: sp.Expr) -> sp.Expr | None:
-    """The value of ``bound`` that turns ``body`` into ``at``, when it can be read off."""
-    if body == at:
-        return bound
-    for candidate in sorted(at.free_symbols - body.free_symbols, key=str):
-        if body.xreplace({bound: candidate}) == at:
-            return candidate
-    return None
-
-
-def index_order(*refs: Ref) -> tuple[sp.Symbol, ...]:
-    """Index symbols in the order in which they stand on a left side."""
-    return tuple(dict.fromkeys(s for ref in refs for e in ref.index for s in sorted(e.free_symbols, key=str)))
-
-
-def index_terms(expr: sp.Expr, first: tuple[sp.Symbol, ...]) -> list[sp.Expr]:
-    """The terms of an index: the equation's own indices, those of sums, numbers."""
-
-    def rank(term: sp.Expr) -> tuple[bool, int, str]:
-        return term.is_number, min((first.index(s) for s in term.free_symbols if s in first), default=len(first)), str(term)
-
-    return sorted(sp.Add.make_args(expr), key=rank)
-
-
-def lhs_order(equation: Equation) -> tuple[sp.Symbol, ...]:
-    """:func:`index_order` of an equation."""
-    return index_order(*(a for a in equation.lhs.args if isinstance(a, Ref)))
-
-
-def index_ranges(domain: Domain) -> list[tuple[tuple[sp.Symbol, ...], sp.Expr, sp.Expr]]:
-    """Ranges with equal bounds together: ``p, p' in 0..31``."""
-    merged: dict[tuple[sp.Expr, sp.Expr], list[sp.Symbol]] = {}
-    for r in domain:
-        merged.setdefault((r.lo, r.hi), []).append(r.index)
-    return [(tuple(symbols), lo, hi) for (lo, hi), symbols in merged.items()]

@@ -35,7 +35,8 @@ def limit_markdown(limit: Limit) -> str:
     """The derivation: sections, displays, and under each equation its rule, source and line."""
     from tp.faces.display import rows
     from tp.faces.latex import TITLES, conventions, named_vectors, ordered
-    from tp.faces.notation import is_theta, notation
+    from tp.faces.notation import notation
+    from tp.faces.order import is_theta
 
     style = notation(limit)
     parts = [f"**{_plain(limit.program.name)}** in the limit of infinite width"]

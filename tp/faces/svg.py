@@ -14,7 +14,8 @@ from html import escape
 import sympy as sp
 
 from tp.faces.definitions import Coordinates, Definition, Inner, Times, definitions
-from tp.faces.notation import Notation, index_order
+from tp.faces.notation import Notation
+from tp.faces.order import index_order
 from tp.faces.text import SUPERSCRIPT, TextPrinter, ranges
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref
 

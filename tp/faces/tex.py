@@ -13,19 +13,8 @@ from sympy.printing.latex import LatexPrinter
 
 from tp.faces.layout import Layout
 from tp.faces.measure import width
-from tp.faces.notation import (
-    GREEK,
-    NameParts,
-    Notation,
-    ascii_name,
-    factors,
-    index_terms,
-    is_indicator,
-    is_power_of_sum,
-    name_parts,
-    terms,
-    value_of,
-)
+from tp.faces.notation import GREEK, NameParts, Notation, ascii_name, name_parts
+from tp.faces.order import factors, index_terms, is_indicator, is_letter, is_power_of_sum, terms, value_of
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import Activation
 from tp.limit.equations import Entry, I, J, Value, Z
@@ -182,13 +171,16 @@ class LimitPrinter(LatexPrinter):
         rest = self._rest(f.rest, f.rest_below)
         if self.slash and f.rest and not f.rest_below and f.scalar_below and not f.scalar:
             return ("-" if f.negative else "") + f"{rest}/{self._product(f.scalar_below)}"
+        if f.scalar_below and not f.scalar and not f.rest_below and is_letter(f.rest):
+            return ("-" if f.negative else "") + rf"\frac{{{rest}}}{{{self._product(f.scalar_below, alone=True)}}}"
         glue = r"\," if coefficient and rest and not rest.startswith(r"\left") else ""
         return ("-" if f.negative else "") + coefficient + glue + rest
 
     def coefficient(self, above: tuple[sp.Expr, ...], below: tuple[sp.Expr, ...], bare: bool = True) -> str:
         """The scalar in front of a product, over its denominator."""
         if below and self.slash:
-            return f"{self._product(above, alone=bare) or '1'}/{self._product(below)}"
+            bottom = self._product(below)
+            return f"{self._product(above, alone=bare) or '1'}/{paren(bottom) if len(below) > 1 else bottom}"
         if below:
             return rf"\frac{{{self._product(above, alone=True) or '1'}}}{{{self._product(below, alone=True)}}}"
         return self._product(above, alone=bare)
@@ -219,6 +211,9 @@ class LimitPrinter(LatexPrinter):
                 text += r"\," if len(text) > 12 or len(piece) > 12 else " "
             text += piece
         return text
+
+    def _print_Rational(self, expr: sp.Rational) -> str:
+        return f"{expr.p}/{expr.q}" if self.slash and expr.q != 1 else str(super()._print_Rational(expr))
 
     def _print_Pow(self, expr: sp.Pow) -> str:
         base, power = expr.as_base_exp()
@@ -353,6 +348,7 @@ class LimitPrinter(LatexPrinter):
         return (head + r"\Bigl(", last, r"\Bigr)") if last.is_Add else (head, last, "")
 
 
+    thin = r"\,"
     times = r"{}\cdot "
 
     def pieces(self, expr: sp.Expr) -> list[str]:
@@ -361,7 +357,7 @@ class LimitPrinter(LatexPrinter):
             return []
         head = ("-" if f.negative else "") + self.coefficient(f.scalar, f.scalar_below, bare=False)
         texts = [self._product([arg]) for arg in f.rest]
-        return [head + (r"\," if head else "") + texts[0], *(r"\," + text for text in texts[1:])]
+        return [head + (r"\," if head else "") + texts[0], *texts[1:]]
 
 
 def paren(text: str, opening: str = "(", closing: str = ")") -> str:

@@ -15,20 +15,16 @@ import sympy as sp
 from sympy.printing.str import StrPrinter
 
 from tp.faces.layout import Layout
-from tp.faces.notation import (
-    GREEK,
-    Gaussians,
-    Law,
-    Notation,
+from tp.faces.letters import Gaussians, Law, gaussians, shortened
+from tp.faces.notation import GREEK, Notation, notation
+from tp.faces.order import (
     factors,
-    gaussians,
     index_ranges,
     index_terms,
     is_indicator,
+    is_letter,
     is_power_of_sum,
     lhs_order,
-    notation,
-    shortened,
     terms,
     value_of,
 )
@@ -37,12 +33,13 @@ from tp.limit.equations import Entry, Equation, I, J, Limit, Value, Z
 from tp.program.ir import Domain, Ref, Softmax
 
 SUPERSCRIPT = str.maketrans("0123456789-/", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ")
-_TITLES = {False: "Gaussian process kernel", True: "Tangent kernel"}
+_TITLES = {False: "Gaussian process kernel (NNGP)", True: "Tangent kernel (NTK)"}
 _KERNELS = {"Theta": "Θ", "Sigma": "Σ"}
 
 
 def greek(name: str) -> str:
     """A name as its user wrote it; a Greek letter's name is that letter."""
+    name = re.sub(r"(?<=[A-Za-z])_$", "'", name)
     bare = name.rstrip("'")
     if bare in GREEK:
         size = "CAPITAL" if bare[0].isupper() else "SMALL"
@@ -54,7 +51,8 @@ class TextPrinter(StrPrinter):
     """SymPy's one-line printer with the atoms of limit equations and a mathematician's spacing."""
 
     printmethod = "_tp_text"  # no class has one: everything is printed here
-    times = "·"
+    thin = " "
+    times = "· "
 
     def __init__(
         self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: tuple[sp.Symbol, ...] = ()
@@ -79,7 +77,7 @@ class TextPrinter(StrPrinter):
         for term in index_terms(expr, self.first):
             minus = term.could_extract_minus_sign()
             text += ("-" if minus else "+" if text else "") + self._print(-term if minus else term)
-        return text
+        return re.sub(r"(?<=[0-9]) (?=\w)", "", text)
 
     def bracket(self, indices: Sequence[sp.Expr]) -> str:
         return f"[{','.join(map(self.index, indices))}]" if indices else ""
@@ -135,6 +133,8 @@ class TextPrinter(StrPrinter):
     def _print_Mul(self, expr: sp.Mul) -> str:
         f = factors(expr)
         head, rest = self._fraction(f.scalar, f.scalar_below), self._fraction(f.rest, f.rest_below)
+        if f.scalar_below and not f.scalar and not f.rest_below and is_letter(f.rest):
+            return ("−" if f.negative else "") + self._fraction(f.rest, f.scalar_below)
         if head and rest and f.scalar_below and (len(f.scalar) > 1 or len(f.scalar_below) > 1):
             head = f"({head})"
         sign = "−" if f.negative else ""
@@ -276,8 +276,8 @@ class TextPrinter(StrPrinter):
         if not expr.is_Mul or not f.rest:
             return []
         texts = [self._product([arg]) for arg in f.rest]
-        below = f" / ({self._product(f.rest_below)})" if f.rest_below else ""
-        return [self._head(expr) + texts[0], *(f" {text}" for text in texts[1:]), *([below] if below else [])]
+        below = [f"/ ({self._product(f.rest_below)})"] if f.rest_below else []
+        return [self._head(expr) + texts[0], *texts[1:], *below]
 
 
 _FUNCTIONS = {"acos": "arccos", "asin": "arcsin", "atan": "arctan", "normal_cdf": "Φ", "normal_pdf": "φ", "normal_cdf2": "Φ₂",
@@ -323,13 +323,13 @@ def _section(equations: list[Equation], style: Notation, width: int, sources: li
 
 def _equation(equation: Equation, style: Notation, room: int, beyond: int) -> tuple[list[str], list[str]]:
     """The right side in lines, and the lines of the range and of the where-clauses."""
-    equation, short = shortened(equation)
+    equation, short = shortened(equation, style)
     printer, found = printer_for(equation, style)
     where = [clause for item in found.laws for clause in law(item, printer)]
     for item in short:
         below = (str(item.number) if item.number else "") + printer.bracket(item.bound)
         printer.letters[item.symbol] = item.letter[0] + below + item.letter[1:].replace("'", "′")
-        where.append(f"{printer.letters[item.symbol]} = {printer.doprint(item.entry)}")
+        where.append(f"{printer.letters[item.symbol]} = {printer.doprint(item.meaning)}")
     lines = Layout(printer, len, "  ", 2.0).lines(equation.rhs, room - 2, room - beyond)
     lines = [lines[0], *("  " + line for line in lines[1:])]
     domain = ranges(equation.domain, printer)
@@ -388,7 +388,10 @@ def law(item: Law, printer: TextPrinter) -> list[str]:
         return [f"{names[0]} ~ N(0, {plain.doprint(item.cov[0, 0])})"]
     if len(names) == 2:
         rows = "; ".join(", ".join(plain.doprint(e) for e in item.cov.row(k)) for k in range(2))
-        return [f"({', '.join(names)}) ~ N(0, [{rows}])"]
+        if len(rows) <= 48:
+            return [f"({', '.join(names)}) ~ N(0, [{rows}])"]
+        letters = {"q": item.cov[0, 0], "q′": item.cov[1, 1], "c": item.cov[0, 1]}
+        return [f"({', '.join(names)}) ~ N(0, [q, c; c, q′])", *(f"{name} = {plain.doprint(e)}" for name, e in letters.items())]
     return [f"{name} = {plain.doprint(v)}" for name, v in zip(names, item.variables, strict=True)]
 
 

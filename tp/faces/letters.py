@@ -1,0 +1,146 @@
+"""Letters for the length of one equation: its random variables u, u', and q, q', c in closed forms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from tp.faces.notation import Notation
+from tp.faces.order import Short
+from tp.gaussian.expectation import Expectation
+from tp.limit.equations import Entry, Equation, Z
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A random variable of an equation by its letter: a number when several, a prime for the second sample."""
+
+    number: int  # 0: the only one
+    primed: bool
+    bound: tuple[sp.Symbol, ...]  # summation indices it depends on
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """``(u, u') ~ N(0, cov)``. ``pair`` is the entry K(a, b) when the covariance is its 2 x 2 matrix."""
+
+    variables: tuple[sp.Expr, ...]
+    cov: sp.ImmutableDenseMatrix
+    pair: Entry | None = None
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """The random variables of one equation, and the laws that a where-clause states."""
+
+    variables: dict[sp.Expr, Variable]
+    laws: tuple[Law, ...]
+
+
+MANY = 4
+"""From this many different vectors on, an equation keeps writing Z instead of letters."""
+
+
+def gaussians(equation: Equation, second: sp.Symbol) -> Gaussians:
+    """Name the Z of an equation; ``second`` is the symbol of the second sample."""
+    expectations = _ordered(equation.rhs.atoms(Expectation))
+    free = equation.lhs.free_symbols | equation.rhs.free_symbols
+    atoms = list(dict.fromkeys(v for e in expectations for v in e.variables))
+    if len(set(map(_name, atoms))) >= MANY or len(atoms) > 2 * MANY:
+        return Gaussians({}, ())
+    order: dict[str, int] = {}
+    for v in atoms:
+        order.setdefault(_name(v), len(order))
+    named = {}
+    for primed in (False, True):
+        of_sample = [v for v in atoms if (isinstance(v, Z) and v.s == second) == primed]
+        of_sample.sort(key=lambda v: order[_name(v)])
+        for number, v in enumerate(of_sample, 1):
+            bound = tuple(sorted(v.free_symbols - free, key=str)) if isinstance(v, Z) else ()
+            named[v] = Variable(number if len(of_sample) > 1 else 0, primed, bound)
+    return Gaussians(named, _laws(expectations))
+
+
+def _name(v: sp.Expr) -> str:
+    return v.a.name if isinstance(v, Z) else str(v)
+
+
+def _laws(expectations: list[Expectation]) -> tuple[Law, ...]:
+    """One law per set of variables; a law implied by a larger one is left out."""
+    laws: list[Law] = []
+    for e in sorted(expectations, key=lambda e: -len(e.variables)):
+        if not any(set(e.variables) <= set(law.variables) for law in laws):
+            laws.append(Law(e.variables, e.cov, _pair(e)))
+    return tuple(laws)
+
+
+def _pair(e: Expectation) -> Entry | None:
+    """The entry whose 2 x 2 matrix of variances and covariance is ``e.cov``, if that is what it is."""
+    if len(e.variables) != 2 or not isinstance(e.cov[0, 1], Entry):
+        return None
+    c = e.cov[0, 1]
+    kind = c.args[0]
+    expected = (Entry(kind, c.a, c.a, c.s, c.s), Entry(kind, c.b, c.b, c.t, c.t))
+    return c if (e.cov[0, 0], e.cov[1, 1]) == expected and c.a.name == c.b.name else None
+
+
+def _ordered(expectations: set[Expectation]) -> list[Expectation]:
+    return sorted(expectations, key=sp.default_sort_key)
+
+
+# ---------------------------------------------------------------- parts of closed forms
+
+
+@dataclass(frozen=True, slots=True)
+class Abbreviation:
+    """``letter`` stands for ``meaning``; with a number when several things go by the letter."""
+
+    symbol: Short
+    letter: str
+    number: int
+    bound: tuple[sp.Symbol, ...]
+    meaning: sp.Expr
+
+
+def shortened(equation: Equation, style: Notation) -> tuple[Equation, tuple[Abbreviation, ...]]:
+    """Write q, q', c for two variances and their covariance where a closed form is made of them, D for what recurs."""
+    triples = [] if equation.rhs.has(Expectation) else _triples(equation.rhs)
+    free = equation.lhs.free_symbols | equation.rhs.free_symbols
+    q, c, d = style.shorts
+    found: dict[sp.Expr, Abbreviation] = {}
+    for number, triple in enumerate(triples, 1):
+        bound = tuple(sorted(triple.free_symbols - free, key=str))
+        for order, letter, entry in zip(range(3), (q, f"{q}'", c), _variances(triple), strict=True):
+            symbol = Short(f"{number}.{order}", real=True)
+            found.setdefault(entry, Abbreviation(symbol, letter, number if len(triples) > 1 else 0, bound, entry))
+    rhs = equation.rhs.xreplace({entry: short.symbol for entry, short in found.items()})
+    again = _recurring(rhs)
+    for number, part in enumerate(again, 1):
+        bound = tuple(dict.fromkeys(s for a in found.values() if part.has(a.symbol) for s in a.bound))
+        found[part] = Abbreviation(Short(f"D{number}", real=True), d, number if len(again) > 1 else 0, bound, part)
+    rhs = rhs.xreplace({part: found[part].symbol for part in again})
+    return replace(equation, rhs=rhs), tuple(found.values())
+
+
+def _recurring(expr: sp.Expr) -> list[sp.Expr]:
+    """Sums of four terms or more, made of short letters, that occur more than once."""
+    counts: dict[sp.Expr, int] = {}
+    for part in sp.preorder_traversal(expr):
+        if part.is_Add and len(part.args) > 3 and part.has(Short) and all(len(t.atoms(Short)) < 3 for t in part.args):
+            counts[part] = counts.get(part, 0) + 1
+    return sorted((part for part, count in counts.items() if count > 1), key=sp.default_sort_key)
+
+
+def _variances(c: Entry) -> tuple[Entry, Entry, Entry]:
+    return Entry(c.args[0], c.a, c.a, c.s, c.s), Entry(c.args[0], c.b, c.b, c.t, c.t), c
+
+
+def _triples(expr: sp.Expr) -> list[Entry]:
+    """Covariances that stand together with both their variances inside a function or a root."""
+    inside: set[Entry] = set()
+    for part in expr.atoms(sp.Function, sp.Pow):
+        if isinstance(part, sp.Function) or not part.exp.is_Integer:
+            inside |= part.atoms(Entry)
+    found = [c for c in inside if c.kind_name in ("K", "S") and (c.a, c.s) != (c.b, c.t) and set(_variances(c)) <= inside]
+    return sorted(found, key=sp.default_sort_key)

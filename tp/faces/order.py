@@ -1,0 +1,162 @@
+"""The order in which a paper writes terms, factors and indices; SymPy's own is alphabetical."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from tp.gaussian.expectation import Expectation
+from tp.limit.equations import Entry, Equation, I, J, Value, Z
+from tp.program.ir import Domain, Ref
+
+
+class Short(sp.Symbol):
+    """A letter that stands for a kernel entry, or a part of a formula, within one equation."""
+
+
+
+def is_theta(expr: sp.Basic) -> bool:
+    """Does the tangent kernel stand in it?"""
+    return any(str(e.args[0]) == "Theta" for e in expr.atoms(Entry))
+
+
+def terms(expr: sp.Expr) -> list[sp.Expr]:
+    """The terms of a sum as a paper orders them: kernels, tangent kernels, constants."""
+
+    def rank(term: sp.Expr) -> tuple[int, int]:
+        if is_theta(term):
+            return 2, 0
+        if not term.has(Entry, Value, Expectation, Z, Ref, sp.Sum, Short):
+            return 3, 0
+        bracket = any(f.is_Add for f in sp.Mul.make_args(term))
+        return 1, 2 if bracket else 0 if term.has(sp.Sum, Expectation) else 1
+
+    ordered = sorted(expr.as_ordered_terms(), key=rank)
+    if ordered[0].could_extract_minus_sign():  # do not begin with a minus where there is a choice
+        ordered.sort(key=lambda t: t.could_extract_minus_sign())
+    return ordered
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """A product as a paper writes it: a scalar coefficient over its denominator, then what varies."""
+
+    negative: bool
+    scalar: tuple[sp.Expr, ...]
+    scalar_below: tuple[sp.Expr, ...]
+    rest: tuple[sp.Expr, ...]
+    rest_below: tuple[sp.Expr, ...]
+
+
+_VARYING = (Entry, Value, Expectation, Z, Ref, Short, sp.Sum, sp.Piecewise, sp.Function)
+
+
+def factors(expr: sp.Expr) -> Factors:
+    """Sort the factors of a product into coefficient and rest, numerator and denominator."""
+    negative = False
+    parts: dict[tuple[bool, bool], list[sp.Expr]] = {(v, b): [] for v in (False, True) for b in (False, True)}
+    for factor in sp.Mul.make_args(expr):
+        if isinstance(factor, sp.Rational):
+            negative ^= factor < 0
+            for number, below in ((abs(factor.p), False), (factor.q, True)):
+                if number != 1:
+                    parts[False, below].insert(0, sp.Integer(number))
+            continue
+        if isinstance(factor, sp.Float) and factor < 0:
+            negative, factor = not negative, -factor
+        varies = factor.has(*_VARYING)
+        base, power = factor.as_base_exp()
+        below = bool(power.is_Rational and power < 0) and base != sp.E
+        parts[varies, below].append(sp.Pow(base, -power) if below else factor)
+    parts[False, False].sort(key=_scalar_rank)
+    parts[False, True].sort(key=_scalar_rank)
+    parts[True, False].sort(key=_factor_rank)
+    parts[True, True] = _one_root(parts[True, True])
+    return Factors(negative, *(tuple(parts[v, b]) for v in (False, True) for b in (False, True)))
+
+
+def is_letter(args: tuple[sp.Expr, ...]) -> bool:
+    """One letter alone, which may stand above a denominator: c/4."""
+    return len(args) == 1 and isinstance(args[0], (Short, Ref, Value))
+
+
+def _one_root(args: list[sp.Expr]) -> list[sp.Expr]:
+    """Square roots side by side under one sign."""
+    roots = [a for a in args if isinstance(a, sp.Pow) and a.exp == sp.S.Half]
+    if len(roots) < 2:
+        return args
+    inside = sorted((r.base for r in roots), key=lambda e: (_samples(e), sp.default_sort_key(e)))
+    return [a for a in args if a not in roots] + [sp.Pow(sp.Mul(*inside, evaluate=False), sp.S.Half, evaluate=False)]
+
+
+def _scalar_rank(factor: sp.Expr) -> tuple[int, str]:
+    return (0 if factor.is_Integer else 1 if factor.is_number else 3 if factor.is_Add else 2), str(factor)
+
+
+def is_indicator(expr: sp.Basic) -> bool:
+    """1 where a condition holds, 0 elsewhere."""
+    return isinstance(expr, sp.Piecewise) and [v for v, _ in expr.args] == [1, 0] and expr.args[1][1] is sp.true
+
+
+def is_power_of_sum(expr: sp.Basic) -> bool:
+    """``(a + b)^2``: a bracket in which a line can be broken."""
+    return isinstance(expr, sp.Pow) and expr.base.is_Add and bool(expr.exp.is_Integer and expr.exp > 1)
+
+
+def _factor_rank(factor: sp.Expr) -> tuple[int, int, object]:
+    """Indicators, functions, expectations, kernels, tangent kernels, brackets; what swallows all to its right is last."""
+    key = (_samples(factor), sp.default_sort_key(factor))
+    if isinstance(factor, (sp.Sum, sp.Piecewise)) and not is_indicator(factor):
+        return 9, is_theta(factor), key
+    base = factor.as_base_exp()[0]
+    if isinstance(base, Entry):
+        return (4 if is_theta(base) else 3), 0, key
+    if isinstance(base, Expectation):
+        return 2, 0, key
+    if isinstance(base, (Value, Ref, Z, sp.Symbol)) or is_indicator(factor):
+        return 0, not is_indicator(factor), key
+    return (7 if factor.is_Add or is_power_of_sum(factor) else 1), is_theta(factor), key
+
+
+def _samples(factor: sp.Expr) -> int:
+    """Factors of the first sample, of both, of the second."""
+    free = factor.free_symbols
+    return (J in free) - (I in free)
+
+
+def value_of(bound: sp.Symbol, body: sp.Expr, at: sp.Expr) -> sp.Expr | None:
+    """The value of ``bound`` that turns ``body`` into ``at``, when it can be read off."""
+    if body == at:
+        return bound
+    for candidate in sorted(at.free_symbols - body.free_symbols, key=str):
+        if body.xreplace({bound: candidate}) == at:
+            return candidate
+    return None
+
+
+def index_order(*refs: Ref) -> tuple[sp.Symbol, ...]:
+    """Index symbols in the order in which they stand on a left side."""
+    return tuple(dict.fromkeys(s for ref in refs for e in ref.index for s in sorted(e.free_symbols, key=str)))
+
+
+def index_terms(expr: sp.Expr, first: tuple[sp.Symbol, ...]) -> list[sp.Expr]:
+    """The terms of an index: the equation's own indices, those of sums, numbers."""
+
+    def rank(term: sp.Expr) -> tuple[bool, int, str]:
+        return term.is_number, min((first.index(s) for s in term.free_symbols if s in first), default=len(first)), str(term)
+
+    return sorted(sp.Add.make_args(expr), key=rank)
+
+
+def lhs_order(equation: Equation) -> tuple[sp.Symbol, ...]:
+    """:func:`index_order` of an equation."""
+    return index_order(*(a for a in equation.lhs.args if isinstance(a, Ref)))
+
+
+def index_ranges(domain: Domain) -> list[tuple[tuple[sp.Symbol, ...], sp.Expr, sp.Expr]]:
+    """Ranges with equal bounds together: ``p, p' in 0..31``."""
+    merged: dict[tuple[sp.Expr, sp.Expr], list[sp.Symbol]] = {}
+    for r in domain:
+        merged.setdefault((r.lo, r.hi), []).append(r.index)
+    return [(tuple(symbols), lo, hi) for (lo, hi), symbols in merged.items()]
