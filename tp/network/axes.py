@@ -7,7 +7,7 @@ equal axes, or a number on one side; ``@`` contracts the last axis of the left w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import assert_never
 
@@ -53,9 +53,11 @@ class Typing:
         self.d, self.family, self.report = d, family, report
         self._calls: dict[tuple[str, tuple[Axes | None, ...]], tuple[Axes | None, str]] = {}
 
-    def fault(self, diagnostic: Diagnostic) -> None:
+    def fault(self, diagnostic: Diagnostic) -> Axes | None:
+        """Report it; the axes are not known."""
         if self.report is not None:
             self.report(diagnostic)
+        return None
 
     def axes(self, e: Expr, params: Params) -> Axes | None:
         match e:
@@ -100,7 +102,10 @@ class Typing:
             if (op == "*" and () in (a, b)) or (op == "/" and b == ()):
                 return a or b
             side, axes = (left, a) if len(a) > 1 else (right, b)
-            return self.fault(faults.MatrixAsVector(side.span, _short(side), text(axes)))
+            fault = faults.MatrixAsVector(side.span, _short(side), text(axes))
+            if op == "^" and isinstance(right, Name) and right.name == "T":
+                fault = replace(fault, hint=f"the transpose is written `{_short(side)}.T`")
+            return self.fault(fault)
         if a == b or not b:
             return a
         if not a:
@@ -127,7 +132,7 @@ class Typing:
 
     def _other(self, left: Expr, a: Axes, b: Axes) -> str:
         """A matrix that would fit: the transpose, or another member or weight."""
-        if len(a) == 2 and a[0] == b[0]:
+        if len(a) == 2 and a[:1] == b[:1]:
             return f"did you mean `{show(left)[:-2] if isinstance(left, Transpose) else f'{show(left)}.T'}`?"
         if not isinstance(left, Name) or len(a) != 2:
             return ""
@@ -135,7 +140,7 @@ class Typing:
         others = [c for name, family in self.d.families.items() for c in family if name != left.name]
         for c in (*own, *others):
             axes = getattr(c, "axes", ())
-            if len(axes) == 2 and axes[1] == b[0] and axes[0] == a[0]:
+            if len(axes) == 2 and (*axes,) == (a[0], *b):
                 index = f"[{', '.join(map(show, c.index))}]" if c.index else ""
                 return f"did you mean `{c.name}{index}`?"
         return ""

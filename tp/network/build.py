@@ -12,11 +12,32 @@ from tp.errors import Source, Span, SpecError
 from tp.network import diagnostics as say
 from tp.network import limits
 from tp.network.tree import (
-    Binary, Call, Define, Dim, Expr, Function, Index, Input, Let, Name, Neg, Network, Num, Range, Reduce, Statement,
-    Table, Train, Transpose, Weight, Width,
-)  # fmt: skip
+    Binary,
+    Call,
+    Define,
+    Dim,
+    Expr,
+    Function,
+    Index,
+    Input,
+    Let,
+    Name,
+    Neg,
+    Network,
+    Num,
+    Range,
+    Reduce,
+    Statement,
+    Table,
+    Train,
+    Transpose,
+    Weight,
+    Width,
+)
 
-RESERVED = frozenset("network width dim let index input weight output train frozen for in over".split())
+RESERVED = frozenset(
+    ("network", "width", "dim", "let", "index", "input", "weight", "output", "train", "frozen", "for", "in", "over")
+)
 
 
 SILENT = frozenset({"COMMA", "COLON"})
@@ -255,7 +276,10 @@ class Builder:
                 raise SpecError(say.ReduceWithoutRange(span, fn))
             return Call(fn, args, tail, span)
         if fn not in ("sum", "mean"):
-            raise SpecError(say.ForInCall(span, fn))
+            hint = "`for` belongs to `sum` and `mean`; functions along an index are written `softmax(e over s)`"
+            if fn == "avg":
+                hint = "`avg` runs over the whole width; the mean over an index is `mean(e for p)`"
+            raise SpecError(say.ForInCall(span, fn, hint))
         if len(args) != 1:
             raise SpecError(say.ReduceArguments(span, fn))
         return Reduce(fn, args[0], tail, span)
@@ -278,5 +302,3 @@ def _halfway(rest: Sequence[tuple[str, Any]]) -> int | None:
         return None
     middle = len(rest) // 2
     return next((i for i in range(middle, len(rest)) if rest[i][0] in "+-*"), None)
-
-

@@ -12,7 +12,7 @@ from tp.network.axes import Axes, Params, Scaled, Typing
 from tp.network.constants import Number
 from tp.network.coverage import Coverage, check_overlaps, check_reads
 from tp.network.cycles import check_order
-from tp.network.diagnostics import listing, nearest
+from tp.network.diagnostics import listing, locate, nearest
 from tp.network.domains import Domains, Line
 from tp.network.infer import Families, infer, report_axes
 from tp.network.names import Clause, Declarations, Report, declare
@@ -20,12 +20,29 @@ from tp.network.numbers import check_numbers
 from tp.network.references import References, Scope
 from tp.network.training import check_training
 from tp.network.tree import (
-    Call, Define, Dim, Expr, Function, Index, Input, Let, Network, Range, Statement, Train, Weight, Width,
-)  # fmt: skip
+    Call,
+    Define,
+    Dim,
+    Expr,
+    Function,
+    Index,
+    Input,
+    Let,
+    Network,
+    Range,
+    Statement,
+    Train,
+    Weight,
+    Width,
+)
 from tp.network.values import work_out
 from tp.network.walk import walk
 
 BOUNDARIES = ("zero", "circular", "valid", "reflect")
+SYNONYMS = {
+    "periodic": "circular", "wrap": "circular", "cyclic": "circular", "mirror": "reflect", "symmetric": "reflect",
+    "same": "zero", "zeros": "zero", "pad": "zero", "none": "valid",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,8 @@ def check(network: Network, overrides: Mapping[str, Any] | None = None) -> Check
     good = {id(c): references.clause(c) for c in d.clauses()}
     domains = Domains(d, values, lambda c: good[id(c)], report)
     lines = [line for c in d.clauses() if (line := domains.line(c)) is not None]
-    families = _check_lines(d, domains, lines, report)
+    families = Families(d, lambda c: good[id(c)][1])
+    _check_lines(families, domains, lines, report)
     check_numbers(domains, lines, report)
     check_training(d, references, report)
     if not d.outputs and not report.found:
@@ -135,18 +153,16 @@ def _elaborated(d: Declarations, lines: Sequence[Line]) -> tuple[Network, dict[s
     return replace(d.network, statements=tuple(statements)), clauses
 
 
-def _check_lines(d: Declarations, domains: Domains, lines: Sequence[Line], report: Report) -> Families:
+def _check_lines(families: Families, domains: Domains, lines: Sequence[Line], report: Report) -> None:
     """Ranges, axes and the order of the lines."""
     coverages = [Coverage(domains, values) for values in domains.instances()]
     for coverage in coverages:
         check_overlaps(coverage, report)
         check_reads(coverage, lines, report)
-    families = Families(d)
     families.reached(coverages[:3], lines)
     infer(families, lines)
     report_axes(families, lines, report)
     check_order(coverages[min(2, len(coverages) - 1)], lines, report)
-    return families
 
 
 def _check_size(network: Network) -> None:
@@ -162,8 +178,8 @@ def _check_functions(d: Declarations, references: References, report: Report) ->
         if f.span.source is not d.network.source:
             continue
         path = _recursion(f, d)
-        if path:
-            report(faults.RecursiveFunction(f.span, f.name, " → ".join(f"`{p}`" for p in path)))
+        if path and not d.broken & set(path):
+            report(faults.RecursiveFunction(locate(f.span, f.name), f.name, " → ".join(f"`{p}`" for p in path)))
         if not references.function(f) or path:
             d.broken.add(f.name)
 
@@ -188,8 +204,10 @@ def _recursion(f: Function, d: Declarations) -> list[str]:
 def _check_indices(d: Declarations, references: References, report: Report) -> None:
     for index in {id(i): i for i in d.indices.values()}.values():
         if index.boundary is not None and index.boundary not in BOUNDARIES:
-            hint = nearest(index.boundary, BOUNDARIES) or f"write `boundary` {listing(f'`{b}`' for b in BOUNDARIES)}"
-            report(faults.UnknownBoundary(index.span, index.boundary, hint))
+            near = SYNONYMS.get(index.boundary.lower())
+            hint = f"did you mean `{near}`?" if near else nearest(index.boundary, BOUNDARIES)
+            hint = hint or f"write `boundary` {listing(f'`{b}`' for b in BOUNDARIES)}"
+            report(faults.UnknownBoundary(locate(index.span, index.boundary, "boundary "), index.boundary, hint))
         ok = [references.index(b, Scope()) for b in (index.lo, index.hi)]
         if not all(ok):
             d.broken.update(index.names)

@@ -21,9 +21,9 @@ FUNCTIONS: dict[str, Callable[[float], float]] = {
 
 
 class Unworkable(Exception):
-    """A constant has no value; ``diagnostic`` says why."""
+    """A constant has no value; ``diagnostic`` says why, unless that has been said."""
 
-    def __init__(self, diagnostic: Diagnostic) -> None:
+    def __init__(self, diagnostic: Diagnostic | None = None) -> None:
         self.diagnostic = diagnostic
         super().__init__()
 
@@ -51,10 +51,10 @@ def evaluate(e: Expr, value: Lookup) -> Number | None:
             assert_never(e)
 
 
-def _binary(e: Expr, op: str, a: Number | None, b: Number | None) -> Number | None:
+def _binary(e: Binary, op: str, a: Number | None, b: Number | None) -> Number | None:
     if op == "/" and b == 0:
-        raise Unworkable(faults.DivisionByZero(e.span))
-    if op == "^" and b is not None and a is None and abs(b) > limits.EXPONENT:
+        raise Unworkable(faults.DivisionByZero(e.right.span))
+    if op == "^" and b is not None and a is None and not -limits.EXPONENT <= b <= limits.EXPONENT:
         raise Unworkable(faults.ExponentTooLarge(e.span, limits.EXPONENT))
     if a is None or b is None or op == "@":
         return None
@@ -94,7 +94,7 @@ def _call(e: Expr, fn: str, args: list[Number | None]) -> Number | None:
         return None
     try:
         if fn == "abs":
-            return abs(args[0])
+            return args[0] if args[0] >= 0 else -args[0]
         return _sized(e, FUNCTIONS[fn](float(args[0])))
     except OverflowError:
         raise Unworkable(faults.ConstantTooLarge(e.span)) from None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tp.errors import Span
+from tp.errors import Diagnostic
 from tp.network import faults
 from tp.network.affine import Affine, Box, Span1, constant, extreme, points, size
 from tp.network.domains import Domains, Line, Read
 from tp.network.names import Clause, Report
+from tp.network.references import left_side
 from tp.network.show import show
 from tp.network.tree import Let, Name
 
@@ -93,7 +93,7 @@ class Coverage:
     def missing(self, read: Read) -> tuple[int, ...] | None:
         """An index that ``read`` reaches and no clause defines."""
         family = self.families[read.name.name]
-        free = [mode in ("zero", "circular", "reflect") for mode in self.domains.modes(read.name.name)]
+        free = [mode not in (None, "valid") for mode in self.domains.modes(read.name.name)]
         for point in self.reached(read, family):
             inside = point
             if any(free) and family.hull:
@@ -181,16 +181,17 @@ def check_reads(coverage: Coverage, lines: Sequence[Line], report: Report) -> No
                 report(_out_of_range(coverage, line, read, point))
 
 
-def _out_of_range(coverage: Coverage, line: Line, read: Read, point: Sequence[int]) -> faults.Diagnostic:
+def _out_of_range(coverage: Coverage, line: Line, read: Read, point: Sequence[int]) -> Diagnostic:
     name = read.name.name
     family = coverage.families[name]
     what, reached = show(read.name), f"{name}[{', '.join(map(str, point))}]"
+    reach = f"`{what}` reaches `{reached}`" if what != reached else f"this is `{what}`"
     if not family.hull:
-        return faults.IndexOutOfRange(read.name.span, what, reached, f"the range of `{name}` is empty")
+        return faults.IndexOutOfRange(read.name.span, reach, f"the range of `{name}` is empty")
     recursion = _recursion(line, read, family, point)
     if recursion is not None:
         return faults.MissingBase(read.name.span, what, reached, *recursion)
-    return faults.IndexOutOfRange(read.name.span, what, reached, _defined(name, coverage), _hint(coverage, name, point))
+    return faults.IndexOutOfRange(read.name.span, reach, _defined(name, coverage), _hint(coverage, name, point))
 
 
 def _recursion(line: Line, read: Read, family: Family, point: Sequence[int]) -> tuple[str, str] | None:
@@ -244,7 +245,8 @@ def _check_table(coverage: Coverage, read: Read, report: Report) -> None:
         for value in (int(extreme(a, box, -1).const), int(extreme(a, box, 1).const)):
             if not lo <= value <= hi:
                 defined = f"`{name}` runs over {lo}..{hi}"
-                report(faults.IndexOutOfRange(read.name.span, show(read.name), f"{name} = {value}", defined, "narrow the range"))
+                reach = f"`{show(read.name)}` reaches `{name} = {value}`"
+                report(faults.IndexOutOfRange(read.name.span, reach, defined, "narrow the range"))
                 return
 
 
@@ -297,13 +299,3 @@ def _meet(a: Region, b: Region) -> tuple[int, ...] | None:
         if a.holds(point) and b.holds(point):
             return tuple(point)
     return None
-
-
-def left_side(c: Clause) -> Span:
-    """The place of ``h[l]`` in a line that begins with it."""
-    shown = f"{c.name}[{', '.join(map(show, c.index))}]" if c.index else c.name
-    text = c.span.source.line(c.span.line)
-    m = re.search(rf"\b{re.escape(c.name)}\b\s*(\[[^\]]*\])?", text[max(0, c.span.column - 1) :]) if text else None
-    if m is None:
-        return c.span
-    return Span(c.span.source, c.span.line, c.span.column + m.start(), len(m.group().rstrip()) or len(shown))

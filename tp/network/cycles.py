@@ -13,9 +13,11 @@ from itertools import product
 
 from tp.network import faults
 from tp.network.affine import extreme
-from tp.network.coverage import Coverage, left_side
+from tp.network.coverage import Coverage
 from tp.network.domains import Line, Read
 from tp.network.names import Report
+from tp.network.references import left_side
+from tp.network.show import show, tight
 
 Node = int
 
@@ -109,24 +111,18 @@ def _cycle(lines: Sequence[Line], component: Sequence[Node], edges: Sequence[Edg
     c = lines[start].clause
     if len(path) == 2 and c.index:
         read = next(e.read for e in edges if e.reader == start and e.definer == start)
-        shown = f"`{_shown(c.name, lines[start])}` reads `{_read(read)}`"
+        shown = f"`{_shown(c.name, lines[start])}` reads `{show(read.name)}`"
         hint = "a recursion reads an earlier index, `h[l-1]`"
         return faults.CyclicDefinition(left_side(c), c.name, shown, hint)
     arrows = " → ".join(f"`{n}`" for n in names)
-    hint = "a recursion over layers or time needs an index: `h[l] = … h[l-1] …`" if not c.index else "a recursion reads an earlier index, `h[l-1]`"
+    hint = "a recursion reads an earlier index, `h[l-1]`"
+    if not c.index:
+        hint = "a recursion over layers or time needs an index: `h[l] = … h[l-1] …`"
     return faults.CyclicDefinition(left_side(c), c.name, arrows, hint)
 
 
 def _shown(name: str, line: Line) -> str:
-    from tp.network.show import tight
-
     return f"{name}[{', '.join(map(tight, line.clause.index))}]"
-
-
-def _read(read: Read) -> str:
-    from tp.network.show import show
-
-    return show(read.name)
 
 
 def _path(start: Node, edges: Sequence[Edge]) -> list[Node]:

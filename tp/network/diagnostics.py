@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,9 +22,18 @@ def closest(word: str, names: Iterable[str]) -> str | None:
     candidates = {n.lower(): n for n in names if n != word and abs(len(n) - len(word)) <= 3}
     if lower in candidates:
         return candidates[lower]
-    cutoff = 0.6 if len(word) > 2 else 0.5
-    found = get_close_matches(lower, list(candidates)[:5000], n=1, cutoff=cutoff)
+    if len(word) == 1:
+        return None
+    found = get_close_matches(lower, list(candidates)[:5000], n=1, cutoff=0.7 if len(word) > 3 else 0.6)
     return candidates[found[0]] if found else None
+
+
+def locate(span: Span, word: str, after: str = "") -> Span:
+    """Where ``word`` stands in the line of ``span``, from its beginning on and behind ``after``."""
+    line = span.source.line(span.line)
+    start = max(0, line.find(after, span.column - 1)) if after else span.column - 1
+    m = re.compile(rf"\b{re.escape(word)}\b").search(line, start)
+    return Span(span.source, span.line, m.start() + 1, len(word)) if m else span
 
 
 def listing(words: Iterable[str]) -> str:
@@ -153,9 +163,10 @@ class ReduceArguments(Diagnostic):
 @dataclass(frozen=True)
 class ForInCall(Diagnostic):
     fn: str
+    hint: str
     title = "syntax error"
     label = "`{fn}` does not run over an index with `for`"
-    help = "`for` belongs to `sum` and `mean`; functions along an index are written `softmax(e over s)`"
+    help = "{hint}"
 
 
 @dataclass(frozen=True)

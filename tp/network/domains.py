@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
+from typing import Any
 
-from tp.errors import Span
+from tp.errors import Diagnostic, Span
 from tp.network import faults, limits
-from tp.network.affine import Affine, Box, Span1, affine, constant, extreme, size
+from tp.network.affine import Affine, Span1, affine, constant, extreme, size
 from tp.network.constants import Number
 from tp.network.inline import inline, names_in
 from tp.network.names import Clause, Declarations, Report
@@ -43,6 +44,7 @@ class Line:
     box: tuple[Span1, ...]
     slots: tuple[Affine, ...]
     reads: tuple[Read, ...]
+    sound: bool = True  # False: something in it was reported, only its left side counts
 
     @property
     def empty(self) -> bool:
@@ -57,7 +59,9 @@ class Failed(Exception):
 class Domains:
     """The lines of a network over their indices."""
 
-    def __init__(self, d: Declarations, numbers: Mapping[str, Number], good: Callable[[Clause], bool], report: Report) -> None:
+    def __init__(
+        self, d: Declarations, numbers: Mapping[str, Number], good: Callable[[Clause], tuple[bool, bool]], report: Report
+    ) -> None:
         self.d, self.numbers, self.good, self.report = d, numbers, good, report
         self.lines: dict[int, Line | None] = {}
         self.open: list[Clause] = []
@@ -77,17 +81,16 @@ class Domains:
     def affine(self, e: Expr, names: Mapping[str, str]) -> Affine:
         """An index or bound, with indices renamed by ``names``."""
         a = affine(e, lambda name: self.value(name) if name not in names else None)
-        if a is None or any(isinstance(self.numbers.get(n), float) for n in a.names):
-            raise self.failed(faults.BadIndex(e.span, show(e)))
+        if a is None or (a.terms and not a.whole) or any(isinstance(self.numbers.get(n), float) for n in a.names):
+            raise self.failed(faults.BadIndex(e.span, tight(e)))
         if not a.whole:
-            value = show(constant(a.const).expr()) if not a.terms else tight(a.expr())
-            raise self.failed(faults.NotWhole(e.span, show(e), value))
+            raise self.failed(faults.NotWhole(e.span, tight(e), show(constant(a.const).expr())))
         for old, new in names.items():
             if old != new:
                 a = a.put(old, Affine(Fraction(0), ((new, Fraction(1)),)))
         return a
 
-    def failed(self, diagnostic: faults.Diagnostic) -> Failed:
+    def failed(self, diagnostic: Diagnostic) -> Failed:
         self.report(diagnostic)
         return Failed()
 
@@ -167,7 +170,7 @@ class Domains:
         """The clause over its indices; None when something is wrong with it."""
         key = id(c)
         if key not in self.lines:
-            if not self.good(c):
+            if not self.good(c)[0]:
                 self.lines[key] = None
             else:
                 self.open.append(c)
@@ -187,8 +190,9 @@ class Domains:
         ranges = self.ordered([self.declared(given.get(n) or Range(n, span=spans[n])) for n in free])
         box = self._box(ranges, {}, c.name)
         clause: Clause = replace(c, ranges=tuple(ranges))
-        body, reads = None, ()
-        if isinstance(c, Define):
+        reads: tuple[Read, ...] = ()
+        sound = self.good(c)[1]
+        if isinstance(c, Define) and sound:
             body = Elaboration(self, c).expr(c.body, box, 0)
             reads = tuple(self.reads(body, box))
             for i, r in enumerate(ranges):
@@ -196,12 +200,17 @@ class Domains:
                     ranges[i], box = self.shrink(r, box, reads)
                     reads = tuple(self.reads(body, box))
             clause = replace(c, ranges=tuple(ranges), body=body)
-        elif isinstance(c, Weight):
-            parts = {k: getattr(c, k) for k in ("multiplier", "mean", "variance", "rate")}
-            written = {k: Elaboration(self, c).expr(e, box, 0) for k, e in parts.items() if e is not None}
-            clause = replace(c, ranges=tuple(ranges), **written)
+        elif isinstance(c, Weight) and sound:
+
+            def write(e: Expr | None) -> Any:
+                return None if e is None else Elaboration(self, c).expr(e, box, 0)
+
+            numbers = write(c.multiplier), write(c.mean), write(c.variance), write(c.rate)
+            clause = replace(
+                c, ranges=tuple(ranges), multiplier=numbers[0], mean=numbers[1], variance=numbers[2], rate=numbers[3]
+            )
         slots = tuple(self.affine(e, {r.index: r.index for r in ranges}) for e in c.index)
-        return Line(c, clause, tuple(box), slots, reads)
+        return Line(c, clause, tuple(box), slots, reads, sound)
 
     def _box(self, ranges: Sequence[Range], outer: Mapping[str, str], name: str | None = None) -> tuple[Span1, ...]:
         box: list[Span1] = []
@@ -245,7 +254,8 @@ class Domains:
     def modes(self, name: str) -> tuple[str | None, ...]:
         """Per index of a family, what its boundary is: that of the index in the family's first clause."""
         c = self.d.families[name][0]
-        return tuple(self.d.indices[e.name].boundary if isinstance(e, Name) and e.name in self.d.indices else None for e in c.index)
+        declared = (self.d.indices.get(e.name) if isinstance(e, Name) else None for e in c.index)
+        return tuple(index.boundary if index else None for index in declared)
 
     def _valid(self, index: str) -> bool:
         return index in self.d.indices and self.d.indices[index].boundary == "valid"

@@ -13,8 +13,9 @@ from tp.errors import Diagnostic
 class UndefinedName(Diagnostic):
     name: str
     hint: str = ""
+    also: str = ""
     title = "undefined name"
-    label = "`{name}` is not defined"
+    label = "`{name}` is not defined{also}"
     help = "{hint}"
 
 
@@ -22,8 +23,9 @@ class UndefinedName(Diagnostic):
 class UndefinedFunction(Diagnostic):
     name: str
     hint: str = ""
+    also: str = ""
     title = "undefined function"
-    label = "there is no function `{name}`"
+    label = "there is no function `{name}`{also}"
     help = "{hint}"
 
 
@@ -61,6 +63,14 @@ class UsedBeforeDefinition(Diagnostic):
     title = "used before its definition"
     label = "`{name}` is defined further down, on line {line}"
     help = "a `let` may use the lets above it: move `{name}` up"
+
+
+@dataclass(frozen=True)
+class SelfReference(Diagnostic):
+    name: str
+    title = "cyclic definition"
+    label = "`{name}` is defined by itself"
+    help = "give it a number, or leave the value out for a symbol"
 
 
 @dataclass(frozen=True)
@@ -144,10 +154,10 @@ class TableOutsideLet(Diagnostic):
 class WrongIndexCount(Diagnostic):
     name: str
     wanted: str
-    found: int
+    found: str
     example: str
     title = "wrong number of indices"
-    label = "`{name}` has {wanted}, here it is given {found}"
+    label = "`{name}` has {wanted}, but {found} here"
     help = "write `{example}`"
 
 
@@ -232,17 +242,16 @@ class NotWhole(Diagnostic):
     text: str
     value: str
     title = "not a whole number"
-    label = "`{text}` is {value} here, but must be a whole number"
+    label = "`{text}` is {value}, but must be a whole number"
 
 
 @dataclass(frozen=True)
 class IndexOutOfRange(Diagnostic):
-    what: str
-    reached: str
+    reach: str
     defined: str
     hint: str = ""
     title = "index out of range"
-    label = "`{what}` reaches `{reached}`, but {defined}"
+    label = "{reach}, but {defined}"
     help = "{hint}"
 
 
@@ -385,9 +394,10 @@ class AxesDiffer(Diagnostic):
 class MatrixAsVector(Diagnostic):
     text: str
     axes: str
+    hint: str = "a matrix acts on a vector, `W @ x` or `W.T @ x`; a vector has one axis: `b : [n]`"
     title = "matrix used as a vector"
     label = "`{text}` is a matrix on {axes}; here a vector or a number is needed"
-    help = "a matrix acts on a vector, `W @ x` or `W.T @ x`; a vector has one axis: `b : [n]`"
+    help = "{hint}"
 
 
 @dataclass(frozen=True)

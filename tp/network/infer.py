@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from tp.errors import Diagnostic
 from tp.network import faults
 from tp.network.axes import Axes, Typing, text
-from tp.network.coverage import Coverage, left_side
+from tp.network.coverage import Coverage
 from tp.network.domains import Line
-from tp.network.names import Declarations, Report
+from tp.network.names import Clause, Declarations, Report
+from tp.network.references import left_side
 from tp.network.tree import Define, Name
 
 
 class Families:
     """Which clauses a read reaches, and the axes of every clause as far as they are known."""
 
-    def __init__(self, d: Declarations) -> None:
+    def __init__(self, d: Declarations, sound: Callable[[Clause], bool]) -> None:
         self.d = d
         self.targets: dict[int, frozenset[int]] = {}
         self.clauses: dict[str, list[Axes | None]] = {
-            name: [None if isinstance(c, Define) else c.axes for c in family] for name, family in d.families.items()
+            name: [None if isinstance(c, Define) or not sound(c) else c.axes for c in family]
+            for name, family in d.families.items()
         }
 
     def reached(self, coverages: Sequence[Coverage], lines: Sequence[Line]) -> None:
@@ -85,7 +87,7 @@ def infer(families: Families, lines: Sequence[Line]) -> None:
         k, turns = queue.pop(0), turns + 1
         waiting.discard(k)
         line = lines[k]
-        if not isinstance(line.written, Define):
+        if not isinstance(line.written, Define) or not line.sound:
             continue
         name, i = place[id(line.written)]
         axes = typing.axes(line.written.body, {})
@@ -102,7 +104,7 @@ def report_axes(families: Families, lines: Sequence[Line], report: Report) -> No
     d = families.d
     typing = Typing(d, families.family, report)
     for line in lines:
-        if isinstance(line.written, Define):
+        if isinstance(line.written, Define) and line.sound:
             typing.vector(line.written.body, {})
         for read in line.reads:
             if read.name.name in d.families and (pair := families.disagree(read.name)):
@@ -123,6 +125,3 @@ def _output(families: Families, name: str, report: Report) -> None:
         width = next((a for a in axes or () if a in families.d.widths), None)
         if axes and width:
             report(faults.OutputOnWidth(left_side(c), name, text(axes), width))
-
-
-Known = Mapping[str, Sequence[Axes | None]]

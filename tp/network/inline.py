@@ -59,8 +59,8 @@ class _Inliner:
             case Num():
                 return replace(e, span=span)
             case Name(name, ()) if name in self.args:
-                inner = names.get(self.f.over or "")
-                return rename(self.args[name], {self.over.index: inner} if self.over and inner else {})
+                along = names.get(self.f.over or "")
+                return rename(self.args[name], {self.over.index: along} if self.over and along else {})
             case Name(name, index):
                 return Name(self.index(name, names), tuple(self.expr(i, names) for i in index), span)
             case Neg(arg):
@@ -72,15 +72,15 @@ class _Inliner:
             case Table(rows):
                 return Table(tuple(self.expr(r, names) for r in rows), span)
             case Call(fn, args, over):
-                along = None if over is None else self.range(over, self.index(over.index, names), names)
-                return Call(fn, tuple(self.expr(a, names) for a in args), along, span)
+                new = None if over is None else self.range(over, self.index(over.index, names), names)
+                return Call(fn, tuple(self.expr(a, names) for a in args), new, span)
             case Reduce(kind, body, ranges):
                 inner, out = dict(names), []
                 for r in ranges:
                     base = self.over.index if self.over and r.index == self.f.over else r.index
-                    new = self.fresh(base) if base in self.taken else base
-                    out.append(self.range(r, new, inner))
-                    inner[r.index] = new
+                    name = self.fresh(base) if base in self.taken else base
+                    out.append(self.range(r, name, inner))
+                    inner[r.index] = name
                 return Reduce(kind, self.expr(body, inner), tuple(out), span)
 
     def index(self, name: str, names: Mapping[str, str]) -> str:

@@ -11,12 +11,25 @@ from typing import Any
 
 from tp.errors import NOWHERE, Diagnostic, Span
 from tp.network import faults, limits
-from tp.network.diagnostics import nearest
+from tp.network.diagnostics import locate, nearest
 from tp.network.prelude import CONSTANTS, FORMS, PRIMITIVES, builtin_names, prelude
 from tp.network.show import number as show_number
 from tp.network.tree import (
-    Define, Dim, Expr, Function, Index, Input, Let, Network, Num, Statement, Table, Train, Weight, Width,
-)  # fmt: skip
+    Define,
+    Dim,
+    Expr,
+    Function,
+    Index,
+    Input,
+    Let,
+    Network,
+    Num,
+    Statement,
+    Table,
+    Train,
+    Weight,
+    Width,
+)
 
 Clause = Input | Weight | Define
 
@@ -26,11 +39,15 @@ class Report:
 
     def __init__(self) -> None:
         self.found: dict[tuple[str, str, int, int], Diagnostic] = {}
+        self.lines: dict[tuple[str, str, int, int], list[int]] = {}
         self.more = 0
 
     def __call__(self, diagnostic: Diagnostic) -> None:
         span = diagnostic.span
         key = (type(diagnostic).__name__, span.source.name, span.line, span.column)
+        if isinstance(diagnostic, faults.UndefinedName | faults.UndefinedFunction):
+            key = (type(diagnostic).__name__, diagnostic.name, 0, 0)
+            self.lines.setdefault(key, []).append(span.line)
         if key not in self.found and len(self.found) >= limits.ERRORS:
             self.more += 1
         else:
@@ -38,8 +55,17 @@ class Report:
 
     def sorted(self) -> list[Diagnostic]:
         """In the order of the text; what concerns no place comes last."""
-        found = sorted(self.found.values(), key=lambda d: (d.span.line == 0, d.span.line, d.span.column))
+        said = [self._also(key, d) for key, d in self.found.items()]
+        found = sorted(said, key=lambda d: (d.span.line == 0, d.span.line, d.span.column))
         return found + ([faults.MoreErrors(NOWHERE, self.more)] if self.more else [])
+
+    def _also(self, key: tuple[str, str, int, int], d: Diagnostic) -> Diagnostic:
+        """An undefined name is reported once, with the other lines it stands on."""
+        others = sorted(set(self.lines.get(key, ())) - {d.span.line})
+        if not others or not isinstance(d, faults.UndefinedName | faults.UndefinedFunction):
+            return d
+        shown = ", ".join(map(str, others[:5])) + (", …" if len(others) > 5 else "")
+        return replace(d, also=f" (also on line{'s' * (len(others) > 1)} {shown})")
 
 
 @dataclass
@@ -101,9 +127,9 @@ def declare(network: Network, overrides: Mapping[str, Any], report: Report) -> D
             continue
         for name in s.names if isinstance(s, Index) else (s.name,):
             if name in taken:
-                report(faults.BuiltinName(s.span, name))
+                report(faults.BuiltinName(locate(s.span, name), name))
             elif (known := d.kind(name)) and not (name in d.families and type(d.families[name][0]) is type(s)):
-                report(faults.DefinedTwice(s.span, name, known[0], known[1].line))
+                report(faults.DefinedTwice(locate(s.span, name), name, known[0], known[1].line))
             else:
                 _enter(d, name, s)
                 d.order.setdefault(name, position)
@@ -149,7 +175,7 @@ def _override(d: Declarations, overrides: Mapping[str, Any], report: Report) -> 
             table[name] = replace(table[name], value=given)
 
 
-def _given(name: str, value: Any, indexed: bool, span: Span) -> Expr | None | Diagnostic:
+def _given(name: str, value: Any, indexed: bool, span: Span) -> Expr | Diagnostic | None:
     """A value from Python as a tree: a number, a table of numbers, or None to leave a symbol."""
     if value is None:
         return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 
 from tp.errors import Diagnostic
 from tp.network import faults, limits
-from tp.network.affine import extreme, points, size
+from tp.network.affine import points
 from tp.network.constants import Lookup, Number, Unworkable, evaluate, sign
 from tp.network.domains import Domains, Line
 from tp.network.names import Report
@@ -30,30 +31,26 @@ def check_numbers(domains: Domains, lines: Sequence[Line], report: Report) -> No
 
 
 def _value(domains: Domains, indices: set[str], at: Mapping[str, int] | None = None) -> Lookup:
+    """The numbers of constants, and of indices where ``at`` says what they are."""
+
     def value(e: Name) -> Number | None:
         if e.index:
             return None
         if e.name in indices:
-            return None if at is None else domains.affine(e, {}).at(at).const if False else _exact(at, e.name)
+            return Fraction(at[e.name]) if at is not None and e.name in at else None
         return domains.numbers.get(e.name)
 
     return value
 
 
-def _exact(at: Mapping[str, int], name: str) -> Number | None:
-    from fractions import Fraction
-
-    return Fraction(at[name]) if name in at else None
-
-
 def _faults(x: Expr, value: Lookup) -> Iterator[Diagnostic]:
     try:
-        if isinstance(x, Binary) and x.op in "^/*":
-            evaluate(x, value)
-        elif isinstance(x, Call):
+        if isinstance(x, Call) or (isinstance(x, Binary) and x.op in "^/*"):
             evaluate(x, value)
     except Unworkable as problem:
-        yield problem.diagnostic
+        if problem.diagnostic is not None:
+            yield problem.diagnostic
+        return
     if isinstance(x, Call) and x.fn == "hermite" and x.args:
         order = evaluate(x.args[0], value)
         if order is not None and (order != int(order) or not 0 <= order <= limits.EXPONENT):
@@ -63,11 +60,13 @@ def _faults(x: Expr, value: Lookup) -> Iterator[Diagnostic]:
 def _variance(domains: Domains, line: Line, variance: Expr, report: Report) -> None:
     indices = {s.name for s in line.box}
     positive = {n for n in (*domains.d.widths, *domains.d.dims, *domains.d.lets) if n not in indices}
-    box = [s for s in line.box]
-    ends: list[Mapping[str, int]] = [{}]
+    box = list(line.box)
+    ends: list[dict[str, int]] = [{}]
     if indices and not any((s.lo.names | s.hi.names) - indices for s in box):
+
         def pick(name: str, lo: int, hi: int) -> Sequence[int]:
             return sorted({lo, hi}) if lo <= hi else []
+
         ends = list(points(box, pick))[:64]
     for at in ends:
         value = _value(domains, indices, at)
@@ -75,10 +74,7 @@ def _variance(domains: Domains, line: Line, variance: Expr, report: Report) -> N
             number = evaluate(variance, value)
         except Unworkable:
             return
-        if number is not None and number < 0 or (number is None and sign(variance, value, positive) == -1):
+        if (number is not None and number < 0) or (number is None and sign(variance, value, positive) == -1):
             text = "negative" if number is None else shown(number)
             report(faults.NegativeVariance(variance.span, show(variance), text))
             return
-
-
-__all__ = ["check_numbers", "extreme", "size"]

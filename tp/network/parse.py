@@ -18,7 +18,7 @@ from tp.network.tree import Network
 from tp.network.walk import deepest
 from tp.resources import grammar_text
 
-SPACES = str.maketrans({c: " " for c in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\u00a0\u2009\u202f"} | {"\u00b5": "\u03bc"})
+SPACES = str.maketrans(dict.fromkeys("\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\xa0\u2009\u202f", " ") | {"\u00b5": "\u03bc"})
 """Characters that editors and papers smuggle in: other spaces and line ends, and the micro sign for mu."""
 
 
@@ -75,7 +75,7 @@ class JoinLines:
 @cache
 def parser() -> Lark:
     """The parser, built once per process."""
-    return Lark(grammar_text(), parser="lalr", lexer="contextual", keep_all_tokens=True, postlex=JoinLines())  # type: ignore[arg-type]
+    return Lark(grammar_text(), parser="lalr", lexer="contextual", keep_all_tokens=True, postlex=JoinLines())
 
 
 def _check_nesting(source: Source) -> None:

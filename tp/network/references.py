@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from tp.errors import Span
+from tp.errors import Diagnostic, Span
 from tp.network import faults
-from tp.network.diagnostics import nearest
+from tp.network.diagnostics import locate, nearest
 from tp.network.names import Clause, Declarations, Report
 from tp.network.prelude import CONSTANTS, FORMS, PARAMETERS, PRIMITIVES, builtin_names
-from tp.network.show import show
+from tp.network.show import show, tight
 from tp.network.tree import (
-    Binary, Call, Define, Expr, Function, Name, Neg, Num, Range, Reduce, Table, Transpose, Weight,
-)  # fmt: skip
+    Binary,
+    Call,
+    Define,
+    Expr,
+    Function,
+    Input,
+    Let,
+    Name,
+    Neg,
+    Num,
+    Range,
+    Reduce,
+    Table,
+    Transpose,
+    Weight,
+)
 from tp.network.walk import walk
 
 
@@ -31,6 +46,11 @@ class Scope:
         return Scope(self.indices | set(names), self.function, self.constant, self.hidden)
 
 
+def every(found: Iterable[bool]) -> bool:
+    """Whether all hold; every one is looked at, so that everything wrong is reported."""
+    return all(tuple(found))
+
+
 class References:
     """Checks names; every method says whether all is well, having reported what is not."""
 
@@ -38,27 +58,28 @@ class References:
         self.d, self.report = d, report
         self.ok = True
 
-    def fail(self, diagnostic: faults.Diagnostic) -> bool:
+    def fail(self, diagnostic: Diagnostic) -> bool:
         self.report(diagnostic)
         return False
 
     # ------------------------------------------------------------ statements
 
-    def clause(self, c: Clause) -> bool:
-        """One line that declares or defines a member of a family."""
+    def clause(self, c: Clause) -> tuple[bool, bool]:
+        """One line that declares or defines a member of a family: is its left side right, and the rest?"""
         first = self.d.families[c.name][0]
         if len(c.index) != len(first.index):
-            return self.fail(_count(c.span, c.name, first, len(c.index), len(c.name)))
+            return self.fail(_count(left_side(c), c.name, (first,), len(c.index))), False
         bound = self._left(c)
         if bound is None:
-            return False
-        ok = all([self.ranges(c.ranges, Scope(), set(bound), c.name)])
-        scope = Scope(frozenset(bound))
+            return False, False
+        left = self.ranges(c.ranges, Scope(), set(bound), c.name)
         if isinstance(c, Define):
-            return all([ok, self.expr(c.body, scope)])
-        ok = all([ok, *(self._axis(c, a) for a in c.axes)])
-        if len(c.axes) > 2:
-            ok = self.fail(faults.TooManyAxes(c.span, c.name, len(c.axes)))
+            return left, self.expr(c.body, Scope(frozenset(bound)))
+        return left, every([self._axes(c), self._numbers(c, bound)])
+
+    def _numbers(self, c: Clause, bound: Sequence[str]) -> bool:
+        """The constants of a weight."""
+        ok = True
         if isinstance(c, Weight):
             parts = (("the multiplier", c.multiplier), ("the mean", c.mean), ("the variance", c.variance), ("the rate", c.rate))
             for what, e in parts:
@@ -72,9 +93,9 @@ class References:
         bound: list[str] = []
         ok = True
         for e in c.index:
-            free = isinstance(e, Name) and not e.index and (e.name in ranged or e.name in self.d.indices or not self.d.kind(e.name))
-            if free:
-                assert isinstance(e, Name)
+            if isinstance(e, Name) and e.name in self.d.broken and e.name not in ranged:
+                return None
+            if isinstance(e, Name) and not e.index and self._runs(e.name, ranged):
                 ok &= self._left_name(e, ranged, bound)
             elif any(isinstance(x, Name) and (x.name in ranged or x.name in self.d.indices) for x in walk(e)):
                 ok = self.fail(faults.LeftIndex(e.span, show(e)))
@@ -82,10 +103,15 @@ class References:
                 ok &= self.index(e, Scope())
         return bound if ok else None
 
+    def _runs(self, name: str, ranged: set[str]) -> bool:
+        """Whether a name on the left is an index, and not a constant."""
+        return name in ranged or name in self.d.indices or not self.d.kind(name)
+
     def _left_name(self, e: Name, ranged: set[str], bound: list[str]) -> bool:
         if e.name not in ranged and e.name not in self.d.indices:
-            hint = nearest(e.name, (*ranged, *self.d.indices, *self.d.lets))
-            return self.fail(faults.NoRange(e.span, e.name, hint or f"give it one: `for {e.name} in a..b` at the end of the line"))
+            hint = nearest(e.name, (*ranged, *self.d.indices, *self.d.lets)) if len(e.name) > 1 else ""
+            hint = hint or f"give it one: `for {e.name} in a..b` at the end of the line"
+            return self.fail(faults.NoRange(e.span, e.name, hint))
         if e.name in bound:
             return self.fail(faults.IndexTwiceOnLeft(e.span, e.name))
         bound.append(e.name)
@@ -104,12 +130,14 @@ class References:
             elif not self._index_name(r):
                 ok = False
             else:
-                inner = scope.with_index(*bound) if name is not None else scope.with_index(*seen)
-                ok &= all([self.index(b, inner) for b in (r.lo, r.hi) if b is not None])
+                inner = scope.with_index(*bound, *(other.index for other in ranges))
+                ok &= every([self.index(b, inner) for b in (r.lo, r.hi) if b is not None])
             seen.add(r.index)
         return ok
 
     def _index_name(self, r: Range) -> bool:
+        if r.index in self.d.broken and r.lo is None:
+            return False
         if r.index in builtin_names():
             return self.fail(faults.BuiltinName(r.span, r.index))
         known = self.d.kind(r.index)
@@ -120,12 +148,22 @@ class References:
             return self.fail(faults.NoRange(r.span, r.index, hint))
         return True
 
-    def _axis(self, c: Clause, axis: str) -> bool:
+    def _axes(self, c: Input | Weight) -> bool:
+        ok = every([self._axis(c, a) for a in c.axes])
+        if len(c.axes) > 2:
+            return self.fail(faults.TooManyAxes(left_side(c), c.name, len(c.axes)))
+        width = next((a for a in c.axes if a in self.d.widths), None)
+        if isinstance(c, Input) and width:
+            return self.fail(faults.InputOnWidth(locate(c.span, width, ":"), c.name, width))
+        return ok
+
+    def _axis(self, c: Input | Weight, axis: str) -> bool:
         if axis in self.d.widths or axis in self.d.dims:
             return True
         known = self.d.kind(axis)
         hint = f"`{axis}` is {known[0]}; declare the axis with `dim`" if known else nearest(axis, (*self.d.widths, *self.d.dims))
-        return self.fail(faults.UnknownAxis(c.span, axis, hint or f"declare it: `width {axis}`, or `dim {axis} = 10`"))
+        hint = hint or f"declare it: `width {axis}`, or `dim {axis} = 10`"
+        return self.fail(faults.UnknownAxis(locate(c.span, axis, ":"), axis, hint))
 
     def function(self, f: Function) -> bool:
         """A function's definition: parameters, constants and other functions."""
@@ -148,14 +186,14 @@ class References:
             case Binary(op, left, right):
                 if scope.constant and op == "@":
                     return self.fail(faults.NotConstant(e.span, show(e), scope.constant))
-                return all([self.expr(left, scope), self.expr(right, scope)])
+                return every([self.expr(left, scope), self.expr(right, scope)])
             case Call():
                 return self.call(e, scope)
             case Reduce(body=body, ranges=ranges):
                 own = scope.function.over if scope.function else None
                 free = [r for r in ranges if own is None or r.index != own]
                 inner = scope.with_index(*(r.index for r in ranges))
-                return all([self.ranges(free, scope, set(), None), self.expr(body, inner)])
+                return every([self.ranges(free, scope, set(), None), self.expr(body, inner)])
             case Table():
                 return self.fail(faults.TableOutsideLet(e.span))
             case _:
@@ -164,16 +202,18 @@ class References:
     def name(self, e: Name, scope: Scope) -> bool:
         """A name in an expression."""
         d, f = self.d, scope.function
+        if e.name in d.broken and e.name not in scope.indices:  # already reported where it is defined
+            return False
         if e.name in scope.indices or (f and e.name in f.params) or e.name in CONSTANTS or e.name in d.widths or e.name in d.dims:
             return self._no_index(e)
         if e.name in d.lets:
-            return self._indexed(e, d.lets[e.name], scope)
+            return self._indexed(e, (d.lets[e.name],), scope)
         if e.name in d.families:
             if f:
                 return self.fail(faults.FamilyInFunction(e.span, e.name, f.name))
             if scope.constant:
                 return self.fail(faults.NotConstant(e.span, show(e), scope.constant))
-            return self._indexed(e, d.families[e.name][0], scope)
+            return self._indexed(e, d.families[e.name], scope)
         if e.name in d.indices:
             return self.fail(faults.FreeIndex(e.span, e.name))
         if e.name in d.functions or e.name in PRIMITIVES or e.name in FORMS:
@@ -183,26 +223,27 @@ class References:
 
     def _no_index(self, e: Name) -> bool:
         if e.index:
-            return self.fail(faults.WrongIndexCount(e.span, e.name, "no index", len(e.index), e.name))
+            return self.fail(faults.WrongIndexCount(e.span, e.name, "no index", f"{len(e.index)}", e.name))
         return True
 
-    def _indexed(self, e: Name, declared: Clause | faults.Diagnostic | object, scope: Scope) -> bool:
-        index: Sequence[object] = declared.index  # type: ignore[attr-defined]
-        if len(index) != len(e.index):
+    def _indexed(self, e: Name, declared: Sequence[Clause | Let], scope: Scope) -> bool:
+        if len(declared[0].index) != len(e.index):
             return self.fail(_count(e.span, e.name, declared, len(e.index)))
-        return all([self.index(i, scope) for i in e.index])
+        return every([self.index(i, scope) for i in e.index])
 
     def index(self, e: Expr, scope: Scope) -> bool:
         """An index expression: whole numbers, indices and constants."""
         for x in walk(e):
             if isinstance(x, Name):
+                if x.name in self.d.broken:
+                    return False
                 known = x.name in scope.indices or x.name in self.d.lets or x.name in self.d.dims
                 if known and not x.index and not (x.name in self.d.lets and self.d.lets[x.name].index):
                     continue
                 if x.name in self.d.indices and not x.index:
                     return self.fail(faults.FreeIndex(x.span, x.name))
                 if self.d.kind(x.name) is None and x.name not in builtin_names():
-                    near = nearest(x.name, (*scope.indices, *self.d.lets, *self.d.dims))
+                    near = nearest(x.name, (*scope.indices, *self.d.lets, *self.d.dims)) if len(x.name) > 1 else ""
                     return self.fail(faults.UndefinedName(_head(x), x.name, near or f"give it a value: `let {x.name} = …`"))
                 return self.fail(faults.BadIndex(e.span, show(e)))
             if not isinstance(x, Num | Neg) and not (isinstance(x, Binary) and x.op in "+-*/^"):
@@ -212,6 +253,8 @@ class References:
     def call(self, e: Call, scope: Scope) -> bool:
         """A function with its arguments."""
         d = self.d
+        if e.fn in d.broken:
+            return False
         if e.fn == "N":
             return self.fail(faults.GaussianInside(e.span))
         if e.fn in PRIMITIVES:
@@ -224,7 +267,7 @@ class References:
             along = e.fn == "softmax"
         else:
             return self._no_function(e)
-        ok = all([self.expr(a, scope) for a in e.args]) and self._constant_arguments(e, scope)
+        ok = every([self.expr(a, scope) for a in e.args]) and self._constant_arguments(e, scope)
         if not least <= len(e.args) <= most:
             wanted = f"{least} argument{'s' * (least > 1)}" if least == most else f"{least} or {most} arguments"
             ok = self.fail(faults.WrongArgumentCount(e.span, e.fn, wanted, len(e.args)))
@@ -237,20 +280,20 @@ class References:
         if scope.function:  # its parameters may turn out to be constants: known where it is called
             return True
         inner = Scope(scope.indices, scope.function, f"this argument of `{e.fn}`")
-        return all([self.expr(e.args[i], inner) for i in where if i < len(e.args)])
+        return every([self.expr(e.args[i], inner) for i in where if i < len(e.args)])
 
     def _over(self, e: Call, along: bool, scope: Scope) -> bool:
         if e.over is None:
             return not along or self.fail(faults.NeedsOver(e.span, e.fn))
         if not along:
             return self.fail(faults.TakesNoOver(e.span, e.fn))
-        if e.over.index not in scope.indices:
-            if self.d.kind(e.over.index) is None or e.over.index in self.d.indices:
-                return self.fail(faults.FreeIndex(e.over.span, e.over.index))
+        known = self.d.kind(e.over.index) is not None and e.over.index not in self.d.indices
+        if e.over.index not in scope.indices and not known:
+            return self.fail(faults.FreeIndex(e.over.span, e.over.index))
         if e.over.lo is None and e.over.index not in self.d.indices:
             return self._index_name(e.over)
         outer = Scope(scope.indices - {e.over.index}, scope.function, scope.constant)
-        return all([self.index(b, outer) for b in (e.over.lo, e.over.hi) if b is not None])
+        return every([self.index(b, outer) for b in (e.over.lo, e.over.hi) if b is not None])
 
     def _no_function(self, e: Call) -> bool:
         known = self.d.kind(e.fn)
@@ -277,9 +320,15 @@ def _suggest(e: Name) -> str:
     return f"define it, `{show(e)} = …`" if e.index else f"define it, `{e.name} = …`, or give a constant a name, `let {e.name}`"
 
 
-def _count(span: Span, name: str, declared: object, found: int, length: int | None = None) -> faults.WrongIndexCount:
-    index: Sequence[Expr | str] = declared.index  # type: ignore[attr-defined]
-    shown = ", ".join(i if isinstance(i, str) else show(i) for i in index)
+def _count(span: Span, name: str, declared: Sequence[Clause | Let], found: int) -> faults.WrongIndexCount:
+    example = next((c for c in declared if any(isinstance(i, str | Name) for i in c.index)), declared[0])
+    index = [i if isinstance(i, str) else tight(i) for i in example.index]
     wanted = f"{len(index)} {'index' if len(index) == 1 else 'indices'}" if index else "no index"
-    place = span if length is None else Span(span.source, span.line, span.column, span.length)
-    return faults.WrongIndexCount(place, name, wanted, found, f"{name}[{shown}]" if index else name)
+    return faults.WrongIndexCount(span, name, wanted, str(found or "none"), f"{name}[{', '.join(index)}]" if index else name)
+
+
+def left_side(c: Clause) -> Span:
+    """The place of ``h[l]`` in a line that defines it."""
+    text = c.span.source.line(c.span.line)
+    m = re.compile(rf"\b{re.escape(c.name)}\b\s*(\[[^\]]*\])?").search(text, max(0, c.span.column - 1))
+    return c.span if m is None else Span(c.span.source, c.span.line, m.start() + 1, len(m.group().rstrip()))

@@ -8,9 +8,28 @@ from typing import assert_never
 
 from tp.network import limits
 from tp.network.tree import (
-    Binary, Call, Define, Dim, Expr, Function, Index, Input, Let, Name, Neg, Network, Num, Range, Reduce, Statement,
-    Table, Train, Transpose, Weight, Width,
-)  # fmt: skip
+    Binary,
+    Call,
+    Define,
+    Dim,
+    Expr,
+    Function,
+    Index,
+    Input,
+    Let,
+    Name,
+    Neg,
+    Network,
+    Num,
+    Range,
+    Reduce,
+    Statement,
+    Table,
+    Train,
+    Transpose,
+    Weight,
+    Width,
+)
 from tp.network.walk import walk
 
 SUM, TERM, FACTOR, POWER, ATOM = range(5)
@@ -129,8 +148,9 @@ def _show(e: Expr) -> tuple[str, int]:
 
 def _chain(e: Binary) -> tuple[str, int]:
     """A left-leaning chain of one level. A long one keeps its left part in brackets, as the parser would regroup it."""
-    level, parts, first = LEVEL[e.op], [], e
-    rest: Expr = first
+    level = LEVEL[e.op]
+    parts: list[str] = []
+    rest: Expr = e
     while isinstance(rest, Binary) and LEVEL[rest.op] == level and len(parts) < limits.CHAIN - 1:
         gap = " " if level == SUM or rest.op == "@" else ""
         parts.append(f"{gap}{rest.op}{gap}{show_expr(rest.right, level + 1)}")

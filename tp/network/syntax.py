@@ -8,7 +8,7 @@ from lark import Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from tp.errors import Diagnostic, Source, Span
 from tp.network import diagnostics as say
-from tp.network.diagnostics import closest, listing, nearest
+from tp.network.diagnostics import listing, nearest
 
 STATEMENTS = ("network", "width", "dim", "let", "index", "input", "weight", "frozen", "output", "train")
 BEGINS = {"_WIDTH", "_LET", "_WEIGHT", "NAME"}
@@ -38,7 +38,6 @@ CHARACTERS = {
     "−": "the minus sign is `-`",
     "·": "a product is written `a*b`",
     "×": "a product is written `a*b`",
-    "σ": "",
 }
 CLOSING = {"(": ")", "[": "]"}
 
@@ -95,13 +94,16 @@ def _first_word(source: Source, at: int) -> Diagnostic | None:
     word, span = m.group(1), place(source, begin + m.start(1), len(m.group(1)))
     head = not re.search(r"^[ \t]*network\b", source.text[:begin], re.MULTILINE)
     if head:
+        if word == "network":
+            return None
         return say.UnknownStatement(span, word, hint) if (hint := nearest(word, ["network"])) else say.NoHeader(span)
     if word == "network":
         return say.SecondNetwork(span)
     if word in STATEMENTS or at < begin + m.end():
         return None
     if (following := source.text[at : at + 1]) and re.match(r"\w", following):
-        hint = nearest(word, STATEMENTS) or "statements begin with " + listing(f"`{s}`" for s in STATEMENTS[1:]) + ", or define: `h = …`"
+        words = listing(f"`{s}`" for s in STATEMENTS[1:])
+        hint = nearest(word, STATEMENTS) or f"statements begin with {words}, or define: `h = …`"
         return say.UnknownStatement(span, word, hint)
     if following == "(":
         return say.Unexpected(place(source, at), "`(`", "`=`", f"functions are defined by `let {word}(z) = …`")
@@ -115,6 +117,8 @@ def _token(source: Source, at: int, error: UnexpectedInput) -> Diagnostic:
     if isinstance(error, UnexpectedCharacters):
         return _character(source, at)
     assert isinstance(error, UnexpectedToken)
+    if "_NETWORK" in (error.accepts or ()):
+        return say.NoHeader(_line_end(source, at))
     token, accepts = error.token, set(error.accepts or error.expected)
     found = WORDS.get(token.type, f"`{token.value}`") if token.type in ("_NL", "$END") else f"`{token.value}`"
     span = place(source, at, len(token.value)) if token.type not in ("_NL", "$END") else _line_end(source, at)
@@ -133,9 +137,7 @@ def expected(accepts: set[str]) -> str:
     elif rest >= OPERANDS:
         words.append("an expression")
         rest -= OPERANDS
-        if "_LSQB" in rest:
-            words.append("a table")
-            rest -= {"_LSQB"}
+        rest -= {"_LSQB"}
     order = [w for w in WORDS if w in rest]
     return listing(words + [WORDS[w] for w in order]) or "something else"
 
@@ -150,6 +152,8 @@ def _hint(token: Token, accepts: set[str], before: Token | None) -> str:
         return "ranges are written `l in a..b`"
     if "COLON" in accepts:
         return "after the name come its axes: `x : [d]`"
+    if token.type == "_LSQB" and accepts >= OPERANDS:
+        return "tables of numbers stand in a `let`: `let A[u, v] = [[…], …]`"
     if "TILDE" in accepts:
         return "say how it begins: `~ N(0, 1/n)`, or `~ 1` for a constant"
     if accepts == {"_LSQB"}:
@@ -195,6 +199,3 @@ def _line_end(source: Source, at: int) -> Span:
     while len(lines) > 1 and not lines[-1].partition("#")[0].strip():
         lines.pop()
     return Span(source, len(lines), len(lines[-1].partition("#")[0].rstrip()) + 1, 1)
-
-
-__all__ = ["closest", "expected", "explain", "place"]

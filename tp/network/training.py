@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tp.errors import Span
 from tp.network import faults
-from tp.network.diagnostics import listing, nearest
+from tp.network.diagnostics import listing, locate, nearest
 from tp.network.names import Declarations, Report
 from tp.network.references import References, Scope
 from tp.network.tree import Expr, Name
@@ -22,17 +21,16 @@ def check_training(d: Declarations, references: References, report: Report) -> N
     train = d.train
     if train is None:
         return
-    word = Span(train.span.source, train.span.line, train.span.column, train.span.length)
     if train.optimizer not in OPTIMIZERS:
         hint = nearest(train.optimizer, OPTIMIZERS) or f"known are {listing(f'`{o}`' for o in OPTIMIZERS)}"
-        report(faults.UnknownOptimizer(word, train.optimizer, hint))
+        report(faults.UnknownOptimizer(locate(train.span, train.optimizer, " "), train.optimizer, hint))
     seen = set[str]()
     for key, e in train.options:
         if key in seen:
             report(faults.GivenTwice(e.span, f"`{key}`"))
         elif key not in OPTIONS:
             hint = nearest(key, OPTIONS) or f"known are {listing(f'`{o}`' for o in OPTIONS)}"
-            report(faults.UnknownOption(e.span, key, hint))
+            report(faults.UnknownOption(locate(train.span, key), key, hint))
         else:
             _value(key, e, references, report)
         seen.add(key)

@@ -20,13 +20,12 @@ from tp.network.walk import rebuild, walk
 def work_out(d: Declarations, references: References, report: Report) -> dict[str, Number]:
     """The numbers of dims and lets that have one; widths and functions are checked on the way."""
     values: dict[str, Number] = {}
-    for dim in d.dims.values():
-        _size(dim, d, references, values, report)
-    for let in d.lets.values():
-        if let.value is not None and not isinstance(let.value, Table) and not let.index:
-            _let(let, d, references, values, report)
-        else:
-            _table(let, d, references, values, report)
+    constants: list[Dim | Let] = [*d.dims.values(), *d.lets.values()]
+    for s in sorted(constants, key=lambda s: d.order[s.name]):
+        if isinstance(s, Let) and (s.index or isinstance(s.value, Table)):
+            _table(s, d, references, values, report)
+        elif s.value is not None:
+            _number(s, s.value, d, references, values, report)
     _put_dims(d, values)
     for width in d.widths.values():
         _width(width, d, references, values, report)
@@ -43,7 +42,8 @@ def number(e: Expr, values: dict[str, Number], report: Report) -> Number | None:
     try:
         return evaluate(e, lookup(values))
     except Unworkable as problem:
-        report(problem.diagnostic)
+        if problem.diagnostic is not None:
+            report(problem.diagnostic)
         return None
 
 
@@ -52,26 +52,20 @@ def shown(value: Number) -> str:
     return show_number(Num(value))[0] if isinstance(value, Fraction) else f"{value:.6g}"
 
 
-def _size(dim: Dim, d: Declarations, references: References, values: dict[str, Number], report: Report) -> None:
-    if dim.value is None:
-        return
-    if not _names(dim.value, dim.name, d, references, report):
-        return
-    value = number(dim.value, values, report)
-    if value is None:
-        return
-    if value != int(value) or value < 1:
-        report(faults.BadSize(dim.value.span if dim.value.span.line else dim.span, dim.name, shown(value)))
-    else:
-        values[dim.name] = Fraction(value)
-
-
-def _let(let: Let, d: Declarations, references: References, values: dict[str, Number], report: Report) -> None:
-    assert let.value is not None
-    if _names(let.value, let.name, d, references, report):
-        value = number(let.value, values, report)
+def _number(s: Dim | Let, e: Expr, d: Declarations, references: References, values: dict[str, Number], report: Report) -> None:
+    """Enter the number of a dim or let; without one it stays a symbol, and wrong ones are not spoken of again."""
+    try:
+        if not _names(e, s.name, d, references, report):
+            raise Unworkable
+        value = evaluate(e, lookup(values))
+        if isinstance(s, Dim) and value is not None and (value != int(value) or value < 1):
+            raise Unworkable(faults.BadSize(e.span, s.name, shown(value)))
         if value is not None:
-            values[let.name] = value
+            values[s.name] = Fraction(value) if isinstance(s, Dim) else value
+    except Unworkable as problem:
+        d.broken.add(s.name)
+        if problem.diagnostic is not None:
+            report(problem.diagnostic)
 
 
 def _names(e: Expr, name: str, d: Declarations, references: References, report: Report) -> bool:
@@ -84,7 +78,10 @@ def _names(e: Expr, name: str, d: Declarations, references: References, report: 
             if x.name not in d.lets and x.name not in d.dims:
                 report(faults.NotInLet(x.span, x.name, kind[0]))
                 ok = False
-            elif x.name in d.lets and d.order[x.name] > d.order.get(name, 0) or x.name == name:
+            elif x.name == name:
+                report(faults.SelfReference(x.span, name))
+                ok = False
+            elif d.order[x.name] > d.order[name]:
                 report(faults.UsedBeforeDefinition(x.span, x.name, kind[1].line))
                 ok = False
         elif isinstance(x, Table | Transpose) or (isinstance(x, Binary) and x.op == "@"):
@@ -177,7 +174,8 @@ def _width(width: Width, d: Declarations, references: References, values: dict[s
             return
         name = form[0]
         if name in seen:
-            report(faults.WidthCycle(width.value.span, width.name))
+            if width.name == min(seen):  # once for all widths of the cycle
+                report(faults.WidthCycle(width.value.span, width.name))
             return
         seen.add(name)
         inner = d.widths[name].value

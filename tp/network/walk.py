@@ -8,9 +8,28 @@ from typing import assert_never
 
 from tp.errors import Span
 from tp.network.tree import (
-    Binary, Call, Define, Dim, Expr, Function, Index, Input, Let, Name, Neg, Network, Num, Range, Reduce, Statement,
-    Table, Train, Transpose, Weight, Width,
-)  # fmt: skip
+    Binary,
+    Call,
+    Define,
+    Dim,
+    Expr,
+    Function,
+    Index,
+    Input,
+    Let,
+    Name,
+    Neg,
+    Network,
+    Num,
+    Range,
+    Reduce,
+    Statement,
+    Table,
+    Train,
+    Transpose,
+    Weight,
+    Width,
+)
 
 
 def children(e: Expr) -> tuple[Expr, ...]:

@@ -1,0 +1,36 @@
+"""Wrong specs, each beside its message: ``bad/NAME.tp`` and ``bad/NAME.err``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tp.errors import SpecError
+from tp.network.check import check
+from tp.network.parse import parse
+
+BAD = sorted((Path(__file__).parent / "bad").glob("*.tp"))
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda p: p.stem)
+def test_message(path, golden):
+    with pytest.raises(SpecError) as caught:
+        check(parse(path.read_text("utf-8"), path.name))
+    golden(path.with_suffix(".err"), f"{caught.value}\n")
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda p: p.stem)
+def test_every_diagnostic_shows_its_place(path):
+    with pytest.raises(SpecError) as caught:
+        check(parse(path.read_text("utf-8"), path.name))
+    lines = [*path.read_text("utf-8").splitlines(), ""]
+    for d in caught.value.diagnostics:
+        assert d.span.source.name == path.name
+        assert 1 <= d.span.line <= len(lines)
+        assert 1 <= d.span.column <= len(lines[d.span.line - 1]) + 1
+        assert "{" not in d.render().split("\n", 1)[0]
+
+
+def test_there_are_enough():
+    assert len(BAD) >= 100
