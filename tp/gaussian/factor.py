@@ -15,6 +15,8 @@ from tp.gaussian.primitives import radii
 
 BASE = sources_of(radii, node)
 SMOOTH_TERMS, KINKED_TERMS = 1024, 128
+PLAIN = frozenset({"_size", "_most", "_blur"})
+"""Parts without parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,7 @@ class Factor:
         return {stand_in + part: name for part, name in self.parts.items()}
 
     def extra(self, stand_in: str) -> dict[str, Sequence[str]]:
-        plain = {"_size", "_most", "_blur"}
-        return {stand_in + part: self.params for part in self.parts if part not in plain}
+        return {stand_in + part: self.params for part in self.parts if part not in PLAIN}
 
 
 def factor(f: sp.Expr, slope: sp.Expr | None, x: sp.Expr, names: Mapping[sp.Basic, str]) -> Factor:
@@ -47,8 +48,8 @@ def factor(f: sp.Expr, slope: sp.Expr | None, x: sp.Expr, names: Mapping[sp.Basi
     made.constant("_size", [], f"return {size!r}")
     made.constant("_most", [], f"return {SMOOTH_TERMS if not edges else KINKED_TERMS}")
     made.constant("_blur", ["s"], "return s" if edges else f"return max(s, {size!r})")
-    made.template("_reach", panels.reach)
-    made.template("_mean", panels.mean)
+    for template in (panels.phi_reach, panels.phi_panel, panels.phi_mean):
+        made.template(template)
     return Factor(params, made.parts, merge(BASE, made.sources), not edges and not has_jump(f, x))
 
 
@@ -78,10 +79,10 @@ class _Maker:
         self.constant("_last", arguments, "b = -math.inf", *down, "return b")
         self.constant("_gap", arguments, *(["return 0.0"] if oscillates else ["b = math.inf", *near, "return b"]))
 
-    def template(self, part: str, function: Function) -> None:
-        names = {f"phi{p}": n for p, n in self.parts.items()} | {"reach": self.parts.get("_reach", "")}
-        extra = {f"phi{p}": self.params for p in ("", "_next", "_gap")} | {"reach": self.params}
-        self.add(part, named(function, names, self.params, extra))
+    def template(self, function: Function) -> None:
+        names = {f"phi{p}": n for p, n in self.parts.items()}
+        extra = {f"phi{p}": self.params for p in self.parts if p not in PLAIN}
+        self.add(function.__name__.removeprefix("phi"), named(function, names, self.params, extra))
 
 
 def named(function: Function, names: Mapping[str, str], params: Sequence[str], extra: Mapping[str, Sequence[str]]) -> Source:
@@ -108,9 +109,9 @@ class Pair:
 def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
     """Code for E[φψ] and E[φ'ψ'] (``with_slope``: the derivatives exist and are in the factors)."""
     params = tuple(sorted({*f.params, *g.params}))
-    names = f.names("phi") | g.names("psi") | {"reach": f.parts["_reach"]}
-    extra = f.extra("phi") | g.extra("psi") | {"reach": f.params}
-    direct = named(panels.pair, names, params, extra)
+    names, extra = f.names("phi") | g.names("psi"), f.extra("phi") | g.extra("psi")
+    inner = named(panels.mean_panel, names, g.params, extra)
+    direct = named(panels.pair, names | {"mean_panel": inner[0]}, params, extra | {"mean_panel": g.params})
     site_template, count_template, sum_template = (
         (hermite.site, hermite.count, hermite.mehler)
         if with_slope
@@ -124,16 +125,18 @@ def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
         sites.append(sources[-2][0])
         counts.append(sources[-1][0])
     total = named(sum_template, {"pair": direct[0]}, params, {"pair": params})
-    base = merge(f.sources, g.sources, (direct,))
+    base = merge(f.sources, g.sources, (inner, direct))
     return Pair(
         params, direct[0], base, (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1]), total[0], merge(base, made, (total,))
     )
 
 
 def _site(f: Factor, site: Function, count: Function) -> list[Source]:
-    names, extra = f.names("phi") | {"reach": f.parts["_reach"]}, f.extra("phi") | {"reach": f.params}
-    moments = named(hermite.moments, names, f.params, extra)
-    scale = named(hermite.scale, names | {"moments": moments[0]}, f.params, extra | {"moments": f.params})
-    fill_out = named(site, names | {"scale": scale[0]}, f.params, extra | {"scale": f.params})
-    length = named(count, names | {site.__name__: fill_out[0], "site": fill_out[0]}, f.params, extra | {"site": f.params})
-    return [moments, scale, fill_out, length]
+    names, extra = f.names("phi"), f.extra("phi")
+    made: list[Source] = list(sources_of(hermite.project))
+    for template in (hermite.moments, hermite.scale, hermite.samples, site, count):
+        source = named(template, names, f.params, extra)
+        called = "site" if template is site else template.__name__
+        names, extra = names | {called: source[0]}, extra | {called: f.params}
+        made.append(source)
+    return made

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tp.gaussian.panels import pair, phi, phi_gap, phi_next, phi_size, reach
+from tp.gaussian.panels import pair, phi, phi_panel, phi_reach, phi_size
 from tp.gaussian.powers import node
 
 
@@ -25,9 +25,7 @@ def moments(q: float, size: float, end: float) -> tuple[float, float]:
     """E φ² and E φ'² on panels of the given scale, to see whether it is fine enough."""
     r, y, value, slope = math.sqrt(q), -end, 0.0, 0.0
     while y < end:
-        stop = min(y + min(1.5, max(size, 0.6 * phi_gap(r * y)) / r), end)
-        edge = phi_next(r * y) / r
-        stop = edge if y < edge < stop else stop
+        stop = min(phi_panel(0.0, r, y, size, 1.5), end)
         half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
         for i in range(8):
             x, w = node(i)
@@ -53,39 +51,67 @@ def scale(q: float, end: float) -> float:
     return size
 
 
-def site(q: float, out: Any) -> None:
-    """Fill ``out`` from φ and φ'.  Weighted recursion √(k+1) ψ_{k+1} = x ψ_k − √k ψ_{k−1}, ψ_k = h_k e^{−x²/4}."""
-    top = out.shape[0] - 2
-    out[:] = 0.0
-    if not q > 0.0:
-        f, df = phi(0.0)
-        out[0] = f
-        if top > 1:
-            out[1] = df
-        return
-    r, end = math.sqrt(q), reach(0.0, math.sqrt(q))
+def samples(q: float, top: int) -> Any:
+    """Rows y, weight·e^{−y²/4}/√(2π), φ(√q y), φ'(√q y) over all nodes of panels that also resolve h_top."""
+    r, end = math.sqrt(q), phi_reach(0.0, math.sqrt(q))
     size, widest = scale(q, end), min(1.5, 10.0 / math.sqrt(top))
-    y, value, slope = -end, 0.0, 0.0
+    y, panels = -end, 0
     while y < end:
-        stop = min(y + min(widest, max(size, 0.6 * phi_gap(r * y)) / r), end)
-        edge = phi_next(r * y) / r
-        stop = edge if y < edge < stop else stop
+        y, panels = min(phi_panel(0.0, r, y, size, widest), end), panels + 1
+    rows = np.empty((4, 16 * panels))
+    y, k = -end, 0
+    while y < end:
+        stop = min(phi_panel(0.0, r, y, size, widest), end)
         half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
         for i in range(8):
             x, w = node(i)
             for side in range(2):
                 t = middle + half * (x if side == 1 else -x)
                 f, df = phi(r * t)
-                bell = math.exp(-0.25 * t * t)
-                w1 = 0.3989422804014327 * w * half * bell
-                out[0] += w1 * bell * f
-                value += w1 * bell * f * f
-                slope += w1 * bell * df * df
-                before, now = 0.0, bell
-                for k in range(top - 1):
-                    out[k + 1] += w1 * df * now
-                    before, now = now, (t * now - math.sqrt(k) * before) / math.sqrt(k + 1.0)
+                rows[0, k] = t
+                rows[1, k] = 0.3989422804014327 * w * half * math.exp(-0.25 * t * t)
+                rows[2, k] = f
+                rows[3, k] = df
+                k += 1
         y = stop
+    return rows
+
+
+def project(rows: Any, which: int, out: Any, first: int, terms: int) -> float:
+    """out[first + k] = Σ weight f ψ_k for k < terms, f the row ``which``; the sum of squares Σ weight f² is returned.
+
+    Weighted recursion √(k+1) ψ_{k+1} = x ψ_k − √k ψ_{k−1}, ψ_k = h_k e^{−x²/4}, all nodes at a time.
+    """
+    x, w, f = rows[0], rows[1], rows[which]
+    n = x.shape[0]
+    before, now = np.zeros(n), np.empty(n)
+    square = 0.0
+    for i in range(n):
+        now[i] = math.exp(-0.25 * x[i] * x[i])
+        square += w[i] * now[i] * f[i] * f[i]
+    for k in range(terms):
+        total, down, up = 0.0, math.sqrt(k), 1.0 / math.sqrt(k + 1.0)
+        for i in range(n):
+            total += w[i] * f[i] * now[i]
+            following = (x[i] * now[i] - down * before[i]) * up
+            before[i] = now[i]
+            now[i] = following
+        out[first + k] = total
+    return square
+
+
+def site(q: float, out: Any) -> None:
+    """Fill ``out`` from φ and φ'."""
+    top = out.shape[0] - 2
+    out[:] = 0.0
+    if not q > 0.0:
+        f, df = phi(0.0)
+        out[0] = f
+        out[1] = df
+        return
+    rows = samples(q, top)
+    value = project(rows, 2, out, 0, 1)
+    slope = project(rows, 3, out, 1, top - 1)
     left, dleft = value - out[0] ** 2, slope
     for k in range(1, top):
         dleft -= out[k] ** 2
@@ -100,11 +126,16 @@ def count(q: float, eps: float) -> int:
 
     Tails shrink with q, so the largest q decides.
     """
-    most = phi_most()
+    most = 32
+    while most < phi_most():
+        out = np.zeros(most + 2)
+        site(q, out)
+        if out[most] ** 2 <= 0.1 * eps and out[most + 1] ** 2 <= 0.1 * eps:
+            break
+        most *= 2
     out = np.zeros(most + 2)
     site(q, out)
-    left, dleft = out[most] ** 2, out[most + 1] ** 2
-    value, slope = out[0] ** 2, 0.0
+    left, dleft, value, slope = out[most] ** 2, out[most + 1] ** 2, out[0] ** 2, 0.0
     for k in range(1, most):
         value += out[k] ** 2 * q
         slope += out[k] ** 2 * k
@@ -112,12 +143,12 @@ def count(q: float, eps: float) -> int:
         left += out[k] ** 2 * q / value if value > 0.0 else 0.0
         dleft += out[k] ** 2 * k / slope if slope > 0.0 else 0.0
         if left > eps or dleft > eps:
-            return min(k + 1, most) + 2
+            return k + 3
     return 4
 
 
 def phi_most() -> int:
-    """Stand-in: the largest number of coefficients that is worth while."""
+    """Stand-in: the largest number of coefficients that is worth while, a power of two."""
     return 1024
 
 
@@ -127,7 +158,7 @@ def mehler(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float
     r = math.sqrt(q1) * math.sqrt(q2)
     rho = c / r if r > 0.0 else 0.0
     worst = max(a[n] * b[n], a[n + 1] * b[n + 1])
-    if worst > 1e-12 and worst * abs(rho) ** (n - 1) > 1e-12:
+    if worst > 2e-12 and worst * abs(rho) ** (n - 1) > 2e-12:
         return pair(q1, c, q2)
     t, d = 0.0, 0.0
     for k in range(n - 1, 0, -1):
@@ -140,27 +171,11 @@ def site_of_jump(q: float, out: Any) -> None:
     """``site`` for a φ without square-integrable derivative: out[k] = a_k, and out[K] = out[K+1] the tail of V."""
     top = out.shape[0] - 2
     out[:] = 0.0
-    r, end = math.sqrt(q), reach(0.0, math.sqrt(q))
-    widest, y, value = min(1.5, 10.0 / math.sqrt(top)), -end, 0.0
-    size = scale(q, end) if q > 0.0 else 1.0
-    while y < end:
-        stop = min(y + min(widest, max(size, 0.6 * phi_gap(r * y)) / max(r, 1e-300)), end)
-        edge = phi_next(r * y) / max(r, 1e-300)
-        stop = edge if y < edge < stop else stop
-        half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
-        for i in range(8):
-            x, w = node(i)
-            for side in range(2):
-                t = middle + half * (x if side == 1 else -x)
-                f = phi(r * t)[0]
-                bell = math.exp(-0.25 * t * t)
-                w1 = 0.3989422804014327 * w * half * bell
-                value += w1 * bell * f * f
-                before, now = 0.0, bell
-                for k in range(top):
-                    out[k] += w1 * f * now
-                    before, now = now, (t * now - math.sqrt(k) * before) / math.sqrt(k + 1.0)
-        y = stop
+    if not q > 0.0:
+        out[0] = phi(0.0)[0]
+        return
+    rows = samples(q, top)
+    value = project(rows, 2, out, 0, top)
     left = value
     for k in range(top):
         left -= out[k] ** 2
@@ -178,7 +193,7 @@ def mehler_of_jump(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[floa
     n = a.shape[0] - 2
     r = math.sqrt(q1) * math.sqrt(q2)
     rho = c / r if r > 0.0 else 0.0
-    if a[n] * b[n] * abs(rho) ** n > 1e-12:
+    if a[n] * b[n] * abs(rho) ** n > 2e-12:
         return pair(q1, c, q2)
     t = 0.0
     for k in range(n - 1, -1, -1):

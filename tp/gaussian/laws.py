@@ -17,6 +17,10 @@ sin     (a, b)       sin(a x + b)
 exp     (a,)         exp(a x)
 bell    (a,)         exp(−a x²)
 dbell   (a,)         its derivative
+elu     (alpha,)     x above 0, alpha (exp(x) − 1) below
+delu    (alpha,)     its derivative
+ramp    (t,)         max(x + t, 0)
+jump    (t,)         1 for x + t > 0, else 0
 ======= ============ =============================================
 
 ``law`` answers with ``Term``s: coefficient times a call of a primitive. In the arguments of a call strings are the
@@ -31,7 +35,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.gaussian import powers, primitives, waves
+from tp.gaussian import elu, powers, primitives, ramps, waves
 from tp.gaussian.decompose import Basis, decompose
 
 HALF, ONE, ZERO = sp.S.Half, sp.S.One, sp.S.Zero
@@ -50,12 +54,16 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """``coef`` · E[φ ψ]: ``single(*args)``; where ``pair`` is set, ``pair(*args)`` is the tuple of that and E[φ'ψ']."""
+    """``coef`` · E[φ ψ] = coef · ``single(*args)``.
+
+    Where ``pair`` is set, ``pair(*args)`` is the tuple of that and E[φ'ψ']; ``constant``: one factor is, and E[φ'ψ'] = 0.
+    """
 
     coef: sp.Expr
     single: Callable[..., Any]
     args: tuple[Argument, ...]
     pair: Callable[..., Any] | None = None
+    constant: bool = False
 
 
 def kinds(f: sp.Expr, x: sp.Expr) -> list[Kind] | None:
@@ -90,9 +98,13 @@ def _kind(coef: sp.Expr, basis: Basis) -> Kind | None:
         return Kind(coef, "sin", (p[0], p[1] + p[0] * shift))
     if basis.name == "exp":
         return Kind(coef * sp.exp(p[0] * shift), "exp", p)
+    if shift != 0 and basis.name == "rectified" and p[0] in (0, 1):
+        return Kind(coef, "ramp" if p[0] == 1 else "jump", (shift,))
     if shift != 0 or basis.scale != 1:
         return None
     match basis.name, basis.order:
+        case "elu", 0 | 1:
+            return Kind(coef, "elu" if basis.order == 0 else "delu", p)
         case "power", 0:
             return Kind(coef, "power", p)
         case "rectified", 0:
@@ -117,14 +129,16 @@ def law(f: Kind, g: Kind) -> list[Term] | None:
     """E[f(u) g(v)] as terms; [] when it is 0 by symmetry; None when no primitive knows the pair."""
     for one, two, cov in ((f, g, FORWARD), (g, f, BACKWARD)):
         rule = RULES.get((one.name, two.name))
-        if rule is not None:
-            return [Term(f.coef * g.coef * t.coef, t.single, t.args, t.pair) for t in rule(one.args, two.args, cov)]
+        found = None if rule is None else rule(one.args, two.args, cov)
+        if found is not None:
+            constant = any(k.name == "power" and k.args[0] == 0 for k in (f, g))
+            return [Term(f.coef * g.coef * t.coef, t.single, t.args, t.pair, constant) for t in found]
     return None
 
 
 Cov = tuple[str, str, str]
 Args = tuple[sp.Expr, ...]
-Rule = Callable[[Args, Args, Cov], list[Term]]
+Rule = Callable[[Args, Args, Cov], list[Term] | None]
 
 
 def _direct(single: Callable[..., Any], pair: Callable[..., Any] | None = None) -> Rule:
@@ -155,7 +169,7 @@ def _flip(cov: Cov) -> Cov:
 
 def _power_power(a: Args, b: Args, cov: Cov) -> list[Term]:
     m, n = int(a[0]), int(b[0])
-    return [Term(ONE, powers.monomials, (*cov, m, n))] if (m + n) % 2 == 0 else []
+    return [Term(ONE, powers.monomials, (*cov, m, n), powers.monomials_pair)] if (m + n) % 2 == 0 else []
 
 
 def _power_gate(n: int, weights: Callable[[Args], tuple[sp.Expr, sp.Expr, sp.Expr]]) -> Rule:
@@ -226,6 +240,42 @@ def _rect(n: Callable[[Args], int], part: Callable[[Args], tuple[sp.Expr, sp.Exp
     return rule
 
 
+def _power_ramp(a: Args, b: Args, cov: Cov) -> list[Term] | None:
+    k = int(a[0])
+    if k == 0:
+        return [Term(ONE, ramps.ramp_mean, (cov[2], b[0]))]
+    return [Term(ONE, ramps.linear_ramp, (*cov, b[0]), ramps.linear_ramp_pair)] if k == 1 else None
+
+
+def _power_jump(a: Args, b: Args, cov: Cov) -> list[Term] | None:
+    k = int(a[0])
+    if k == 0:
+        return [Term(ONE, ramps.jump_mean, (cov[2], b[0]))]
+    return [Term(ONE, ramps.linear_jump, (*cov, b[0]))] if k == 1 else None
+
+
+def _power_elu(a: Args, b: Args, cov: Cov) -> list[Term] | None:
+    k = int(a[0])
+    if k == 0:
+        return [Term(ONE, elu.elu_mean, (cov[2], b[0]))]
+    return [Term(ONE, elu.linear_elu, (*cov, b[0]), elu.linear_elu_pair)] if k == 1 else None
+
+
+def _power_delu(a: Args, b: Args, cov: Cov) -> list[Term] | None:
+    return [Term(ONE, elu.elu_mean_slope, (cov[2], b[0]))] if a[0] == 0 else None
+
+
+def _slope_ramp(a: Args, b: Args, cov: Cov) -> list[Term]:
+    """a u + (b − a) max(u, 0) times a ramp."""
+    plain = [Term(a[0], ramps.linear_ramp, (*cov, b[0]), ramps.linear_ramp_pair)] if a[0] != 0 else []
+    return [*plain, Term(a[1] - a[0], ramps.ramp_ramp, (*cov, ZERO, b[0]), ramps.ramp_pair)]
+
+
+def _level_jump(a: Args, b: Args, cov: Cov) -> list[Term]:
+    plain = [Term(a[0], ramps.jump_mean, (cov[2], b[0]))] if a[0] != 0 else []
+    return [*plain, Term(a[1] - a[0], ramps.jump_jump, (*cov, ZERO, b[0]))]
+
+
 RULES: dict[tuple[str, str], Rule] = {
     ("slope", "slope"): _slope_slope,
     ("level", "level"): _level_level,
@@ -253,6 +303,16 @@ RULES: dict[tuple[str, str], Rule] = {
     ("rect", "rect"): _rect(lambda b: int(b[0]), lambda b: (ZERO, ONE)),
     ("rect", "slope"): _rect(lambda b: 1, lambda b: (b[0], b[1] - b[0])),
     ("rect", "level"): _rect(lambda b: 0, lambda b: (b[0], b[1] - b[0])),
+    ("ramp", "ramp"): _direct(ramps.ramp_ramp, ramps.ramp_pair),
+    ("jump", "jump"): _direct(ramps.jump_jump),
+    ("slope", "ramp"): _slope_ramp,
+    ("level", "jump"): _level_jump,
+    ("power", "ramp"): _power_ramp,
+    ("power", "jump"): _power_jump,
+    ("elu", "elu"): _direct(elu.elu_elu, elu.elu_pair),
+    ("delu", "delu"): _direct(elu.elu_slope),
+    ("power", "elu"): _power_elu,
+    ("power", "delu"): _power_delu,
     ("sin", "sin"): _direct(waves.sine_sine, waves.sine_pair),
     ("exp", "exp"): _direct(waves.exp_exp, waves.exp_pair),
     ("bell", "bell"): _direct(waves.gaussian_gaussian, waves.gaussian_pair),
@@ -283,6 +343,14 @@ def mean(f: Kind, q: str = "q") -> list[Term] | None:
             return [Term(f.coef, waves.sine_mean, (q, a, b))]
         case "exp", (a,):
             return [Term(f.coef, waves.exp_mean, (q, a))]
+        case "elu", (alpha,):
+            return [Term(f.coef, elu.elu_mean, (q, alpha))]
+        case "delu", (alpha,):
+            return [Term(f.coef, elu.elu_mean_slope, (q, alpha))]
+        case "ramp", (t,):
+            return [Term(f.coef, ramps.ramp_mean, (q, t))]
+        case "jump", (t,):
+            return [Term(f.coef, ramps.jump_mean, (q, t))]
         case "bell", (a,):
             return [Term(f.coef, waves.gaussian_mean, (q, a))]
     return None

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
@@ -167,7 +167,7 @@ class _Lowering:
 
     def _lowered(self, function: str, args: tuple[sp.Expr, ...], sources: tuple[Source, ...]) -> Lowered:
         n = len(self.answers)
-        if not self.numeric and "mean_" not in "".join(self.lines):
+        if not self.numeric and "phi_mean_" not in "".join(self.lines):
             return Lowered(function, args, n, sources, "closed", "closed forms", 1e-13)
         if len(self.numeric) == 1 and len(self.numeric[0][2]) == n and len(self.calls) == 1:
             return self._by_sites(function, args, sources)
@@ -243,15 +243,22 @@ class _Lowering:
                 found = law(a, b)
                 if found is None:
                     return None
-                terms += [Term(coef * t.coef, t.single, t.args, t.pair) for t in found]
+                terms += [replace(t, coef=coef * t.coef) for t in found]
         return terms
 
     def _closed_couple(self, k: int, m: int, terms: list[Term] | None) -> bool:
-        if not terms or any(t.pair is None for t in terms):
+        if not terms or any(t.pair is None and not t.constant for t in terms):
             return False
-        texts = [(t, self._call(t.pair, t)) for t in terms]
-        for at, place in ((k, 0), (m, 1)):
-            self.answers[at] = self._sum([(t.coef, f"{name}[{place}]") for t, name in texts])
+        found: list[list[tuple[sp.Expr, str]]] = [[], []]
+        for t in terms:
+            if t.pair is None:
+                found[0].append((t.coef, self._call(t.single, t)))
+                continue
+            name = self._call(t.pair, t)
+            found[0].append((t.coef, f"{name}[0]"))
+            if not t.constant:
+                found[1].append((t.coef, f"{name}[1]"))
+        self.answers[k], self.answers[m] = self._sum(found[0]), self._sum(found[1])
         return True
 
     def _closed_terms(self, k: int, terms: list[Term] | None) -> bool:
@@ -308,9 +315,7 @@ class _Lowering:
             terms = self._terms([(sp.S.One, f, h)])
             if terms is not None:
                 swap = {"q1": "q", "c": "q", "q2": "q"}
-                same = [
-                    Term(t.coef, t.single, tuple(swap[a] if isinstance(a, str) else a for a in t.args)) for t in terms
-                ]
+                same = [replace(t, args=tuple(swap[a] if isinstance(a, str) else a for a in t.args)) for t in terms]
                 self._closed_terms(k, same)
                 return
         code: Factor = factor(g, None, u, self.names)

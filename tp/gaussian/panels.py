@@ -60,11 +60,11 @@ def psi_blur(s: float) -> float:
 
 
 def psi_mean(m: float, s: float) -> tuple[float, float]:
-    """Stand-in: ``mean`` of ψ."""
-    return mean(m, s)
+    """Stand-in: ``phi_mean`` of ψ."""
+    return phi_mean(m, s)
 
 
-def reach(m: float, s: float) -> float:
+def phi_reach(m: float, s: float) -> float:
     """Standard deviations beyond which φ(m + s y) times the density is below rounding; at least 9."""
     b = 9.0
     while b < 37.0:
@@ -75,17 +75,24 @@ def reach(m: float, s: float) -> float:
     return b
 
 
-def mean(m: float, s: float) -> tuple[float, float]:
+def phi_panel(m: float, s: float, y: float, size: float, widest: float) -> float:
+    """Where the panel that starts at y ends, for φ(m + s y)."""
+    z = m + s * y
+    stop = y + min(widest, max(size, 0.6 * phi_gap(z)) / s)
+    at = phi_next(z)
+    if (at - m) / s <= y:  # the break at which this panel starts, but for rounding
+        at = phi_next(at)
+    return min(stop, (at - m) / s)
+
+
+def phi_mean(m: float, s: float) -> tuple[float, float]:
     """E[φ(m + s y)] and E[φ'(m + s y)], y standard normal."""
     if not s > 0.0:
         return phi(m)
-    end = reach(m, s)
+    end = phi_reach(m, s)
     y, value, slope = -end, 0.0, 0.0
     while y < end:
-        z = m + s * y
-        stop = min(y + min(1.5, max(phi_size(), 0.6 * phi_gap(z)) / s), end)
-        edge = (phi_next(z) - m) / s
-        stop = edge if y < edge < stop else stop
+        stop = min(phi_panel(m, s, y, phi_size(), 1.5), end)
         half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
         for i in range(8):
             x, w = node(i)
@@ -99,29 +106,32 @@ def mean(m: float, s: float) -> tuple[float, float]:
     return 0.3989422804014327 * value, 0.3989422804014327 * slope
 
 
-def pair(q1: float, c: float, q2: float) -> tuple[float, float]:
-    """E[φ(u) ψ(v)] and E[φ'(u) ψ'(v)]: outside over u, inside the ``mean`` of ψ given u.
+def mean_panel(slope: float, s: float, y: float) -> float:
+    """Where the panel that starts at y ends, for E[ψ(slope y + s Z)]: it varies on the larger of s and ψ's own scale."""
+    steep, m = abs(slope), slope * y
+    if steep == 0.0:
+        return math.inf
+    stop = y + max(psi_blur(s), 0.6 * psi_gap(m), 1e-12 * steep) / steep
+    at = psi_next(m) if slope > 0.0 else psi_last(m)
+    if at / slope <= y:
+        at = psi_next(at) if slope > 0.0 else psi_last(at)
+    return min(stop, at / slope)
 
-    Given u = √q1 x, v has mean c x/√q1 and standard deviation √(D/q1); the inner mean varies on the larger of that
-    deviation and ψ's own scale, near ψ's breaks.
+
+def pair(q1: float, c: float, q2: float) -> tuple[float, float]:
+    """E[φ(u) ψ(v)] and E[φ'(u) ψ'(v)]: outside over u, inside the mean of ψ given u.
+
+    Given u = √q1 y, v has mean c y/√q1 and standard deviation √(D/q1).
     """
     r1 = math.sqrt(q1)
     if not r1 > 0.0:
         f, df = phi(0.0)
         g, dg = psi_mean(0.0, math.sqrt(q2))
         return f * g, df * dg
-    slope, s = c / r1, radii(q1, c, q2)[0] / r1
-    end, blur = reach(0.0, r1), psi_blur(s)
+    slope, s, end = c / r1, radii(q1, c, q2)[0] / r1, phi_reach(0.0, r1)
     y, value, dot = -end, 0.0, 0.0
     while y < end:
-        z, m = r1 * y, slope * y
-        stop = min(y + min(1.5, max(phi_size(), 0.6 * phi_gap(z)) / r1), end)
-        if slope != 0.0:
-            stop = min(stop, y + max(blur, 0.6 * psi_gap(m), 1e-12 * abs(slope)) / abs(slope))
-            edge = (psi_next(m) if slope > 0.0 else psi_last(m)) / slope
-            stop = edge if y < edge < stop else stop
-        edge = phi_next(z) / r1
-        stop = edge if y < edge < stop else stop
+        stop = min(min(phi_panel(0.0, r1, y, phi_size(), 1.5), mean_panel(slope, s, y)), end)
         half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
         for i in range(8):
             x, w = node(i)

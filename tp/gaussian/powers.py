@@ -31,6 +31,12 @@ def monomials(p1: float, c: float, p2: float, m: int, n: int) -> float:
     return total
 
 
+def monomials_pair(q1: float, c: float, q2: float, m: int, n: int) -> tuple[float, float]:
+    """V, V̇ for u^m, v^n: E[u^m v^n] and m n E[u^{m−1} v^{n−1}]."""
+    vdot = m * n * monomials(q1, c, q2, m - 1, n - 1) if m > 0 and n > 0 else 0.0
+    return monomials(q1, c, q2, m, n), vdot
+
+
 def radial_moment(k: int) -> float:
     """E[R^k] = 2^{k/2} Γ(1 + k/2), R² the sum of two squared standard normals."""
     value = 1.2533141373155003 if k % 2 == 1 else 1.0
