@@ -99,6 +99,19 @@ def lowest(a: Affine, ranges: Sequence[Range]) -> float:
     return max((-_largest(_combine(Affine(0), b, -1)) for b in _ends(a, ranges, -1)), default=-math.inf)
 
 
+def extremes(a: Affine, ranges: Sequence[Range]) -> tuple[Affine, Affine] | None:
+    """The least and the greatest value of ``a`` over ``ranges`` with affine ends, free of the ranges' indices."""
+    low = high = a
+    for r in reversed(ranges):
+        lo, hi = affine(r.lo), affine(r.hi)
+        if low.coefficient(r.index) or high.coefficient(r.index):
+            if lo is None or hi is None:
+                return None
+            low = low.replace(r.index, lo if low.coefficient(r.index) > 0 else hi)
+            high = high.replace(r.index, hi if high.coefficient(r.index) > 0 else lo)
+    return low, high
+
+
 def _largest(a: Affine) -> float:
     """The supremum of ``a`` when its symbols are only known to be ≥ 1."""
     return math.inf if any(c > 0 for _, c in a.terms) else a.const + sum(c for _, c in a.terms)

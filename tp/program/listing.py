@@ -15,6 +15,7 @@ import sympy as sp
 from sympy.printing.str import StrPrinter
 
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Weight
+from tp.program.reads import flat
 
 _ADD, _MUL, _POW, _ATOM = range(4)
 _FORMULA_WIDTH = 80  # the instruction's kind stands right of this, unless formulas are shorter
@@ -137,16 +138,8 @@ def _outside(program: Program) -> list[list[str]]:
 
 def _slot_symbols(program: Program, name: str) -> dict[int, sp.Symbol]:
     """The index that the definitions of ``name`` have at each slot."""
-    refs = [d.ref for d in program.data] + [w.ref for w in program.weights] + [ins.out for ins in _flat(program.body)]
+    refs = [d.ref for d in program.data] + [w.ref for w in program.weights] + [ins.out for ins in flat(program.body)]
     return {k: e for ref in reversed(refs) if ref.name == name for k, e in enumerate(ref.index) if e.is_Symbol}
-
-
-def _flat(body: Iterable[Instruction]) -> Iterable[MatMul | Nonlin | Moment]:
-    for ins in body:
-        if isinstance(ins, Loop):
-            yield from _flat(ins.body)
-        else:
-            yield ins
 
 
 # ---------------------------------------------------------------- expressions

@@ -14,7 +14,8 @@ from itertools import islice
 
 import sympy as sp
 
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Space, Weight
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
+from tp.program.reads import reads_of
 
 Kind = tuple[Space, ...]
 """``()`` a Scalar, ``(s,)`` a Vector of s, ``(r, c)`` a Matrix."""
@@ -180,7 +181,7 @@ class _Checker:
         yield from self._reads(d, ((ins.W, ()), (ins.x, ())))
 
     def _coordinatewise(self, d: _Definition, expr: sp.Expr, space: Space | None) -> Iterator[str]:
-        reads = list(_reads_of(expr, ()))
+        reads = list(reads_of(expr))
         for ref, ranges in reads:
             for kind in self._read(d, ref, ranges):
                 if len(kind) == 2:
@@ -189,7 +190,7 @@ class _Checker:
                     yield f"{d}: {ref} is a {_word(kind)} in an expression over {space or 'scalars'}"
         names = {str(x) for s in self.program.spaces for x in s.size.free_symbols}
         bound = [r.index for r in d.ranges]
-        yield from self._bound(d, (s for s in _free(expr) if str(s) not in names), bound)
+        yield from self._bound(d, (s for s in expr.free_symbols if str(s) not in names), bound)
         if expr.has(sp.nan, sp.zoo, sp.oo, -sp.oo):
             yield f"{d}: {expr} is not finite"
         yield from self._reads(d, reads)
@@ -350,27 +351,6 @@ def _moment(d: _Definition, at: Mapping[sp.Symbol, int]) -> tuple[int, ...]:
 
 def _refs(expr: sp.Expr) -> set[Ref]:
     return expr.atoms(Ref) if isinstance(expr, sp.Basic) else set()
-
-
-def _reads_of(expr: sp.Basic, ranges: Domain) -> Iterator[tuple[Ref, Domain]]:
-    """The refs of an expression with the ranges of the finite sums around them."""
-    match expr:
-        case Ref():
-            yield expr, ranges
-        case sp.Sum():
-            bound = tuple(Range(v, lo, hi) for v, lo, hi in reversed(expr.limits))
-            yield from _reads_of(expr.function, (*ranges, *bound))
-        case Softmax():
-            at, body, bound, lo, hi = expr.args
-            yield from _reads_of(at, ranges)
-            yield from _reads_of(body, (*ranges, Range(bound, lo, hi)))
-        case _:
-            for arg in expr.args:
-                yield from _reads_of(arg, ranges)
-
-
-def _free(expr: sp.Expr) -> set[sp.Basic]:
-    return expr.free_symbols
 
 
 def _point(index: tuple[sp.Expr, ...], at: Mapping[sp.Symbol, int]) -> tuple[int, ...] | None:

@@ -1,0 +1,235 @@
+"""Network -> Program: a checked spec as a tensor program.
+
+Every definition becomes a Nonlin, preceded by the MatMuls and Moments inside it (``temporaries``); ``schedule`` puts the
+instructions of all definitions in order and makes recursions loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sympy as sp
+
+from tp.errors import SpecError
+from tp.network.check import Checked
+from tp.network.tree import Define, Expr, Input, Table
+from tp.network.tree import Weight as TreeWeight
+from tp.program.expressions import Global, Lowering, Scope
+from tp.program.ir import Data, Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
+from tp.program.reads import Simple, reads, rename
+from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
+from tp.program.temporaries import Boundary, Names, Temporaries
+
+Statement = Input | TreeWeight | Define
+
+
+def lower(checked: Checked) -> Program:
+    """The tensor program of a checked network; :class:`SpecError` for definitions that no order computes."""
+    try:
+        return _Lower(checked).program()
+    except RecursionError:
+        raise SpecError("an expression is nested too deeply to be worked out; give its parts names") from None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A statement's left side: the member it declares, the ranges of its indices, its axes."""
+
+    ref: Ref  # without the finite axes
+    domain: Domain
+    axes: tuple[str, ...]
+    scope: Scope
+
+
+class _Lower:
+    def __init__(self, checked: Checked) -> None:
+        self.checked = checked
+        self.spaces: dict[str, Space] = {}
+        self.constants: dict[str, sp.Expr] = {}
+        self.tables: dict[str, tuple[Any, ...]] = {}
+        self.dims: dict[str, sp.Expr] = {}
+        self.boundary: Boundary = {}
+        self.names = Names([*checked.families, *checked.lets, *checked.widths, *checked.dims, *checked.indices])
+        self.world = Global(self.spaces, self.dims, self.constants, self.tables, checked.axes)
+        self._numbers()
+
+    def program(self) -> Program:
+        for name in self.checked.families:
+            self._boundary(name)
+        data = tuple(self._data(c) for c in self._statements(Input))
+        weights = tuple(self._weight(c) for c in self._statements(TreeWeight))
+        clauses = [clause for c in self._statements(Define) for clause in self._clauses(c)]
+        return Program(
+            self.checked.network.name,
+            tuple(self.spaces.values()),
+            data,
+            weights,
+            tuple(_instruction(step) for step in schedule(clauses, self.boundary)),
+            tuple(self._output(name) for name in self.checked.outputs),
+            self.boundary,
+            tuple(e for e in (*self.constants.values(), *self.dims.values()) if e.is_Symbol),
+            self.tables,
+            temps=frozenset(str(clause.name) for clause in clauses) - self.checked.families.keys(),
+            training=self.checked.train,
+        )
+
+    def _lowering(self) -> Lowering:
+        return Lowering(self.world, Temporaries(self.names, self.boundary))
+
+    def _statements(self, kind: type[Any]) -> Iterator[Any]:
+        """Statements of a kind, as written."""
+        yield from (s for s in self.checked.network.statements if isinstance(s, kind))
+
+    # ------------------------------------------------------------ numbers
+
+    def _numbers(self) -> None:
+        """Widths, dims, lets and tables; those without a value are symbols."""
+        scope, lowering = Scope(), self._lowering()
+        for name in self.checked.widths:
+            self.spaces[name] = Space(name, sp.Symbol(name, integer=True, positive=True))
+        for name, dim in self.checked.dims.items():
+            symbol = sp.Symbol(name, integer=True, positive=True)
+            self.dims[name] = symbol if dim.value is None else lowering.index(dim.value, scope)
+        for name, let in self.checked.lets.items():
+            if let.index:
+                self.tables[name] = self._table(let.index, let.value, lowering)
+            elif let.value is None:
+                counts = {"integer": True} if name in self.checked.lowest else {}
+                self.constants[name] = sp.Symbol(name, positive=True, **counts)
+            else:
+                self.constants[name] = lowering.scalar(let.value, scope)
+        for name, width in self.checked.widths.items():
+            if width.value is not None:
+                self.spaces[name] = Space(name, lowering.scalar(width.value, scope))
+
+    def _table(self, index: tuple[str, ...], value: Expr | None, lowering: Lowering) -> tuple[Any, ...]:
+        ranges = []
+        for name in index:
+            declared = self.checked.indices[name]
+            lo, hi = (lowering.index(e, Scope()) for e in (declared.lo, declared.hi))
+            ranges.append(Range(sp.Symbol(name, integer=True), lo, hi))
+        return tuple(ranges), None if value is None else self._rows(value, lowering)
+
+    def _rows(self, value: Expr, lowering: Lowering) -> Any:
+        if isinstance(value, Table):
+            return tuple(self._rows(row, lowering) for row in value.rows)
+        return lowering.scalar(value, Scope())
+
+    # ------------------------------------------------------------ families
+
+    def _place(self, c: Statement, axes: tuple[str, ...]) -> tuple[_Place, Lowering]:
+        """The left side of a statement, and what lowers its right side."""
+        scope, domain, lowering = Scope(), [], self._lowering()
+        for r in self.checked.ranges(c):
+            lo, hi = lowering.ends(r, scope)
+            symbol = lowering.temporaries.bind(r.index, lo, hi, scope.used)
+            scope = scope.bind(r.index, symbol)
+            domain.append(Range(symbol, lo, hi))
+        ref = Ref(c.name, *(lowering.index(i, scope) for i in c.index))
+        return _Place(ref, tuple(domain), axes, scope), lowering
+
+    def _coordinates(self, place: _Place, lowering: Lowering) -> tuple[tuple[sp.Symbol, ...], Domain]:
+        """An index for each finite axis, with its range."""
+        symbols: list[sp.Symbol] = []
+        for axis in place.axes:
+            if axis not in self.spaces:
+                symbols.append(lowering.temporaries.bind(f"j_{axis}", sp.S.One, self.dims[axis], symbols))
+        return tuple(symbols), tuple(lowering.temporaries.ranges[s] for s in symbols)
+
+    def _data(self, c: Input) -> Data:
+        place, lowering = self._place(c, c.axes)
+        symbols, ranges = self._coordinates(place, lowering)
+        return Data(Ref(c.name, *place.ref.index, *symbols), (*place.domain, *ranges), len(symbols), c.span)
+
+    def _weight(self, c: TreeWeight) -> Weight:
+        place, lowering = self._place(c, c.axes)
+        symbols, ranges = self._coordinates(place, lowering)
+        widths = [self.spaces[a] for a in c.axes if a in self.spaces]
+        rows, cols = (*widths, None, None)[:2]
+
+        def number(e: Expr | None, default: sp.Expr) -> sp.Expr:
+            return default if e is None else lowering.scalar(e, place.scope)
+
+        return Weight(
+            Ref(c.name, *place.ref.index, *symbols),
+            (*place.domain, *ranges),
+            rows,
+            cols,
+            number(c.multiplier, sp.S.One),
+            number(c.mean, sp.S.Zero),
+            number(c.variance, sp.S.Zero),
+            number(c.rate, sp.S.One),
+            c.short,
+            c.frozen,
+            bool(symbols) and len(c.axes) == 2 and c.axes[0] not in self.spaces,
+            c.span,
+        )
+
+    def _boundary(self, name: str) -> None:
+        """What an index beyond the family's range means, slot by slot."""
+        modes = self.checked.boundary(name)
+        if any(modes):
+            lowering = self._lowering()
+            hull = [(lowering.index(lo, Scope()), lowering.index(hi, Scope())) for lo, hi in self.checked.hull(name)]
+            self.boundary[name] = tuple((mode, *ends) for mode, ends in zip(modes, hull, strict=True))
+
+    # ------------------------------------------------------------ definitions
+
+    def _clauses(self, c: Define) -> Iterator[Clause]:
+        """The instructions of a definition, as nodes to be ordered."""
+        place, lowering = self._place(c, self.checked.family_axes(c.name, c))
+        symbols, ranges = self._coordinates(place, lowering)
+        lowering.coordinates += symbols
+        value = lowering.value(c.body, place.scope)
+        expr = value.at(symbols if value.axes else ())
+        out, domain = Ref(c.name, *place.ref.index, *symbols), (*place.domain, *ranges)
+        space = next((self.spaces[a] for a in place.axes if a in self.spaces), None)
+        instructions = lowering.temporaries.instructions
+        last = _merged(instructions, Nonlin(out, expr, space, domain, c.span))
+        for ins in last:
+            found = tuple(Read(r.name, r.index, bound) for r, bound in reads(ins))
+            yield Clause(ins.out.name, ins.out.index, ins.domain, found, ins, span=ins.span)
+
+    def _output(self, name: str) -> Ref:
+        """The output's family, with an index wherever one of its clauses has one."""
+        refs = []
+        for c in self.checked.families[name]:
+            place, lowering = self._place(c, self.checked.family_axes(name, c))
+            refs.append((*place.ref.index, *self._coordinates(place, lowering)[0]))
+        index = [next((e for e in slot if e.is_Symbol), slot[0]) for slot in zip(*refs, strict=True)]
+        for k, slot in enumerate(zip(*refs, strict=True)):
+            if not index[k].is_Symbol and len(set(slot)) > 1:
+                index[k] = sp.Symbol(f"i{k + 1}", integer=True)
+        return Ref(name, *index)
+
+
+def _merged(instructions: list[Simple], definition: Nonlin) -> list[Simple]:
+    """The definition after its temporaries; a definition that is just a MatMul or ``factor · Moment`` is that instruction."""
+    factor, temporary = _single(definition.expr)
+    for k, ins in enumerate(instructions):
+        whole = ins.out == temporary and {*ins.domain} == {*definition.domain}
+        others = (*instructions[:k], *instructions[k + 1 :])
+        if not whole or any(temporary == r for other in others for r, _ in reads(other)):
+            continue
+        if isinstance(ins, Moment):
+            return [*others, replace(ins, out=definition.out, coeff=factor * ins.coeff, domain=definition.domain)]
+        if factor == 1 and isinstance(ins, MatMul):
+            return [*others, replace(ins, out=definition.out, domain=definition.domain)]
+    return [*instructions, definition]
+
+
+def _single(expr: sp.Expr) -> tuple[sp.Expr, Ref | None]:
+    """``(factor, ref)`` when the expression is a constant times one variable."""
+    refs = [f for f in sp.Mul.make_args(expr) if isinstance(f, Ref)]
+    if len(refs) != 1:
+        return sp.S.One, None
+    factor = sp.Mul(*(f for f in sp.Mul.make_args(expr) if f is not refs[0]))
+    return (sp.S.One, None) if factor.has(Ref) else (factor, refs[0])
+
+
+def _instruction(step: Step) -> Instruction:
+    if isinstance(step, LoopStep):
+        return Loop(step.range, tuple(_instruction(s) for s in step.body), step.reverse)
+    return rename(step.payload, dict(step.renaming), step.domain)

@@ -1,0 +1,205 @@
+"""Instructions for parts of a formula: fresh names, one instruction for equal parts, each indexed as sparsely as possible.
+
+A part such as ``relu(h[p+k])`` knows the indices p and k only through ``p+k``: it becomes the family ``x1[p] = relu(h[p])``
+over all positions and is read at ``x1[p+k]``, with the boundary of ``h``. And where ``s in 1..t`` but ``t`` itself does
+not occur, as in ``V @ e[s]``, the family is over all s that occur for any t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, count
+
+import sympy as sp
+
+from tp.errors import Span
+from tp.program.affine import affine, extremes
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Space
+from tp.program.reads import Simple, rename
+
+Boundary = dict[str, tuple[tuple[str | None, sp.Expr, sp.Expr], ...]]
+BOUND = "_"
+"""Ends the name of an index bound by softmax, which may stand beside the free index of the same name."""
+
+
+class Names:
+    """Fresh names, never one of the spec's: ``m1``, ``m2`` …"""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self.taken = frozenset(taken)
+        self.numbers: dict[str, Iterator[int]] = {}
+
+    def fresh(self, stem: str) -> str:
+        numbers = self.numbers.setdefault(stem, count(1))
+        return next(name for k in numbers if (name := f"{stem}{k}") not in self.taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """An index expression that several indices occur in, and nowhere else: it becomes the index ``symbol``."""
+
+    expr: sp.Expr
+    symbol: sp.Symbol
+    range: Range
+    mode: str | None
+
+
+class Temporaries:
+    """The instructions that one statement needs before its own, and the ranges of all indices in it."""
+
+    def __init__(self, names: Names, boundary: Boundary) -> None:
+        self.names, self.boundary = names, boundary
+        self.ranges: dict[sp.Symbol, Range] = {}
+        self.instructions: list[Simple] = []
+        self._known: dict[Simple, Ref] = {}
+
+    def bind(self, name: str, lo: sp.Expr, hi: sp.Expr, avoid: Iterable[sp.Symbol]) -> sp.Symbol:
+        """A symbol for an index ``name in lo..hi``: its own name, unless that is in use for another range."""
+        taken = frozenset(avoid)
+        for suffix in chain([""], map(str, count(2))):
+            symbol = sp.Symbol(name + suffix, integer=True)
+            if symbol not in taken and self.ranges.setdefault(symbol, Range(symbol, lo, hi)) == Range(symbol, lo, hi):
+                return symbol
+        raise AssertionError("names do not end")
+
+    # ------------------------------------------------------------ the three instructions
+
+    def matmul(self, W: Ref, transpose: bool, x: sp.Expr, out: Space, of: Space, span: Span) -> Ref:
+        """``W x`` in the space ``out`` for an x of the space ``of``; ``Wᵀ x`` when ``transpose``."""
+        argument = x if isinstance(x, Ref) else self.nonlin(x, of, span)
+        return self._add("m", MatMul(Ref("?"), W, argument, transpose, out, (), span))
+
+    def moment(self, expr: sp.Expr, space: Space, coeff: sp.Expr, span: Span) -> Ref:
+        """``coeff · 1/n Σ_α expr``."""
+        return self._add("m", Moment(Ref("?"), expr, space, coeff, (), span))
+
+    def nonlin(self, expr: sp.Expr, space: Space | None, span: Span) -> Ref:
+        """``expr``, coordinatewise."""
+        return self._add("x", Nonlin(Ref("?"), expr, space, (), span))
+
+    def _add(self, stem: str, ins: Simple) -> Ref:
+        """The variable that ``ins`` defines, at the indices in question; an equal instruction is not repeated."""
+        positions = self._positions(ins)
+        for position in positions:
+            ins = _put(ins, position)
+        own = {p.symbol: p for p in positions}
+        unbound = self._unbound(ins, own)
+        domain = self._domain(ins, own)
+        ins = rename(ins, unbound, tuple(_renamed(r, unbound) for r in domain))
+        if (out := self._known.get(ins)) is None:
+            out = self._known[ins] = Ref(self.names.fresh(stem), *(r.index for r in ins.domain))
+            self.instructions.append(replace(ins, out=out))
+        if any(p.mode for p in positions):
+            self.boundary[out.name] = tuple(
+                (own[r.index].mode if r.index in own else None, r.lo, r.hi) for r in ins.domain
+            )
+        back = {new: old for old, new in unbound.items()} | {p.symbol: p.expr for p in positions}
+        return out.xreplace(back)
+
+    # ------------------------------------------------------------ which indices
+
+    def _domain(self, ins: Simple, own: dict[sp.Symbol, _Position]) -> Domain:
+        """Ranges of the indices that occur, in the order in which they were bound, free of those that do not occur."""
+        ranges = {s: own[s].range if s in own else r for s, r in self.ranges.items()}
+        ranges |= {s: p.range for s, p in own.items()}
+        needed = {s for s in _free(ins) if s in ranges}
+        found: list[Range] = []
+        for symbol in reversed(ranges):
+            if symbol in needed:
+                r = self._relaxed(ranges[symbol], needed, ranges)
+                needed |= (r.lo.free_symbols | r.hi.free_symbols) & ranges.keys()
+                found.append(r)
+        return tuple(reversed(found))
+
+    def _relaxed(self, r: Range, keep: set[sp.Symbol], ranges: dict[sp.Symbol, Range]) -> Range:
+        """``r`` over all values of the outer indices that are not kept."""
+        lo, hi = affine(r.lo), affine(r.hi)
+        outer = [o for s, o in ranges.items() if s not in keep]
+        if lo is None or hi is None or not (lo.symbols | hi.symbols) & {o.index for o in outer}:
+            return r
+        low, high = extremes(lo, outer), extremes(hi, outer)
+        return r if low is None or high is None else Range(r.index, low[0].expr(), high[1].expr())
+
+    def _unbound(self, ins: Simple, own: dict[sp.Symbol, _Position]) -> dict[sp.Symbol, sp.Symbol]:
+        """Indices bound by softmax take their plain names where these are free."""
+        free = _free(ins)
+        names = {s: sp.Symbol(s.name.removesuffix(BOUND), integer=True) for s in free if s.name.endswith(BOUND) and s not in own}
+        used = free | {v for e in _parts(ins) for total in e.atoms(sp.Sum) for v in total.variables}
+        return {s: plain for s, plain in names.items() if plain not in used and s in self.ranges}
+
+    def _positions(self, ins: Simple) -> list[_Position]:
+        """Index expressions like ``p+k`` that may become one index."""
+        refs = sorted({r for e in _parts(ins) for r in e.atoms(Ref)}, key=str)
+        found: list[_Position] = []
+        for e in dict.fromkeys(e for r in refs for e in r.index):
+            symbols = [s for s in self.ranges if s in e.free_symbols]
+            if len(symbols) > 1 and (position := self._position(ins, e, symbols, refs)) is not None:
+                found.append(position)
+        return found
+
+    def _position(self, ins: Simple, e: sp.Expr, symbols: list[sp.Symbol], refs: list[Ref]) -> _Position | None:
+        """``e`` as one index: its symbols occur in no other place, and one boundary rules all slots it stands in."""
+        others = self._needed({s for s in _free(ins) if s not in symbols})
+        hidden = {r: Ref(r.name, *(sp.S.Zero if x == e else x for x in r.index)) for r in refs}
+        if others & set(symbols) or any(part.xreplace(hidden).atoms(sp.Symbol) & set(symbols) for part in _parts(ins)):
+            return None
+        slots = {self._slot(r.name, k) for r in refs for k, x in enumerate(r.index) if x == e}
+        form = affine(e)
+        if len(slots) != 1 or form is None:
+            return None
+        ((mode, lo, hi),) = slots
+        if mode in (None, "valid"):
+            ends = extremes(form, list(self.ranges.values()))
+            if ends is None:
+                return None
+            mode, lo, hi = None, ends[0].expr(), ends[1].expr()
+        elif mode == "zero" and not _vanishes(ins, {r for r in refs if e in r.index}):
+            return None
+        symbol = next((s for s in symbols if form.coefficient(s) == 1), symbols[0])
+        return _Position(e, symbol, Range(symbol, lo, hi), mode)
+
+    def _needed(self, symbols: set[sp.Symbol]) -> set[sp.Symbol]:
+        """With the indices that the ranges of ``symbols`` mention."""
+        for symbol, r in reversed(self.ranges.items()):
+            if symbol in symbols:
+                symbols |= (r.lo.free_symbols | r.hi.free_symbols) & self.ranges.keys()
+        return symbols
+
+    def _slot(self, name: str, k: int) -> tuple[str | None, sp.Expr, sp.Expr]:
+        slots = self.boundary.get(name, ())
+        return slots[k] if k < len(slots) and slots[k][0] else (None, sp.S.Zero, sp.S.Zero)
+
+
+def _parts(ins: Simple) -> tuple[sp.Expr, ...]:
+    match ins:
+        case MatMul(W=W, x=x):
+            return W, x
+        case Nonlin(expr=expr):
+            return (expr,)
+        case Moment(expr=expr, coeff=coeff):
+            return expr, coeff
+
+
+def _free(ins: Simple) -> set[sp.Symbol]:
+    return set().union(*(part.free_symbols for part in _parts(ins)))
+
+
+def _put(ins: Simple, position: _Position) -> Simple:
+    """The instruction with the position's expression replaced by its symbol."""
+    refs = {r for e in _parts(ins) for r in e.atoms(Ref)}
+    new = {r: Ref(r.name, *(position.symbol if x == position.expr else x for x in r.index)) for r in refs}
+    return rename(ins, new, ins.domain)
+
+
+def _vanishes(ins: Simple, refs: set[Ref]) -> bool:
+    """Is the result 0 where ``refs`` are 0, so that a zero boundary may pass through?"""
+    match ins:
+        case MatMul(x=x):
+            return x in refs
+        case Nonlin(expr=expr) | Moment(expr=expr):
+            return bool(expr.xreplace(dict.fromkeys(refs, sp.S.Zero)) == 0)
+
+
+def _renamed(r: Range, names: dict[sp.Symbol, sp.Symbol]) -> Range:
+    return Range(names.get(r.index, r.index), r.lo.xreplace(names), r.hi.xreplace(names))
