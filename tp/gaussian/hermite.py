@@ -100,15 +100,15 @@ def project(rows: Any, which: int, out: Any, first: int, terms: int) -> float:
     return square
 
 
-def site(q: float, out: Any) -> None:
-    """Fill ``out`` from φ and φ'."""
+def site(q: float, out: Any) -> float:
+    """Fill ``out`` from φ and φ'; the larger of the two tails."""
     top = out.shape[0] - 2
     out[:] = 0.0
     if not q > 0.0:
         f, df = phi(0.0)
         out[0] = f
         out[1] = df
-        return
+        return 0.0
     rows = samples(q, top)
     value = project(rows, 2, out, 0, 1)
     slope = project(rows, 3, out, 1, top - 1)
@@ -119,6 +119,7 @@ def site(q: float, out: Any) -> None:
         out[k] /= math.sqrt(k)
     out[top] = math.sqrt(max(left, 2e-16 * value) / value) if value > 0.0 else 0.0
     out[top + 1] = math.sqrt(max(dleft, 2e-16 * slope) / slope) if slope > 0.0 else 0.0
+    return max(out[top], out[top + 1])
 
 
 def count(q: float, eps: float) -> int:
@@ -167,13 +168,13 @@ def mehler(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float
     return a[0] * b[0] + c * t, t + rho * d
 
 
-def site_of_jump(q: float, out: Any) -> None:
+def site_of_jump(q: float, out: Any) -> float:
     """``site`` for a φ without square-integrable derivative: out[k] = a_k, and out[K] = out[K+1] the tail of V."""
     top = out.shape[0] - 2
     out[:] = 0.0
     if not q > 0.0:
         out[0] = phi(0.0)[0]
-        return
+        return 0.0
     rows = samples(q, top)
     value = project(rows, 2, out, 0, top)
     left = value
@@ -181,6 +182,7 @@ def site_of_jump(q: float, out: Any) -> None:
         left -= out[k] ** 2
     out[top] = math.sqrt(max(left, 2e-16 * value) / value) if value > 0.0 else 0.0
     out[top + 1] = out[top]
+    return out[top]
 
 
 def count_of_jump(q: float, eps: float) -> int:
