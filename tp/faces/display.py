@@ -52,7 +52,7 @@ def rows(equation: Equation, style: Notation, column: float = 0.0, line: float =
     """
     equation, short = shortened(equation, style)
     printer, found = printer_for(equation, style)
-    where = [clause for item in found.laws for clause in law(item, printer)]
+    where = list(dict.fromkeys(clause for item in found.laws for clause in law(item, printer)))
     for item in short:
         below = ([str(item.number)] if item.number else []) + [decorated(style.parts(str(s))) for s in item.bound]
         printer.letters[item.symbol] = decorated(item.letter, below)

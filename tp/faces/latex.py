@@ -115,6 +115,8 @@ def conventions(limit: Limit, style: Notation) -> Iterator[str]:
     if any(style.split(r)[1] for r in sites):
         said.append(rf"${x}_{{p}}$ names the site $p$ of ${x}$: a position, a time, a node.")
     said += [text.format(x=x, y=y) for kind, text in _WORDS.items() if kind in kinds]
+    used = {type(f).__name__ for e in limit.equations for f in e.rhs.atoms(sp.Function)}
+    said += [text for name, text in _FUNCTIONS.items() if name in used]
     paired = any(law.pair is not None for e in limit.equations for law in gaussians(e, J).laws)
     if paired:
         said.append("Two values of one Gaussian family have the covariance matrix")
@@ -135,6 +137,16 @@ _WORDS = {
     "theta": r"A ring marks the limit of a scalar.",
     "m": r"$m_h({x}) = \lim \frac1n\sum_\alpha h_\alpha({x})$.",
     "Gram": r"$\langle\cdot,\cdot\rangle$ is the inner product of inputs.",
+}
+
+
+_FUNCTIONS = {
+    "normal_cdf": r"$\Phi$ is the standard normal distribution function.",
+    "normal_pdf": r"$\varphi$ is the standard normal density.",
+    "normal_cdf2": r"$\Phi_2(h, k; \rho)$ is the probability that two standard normal variables of correlation $\rho$ "
+    "are at most $h$ and $k$.",
+    "owens_t": r"$T$ is Owen's function.",
+    "hermite": r"$h_k$ is the $k$-th orthonormal Hermite polynomial.",
 }
 
 

@@ -29,6 +29,7 @@ class Printer(Protocol):
     def pieces(self, expr: sp.Expr) -> list[str]:
         """The factors of a product that may stand on lines of their own; empty when there is no such place."""
 
+    minus: str
     thin: str
     times: str
 
@@ -82,8 +83,8 @@ class Layout:
         lines: list[str] = []
         here, left = "", first
         for k, term in enumerate(self.printer.terms(expr)):
-            sign, magnitude = ("-", -term) if term.could_extract_minus_sign() else ("+", term)
-            lead = f"{sign} " if k or sign == "-" else ""
+            sign, magnitude = (self.printer.minus, -term) if term.could_extract_minus_sign() else ("+", term)
+            lead = f"{sign} " if k or sign != "+" else ""
             text = lead + self.printer.brackets(magnitude, self.printer.doprint(magnitude))
             if (here and self.width(f"{here} {text}") <= left) or (not here and not lines and self.width(text) <= left):
                 here = f"{here} {text}" if here else text

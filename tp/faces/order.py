@@ -25,12 +25,14 @@ def terms(expr: sp.Expr) -> list[sp.Expr]:
     """The terms of a sum as a paper orders them: kernels, tangent kernels, constants."""
 
     def rank(term: sp.Expr) -> tuple[int, int]:
-        if is_theta(term):
-            return 2, 0
         if not term.has(Entry, Value, Expectation, Z, Ref, sp.Sum, Short):
-            return 3, 0
-        bracket = any(f.is_Add for f in sp.Mul.make_args(term))
-        return 1, 2 if bracket else 0 if term.has(sp.Sum, Expectation) else 1
+            return 3, 0  # constants
+        varying = [f for f in sp.Mul.make_args(term) if f.has(*_VARYING)]
+        if len(varying) == 1 and isinstance(varying[0], Entry) and varying[0].kind_name != "Gram":
+            place = 0  # what a skip connection carries on
+        else:
+            place = 3 if any(f.is_Add for f in varying) else 1 if term.has(sp.Sum, Expectation) else 2
+        return (2 if is_theta(term) else 1), place
 
     ordered = sorted(expr.as_ordered_terms(), key=rank)
     if ordered[0].could_extract_minus_sign():  # do not begin with a minus where there is a choice

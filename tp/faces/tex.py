@@ -348,6 +348,7 @@ class LimitPrinter(LatexPrinter):
         return (head + r"\Bigl(", last, r"\Bigr)") if last.is_Add else (head, last, "")
 
 
+    minus = "-"
     thin = r"\,"
     times = r"{}\cdot "
 

@@ -51,6 +51,7 @@ class TextPrinter(StrPrinter):
     """SymPy's one-line printer with the atoms of limit equations and a mathematician's spacing."""
 
     printmethod = "_tp_text"  # no class has one: everything is printed here
+    minus = "−"
     thin = " "
     times = "· "
 
@@ -325,7 +326,7 @@ def _equation(equation: Equation, style: Notation, room: int, beyond: int) -> tu
     """The right side in lines, and the lines of the range and of the where-clauses."""
     equation, short = shortened(equation, style)
     printer, found = printer_for(equation, style)
-    where = [clause for item in found.laws for clause in law(item, printer)]
+    where = list(dict.fromkeys(clause for item in found.laws for clause in law(item, printer)))
     for item in short:
         below = (str(item.number) if item.number else "") + printer.bracket(item.bound)
         printer.letters[item.symbol] = item.letter[0] + below + item.letter[1:].replace("'", "′")
@@ -417,6 +418,7 @@ def _legend(limit: Limit, style: Notation, width: int) -> Iterator[str]:
     x = greek(style.sample)
     if any(law.pair is not None for e in limit.equations for law in gaussians(e, J).laws):
         atoms.add("Lambda")
+    atoms |= {type(f).__name__ for e in limit.equations for f in e.rhs.atoms(sp.Function)}
     for kind, meaning in _MEANINGS.items():
         if kind in atoms:
             yield from textwrap.wrap(meaning.format(x=x), width, subsequent_indent=" " * 12)
@@ -429,4 +431,7 @@ _MEANINGS = {
     "Lambda": "Λ_h({x}, {x}′)  the covariance matrix [K_h({x}, {x}), K_h({x}, {x}′); K_h({x}, {x}′), K_h({x}′, {x}′)]",
     "m": "m_h({x})      lim (1/n) Σ_α h_α({x})",
     "Gram": "⟨{x}, {x}′⟩     the inner product of two inputs",
+    "normal_cdf": "Φ           the standard normal distribution function",
+    "normal_pdf": "φ           the standard normal density",
+    "normal_cdf2": "Φ₂(h, k, ρ) P(X ≤ h, Y ≤ k) for standard normal X, Y of correlation ρ",
 }
