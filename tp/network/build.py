@@ -297,8 +297,8 @@ def _across(left: Span, right: Span) -> Span:
 
 
 def _halfway(rest: Sequence[tuple[str, Any]]) -> int | None:
-    """Where to halve a chain: at a ``+``, ``-`` or ``*`` near the middle; never beside an ``@``."""
-    if any(op == "@" for op, _ in rest):
+    """Where to halve a chain: at a ``+``, ``-`` or ``*`` near the middle; never beside an ``@`` or a Gaussian."""
+    if any(op == "@" or (isinstance(e, Call) and e.fn == "N") for op, e in rest):
         return None
     middle = len(rest) // 2
     return next((i for i in range(middle, len(rest)) if rest[i][0] in "+-*"), None)
