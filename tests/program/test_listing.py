@@ -8,8 +8,9 @@ import pytest
 import sympy as sp
 from program import built
 
+from tp.program.formulas import formula
 from tp.program.ir import Ref
-from tp.program.listing import formula, listing
+from tp.program.listing import listing
 from tp.program.wellformed import check_program
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -71,7 +71,7 @@ def test_loops_stay_loops_for_a_symbolic_number_of_layers():
 
 def test_a_product_is_one_matmul_of_a_named_vector():
     program = spec("output f = v @ (W @ tanh(h))")
-    assert body(program)[1:] == ["x1 = tanh(h) Nonlin n", "m1 = W x1 MatMul n", "f = Σ_α m1·v Moment n"]
+    assert body(program)[1:] == ["x1 = tanh(h) Nonlin n", "m1 = W x1 MatMul n", "f = Σ_α v·m1 Moment n"]
 
 
 def test_a_definition_that_is_a_product_is_that_matmul():

@@ -6,21 +6,21 @@ instructions of all definitions in order and makes recursions loops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import sympy as sp
 
 from tp.errors import SpecError
 from tp.network.check import Checked
-from tp.network.tree import Define, Expr, Input, Table
+from tp.network.tree import Define, Expr, Input, Name, Table
 from tp.network.tree import Weight as TreeWeight
 from tp.program.expressions import Global, Lowering, Scope
-from tp.program.ir import Data, Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
-from tp.program.reads import Simple, reads, rename
+from tp.program.ir import Data, Domain, Instruction, Loop, Nonlin, Program, Range, Ref, Space, Weight
+from tp.program.reads import reads, rename
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
-from tp.program.temporaries import Boundary, Names, Temporaries
+from tp.program.temporaries import Boundary, Letters, Names, Temporaries
 
 Statement = Input | TreeWeight | Define
 
@@ -51,6 +51,7 @@ class _Lower:
         self.tables: dict[str, tuple[Any, ...]] = {}
         self.dims: dict[str, sp.Expr] = {}
         self.boundary: Boundary = {}
+        self.letters: Letters = {name: _letters(clauses) for name, clauses in checked.families.items()}
         self.names = Names([*checked.families, *checked.lets, *checked.widths, *checked.dims, *checked.indices])
         self.world = Global(self.spaces, self.dims, self.constants, self.tables, checked.axes)
         self._numbers()
@@ -76,7 +77,7 @@ class _Lower:
         )
 
     def _lowering(self) -> Lowering:
-        return Lowering(self.world, Temporaries(self.names, self.boundary))
+        return Lowering(self.world, Temporaries(self.names, self.boundary, self.letters))
 
     def _statements(self, kind: type[Any]) -> Iterator[Any]:
         """Statements of a kind, as written."""
@@ -186,9 +187,7 @@ class _Lower:
         expr = value.at(symbols if value.axes else ())
         out, domain = Ref(c.name, *place.ref.index, *symbols), (*place.domain, *ranges)
         space = next((self.spaces[a] for a in place.axes if a in self.spaces), None)
-        instructions = lowering.temporaries.instructions
-        last = _merged(instructions, Nonlin(out, expr, space, domain, c.span))
-        for ins in last:
+        for ins in lowering.temporaries.finish(Nonlin(out, expr, space, domain, c.span)):
             found = tuple(Read(r.name, r.index, bound) for r, bound in reads(ins))
             yield Clause(ins.out.name, ins.out.index, ins.domain, found, ins, span=ins.span)
 
@@ -205,28 +204,10 @@ class _Lower:
         return Ref(name, *index)
 
 
-def _merged(instructions: list[Simple], definition: Nonlin) -> list[Simple]:
-    """The definition after its temporaries; a definition that is just a MatMul or ``factor · Moment`` is that instruction."""
-    factor, temporary = _single(definition.expr)
-    for k, ins in enumerate(instructions):
-        whole = ins.out == temporary and {*ins.domain} == {*definition.domain}
-        others = (*instructions[:k], *instructions[k + 1 :])
-        if not whole or any(temporary == r for other in others for r, _ in reads(other)):
-            continue
-        if isinstance(ins, Moment):
-            return [*others, replace(ins, out=definition.out, coeff=factor * ins.coeff, domain=definition.domain)]
-        if factor == 1 and isinstance(ins, MatMul):
-            return [*others, replace(ins, out=definition.out, domain=definition.domain)]
-    return [*instructions, definition]
-
-
-def _single(expr: sp.Expr) -> tuple[sp.Expr, Ref | None]:
-    """``(factor, ref)`` when the expression is a constant times one variable."""
-    refs = [f for f in sp.Mul.make_args(expr) if isinstance(f, Ref)]
-    if len(refs) != 1:
-        return sp.S.One, None
-    factor = sp.Mul(*(f for f in sp.Mul.make_args(expr) if f is not refs[0]))
-    return (sp.S.One, None) if factor.has(Ref) else (factor, refs[0])
+def _letters(clauses: Iterable[Statement]) -> tuple[str | None, ...]:
+    """The indices on the left side, slot by slot, in the first clause that has one there."""
+    slots = zip(*(c.index for c in clauses), strict=True)
+    return tuple(next((e.name for e in slot if isinstance(e, Name)), None) for slot in slots)
 
 
 def _instruction(step: Step) -> Instruction:

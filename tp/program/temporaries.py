@@ -16,9 +16,15 @@ import sympy as sp
 from tp.errors import Span
 from tp.program.affine import affine, extremes
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Space
-from tp.program.reads import Simple, rename
+from tp.program.reads import Simple, reads, rename
 
 Boundary = dict[str, tuple[tuple[str | None, sp.Expr, sp.Expr], ...]]
+Letters = dict[str, tuple[str | None, ...]]
+"""Per family and slot, the name of the index that its definition has there."""
+
+_LOCAL = "?"
+"""Ends a name that is not final."""
+
 BOUND = "_"
 """Ends the name of an index bound by softmax, which may stand beside the free index of the same name."""
 
@@ -48,11 +54,23 @@ class _Position:
 class Temporaries:
     """The instructions that one statement needs before its own, and the ranges of all indices in it."""
 
-    def __init__(self, names: Names, boundary: Boundary) -> None:
-        self.names, self.boundary = names, boundary
+    def __init__(self, names: Names, boundary: Boundary, letters: Letters) -> None:
+        self.names, self.boundary, self.letters = names, boundary, letters
         self.ranges: dict[sp.Symbol, Range] = {}
         self.instructions: list[Simple] = []
         self._known: dict[Simple, Ref] = {}
+
+    def finish(self, definition: Nonlin) -> list[Simple]:
+        """All instructions of the statement, ``definition`` the last, under their final names.
+
+        A definition that is just a MatMul, or a constant times a Moment, is that instruction.
+        """
+        body = _merged(self.instructions, definition)
+        final = {ins.out.args[0]: sp.Symbol(self.names.fresh(ins.out.name[0])) for ins in body if ins.out.name.endswith(_LOCAL)}
+        for old, new in final.items():
+            if old.name in self.boundary:
+                self.boundary[new.name] = self.boundary.pop(old.name)
+        return [rename(ins, final, ins.domain) for ins in body]
 
     def bind(self, name: str, lo: sp.Expr, hi: sp.Expr, avoid: Iterable[sp.Symbol]) -> sp.Symbol:
         """A symbol for an index ``name in lo..hi``: its own name, unless that is in use for another range."""
@@ -88,8 +106,9 @@ class Temporaries:
         domain = self._domain(ins, own)
         ins = rename(ins, unbound, tuple(_renamed(r, unbound) for r in domain))
         if (out := self._known.get(ins)) is None:
-            out = self._known[ins] = Ref(self.names.fresh(stem), *(r.index for r in ins.domain))
+            out = self._known[ins] = Ref(f"{stem}{len(self._known)}{_LOCAL}", *(r.index for r in ins.domain))
             self.instructions.append(replace(ins, out=out))
+        self.letters[out.name] = tuple(r.index.name for r in ins.domain)
         if any(p.mode for p in positions):
             self.boundary[out.name] = tuple(
                 (own[r.index].mode if r.index in own else None, r.lo, r.hi) for r in ins.domain
@@ -101,8 +120,10 @@ class Temporaries:
 
     def _domain(self, ins: Simple, own: dict[sp.Symbol, _Position]) -> Domain:
         """Ranges of the indices that occur, in the order in which they were bound, free of those that do not occur."""
-        ranges = {s: own[s].range if s in own else r for s, r in self.ranges.items()}
-        ranges |= {s: p.range for s, p in own.items()}
+        ranges: dict[sp.Symbol, Range] = {}
+        for symbol, r in self.ranges.items():  # a position stands where the first of its indices stood
+            ranges |= {s: p.range for s, p in own.items() if s not in ranges and symbol in p.expr.free_symbols}
+            ranges.setdefault(symbol, r)
         needed = {s for s in _free(ins) if s in ranges}
         found: list[Range] = []
         for symbol in reversed(ranges):
@@ -156,8 +177,16 @@ class Temporaries:
             mode, lo, hi = None, ends[0].expr(), ends[1].expr()
         elif mode == "zero" and not _vanishes(ins, {r for r in refs if e in r.index}):
             return None
-        symbol = next((s for s in symbols if form.coefficient(s) == 1), symbols[0])
+        symbol = self._letter(e, refs, symbols, others)
         return _Position(e, symbol, Range(symbol, lo, hi), mode)
+
+    def _letter(self, e: sp.Expr, refs: list[Ref], symbols: list[sp.Symbol], others: set[sp.Symbol]) -> sp.Symbol:
+        """The index that the family read at ``e`` has there, or one of ``symbols``."""
+        slots = [(r.name, k) for r in refs for k, x in enumerate(r.index) if x == e]
+        known = (letters[k] for name, k in slots if (letters := self.letters.get(name)) and k < len(letters))
+        letter = sp.Symbol(next((name for name in known if name), symbols[0].name), integer=True)
+        bound = {s for r in refs for x in r.index for s in x.free_symbols}
+        return letter if letter not in others | bound - set(symbols) else symbols[0]
 
     def _needed(self, symbols: set[sp.Symbol]) -> set[sp.Symbol]:
         """With the indices that the ranges of ``symbols`` mention."""
@@ -203,3 +232,33 @@ def _vanishes(ins: Simple, refs: set[Ref]) -> bool:
 
 def _renamed(r: Range, names: dict[sp.Symbol, sp.Symbol]) -> Range:
     return Range(names.get(r.index, r.index), r.lo.xreplace(names), r.hi.xreplace(names))
+
+
+# ---------------------------------------------------------------- the definition itself
+
+
+def _merged(instructions: list[Simple], definition: Nonlin) -> list[Simple]:
+    """The definition after its temporaries, or in place of the one that it only passes on."""
+    factor, temporary = _single(definition.expr)
+    for k, ins in enumerate(instructions):
+        others = (*instructions[:k], *instructions[k + 1 :])
+        if ins.out != temporary or {*ins.domain} != {*definition.domain} or any(_reads(o, ins.out.name) for o in others):
+            continue
+        if isinstance(ins, Moment):
+            return [*others, replace(ins, out=definition.out, coeff=factor * ins.coeff, domain=definition.domain)]
+        if factor == 1 and isinstance(ins, MatMul):
+            return [*others, replace(ins, out=definition.out, domain=definition.domain)]
+    return [*instructions, definition]
+
+
+def _reads(ins: Simple, name: str) -> bool:
+    return any(r.name == name for r, _ in reads(ins))
+
+
+def _single(expr: sp.Expr) -> tuple[sp.Expr, Ref | None]:
+    """``(factor, ref)`` when the expression is a constant times one variable."""
+    factors = sp.Mul.make_args(expr)
+    refs = [f for f in factors if isinstance(f, Ref)]
+    if len(refs) != 1 or sum(f.has(Ref) for f in factors) != 1:
+        return sp.S.One, None
+    return sp.Mul(*(f for f in factors if f is not refs[0])), refs[0]

@@ -14,6 +14,7 @@ from itertools import islice
 
 import sympy as sp
 
+from tp.program.affine import Affine, affine
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
 from tp.program.reads import reads_of
 
@@ -58,6 +59,7 @@ class _Checker:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.constants = self._constants()
+        self.forms: dict[sp.Expr, Affine | None] = {}
         self.definitions = list(self._initial()) + list(_instructions(program.body))
         self.by_name: dict[str, list[_Definition]] = {}
         for d in self.definitions:
@@ -140,7 +142,7 @@ class _Checker:
 
     def _members(self, d: _Definition) -> Iterator[tuple[int, ...]]:
         for at in self._samples(d.ranges):
-            if (point := _point(d.ref.index, at)) is not None:
+            if (point := self._point(d.ref.index, at)) is not None:
                 yield point
 
     # ------------------------------------------------------------ instructions
@@ -201,7 +203,7 @@ class _Checker:
             return {()}
         kinds = set()
         for at in self._samples((*d.ranges, *ranges)):
-            point = _point(ref.index, at)
+            point = self._point(ref.index, at)
             mapped = None if point is None else self._mapped(ref.name, point)
             if mapped is not None:
                 kinds |= {c.kind for c in self.by_name.get(ref.name, ()) if self._writes(c, mapped) is not None}
@@ -223,7 +225,7 @@ class _Checker:
             yield f"{d}: the table {ref.name} has {len(slots)} indices, not {len(ref.index)}"
             return
         for at in self._samples((*d.ranges, *ranges)):
-            point = _point(ref.index, at)
+            point = self._point(ref.index, at)
             ends = [(self._number(r.lo, {}), self._number(r.hi, {})) for r in slots]
             if point is not None and not all(lo <= p <= hi for p, (lo, hi) in zip(point, ends, strict=True)):
                 yield f"{d}: {ref} reads {ref.name}{list(point)}, outside the table"
@@ -231,7 +233,7 @@ class _Checker:
 
     def _too_early(self, d: _Definition, ref: Ref, ranges: Domain) -> Iterator[str]:
         for at in self._samples((*d.ranges, *ranges)):
-            if (point := _point(ref.index, at)) is None:
+            if (point := self._point(ref.index, at)) is None:
                 yield f"{d}: the index of {ref} is not affine"
                 return
             mapped = self._mapped(ref.name, point)
@@ -255,16 +257,30 @@ class _Checker:
 
     # ------------------------------------------------------------ points
 
+    def _form(self, e: sp.Expr) -> Affine | None:
+        """``e`` in the indices alone, symbolic constants at their sample values; None when it is not affine."""
+        if e not in self.forms:
+            form = affine(e)
+            for symbol, value in self.constants.items():
+                form = form and form.replace(symbol, Affine(int(value)))
+            self.forms[e] = form
+        return self.forms[e]
+
     def _number(self, e: sp.Expr, at: Mapping[sp.Symbol, int]) -> int:
-        if isinstance(e, sp.Integer):
-            return int(e)
-        value = e.xreplace({**self.constants, **{s: sp.Integer(v) for s, v in at.items()}})
-        return int(value) if value.is_Integer else 0
+        """A bound at indices; 0 where it has no value, which other rules report."""
+        form = self._form(e)
+        return form.at(at) if form is not None and form.symbols <= at.keys() else 0
+
+    def _point(self, index: tuple[sp.Expr, ...], at: Mapping[sp.Symbol, int]) -> tuple[int, ...] | None:
+        """The numbers that index expressions are, or None."""
+        forms = [self._form(e) for e in index]
+        if any(form is None or not form.symbols <= at.keys() for form in forms):
+            return None
+        return tuple(form.at(at) for form in forms if form is not None)
 
     def _samples(self, ranges: Sequence[Range]) -> Iterator[dict[sp.Symbol, int]]:
         """Points at and near the ends of the ranges, symbolic constants included."""
-        constants = {s: int(v) for s, v in self.constants.items()}
-        return islice(self._ends(ranges, constants), _POINTS)
+        return islice(self._ends(ranges, {}), _POINTS)
 
     def _ends(self, ranges: Sequence[Range], at: dict[sp.Symbol, int]) -> Iterator[dict[sp.Symbol, int]]:
         if not ranges:
@@ -297,17 +313,16 @@ class _Checker:
         """The indices at which ``d`` writes the member at ``point``, or None."""
         if len(point) != len(d.ref.index):
             return None
-        at: dict[sp.Symbol, int] = {s: int(v) for s, v in self.constants.items()}
+        at: dict[sp.Symbol, int] = {}
         for slot, p in zip(d.ref.index, point, strict=True):
-            symbols = slot.free_symbols - {*at}
-            if not symbols:
-                if self._number(slot, at) != p:
-                    return None
-                continue
-            (symbol,) = symbols if len(symbols) == 1 else (None,)
-            if symbol is None or slot.diff(symbol) != 1:
+            form = self._form(slot)
+            if form is None or len(form.terms) > 1:
                 return None
-            at[symbol] = p - self._number(slot.xreplace({symbol: sp.S.Zero}), at)
+            if not form.terms:
+                if form.const != p:
+                    return None
+            elif _solve(form, p, at) is None:
+                return None
         inside = all(r.index in at and self._number(r.lo, at) <= at[r.index] <= self._number(r.hi, at) for r in d.ranges)
         return at if inside else None
 
@@ -353,9 +368,11 @@ def _refs(expr: sp.Expr) -> set[Ref]:
     return expr.atoms(Ref) if isinstance(expr, sp.Basic) else set()
 
 
-def _point(index: tuple[sp.Expr, ...], at: Mapping[sp.Symbol, int]) -> tuple[int, ...] | None:
-    values = [e if isinstance(e, sp.Integer) else e.xreplace({s: sp.Integer(v) for s, v in at.items()}) for e in index]
-    return tuple(map(int, values)) if all(v.is_Integer for v in values) else None
+def _solve(form: Affine, value: int, at: dict[sp.Symbol, int]) -> int | None:
+    """Enter the index at which ``c · index + const`` is ``value``; None when there is none."""
+    ((symbol, c),) = form.terms
+    index, rest = divmod(value - form.const, c)
+    return None if rest or at.setdefault(symbol, index) != index else index
 
 
 def _show(at: Mapping[sp.Symbol, int], ranges: Domain) -> str:
