@@ -3,13 +3,14 @@ r"""Equations as rows of an ``align``: lines that fit the page, ranges, and wher
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 
 from tp.faces.layout import Layout
 from tp.faces.letters import Gaussians, Law, Variable, gaussians, shortened
 from tp.faces.measure import width
 from tp.faces.notation import Notation
-from tp.faces.order import index_ranges, lhs_order
+from tp.faces.order import index_ranges, lhs_order, outside
 from tp.faces.tex import KERNELS, LimitPrinter, decorated, paren
 from tp.limit.equations import Entry, Equation, J
 from tp.program.ir import Domain
@@ -51,43 +52,48 @@ def rows(equation: Equation, style: Notation, column: float = 0.0, line: float =
     ``column`` is the width left of the ``&`` where other equations of the display need more than this one.
     """
     equation, short = shortened(equation, style)
+    equation = replace(equation, rhs=outside(equation.rhs))
     printer, found = printer_for(equation, style)
-    where = list(dict.fromkeys(clause for item in found.laws for clause in law(item, printer)))
-    for item in short:
-        below = ([str(item.number)] if item.number else []) + [decorated(style.parts(str(s))) for s in item.bound]
-        printer.letters[item.symbol] = decorated(item.letter, below)
-        where.append(f"{printer.letters[item.symbol]} = {printer.doprint(item.meaning)}")
+    where = [[clause] for clause in dict.fromkeys(clause for item in found.laws for clause in law(item, printer))]
     left = printer.doprint(equation.lhs)
     room = line - max(width(left), column)
-    first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(equation.rhs, room - 1.0, room - 1.5)
+    layout = Layout(printer, width, r"\quad ", 1.0)
+    for item in short:
+        below = ([str(item.number)] if item.number else []) + [decorated(style.parts(str(s))) for s in item.bound]
+        letter = decorated(item.letter, below)
+        first, *rest = layout.lines(item.meaning, room - 4.5 - width(letter), room - 6.0 - width(letter))
+        where.append([f"{letter} = {first}", *rest])
+        printer.letters[item.symbol] = letter
+    first, *rest = layout.lines(equation.rhs, room - 1.0, room - 1.5)
     body = [f"= {first}", *(rf"\quad {text}" for text in rest)]
     first, *rest = _with_clauses(body, ranges(equation.domain, printer), where, room)
     return [f"{left} &{first}", *(f"&{text}" for text in rest)]
 
 
-def _with_clauses(body: list[str], domain: str, where: list[str], room: float) -> list[str]:
+def _with_clauses(body: list[str], domain: str, where: list[list[str]], room: float) -> list[str]:
     """Range and where-clauses behind the last line where they fit, else on rows of their own."""
     if domain and width(rf"{body[-1]}\qquad {domain}") <= room:
         body = [*body[:-1], rf"{body[-1]}\qquad {domain}"]
         domain = ""
-    if not domain and where and width(r",\quad ".join([body[-1], *where])) <= room:
-        return [*body[:-1], r",\quad ".join([body[-1], *where])]
+    together = r",\quad ".join([body[-1], *(clause for clause, *_ in where)])
+    if not domain and where and all(len(lines) == 1 for lines in where) and width(together) <= room:
+        return [*body[:-1], together]
     return body + _where(domain, where, room)
 
 
-def _where(domain: str, clauses: list[str], room: float) -> list[str]:
+def _where(domain: str, where: list[list[str]], room: float) -> list[str]:
     """The range and the where-clauses, as many to a row as there is room for."""
     lines = [rf"\quad \text{{for }} {domain}"] if domain else []
-    for k, clause in enumerate(clauses):
+    alone = lines and width(r",\quad ".join([*lines, r"\text{where }", *(c for c, *_ in where)])) > room
+    for k, (clause, *rest) in enumerate(where):
         text = clause if k else rf"\text{{where }} {clause}"
         joined = rf"{lines[-1]},\quad {text}" if lines else ""
-        if lines and width(joined) <= room and (k or width(r",\quad ".join([joined, *clauses[1:]])) <= room):
+        if lines and width(joined) <= room and not rest and (k or not alone):
             lines[-1] = joined
-        elif k:
-            lines[-1] += ","
-            lines.append(rf"\quad \phantom{{\text{{where }}}} {text}")
         else:
-            lines.append(rf"\quad {text}")
+            lines[-1:] = [lines[-1] + ("," if k else "")] if lines else []
+            lines.append(rf"\quad {text}" if not k else rf"\quad \phantom{{\text{{where }}}} {text}")
+        lines += [rf"\quad \phantom{{\text{{where }}}}\quad {line}" for line in rest]
     return lines
 
 
@@ -104,8 +110,9 @@ def law(item: Law, printer: LimitPrinter) -> list[str]:
     if width(matrix) <= LINE - 16 and r"\frac" not in matrix:
         return [law.replace("{}", matrix, 1)]
     if len(names) == 2:
-        letters = {"q": item.cov[0, 0], "q'": item.cov[1, 1], "c": item.cov[0, 1]}
-        return [law.replace("{}", r"q & c \\ c & q'", 1), *(f"{name} = {plain.doprint(e)}" for name, e in letters.items())]
+        var, cov = r"\operatorname{Var}", r"\operatorname{Cov}"
+        moments = {f"{var}({names[0]})": (0, 0), f"{var}({names[1]})": (1, 1), f"{cov}({', '.join(names)})": (0, 1)}
+        return [f"{name} = {printer.doprint(item.cov[at])}" for name, at in moments.items()]
     return [f"{name} = {plain.doprint(v)}" for name, v in zip(names, item.variables, strict=True)]
 
 

@@ -26,8 +26,11 @@ class Printer(Protocol):
     def terms(self, expr: sp.Expr) -> list[sp.Expr]:
         """The terms of a sum in the order they are printed."""
 
-    def pieces(self, expr: sp.Expr) -> list[str]:
-        """The factors of a product that may stand on lines of their own; empty when there is no such place."""
+    def pieces(self, expr: sp.Expr) -> tuple[str, list[sp.Expr], str]:
+        """A product's coefficient, its factors, which may stand on lines of their own, and the text of its denominator."""
+
+    def opened(self, expr: sp.Expr) -> tuple[str, sp.Expr, str]:
+        """A bracketed factor as opening, body and closing."""
 
     minus: str
     thin: str
@@ -64,19 +67,35 @@ class Layout:
         return [head + inner[0], *(self.indent + line for line in inner[1:-1]), self.indent + inner[-1] + tail]
 
     def _product(self, expr: sp.Expr, whole: str, room: float, first: float) -> list[str]:
-        """A product that has no bracket to break in: between its factors."""
-        pieces = self.printer.pieces(expr)
-        if len(pieces) < 2:
+        """A product that does not end in a bracket to break in: between its factors."""
+        head, args, below = self.printer.pieces(expr)
+        if len(args) + bool(below) < 2:
             return [whole]
-        lines, left = [pieces[0]], first
-        for piece in pieces[1:]:
-            joined = lines[-1] + self.printer.thin + piece
-            if self.width(joined) <= left:
+        lines, left = [head], first
+        for arg in args:
+            text = self.printer.brackets(arg, self.printer.doprint(arg))
+            joined = lines[-1] + (self.printer.thin if lines != [head] else "") + text
+            if lines == [head] or self.width(joined) <= left:
                 lines[-1] = joined
-            else:
-                lines.append(self.indent + ("" if piece.startswith("/") else self.printer.times) + piece)
-                left = room
+                continue
+            left = room
+            lead = self.indent + self.printer.times
+            inner = self._factor(arg, text, room - self.indent_width - self.width(self.printer.times))
+            lines += [lead + inner[0], *(self.indent + line for line in inner[1:])]
+        if below and self.width(lines[-1] + below) > left:
+            lines.append(self.indent)
+        lines[-1] += below
         return lines
+
+    def _factor(self, arg: sp.Expr, text: str, room: float) -> list[str]:
+        """One factor in lines."""
+        if self.width(text) <= room or not arg.is_Add:
+            return [text] if self.width(text) <= room else self.lines(arg, room)
+        head, body, tail = self.printer.opened(arg)
+        inner = self.lines(body, room - self.indent_width)
+        if len(inner) == 1:
+            return [text]
+        return [head + inner[0], *(self.indent + line for line in inner[1:-1]), self.indent + inner[-1] + tail]
 
     def _sum(self, expr: sp.Expr, room: float, first: float) -> list[str]:
         """Fill each line with as many terms as it holds."""

@@ -105,31 +105,33 @@ class Abbreviation:
 
 def shortened(equation: Equation, style: Notation) -> tuple[Equation, tuple[Abbreviation, ...]]:
     """Write q, q', c for two variances and their covariance where a closed form is made of them, D for what recurs."""
-    triples = [] if equation.rhs.has(Expectation) else _triples(equation.rhs)
+    hidden = {e: sp.Dummy(real=True) for e in equation.rhs.atoms(Expectation)}  # their covariances speak for themselves
+    rhs = equation.rhs.xreplace(hidden)
     free = equation.lhs.free_symbols | equation.rhs.free_symbols
     q, c, d = style.shorts
     found: dict[sp.Expr, Abbreviation] = {}
+    triples = _triples(rhs)
     for number, triple in enumerate(triples, 1):
-        bound = tuple(sorted(triple.free_symbols - free, key=str))
         for order, letter, entry in zip(range(3), (q, f"{q}'", c), _variances(triple), strict=True):
-            symbol = Short(f"{number}.{order}", real=True)
+            symbol, bound = Short(f"{number}.{order}", real=True), tuple(sorted(entry.free_symbols - free, key=str))
             found.setdefault(entry, Abbreviation(symbol, letter, number if len(triples) > 1 else 0, bound, entry))
-    rhs = equation.rhs.xreplace({entry: short.symbol for entry, short in found.items()})
+    rhs = rhs.xreplace({entry: short.symbol for entry, short in found.items()})
     again = _recurring(rhs)
     for number, part in enumerate(again, 1):
         bound = tuple(dict.fromkeys(s for a in found.values() if part.has(a.symbol) for s in a.bound))
         found[part] = Abbreviation(Short(f"D{number}", real=True), d, number if len(again) > 1 else 0, bound, part)
     rhs = rhs.xreplace({part: found[part].symbol for part in again})
-    return replace(equation, rhs=rhs), tuple(found.values())
+    return replace(equation, rhs=rhs.xreplace({v: k for k, v in hidden.items()})), tuple(found.values())
 
 
 def _recurring(expr: sp.Expr) -> list[sp.Expr]:
-    """Sums of four terms or more, made of short letters, that occur more than once."""
+    """Longer sums made of short letters alone that occur more than once; the largest of them."""
     counts: dict[sp.Expr, int] = {}
     for part in sp.preorder_traversal(expr):
-        if part.is_Add and len(part.args) > 3 and part.has(Short) and all(len(t.atoms(Short)) < 3 for t in part.args):
+        if part.is_Add and part.free_symbols and all(isinstance(s, Short) for s in part.free_symbols) and part.count_ops() > 5:
             counts[part] = counts.get(part, 0) + 1
-    return sorted((part for part, count in counts.items() if count > 1), key=sp.default_sort_key)
+    again = [part for part, count in counts.items() if count > 1]
+    return sorted((p for p in again if not any(p != o and o.has(p) for o in again)), key=sp.default_sort_key)
 
 
 def _variances(c: Entry) -> tuple[Entry, Entry, Entry]:

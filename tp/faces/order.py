@@ -21,6 +21,20 @@ def is_theta(expr: sp.Basic) -> bool:
     return any(str(e.args[0]) == "Theta" for e in expr.atoms(Entry))
 
 
+def outside(expr: sp.Expr) -> sp.Expr:
+    """Constants in front of finite sums, not inside."""
+
+    def pulled(total: sp.Sum) -> sp.Expr:
+        inside: list[sp.Expr] = []
+        scalar: list[sp.Expr] = []
+        bound = set(total.bound_symbols)
+        for factor in sp.Mul.make_args(total.function):
+            (inside if factor.free_symbols & bound or factor.has(*_VARYING) else scalar).append(factor)
+        return sp.Mul(*scalar) * sp.Sum(sp.Mul(*inside), *total.limits) if scalar and inside else total
+
+    return expr.replace(lambda e: isinstance(e, sp.Sum), pulled)
+
+
 def terms(expr: sp.Expr) -> list[sp.Expr]:
     """The terms of a sum as a paper orders them: kernels, tangent kernels, constants."""
 

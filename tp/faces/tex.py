@@ -352,13 +352,15 @@ class LimitPrinter(LatexPrinter):
     thin = r"\,"
     times = r"{}\cdot "
 
-    def pieces(self, expr: sp.Expr) -> list[str]:
+    def pieces(self, expr: sp.Expr) -> tuple[str, list[sp.Expr], str]:
         f = factors(expr)
         if not expr.is_Mul or f.rest_below:
-            return []
+            return "", [], ""
         head = ("-" if f.negative else "") + self.coefficient(f.scalar, f.scalar_below, bare=False)
-        texts = [self._product([arg]) for arg in f.rest]
-        return [head + (r"\," if head else "") + texts[0], *texts[1:]]
+        return head + (r"\," if head else ""), list(f.rest), ""
+
+    def opened(self, expr: sp.Expr) -> tuple[str, sp.Expr, str]:
+        return r"\Bigl(", expr, r"\Bigr)"
 
 
 def paren(text: str, opening: str = "(", closing: str = ")") -> str:

@@ -9,6 +9,7 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import sympy as sp
@@ -25,6 +26,7 @@ from tp.faces.order import (
     is_letter,
     is_power_of_sum,
     lhs_order,
+    outside,
     terms,
     value_of,
 )
@@ -272,13 +274,14 @@ class TextPrinter(StrPrinter):
             head = f"({head})"
         return ("−" if f.negative else "") + (f"{head} " if head else "")
 
-    def pieces(self, expr: sp.Expr) -> list[str]:
+    def pieces(self, expr: sp.Expr) -> tuple[str, list[sp.Expr], str]:
         f = factors(expr)
         if not expr.is_Mul or not f.rest:
-            return []
-        texts = [self._product([arg]) for arg in f.rest]
-        below = [f"/ ({self._product(f.rest_below)})"] if f.rest_below else []
-        return [self._head(expr) + texts[0], *texts[1:], *below]
+            return "", [], ""
+        return self._head(expr), list(f.rest), f"/({self._product(f.rest_below)})" if f.rest_below else ""
+
+    def opened(self, expr: sp.Expr) -> tuple[str, sp.Expr, str]:
+        return "(", expr, ")"
 
 
 _FUNCTIONS = {"acos": "arccos", "asin": "arcsin", "atan": "arctan", "normal_cdf": "Φ", "normal_pdf": "φ", "normal_cdf2": "Φ₂",
@@ -325,6 +328,7 @@ def _section(equations: list[Equation], style: Notation, width: int, sources: li
 def _equation(equation: Equation, style: Notation, room: int, beyond: int) -> tuple[list[str], list[str]]:
     """The right side in lines, and the lines of the range and of the where-clauses."""
     equation, short = shortened(equation, style)
+    equation = replace(equation, rhs=outside(equation.rhs))
     printer, found = printer_for(equation, style)
     where = list(dict.fromkeys(clause for item in found.laws for clause in law(item, printer)))
     for item in short:
@@ -391,8 +395,8 @@ def law(item: Law, printer: TextPrinter) -> list[str]:
         rows = "; ".join(", ".join(plain.doprint(e) for e in item.cov.row(k)) for k in range(2))
         if len(rows) <= 48:
             return [f"({', '.join(names)}) ~ N(0, [{rows}])"]
-        letters = {"q": item.cov[0, 0], "q′": item.cov[1, 1], "c": item.cov[0, 1]}
-        return [f"({', '.join(names)}) ~ N(0, [q, c; c, q′])", *(f"{name} = {plain.doprint(e)}" for name, e in letters.items())]
+        moments = {f"Var {names[0]}": (0, 0), f"Var {names[1]}": (1, 1), f"Cov({', '.join(names)})": (0, 1)}
+        return [f"{name} = {printer.doprint(item.cov[at])}" for name, at in moments.items()]
     return [f"{name} = {plain.doprint(v)}" for name, v in zip(names, item.variables, strict=True)]
 
 
