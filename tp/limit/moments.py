@@ -18,7 +18,7 @@ from tp.limit.clauses import Families, at, provably
 from tp.limit.equations import Entry, I, J, Value, Z
 from tp.limit.forms import Forms
 from tp.limit.terms import Term, times
-from tp.program.ir import Domain, MatMul, Range, Ref, Weight
+from tp.program.ir import Domain, MatMul, Range, Ref, Weight, derivative
 
 Demand = Callable[[str, Ref, Ref], None]
 Pair = tuple[Ref, Ref]
@@ -35,7 +35,7 @@ class Reading:
         if weight.frozen:
             return sp.S.Zero
         if weight.short and not self.literal:
-            return weight.variance if weight.variance != 0 else sp.S.One
+            return weight.variance
         return weight.multiplier**2 * weight.rate
 
 
@@ -124,7 +124,7 @@ class Moments:
         for term in self.forms.terms(self.forms.prepared(a, domain, False)):
             inner = domain + term.bounds
             for g in self.families.vectors(term.core):
-                slope = sp.diff(term.core, g)
+                slope = derivative(term.core, g)
                 if slope.has(sp.DiracDelta):
                     raise LimitError(
                         Message(
@@ -439,7 +439,7 @@ def _expand_arguments(group: sp.Expr, z: Z) -> sp.Expr:
 
 
 def _slope(arg: sp.Expr, z: Z) -> sp.Expr | None:
-    slope = sp.diff(arg, z)
+    slope = derivative(arg, z)
     return None if slope.has(z) else slope
 
 

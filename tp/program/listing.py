@@ -106,8 +106,9 @@ def _width(s: Space) -> str:
 def _weight(w: Weight) -> list[str]:
     """The member, its space, its law and its range."""
     space = "ℝ" if w.rows is None else f"ℝ^{w.rows}" if w.cols is None else f"ℝ^({w.rows}×{w.cols})"
-    law = formula(w.mean) if w.variance == 0 else f"N({formula(w.mean)}, {formula(w.variance)})"
-    if w.short:
+    constant = w.variance == 0 and not w.short
+    law = formula(w.mean) if constant else f"N({formula(w.mean)}, {formula(w.variance)})"
+    if w.short or (constant and w.multiplier == 1 and w.rate == 1):
         law = f"~ {law}"
     else:
         law = f"= {formula(w.multiplier, MUL)} · {law}, rate {formula(w.rate)}"

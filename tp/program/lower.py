@@ -162,7 +162,7 @@ class _Lower:
             number(c.mean, sp.S.Zero),
             number(c.variance, sp.S.Zero),
             number(c.rate, sp.S.One),
-            c.short,
+            c.short and c.variance is not None,  # a constant start has no variance to read a parametrization off
             c.frozen,
             bool(symbols) and len(c.axes) == 2 and c.axes[0] not in self.spaces,
             c.span,

@@ -81,12 +81,8 @@ def tangent(f: Gradient, g: Gradient, mode: str = "ntk") -> Array:
 
 
 def speed(drawn: Drawn, mode: str) -> float:
-    """``rate * (∂W/∂w)²``: how fast the weight W moves along its gradient when w is trained at its rate.
-
-    A constant ``~ c`` has no variance to scale it by and is read as it stands; ``~ N(0, 0)`` does not move.
-    """
-    constant = drawn.variance == 0 and drawn.mean != 0
-    if drawn.weight.short and mode == "ntk" and not constant:
+    """``rate * (∂W/∂w)²``: how fast the weight W moves along its gradient when w is trained at its rate."""
+    if drawn.weight.short and mode == "ntk":
         return drawn.variance
     return drawn.rate * drawn.multiplier**2
 
