@@ -108,6 +108,11 @@ class Layout:
             if (here and self.width(f"{here} {text}") <= left) or (not here and not lines and self.width(text) <= left):
                 here = f"{here} {text}" if here else text
                 continue
+            begun = self._begun(here, lead, magnitude, room, left)
+            if begun:
+                lines += begun[:-1]
+                here, left = begun[-1], room
+                continue
             if here:
                 lines.append(here)
                 left = room
@@ -116,3 +121,12 @@ class Layout:
             lines += pieces[:-1]
             here, left = pieces[-1], room
         return [*lines, here]
+
+    def _begun(self, here: str, lead: str, term: sp.Expr, room: float, left: float) -> list[str]:
+        """A term too long for any line, begun on this one; empty when it should begin a line of its own."""
+        start = f"{here} {lead}"
+        rest = left - self.width(start)
+        if not here or rest < 0.3 * room or self.width(lead + self.printer.doprint(term)) <= room:
+            return []
+        pieces = self.lines(term, room - self.indent_width, rest)
+        return [start + pieces[0], *pieces[1:]] if len(pieces) > 1 and self.width(pieces[0]) <= rest else []

@@ -19,8 +19,8 @@ _WORKS: tuple[tuple[str, str], ...] = (
      "architecture are Gaussian processes.* arXiv:1910.12478, 2019."),
     (r"Yang[^;]*Tensor Programs IIb", "G. Yang and E. Littwin. *Tensor Programs IIb: Architectural universality of neural "
      "tangent kernel training dynamics.* arXiv:2105.03703, 2021."),
-    (r"Yang[^;]*Tensor Programs II(?![Ib])", f"{_YANG} *Tensor Programs II: Neural tangent kernel for any architecture.* "
-     "arXiv:2006.14548, 2020."),
+    (r"Yang[^;]*Tensor Programs II(?![Ib])(?:, NTK for any architecture)?", f"{_YANG} *Tensor Programs II: Neural tangent "
+     "kernel for any architecture.* arXiv:2006.14548, 2020."),
     (r"Yang[^;]*Tensor Programs III", f"{_YANG} *Tensor Programs III: Neural matrix laws.* arXiv:2009.10685, 2020."),
     (r"Yang[^;]*Tensor Programs IVb", "G. Yang and E. Littwin. *Tensor Programs IVb: Adaptive optimization in the infinite-width "
      "limit.* arXiv:2308.01814, 2023."),
@@ -53,5 +53,7 @@ def work(source: str) -> tuple[Work | None, str]:
         if match := re.match(pattern, plain):
             rest = plain[match.end() :]
             rest = re.sub(r"^:[^,;()]*", "", rest).strip(" ,.")
+            if rest and rest.lower() in reference.lower():  # the title itself
+                rest = ""
             return Work(reference), rest.removeprefix("(").removesuffix(")") if rest.startswith("(") else rest
     return None, source
