@@ -76,7 +76,7 @@ def _roots(e: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
     if not e.has(x):
         return []
     if not e.is_polynomial(x):
-        raise LimitError(Message(NOWHERE, f"the kinks of the activation lie where `{e}` is 0, which is not polynomial", "", "no numbers"))
+        raise _unknown(e)
     poly = sp.Poly(e, x)
     if poly.degree() == 1:
         b, a = poly.all_coeffs()
@@ -88,7 +88,12 @@ def _roots(e: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
             return []
         root = sp.sqrt(sp.Max(disc, 0))
         return [(-a1 - root) / (2 * a2), (-a1 + root) / (2 * a2)]
-    raise LimitError(Message(NOWHERE, f"the kinks of the activation lie where `{e}` is 0, of too high degree", "", "no numbers"))
+    raise _unknown(e)
+
+
+def _unknown(e: sp.Expr) -> LimitError:
+    reason = f"the kinks of an activation lie where `{e}` is 0, and those points are not known in closed form"
+    return LimitError(Message(NOWHERE, reason, "write the activation with kinks of linear functions", "no numbers"))
 
 
 def periodic(f: sp.Expr, x: sp.Expr) -> bool:

@@ -78,7 +78,7 @@ class _Fill(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if isinstance(node.func, ast.Name):
             at = _place([a.id if isinstance(a, ast.Name) else "" for a in node.args])
-            node.args[at:at] = [ast.Name(p) for p in self.extra.get(node.func.id, ())]
+            node.args[at:at] = [ast.Name(p, ast.Load()) for p in self.extra.get(node.func.id, ())]
         return self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
@@ -113,14 +113,15 @@ def digest(*parts: str) -> str:
 # ------------------------------------------------------------ SymPy to Python
 
 MATH = {
-    sp.sin: "sin", sp.cos: "cos", sp.tan: "tan", sp.sinh: "sinh", sp.cosh: "cosh", sp.tanh: "tanh", sp.asin: "asin", sp.acos: "acos",
-    sp.atan: "atan", sp.asinh: "asinh", sp.acosh: "acosh", sp.atanh: "atanh", sp.log: "log", sp.erf: "erf", sp.erfc: "erfc",
-    sp.atan2: "atan2",
+    sp.sin: "sin", sp.cos: "cos", sp.tan: "tan", sp.sinh: "sinh", sp.cosh: "cosh", sp.tanh: "tanh", sp.asin: "asin",
+    sp.acos: "acos", sp.atan: "atan", sp.asinh: "asinh", sp.acosh: "acosh", sp.atanh: "atanh", sp.log: "log", sp.erf: "erf",
+    sp.erfc: "erfc", sp.atan2: "atan2",
 }  # fmt: skip
 OURS: dict[type, Function] = {
-    sp.exp: scalars.exponential, sp.sign: scalars.sign, known.relu: scalars.relu, known.step: scalars.step, known.elu: scalars.elu,
-    known.leaky_relu: scalars.leaky_relu, known.normal_pdf: scalars.normal_pdf, known.normal_cdf: scalars.normal_cdf,
-    known.gelu: scalars.gelu, known.sigmoid: scalars.sigmoid, known.softplus: scalars.softplus, known.silu: scalars.silu,
+    sp.exp: scalars.exponential, sp.sign: scalars.sign, known.relu: scalars.relu, known.step: scalars.step,
+    known.elu: scalars.elu, known.leaky_relu: scalars.leaky_relu, known.normal_pdf: scalars.normal_pdf,
+    known.normal_cdf: scalars.normal_cdf, known.gelu: scalars.gelu, known.sigmoid: scalars.sigmoid,
+    known.softplus: scalars.softplus, known.silu: scalars.silu,
 }  # fmt: skip
 
 
@@ -158,7 +159,8 @@ class Printer:
             return f"math.{MATH[type(e)]}({', '.join(map(self, e.args))})"
         if type(e) in OURS:
             return self.ours(OURS[type(e)], *map(self, e.args))
-        raise LimitError(Message(NOWHERE, f"`{e}` has no numerical value here", "use the functions of the language", "no numbers"))
+        remedy = "use the functions of the language"
+        raise LimitError(Message(NOWHERE, f"`{e}` has no numerical value here", remedy, "no numbers"))
 
     def number(self, e: sp.Basic) -> str:
         if e in (sp.nan, sp.zoo, sp.oo, -sp.oo):
@@ -175,7 +177,9 @@ class Printer:
         if exponent.is_Integer and 1 < int(exponent) <= 3:
             return "(" + " * ".join([text] * int(exponent)) + ")"
         if exponent.is_Integer:
-            return f"{text} ** {int(exponent)}" if exponent > 0 else f"(1.0 / {self.power(base, -exponent) if exponent != -1 else text})"
+            if exponent < 0:
+                return f"(1.0 / {self.power(base, -exponent) if exponent != -1 else text})"
+            return f"{text} ** {int(exponent)}"
         if exponent == sp.S.Half:
             return f"math.sqrt({text})"
         if exponent == -sp.S.Half:
@@ -204,8 +208,10 @@ class Printer:
         raise LimitError(Message(NOWHERE, f"the condition `{e}` has no numerical value here", "", "no numbers"))
 
 
-def scalar_function(kind: str, results: Sequence[sp.Expr], arguments: Sequence[sp.Basic], names: Sequence[str]) -> tuple[Source, ...]:
-    """A function of ``arguments``, called ``names`` in the text, returning ``results`` (a tuple if several), with what it needs.
+def scalar_function(
+    kind: str, results: Sequence[sp.Expr], arguments: Sequence[sp.Basic], names: Sequence[str]
+) -> tuple[Source, ...]:
+    """A function of ``arguments``, ``names`` in the text, returning ``results`` (a tuple if several), after what it needs.
 
     Its name is ``kind`` and a digest of its text, so equal functions are one function.
     """

@@ -43,7 +43,9 @@ def factor(f: sp.Expr, slope: sp.Expr | None, x: sp.Expr, names: Mapping[sp.Basi
     code = scalar_function("phi", [f, sp.S.Zero if slope is None else slope], [x, *symbols], ["x", *params])
     edges = breaks(f, x)
     made = _Maker(params, {"": code[-1][0]}, list(code))
-    made.breaks([Printer(names)(e) for e in edges], periodic(f, x))
+    printer = Printer(names)
+    made.breaks([printer(e) for e in edges], periodic(f, x))
+    made.sources[:0] = sources_of(*printer.used.values())
     size = 2.0 / sharpness(f, x)
     made.constant("_size", [], f"return {size!r}")
     made.constant("_most", [], f"return {SMOOTH_TERMS if not edges else KINKED_TERMS}")
@@ -126,8 +128,9 @@ def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
         counts.append(sources[-1][0])
     total = named(sum_template, {"pair": direct[0]}, params, {"pair": params})
     base = merge(f.sources, g.sources, (inner, direct))
+    everything = merge(base, made, (total,))
     return Pair(
-        params, direct[0], base, (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1]), total[0], merge(base, made, (total,))
+        params, direct[0], base, (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1]), total[0], everything
     )
 
 

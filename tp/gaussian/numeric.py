@@ -125,6 +125,7 @@ class _Lowering:
         self.lines: list[str] = []
         self.answers: list[str] = [""] * len(integrands)
         self.sources: list[tuple[Source, ...]] = []
+        self.printer = Printer(self.names)
         self.numeric: list[tuple[Pair, sp.Expr, tuple[int, ...]]] = []
         self.calls: list[tuple[str, tuple[str, ...]]] = []
 
@@ -156,7 +157,7 @@ class _Lowering:
         entries = [self.cov[0, 0]] if len(first) == 1 else [self.cov[0, 0], self.cov[0, 1], self.cov[1, 1]]
         head, returned = (*first, *self.names.values()), ", ".join(self.answers)
         body = "".join(f"\n    {line}" for line in [*self.lines, f"return {returned}"])
-        sources = merge(*self.sources)
+        sources = merge(sources_of(*self.printer.used.values()), *self.sources)
         args: tuple[sp.Expr, ...] = (*entries, *self.params)
         if len(self.calls) == 1 and returned == ", ".join(f"t0[{k}]" for k in range(len(self.answers))) and len(self.answers) > 1:
             function, texts = self.calls[0]
@@ -177,7 +178,7 @@ class _Lowering:
         numbers, coef, where = self.numeric[0]
         head = ("a", "b", "q1", "c", "q2", *self.names.values())
         lines = [f"t0 = {numbers.mehler}({', '.join(('a', 'b', 'q1', 'c', 'q2', *numbers.params))})"]
-        factor_text = Printer(self.names)(coef)
+        factor_text = self.printer(coef)
         lines.append("return " + ", ".join(f"{factor_text} * t0[{where.index(k)}]" for k in range(len(where))))
         body = "".join(f"\n    {line}" for line in lines)
         name = f"with_sites_{digest(*head, body)}"
@@ -269,8 +270,7 @@ class _Lowering:
 
     def _call(self, function: object, t: Term) -> str:
         """The name of a local variable that holds the value; equal calls are made once."""
-        printer = Printer(self.names)
-        texts = tuple(a if isinstance(a, str) else str(a) if isinstance(a, int) else printer(a) for a in t.args)
+        texts = tuple(a if isinstance(a, str) else str(a) if isinstance(a, int) else self.printer(a) for a in t.args)
         self.sources.append(sources_of(function))  # type: ignore[arg-type]
         return self._store(function.__name__, texts)  # type: ignore[attr-defined]
 
@@ -281,8 +281,7 @@ class _Lowering:
         return f"t{self.calls.index((function, texts))}"
 
     def _sum(self, summands: list[tuple[sp.Expr, str]]) -> str:
-        printer = Printer(self.names)
-        texts = [value if coef == 1 else f"{printer(coef)} * {value}" for coef, value in summands if coef != 0]
+        texts = [value if coef == 1 else f"{self.printer(coef)} * {value}" for coef, value in summands if coef != 0]
         return " + ".join(texts) if texts else "0.0"
 
     def _numeric(self, products: list[Product], where: tuple[int, ...]) -> None:
