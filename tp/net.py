@@ -85,6 +85,11 @@ class Net:
         settings = "".join(f", {k}={v}" for k, v in self.lets.items())
         return f"<tp.Net {self.network.name}{settings}>"
 
+    def _repr_html_(self) -> str:
+        from tp.faces.notebook import net_html
+
+        return net_html(self)
+
     # ------------------------------------------------------------ limits
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a notebook shows: formulas, derivations, programs and kernels; and the ``%%tp`` cell.
+"""What a notebook shows: formulas, derivations, networks and programs; and the ``%%tp`` cell.
 
 ``%load_ext tp`` once, then a cell that begins with ``%%tp`` holds a spec; its network is ``net``, or what stands
 behind the ``%%tp``: ``%%tp shallow L=2``.
@@ -69,7 +69,7 @@ def _plain(text: str) -> str:
     return "".join("\\" + c if c in r"\`*_{}[]#$|~^" else escape(c) for c in text.replace("*", ""))
 
 
-# ---------------------------------------------------------------- programs, networks, kernels
+# ---------------------------------------------------------------- programs and networks
 
 _PRE = 'style="line-height:1.35;font-size:90%;overflow-x:auto"'
 
@@ -106,12 +106,6 @@ def spec_html(text: str) -> str:
     except ImportError:
         return f"<pre {_PRE}>{escape(text)}</pre>"
     return str(highlight(text, SpecLexer(), HtmlFormatter(noclasses=True, prestyles="line-height:1.35;font-size:90%")))
-
-
-def kernel_html(title: str, facts: dict[str, object]) -> str:
-    """A small table of facts about a kernel."""
-    rows = "".join(f"<tr><th style='text-align:left'>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in facts.items())
-    return f"<table><caption>{escape(title)}</caption>{rows}</table>"
 
 
 # ---------------------------------------------------------------- the cell magic

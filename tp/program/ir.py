@@ -203,6 +203,18 @@ class Program:
     temps: frozenset[str] = frozenset()
     training: Any = None
 
+    def __str__(self) -> str:
+        from tp.program.listing import listing
+
+        return listing(self).rstrip()
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from tp.faces.notebook import program_html
+
+        return program_html(self)
+
 
 class Softmax(sp.Expr):
     """``softmax(a[t,s] over s in lo..hi)``: exp(at) / Σ_{bound=lo..hi} exp(body), a function of Scalars.
