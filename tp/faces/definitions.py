@@ -56,14 +56,16 @@ class Definition:
 
 
 def definitions(program: Program, keep: Iterable[str] = ()) -> list[Definition]:
-    """The program's variables and what they are; temporaries are shown only when ``keep`` names them."""
+    """The program's variables and what they are; temporary vectors are shown only when ``keep`` names them."""
     all_of = list(instructions(program.body))
     vectors = vector_names(program)
-    hidden = program.temps - set(keep)
+    weights = {w.ref.name for w in program.weights}
+    moments = {ins.out.name for ins in all_of if isinstance(ins, Moment)}
+    hidden = program.temps - set(keep) - moments
     bodies: dict[str, list[Definition]] = {}
     shown = []
     for ins in all_of:
-        rhs = _inlined(_body(ins, vectors), bodies)
+        rhs = _inlined(_body(ins, vectors, weights), bodies)
         definition = Definition(ins.out, _matrices(rhs), ins.domain, ins.span)
         if ins.out.name in hidden:
             bodies.setdefault(ins.out.name, []).append(definition)
@@ -78,7 +80,7 @@ def vector_names(program: Program) -> set[str]:
     return names | {i.out.name for i in instructions(program.body) if not isinstance(i, Moment) and i.space is not None}
 
 
-def _body(ins: MatMul | Nonlin | Moment, vectors: set[str]) -> sp.Expr:
+def _body(ins: MatMul | Nonlin | Moment, vectors: set[str], weights: set[str]) -> sp.Expr:
     match ins:
         case MatMul():
             return Times(ins.W, ins.x, ins.transpose)
@@ -89,7 +91,7 @@ def _body(ins: MatMul | Nonlin | Moment, vectors: set[str]) -> sp.Expr:
             scalar, vector = ins.expr.as_independent(*(r for r in ins.expr.atoms(Ref) if r.name in vectors), as_Add=False)
             pair = sp.Mul.make_args(vector)
             if len(pair) == 2:
-                first, second = sorted(pair, key=lambda e: (not isinstance(e, Ref), str(e)))
+                first, second = sorted(pair, key=lambda e: (not isinstance(e, Ref), isinstance(e, Ref) and e.name not in weights, str(e)))
                 return factor * scalar * Inner(first, second)
             if isinstance(vector, sp.Pow) and vector.exp == 2:
                 return factor * scalar * Inner(vector.base, vector.base)

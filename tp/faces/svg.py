@@ -118,7 +118,10 @@ class DefinitionText(TextPrinter):
     """Definitions in one line: ``W[l] relu(h[l-1]) + b[l]``."""
 
     def terms(self, expr: sp.Expr) -> list[sp.Expr]:
-        return sorted(super().terms(expr), key=lambda t: isinstance(t, Ref))
+        found = super().terms(expr)
+        if any(t.has(Times) for t in found):
+            return sorted(found, key=lambda t: isinstance(t, Ref))
+        return sorted(found, key=lambda t: t.could_extract_minus_sign())
 
     def _print_Times(self, expr: Times) -> str:
         W, x, transposed = expr.args

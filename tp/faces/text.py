@@ -198,7 +198,7 @@ class TextPrinter(StrPrinter):
         own = value_of(bound, body, at)
         over = f"{self._print(own if isinstance(own, sp.Symbol) else bound)}={self.index(lo)}..{self.index(hi)}"
         if isinstance(own, sp.Symbol):
-            return f"softmax_{{{over}}} {self._print(at)}"
+            return f"softmax_{{{over}}}({self._print(at)})"
         return f"exp({self._print(at)})/Σ_{{{over}}} exp({self._print(body)})"
 
     def _print_Function(self, expr: sp.Function) -> str:
