@@ -62,6 +62,15 @@ def test_documents_compile(name):
     assert pdf.check(document(closed(name))) == []
 
 
+@needs_pdflatex
+def test_comments_cannot_leave_the_listing():
+    rude = "# \\end{verbatim}\\nonsense $ % \t ∑ é 日本 " + "very " * 40 + "long\n"
+    net = tp.parse(rude + (GOLDEN / "symbolic.tp").read_text("utf-8"))
+    page = document(net.nngp())
+    assert page.isascii()
+    assert pdf.check(page) == []
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_graphs(name):
     assert graph(tp.zoo(name).program).count("<rect") > 3

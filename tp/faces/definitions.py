@@ -91,7 +91,8 @@ def _body(ins: MatMul | Nonlin | Moment, vectors: set[str], weights: set[str]) -
             scalar, vector = ins.expr.as_independent(*(r for r in ins.expr.atoms(Ref) if r.name in vectors), as_Add=False)
             pair = sp.Mul.make_args(vector)
             if len(pair) == 2:
-                first, second = sorted(pair, key=lambda e: (not isinstance(e, Ref), isinstance(e, Ref) and e.name not in weights, str(e)))
+                order = lambda e: (not isinstance(e, Ref), isinstance(e, Ref) and e.name not in weights, str(e))  # noqa: E731
+                first, second = sorted(pair, key=order)
                 return factor * scalar * Inner(first, second)
             if isinstance(vector, sp.Pow) and vector.exp == 2:
                 return factor * scalar * Inner(vector.base, vector.base)

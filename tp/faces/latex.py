@@ -240,7 +240,7 @@ def _spec(limit: Limit) -> str:
         return ""
     lines = []
     for number, line in enumerate(source.text.rstrip().splitlines(), 1):
-        pieces = textwrap.wrap(ascii_name(line.expandtabs(4)), 76, drop_whitespace=False, subsequent_indent="      ") or [""]
+        pieces = textwrap.wrap(ascii_name(line.expandtabs(4)), 74, drop_whitespace=False, subsequent_indent="      ") or [""]
         lines += [f"{number if k == 0 else '':>3}  {piece}".rstrip() for k, piece in enumerate(pieces)]
     body = "\n".join(lines).replace(r"\end{verbatim}", r"\end {verbatim}")
     return f"\n\\section{{Specification}}\n{{\\footnotesize\n\\begin{{verbatim}}\n{body}\n\\end{{verbatim}}\n}}"
