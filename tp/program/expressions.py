@@ -7,7 +7,7 @@ functions are macros and have been written out by ``check``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -73,6 +73,7 @@ class Global:
     constants: Mapping[str, sp.Expr]
     tables: Mapping[str, tuple[Any, ...]]
     axes: Callable[[Name], tuple[str, ...]]  # of a family's member
+    indices: frozenset[sp.Symbol]  # all indices that the spec names
 
 
 class Lowering:
@@ -160,9 +161,13 @@ class Lowering:
         terms, x = left.factors(), right.at(())
         return sp.Add(*(t.scale * self.temporaries.matmul(t.W, t.transpose, x, out, of, span) for t in terms))
 
+    def coordinate(self, axis: str, others: Iterable[sp.Symbol]) -> sp.Symbol:
+        """An index for a finite axis: ``j_d``, or ``j_d2`` where that is in use."""
+        avoid = {*others, *self.coordinates, *self.world.indices}
+        return self.temporaries.bind(f"j_{axis}", sp.S.One, self.world.dims[axis], avoid)
+
     def _finite_product(self, left: Value, right: Value, axis: str, c: Coordinates) -> sp.Expr:
-        avoid = {*c, *self.coordinates}
-        j = self.temporaries.bind(f"j_{axis}", sp.S.One, self.world.dims[axis], avoid)
+        j = self.coordinate(axis, c)
         self.coordinates += [*c, j]
         term = left.at((*c, j)) * right.at((j,))
         del self.coordinates[-1 - len(c) :]

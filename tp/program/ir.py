@@ -115,7 +115,10 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """An input: a Scalar family given per sample. ``input x[p] : [c]`` is ``x[p, j]``; the last ``finite_axes`` indices are axes."""
+    """An input: a Scalar family given per sample.
+
+    ``input x[p] : [c]`` is ``x[p, j]``; the last ``finite_axes`` indices are axes.
+    """
 
     ref: Ref
     domain: Domain

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import sympy as sp
 
 from tp.program.formulas import MUL, Formulas, formula, index, ranges
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Space, Weight
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Weight
 from tp.program.reads import Simple, flat
 
 _FORMULA_WIDTH = 80  # the instruction's kind stands right of this, unless formulas are shorter
@@ -81,10 +82,11 @@ def _kind(ins: Simple) -> str:
 
 
 def _header(program: Program) -> list[str]:
+    symbols = [[", ".join(map(str, program.constants))]] if program.constants else []
     blocks = [
         ("widths", [[_width(s)] for s in program.spaces]),
-        ("symbols", [[", ".join(map(str, program.constants))]] if program.constants else []),
-        ("tables", [[f"{name}[{','.join(str(r.index) for r in t[0])}]", "", ranges(t[0])] for name, t in program.tables.items()]),
+        ("symbols", symbols + [_table(name, t) for name, t in program.tables.items() if t[1] is None]),
+        ("tables", [_table(name, t) for name, t in program.tables.items() if t[1] is not None]),
         ("inputs", [[f"{formula(d.ref)} ∈ ℝ", "", ranges(d.domain)] for d in program.data]),
         ("weights", [_weight(w) for w in program.weights]),
         ("outside", _outside(program)),
@@ -101,6 +103,11 @@ def _columns(title: str, rows: list[list[str]]) -> Iterable[str]:
 
 def _width(s: Space) -> str:
     return s.name if str(s.size) == s.name else f"{s.name} = {formula(s.size)}"
+
+
+def _table(name: str, table: tuple[Domain, Any]) -> list[str]:
+    """A table or a family of symbols over its indices."""
+    return [formula(Ref(name, *(r.index for r in table[0]))), "", ranges(table[0])]
 
 
 def _weight(w: Weight) -> list[str]:

@@ -14,8 +14,9 @@ import sympy as sp
 
 from tp.errors import SpecError
 from tp.network.check import Checked
-from tp.network.tree import Define, Expr, Input, Name, Table
+from tp.network.tree import Call, Define, Expr, Input, Name, Reduce, Table
 from tp.network.tree import Weight as TreeWeight
+from tp.network.walk import walk
 from tp.program.expressions import Global, Lowering, Scope
 from tp.program.ir import Data, Domain, Instruction, Loop, Nonlin, Program, Range, Ref, Space, Weight
 from tp.program.reads import reads, rename
@@ -53,7 +54,7 @@ class _Lower:
         self.boundary: Boundary = {}
         self.letters: Letters = {name: _letters(clauses) for name, clauses in checked.families.items()}
         self.names = Names([*checked.families, *checked.lets, *checked.widths, *checked.dims, *checked.indices])
-        self.world = Global(self.spaces, self.dims, self.constants, self.tables, checked.axes)
+        self.world = Global(self.spaces, self.dims, self.constants, self.tables, checked.axes, _indices(checked))
         self._numbers()
 
     def program(self) -> Program:
@@ -136,7 +137,7 @@ class _Lower:
         symbols: list[sp.Symbol] = []
         for axis in place.axes:
             if axis not in self.spaces:
-                symbols.append(lowering.temporaries.bind(f"j_{axis}", sp.S.One, self.dims[axis], symbols))
+                symbols.append(lowering.coordinate(axis, symbols))
         return tuple(symbols), tuple(lowering.temporaries.ranges[s] for s in symbols)
 
     def _data(self, c: Input) -> Data:
@@ -202,6 +203,20 @@ class _Lower:
             if not index[k].is_Symbol and len(set(slot)) > 1:
                 index[k] = sp.Symbol(f"i{k + 1}", integer=True)
         return Ref(name, *index)
+
+
+def _indices(checked: Checked) -> frozenset[sp.Symbol]:
+    """All indices that a spec names, declared or in a range."""
+    names = set(checked.indices)
+    for clause in (c for family in checked.families.values() for c in family):
+        names |= {r.index for r in checked.ranges(clause)}
+        for e in walk(clause.body) if isinstance(clause, Define) else ():
+            match e:
+                case Reduce(ranges=ranges):
+                    names |= {r.index for r in ranges}
+                case Call(over=over) if over is not None:
+                    names.add(over.index)
+    return frozenset(sp.Symbol(name, integer=True) for name in names)
 
 
 def _letters(clauses: Iterable[Statement]) -> tuple[str | None, ...]:
