@@ -61,12 +61,13 @@ def both_gaps(a: float, b: float) -> float:
 def same_signs(w: float, r1: float, r2: float) -> tuple[float, float]:
     """∫ over 0 < t < w of ``both_gaps``(a, b) and of M_1(a + b), a = r1 sin t, b = r2 sin(w − t)."""
     gaps, tails, start, width = 0.0, 0.0, 0.0, 2.5 / max(r1, r2, 1e-300)
-    while start < 0.5 * w:
-        stop = min(start + width, 0.5 * w)
+    top, sides = (w, 2) if width >= w else (0.5 * w, 4)  # one panel, or panels from both ends
+    while start < top:
+        stop = min(start + width, top)
         half, middle = 0.5 * (stop - start), 0.5 * (stop + start)
         for i in range(8):
             x, weight = node(i)
-            for side in range(4):
+            for side in range(sides):
                 near = middle + half * (x if side % 2 == 1 else -x)
                 s, o = math.sin(near), math.sin(w - near)
                 a, b = (r1 * s, r2 * o) if side < 2 else (r1 * o, r2 * s)
@@ -79,12 +80,13 @@ def same_signs(w: float, r1: float, r2: float) -> tuple[float, float]:
 def other_signs(w: float, r1: float, r2: float, alpha1: float, alpha2: float) -> tuple[float, float]:
     """∫ over 0 < t < w of α2 a Δ_2(b) + α1 b Δ_2(a) and of α2 M_1(b) + α1 M_1(a), a = r1 sin t, b = r2 sin(w − t)."""
     ramps, tails, start, width = 0.0, 0.0, 0.0, 2.5 / max(r1, r2, 1e-300)
-    while start < 0.5 * w:
-        stop = min(start + width, 0.5 * w)
+    top, sides = (w, 2) if width >= w else (0.5 * w, 4)  # one panel, or panels from both ends
+    while start < top:
+        stop = min(start + width, top)
         half, middle = 0.5 * (stop - start), 0.5 * (stop + start)
         for i in range(8):
             x, weight = node(i)
-            for side in range(4):
+            for side in range(sides):
                 near = middle + half * (x if side % 2 == 1 else -x)
                 s, o = math.sin(near), math.sin(w - near)
                 a, b = (r1 * s, r2 * o) if side < 2 else (r1 * o, r2 * s)

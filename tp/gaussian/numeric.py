@@ -216,7 +216,7 @@ class _Lowering:
     def _products(self, g: sp.Expr) -> list[Product]:
         found = separate(g, self.variables)
         if found is None:
-            raise _refusal(g, "an integrand which is no sum of products")
+            raise _refusal(g.xreplace({z: e for e, z in self.inner.items()}), "an integrand which is no sum of products")
         return [(coef, f, h) for coef, (f, h) in found]
 
     def _regrouped(self, products: list[Product], g: sp.Expr) -> list[Product]:

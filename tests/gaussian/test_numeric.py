@@ -1,0 +1,197 @@
+"""``lower``: which primitive, which arguments, and the value of what it writes."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sympy as sp
+from gaussian.activations import activation, exact
+from gaussian.run import COV, call, couple, plain, q1, q2, u, v
+from gaussian.run import c as cov
+
+from tp.errors import LimitError
+from tp.gaussian.expectation import Expectation
+from tp.gaussian.functions import elu, gelu, hermite, leaky_relu, normal_cdf, relu, silu, softplus, step
+from tp.gaussian.numeric import lower, same_site
+from tp.gaussian.quadrature import integrate
+
+ENTRIES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "duals.json").read_text("utf-8"))["entries"]
+R = sp.Rational
+
+
+def two(integrand: sp.Expr) -> Expectation:
+    return Expectation(integrand, (u, v), COV)
+
+
+@pytest.mark.parametrize("entry", [pytest.param(e, id=e["id"]) for e in ENTRIES if e["kind"] == "dual" and e["section"] == "A"])
+def test_reference_duals(entry: dict[str, Any]) -> None:
+    """V and V̇ of the whole table, from one function without quadrature."""
+    f = lambda x: activation(entry["activation"], entry["params"], x)  # noqa: E731
+    only_v = entry["activation"] in ("step", "sign")
+    low = lower(*couple(f)[: 1 if only_v else 2])
+    assert low.method == "closed"
+    found = call(low, plain(low.sources), entry["q1"], entry["c"], entry["q2"])
+    assert found[0] == pytest.approx(float(entry["V"]), rel=2e-15)
+    if not only_v:
+        assert found[1] == pytest.approx(float(entry["Vdot"]), rel=2e-15)
+
+
+@pytest.mark.parametrize("entry", [pytest.param(e, id=e["id"]) for e in ENTRIES if e["kind"] == "one_variable"])
+def test_reference_means(entry: dict[str, Any]) -> None:
+    phi = activation(entry["activation"], entry["params"], u + exact(entry["mean"]))
+    for key, f in (("E_phi", phi), ("E_phi_squared", phi**2)):
+        if key in entry:
+            low = lower(Expectation(f, (u,), [[q1]]))
+            assert call(low, plain(low.sources), entry["q"]) == pytest.approx((float(entry[key]),), rel=1e-12)
+
+
+@pytest.mark.parametrize("entry", [pytest.param(e, id=e["id"]) for e in ENTRIES if e["kind"] == "dual_with_means"])
+def test_reference_duals_with_means(entry: dict[str, Any]) -> None:
+    m1, m2 = sp.symbols("m1 m2", real=True)
+    f = lambda x: activation(entry["activation"], entry["params"], x)  # noqa: E731
+    low = lower(two(f(u + m1) * f(v + m2)))
+    at = {m1: entry["m1"], m2: entry["m2"], q1: entry["q1"], cov: entry["c"], q2: entry["q2"]}
+    value = plain(low.sources)[low.function](*(float(a.subs(at)) for a in low.args))
+    assert value == pytest.approx(float(entry["V"]), rel=1e-12)
+
+
+MIXED = {
+    "relu*step": lambda a, b: relu(u) * step(v),
+    "sign*relu": lambda a, b: sp.sign(u) * relu(v),
+    "erf(a)*erf(b)": lambda a, b: sp.erf(a * u) * sp.erf(b * v),
+    "erf(a)*relu": lambda a, b: sp.erf(a * u) * relu(v),
+    "sign*erf(b)": lambda a, b: sp.sign(u) * sp.erf(b * v),
+    "exp(a)*gelu": lambda a, b: sp.exp(a * u) * gelu(v),
+    "relu*normal_cdf(1)": lambda a, b: relu(u) * normal_cdf(v),
+    "sin(a)*sin(b)": lambda a, b: sp.sin(a * u) * sp.sin(b * v),
+    "abs*relu": lambda a, b: sp.Abs(u) * relu(v),
+}
+
+
+@pytest.mark.parametrize("entry", [pytest.param(e, id=e["pair"]) for e in ENTRIES if e["kind"] == "mixed"])
+def test_reference_mixed_pairs(entry: dict[str, Any]) -> None:
+    low = lower(two(MIXED[entry["pair"]](exact(entry["a"]), exact(entry["b"]))))
+    found = call(low, plain(low.sources), entry["q1"], entry["c"], entry["q2"])
+    assert found == pytest.approx((float(entry["value"]),), rel=1e-12)
+
+
+KNOWN = {
+    "x": lambda x: x,
+    "x³": lambda x: x**3,
+    "1+x²": lambda x: 1 + x**2,
+    "h₃": lambda x: hermite(3, x),
+    "relu": relu,
+    "leaky": lambda x: leaky_relu(x, R(1, 5)),
+    "sign": sp.sign,
+    "relu²": lambda x: relu(x) ** 2,
+    "erf": lambda x: sp.erf(R(7, 10) * x),
+    "cdf": lambda x: normal_cdf(R(13, 10) * x),
+    "gelu": gelu,
+    "elu": lambda x: elu(x, R(1, 2)),
+    "hardtanh": lambda x: sp.Max(-1, sp.Min(1, x)),
+    "jump": lambda x: step(x - R(1, 3)),
+    "tanh": sp.tanh,
+}
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(KNOWN, 2))[::2], ids="·".join)
+def test_every_pair_of_functions(pair: tuple[str, str]) -> None:
+    """Closed where a law knows the pair, numeric elsewhere; the independent integrator decides."""
+    f, g = (KNOWN[name] for name in pair)
+    e = two(f(u) * g(v))
+    low = lower(e)
+    wanted, error = integrate(e, {q1: 1.3, cov: -0.45, q2: 0.6})
+    (found,) = call(low, plain(low.sources), 1.3, -0.45, 0.6)
+    assert abs(found - float(wanted)) <= 1e-13 + 2 * float(error)
+
+
+def test_relu_is_one_primitive() -> None:
+    low = lower(*couple(relu))
+    assert (low.function, low.args, low.results, low.sites) == ("relu_pair", (q1, cov, q2), 2, ())
+
+
+def test_order_of_results_is_the_order_of_questions() -> None:
+    value, slope = couple(gelu)
+    forward, backward = lower(value, slope), lower(slope, value)
+    first = call(forward, plain(forward.sources), 0.7, -0.9, 2.3)
+    assert call(backward, plain(backward.sources), 0.7, -0.9, 2.3) == first[::-1]
+    value, slope = couple(silu)
+    backward = lower(slope, value)
+    assert backward.method == "mehler"
+    assert call(backward, plain(backward.sources), 0.7, -0.9, 2.3) == pytest.approx(
+        call(lower(value, slope), plain(lower(value, slope).sources), 0.7, -0.9, 2.3)[::-1], rel=1e-14
+    )
+
+
+def test_arguments_are_the_callers_expressions() -> None:
+    """Whatever is not a variable becomes a parameter, in the order of ``args``."""
+    alpha, m = sp.Symbol("alpha", positive=True), sp.Symbol("m", real=True)
+    low = lower(two(leaky_relu(u + m, alpha) * leaky_relu(v + m, alpha)))
+    assert low.args[:3] == (q1, cov, q2) and set(low.args[3:]) == {alpha, m}
+    names, at = plain(low.sources), {alpha: 0.2, m: 0.3, q1: 1.0, cov: 0.5, q2: 2.0}
+    wanted, error = integrate(two(leaky_relu(u + m, alpha) * leaky_relu(v + m, alpha)), at)
+    assert names[low.function](*(float(a.subs(at)) for a in low.args)) == pytest.approx(float(wanted), abs=1e-13 + 2 * float(error))
+
+
+def test_sites_take_parameters() -> None:
+    import numpy as np
+
+    s = sp.Symbol("s", positive=True)
+    low = lower(two(sp.tanh(s * u) * sp.tanh(s * v)))
+    assert all(site.args[1:] == (s,) for site in low.sites)
+    names, out = plain(low.sources), np.zeros(80)
+    tail = names[low.sites[0].function](1.0, 0.5, out)
+    assert 0 <= tail < 1e-6
+    assert names[low.with_sites](out, out, 1.0, 0.4, 1.0, 0.5) == pytest.approx(names[low.function](1.0, 0.4, 1.0, 0.5), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "erf", "leaky", "elu", "hardtanh", "x³", "tanh"])
+def test_same_site(name: str) -> None:
+    """One variable, exactly: what the two-variable function gives as ρ → 1."""
+    f = KNOWN[name]
+    value, slope = couple(f)
+    low = lower(same_site(value), same_site(slope))
+    apart = lower(value, slope)
+    assert low.args == (q1,)
+    found = call(low, plain(low.sources), 1.7)
+    assert found == pytest.approx(call(apart, plain(apart.sources), 1.7, 1.7, 1.7), rel=1e-12)
+
+
+def test_same_site_of_relu_is_exact() -> None:
+    value, slope = couple(relu)
+    low = lower(same_site(value), same_site(slope))
+    names = plain(low.sources)
+    assert call(low, names, 0.3) == (0.15, 0.5)
+    assert call(low, names, 0.0) == (0.0, 0.0)
+
+
+def test_sources_are_self_contained() -> None:
+    """Every name is math, np, an argument, a local or an earlier source; no annotation, no docstring, one text per name."""
+    seen: dict[str, str] = {}
+    for f in (relu, gelu, sp.tanh, lambda x: softplus(x) * sp.sin(x), KNOWN["hardtanh"], KNOWN["elu"]):
+        for name, text in lower(*couple(f)).sources:
+            assert seen.setdefault(name, text) == text
+            (tree,) = ast.parse(text).body
+            assert isinstance(tree, ast.FunctionDef) and tree.name == name and ast.get_docstring(tree) is None
+            local = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            local |= {a.arg for a in tree.args.args}
+            used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+            assert used - local <= seen.keys() | {"math", "np", "abs", "min", "max", "range", "int"}, (name, used - local)
+
+
+def test_refusals() -> None:
+    clip = sp.Function("clip")
+    w = sp.Symbol("w", real=True)
+    with pytest.raises(LimitError, match="3 correlated"):
+        lower(Expectation(relu(u) * relu(v) * relu(w), (u, v, w), sp.eye(3)))
+    with pytest.raises(LimitError, match="no sum of products"):
+        lower(two(sp.tanh(u * v)))
+    with pytest.raises(LimitError, match="clip"):
+        lower(two(clip(u) * clip(v)))
+    with pytest.raises(LimitError, match="kinks"):
+        lower(two(sp.Abs(sp.sin(u)) * sp.tanh(v)))
