@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from fractions import Fraction
+from random import Random
 
 import pytest
 import sympy as sp
@@ -81,6 +82,7 @@ PAIRS = {
     "cdfs with means": normal_cdf(u + m1) * normal_cdf(v + m2),
     "hard tanh": sp.Max(-1, sp.Min(1, u)) * sp.Max(-1, sp.Min(1, v)),
     "relu of a sum": relu(u + 2 * v) * relu(u),
+    "sign of a relu": u * sp.exp(u / 2) * sp.sign(relu(v)),
     "Laplace": sp.exp(-abs(u)) * sp.exp(-abs(v)),
 }
 
@@ -236,6 +238,31 @@ def test_no_closed_form_is_none() -> None:
         assert closed_form(Expectation(integrand, (u, v), [[q1, c], [c, q2]])) is None
 
 
+def test_cosine_beside_a_shifted_gate_is_refused() -> None:
+    """Its mean is an error function of a complex number."""
+    for integrand in (sp.sin(u) * step(v + 1), sp.cos(u) * abs(u - 1), sp.sin(u + 2) * gelu(v - 1)):
+        assert closed_form(Expectation(integrand, (u, v), [[q1, c], [c, q2]])) is None
+
+
+@pytest.mark.parametrize(
+    "integrand",
+    [
+        relu(u) ** 60 * relu(v) ** 2,
+        gelu(u) ** 6 * gelu(v) ** 6,
+        u ** (10**9) * v,
+        (u + sp.tanh(v)) ** (10**6),
+        hermite(40, u) * hermite(40, v),
+        sp.Add(*(sp.sin(k * u) for k in range(1, 60))) * sp.Add(*(sp.sin(k * v) for k in range(1, 60))),
+        sp.Add(*(relu(u - k) for k in range(40))) * sp.Add(*(relu(v - k) for k in range(40))),
+    ],
+    ids=lambda e: str(e)[:30],
+)
+def test_what_is_too_large_is_refused_in_time(integrand: sp.Expr) -> None:
+    start = time.perf_counter()
+    closed_form(Expectation(integrand, (u, v), [[q1, c], [c, q2]]))
+    assert time.perf_counter() - start < 20
+
+
 def test_simplify_keeps_what_it_cannot_do() -> None:
     cov = [[q1, c, 0], [c, q2, 0], [0, 0, q3]]
     squared = Expectation(sp.tanh(v) ** 2, (v,), [[q2]])
@@ -257,6 +284,31 @@ def test_atoms_of_a_caller() -> None:
     assert sp.expand(form.expr - (sp.sqrt(kii * kjj - kij**2) + kij * (sp.pi - theta)) / (2 * sp.pi)) == 0
     norm = sp.sqrt(sp.Function("s")(I))
     assert closed_form(Expectation(relu(x / norm) * relu(y / norm), (x, y), [[kii, kij], [kij, kjj]])) is not None
+
+
+SOUP = [
+    relu, step, sp.Abs, sp.sign, sp.erf, normal_cdf, gelu, elu, leaky_relu, sp.sin, sp.cos,
+    lambda z: sp.exp(z / 2), lambda z: sp.exp(-(z**2) / 2), lambda z: z**2, lambda z: sp.Min(sp.Max(z, -1), 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_integrand(seed: int) -> None:
+    """Whatever is answered is right: sums and products of random functions of random arguments."""
+    random = Random(seed)
+
+    def some(x: sp.Symbol) -> sp.Expr:
+        slope, shift = (sp.Rational(random.randint(-8, 8) or 3, 4) for _ in range(2))
+        return random.choice(SOUP)(random.choice([x, slope * x, x + shift, slope * x + shift]))
+
+    def factor(x: sp.Symbol) -> sp.Expr:
+        return random.choice([lambda: some(x), lambda: some(x) + some(x) / 2, lambda: some(x) * some(x), lambda: x * some(x)])()
+
+    e = Expectation(factor(u) * factor(v), (u, v), [[q1, c], [c, q2]])
+    form = closed_form(e)
+    if form is not None:
+        values = {q1: random.choice([0.5, 1.0, 1.75]), c: random.choice([-0.3, 0.25]), q2: random.choice([0.25, 1.0, 2.5])}
+        assert_equal(numerical(form.expr, values), e, values, 1e-11)
 
 
 READS = {

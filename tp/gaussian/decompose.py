@@ -241,7 +241,7 @@ def separate(integrand: sp.Expr, variables: Sequence[sp.Expr]) -> list[tuple[sp.
             else:
                 mixed.append(factor)
         if mixed:
-            if _expanded_size(mixed) > 5 * MAX_PRODUCTS:
+            if expanded_size(mixed) > 5 * MAX_PRODUCTS:
                 return None
             product = sp.Mul(*mixed)
             opened = sp.expand_mul(sp.expand_multinomial(sp.expand_power_exp(product)), deep=False)
@@ -256,7 +256,7 @@ def separate(integrand: sp.Expr, variables: Sequence[sp.Expr]) -> list[tuple[sp.
     return out
 
 
-def _expanded_size(factors: Sequence[sp.Expr]) -> int:
+def expanded_size(factors: Sequence[sp.Expr]) -> int:
     """How many terms the product has when multiplied out."""
     size = 1
     for factor in factors:

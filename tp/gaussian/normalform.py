@@ -99,14 +99,16 @@ class _Reader:
                 shift = coef
         return tuple(slope), shift
 
-    def step(self, argument: sp.Expr | Terms) -> Terms:
+    def step(self, argument: sp.Expr | Terms, at0: sp.Expr = ZERO) -> Terms:
+        """1{argument > 0}, ``at0`` where the argument is 0 all along."""
+
         def build(terms: Terms) -> Terms:
             slope, shift = self.linear(terms)
             if any(slope):
                 gate, _ = self.gate(slope, shift)
                 return {replace(unit(len(slope)), gates=(gate,)): ONE}
-            if shift.is_positive or shift.is_nonpositive:
-                return self.constant(ONE if shift.is_positive else ZERO)
+            if shift.is_zero or shift.is_positive or shift.is_negative:
+                return self.constant(at0 if shift.is_zero else ONE if shift.is_positive else ZERO)
             raise Unknown("step at an unknown number")
 
         return self.of(argument, build)
@@ -224,9 +226,9 @@ _HALF = sp.Rational(1, 2)
 _RULES: dict[type, Rule] = {
     relu: _Reader.relu,
     step: _Reader.step,
-    sp.Heaviside: lambda r, x, at0=ZERO: r.step(x),
+    sp.Heaviside: _Reader.step,
     sp.DiracDelta: _Reader.delta,
-    sp.sign: lambda r, x: add(scale(sp.Integer(2), r.step(x)), r.constant(-ONE)),
+    sp.sign: lambda r, x: add(scale(sp.Integer(2), r.step(x, _HALF)), r.constant(-ONE)),
     sp.Abs: lambda r, x: add(scale(sp.Integer(2), r.relu(x)), scale(-ONE, r.read(x))),
     leaky_relu: lambda r, x, alpha: add(scale(alpha, r.read(x)), scale(1 - alpha, r.relu(x))),
     elu: _Reader.elu,

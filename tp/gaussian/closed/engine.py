@@ -16,7 +16,7 @@ from tp.gaussian.closed import arccosine, entire, errorfunction, exponential_lin
 from tp.gaussian.closed.form import ClosedForm, find
 from tp.gaussian.closed.moments import Combination, Infinite, mean_of
 from tp.gaussian.closed.present import collect, join_roots, name_angle
-from tp.gaussian.decompose import Basis, decompose, expression, separate
+from tp.gaussian.decompose import Basis, decompose, expanded_size, expression, separate
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import gelu, normal_cdf, relu, sigmoid, step
 from tp.gaussian.normalform import normal_form
@@ -28,6 +28,7 @@ Why = tuple[str, str]
 
 MODEST = (sp.tanh, sp.sin, sp.cos, sp.erf, sp.atan, sp.asinh, sp.Abs, sp.sign, sigmoid, relu, step, gelu, normal_cdf)
 """Functions which grow no faster than a power."""
+MAX_PAIRS = 150
 SINGULAR = ("a jump has no square-integrable derivative", "E[δ(u)²] = ∞")
 LINEARITY = ("linearity", "")
 SYMMETRY = ("symmetry u → −u", "")
@@ -216,6 +217,8 @@ def _by_law(factors: list[sp.Expr], variables: list[sp.Expr], cov: Rows) -> Foun
     sides = [decompose(f, v) for f, v in zip(factors, variables, strict=True)]
     if sides[0] is None or sides[1] is None:
         raise Unknown("not a combination of known functions")
+    if len(sides[0]) * len(sides[1]) > MAX_PAIRS:
+        raise Unknown("too many pairs")
     for first, second in ((_abs_and_sign(sides[0]), _abs_and_sign(sides[1])), (sides[0], sides[1])):
         pairs = [(a * b, f, g, _pair(f, g, cov)) for a, f in first for b, g in second]
         if all(law is not None or "power" in (f.name, g.name) for _, f, g, law in pairs):
@@ -293,6 +296,8 @@ def _by_symmetry(factors: list[sp.Expr], variables: list[sp.Expr], cov: Rows) ->
         not (p.exp.is_Integer and p.exp > 0) for p in powers
     ):
         raise Unknown("not known to be integrable")
+    if expanded_size(factors) > MAX_PAIRS:
+        raise Unknown("too many terms")
     g = sp.Mul(*factors).replace(sigmoid, lambda x: (1 + sp.tanh(x / 2)) / 2)
     even = sp.expand(g + g.xreplace({v: -v for v in variables})) / 2
     if even.has(*variables):

@@ -21,6 +21,8 @@ import sympy as sp
 from tp.gaussian.functions import normal_cdf, normal_cdf2, normal_pdf, owens_t
 from tp.gaussian.terms import ONE, ZERO, Shape, Unknown
 
+MAX_DEGREE = 16
+"""Of a polynomial beside gates; four times as much alone."""
 HALF, QUARTER = sp.Rational(1, 2), sp.Rational(1, 4)
 Matrix = list[list[sp.Expr]]
 Combination = dict[sp.Expr, sp.Expr]
@@ -66,8 +68,9 @@ def _cosine_mean(shape: Shape, factor: sp.Expr, mean: list[sp.Expr], cov: Matrix
     shift = [_dot(row, shape.freq) for row in cov]
     decay = sp.exp(-sp.expand(_dot(shape.freq, shift)) / 2)
     phase = shape.phase + _dot(shape.freq, mean)
-    if len(shape.gates) + len(shape.deltas) > 1 or (shape.gates and any(mean)):
-        raise Unknown("cosine beside several gates")
+    gates = shape.gates + shape.deltas
+    if len(gates) > 1 or (gates and (any(mean) or gates[0].shift != 0)):
+        raise Unknown("cosine beside several gates, or beside one with a mean")
     tilted = [m + sp.I * s for m, s in zip(mean, shift, strict=True)]
     out: Combination = {}
     for atom, coef in _Joint(shape, tilted, cov).moment(shape.powers).items():
@@ -115,8 +118,8 @@ class _Joint:
 
     def moment(self, powers: tuple[int, ...]) -> Combination:
         """E[x^powers Π gates Π δ]."""
-        if len(self.deltas) > 2:
-            raise Unknown("more than two Dirac deltas")
+        if len(self.deltas) > 2 or sum(powers) > (MAX_DEGREE if self.gates else 4 * MAX_DEGREE):
+            raise Unknown("more than two Dirac deltas, or a high power")
         return self._moment(powers, self.deltas)
 
     def given(self, zeros: tuple[int, ...]) -> tuple[list[sp.Expr], Matrix, sp.Expr]:

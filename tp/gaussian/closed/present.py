@@ -31,7 +31,7 @@ def _shorter(a: sp.Expr, b: sp.Expr) -> bool:
 
 def by_roots(e: sp.Expr) -> sp.Expr:
     """``e`` grouped by its square roots, each rational coefficient factored."""
-    groups: dict[sp.Expr, sp.Expr] = {}
+    groups: dict[sp.Expr, list[sp.Expr]] = {}
     for factors in _expanded(e):
         root, rational = sp.S.One, sp.S.One
         for factor in factors:
@@ -42,8 +42,14 @@ def by_roots(e: sp.Expr) -> sp.Expr:
                 rational *= base**whole
             else:
                 rational *= factor
-        groups[root] = groups.get(root, sp.S.Zero) + rational
-    return sp.Add(*(_reduced(root, sp.factor(r)) for root, r in groups.items()))
+        groups.setdefault(root, []).append(rational)
+    sums = ((root, sp.Add(*parts)) for root, parts in groups.items())
+    return sp.Add(*(_reduced(root, sp.factor(r)) if _is_short(r) else root * sp.factor_terms(r) for root, r in sums))
+
+
+def _is_short(e: sp.Expr) -> bool:
+    """Whether factoring ``e`` is quick."""
+    return len(sp.Add.make_args(e)) <= 20 and e.count_ops() <= 200
 
 
 def _expanded(e: sp.Expr) -> list[list[sp.Expr]]:
