@@ -1,8 +1,8 @@
 """Notebooks from their sources: ``python notebooks/build.py`` runs every ``NN_name.py`` and stores ``NN_name.ipynb``.
 
 A source is Python in percent format: ``# %%`` begins a code cell, ``# %% [markdown]`` a text cell (comment lines),
-``# %% [tp]`` a spec cell (comment lines, run by the ``%%tp`` magic). ``volatile`` after the brackets marks a code
-cell whose output may change from run to run.
+``# %% [tp] NAME`` a spec cell (comment lines, run by the ``%%tp`` magic). ``# %% volatile`` begins a code cell whose
+output may change from run to run. A line ``# %magic`` of a code cell is a magic.
 
 ``build.py --check`` runs the sources again and compares with what is stored; the tests do the same.
 """
@@ -10,6 +10,7 @@ cell whose output may change from run to run.
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def read(path: Path) -> Any:
         elif kind == "tp":
             cell = nbformat.v4.new_code_cell(f"%%tp {rest}".rstrip() + "\n" + _uncomment(text))
         else:
-            cell = nbformat.v4.new_code_cell(text)
+            cell = nbformat.v4.new_code_cell(re.sub(r"^# (?=%[a-z])", "", text, flags=re.MULTILINE))
             if rest == "volatile":
                 cell.metadata["tags"] = ["volatile"]
         cell["id"] = f"cell-{number:02d}"
@@ -74,7 +75,9 @@ def _uncomment(text: str) -> str:
 def execute(notebook: Any) -> Any:
     """Run it in a fresh kernel, in this folder; only what belongs to the reader stays."""
     here = {"metadata": {"path": HERE}}
-    NotebookClient(notebook, timeout=300, record_timing=False, coalesce_streams=True, resources=here).execute()
+    path = os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH"))))  # this checkout's tp
+    client = NotebookClient(notebook, timeout=300, record_timing=False, coalesce_streams=True, resources=here)
+    client.execute(env={**os.environ, "PYTHONPATH": path})
     notebook.metadata["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         if cell.cell_type == "code":

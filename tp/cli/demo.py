@@ -29,7 +29,10 @@ EXAMPLES = """
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A shipped network, how many digits it sees, the shape it sees them in, and the widths it is checked at."""
+    """A shipped network, how many digits it sees and in what shape, the widths it is checked at, and its constants.
+
+    ``symbols`` are the constants that the printed derivation leaves symbolic.
+    """
 
     name: str
     train: int
@@ -37,11 +40,12 @@ class Example:
     shape: tuple[int, ...]
     widths: tuple[int, ...]
     lets: dict[str, int] = field(default_factory=dict)
+    symbols: tuple[str, ...] = ()
 
 
 SHOWN = (
-    Example("mlp", 1200, 597, (64,), (256, 1024, 4096), {"d": 64}),
-    Example("cnn2d", 600, 400, (8, 8, 1), (32, 128, 512)),
+    Example("mlp", 1200, 597, (64,), (256, 1024, 4096), {"d": 64}, ("L", "sw2", "sb2")),
+    Example("cnn2d", 240, 160, (8, 8, 1), (32, 128, 512)),
 )
 SEEDS = 4
 CHECKED = 4  # digits whose kernels are compared at finite width
@@ -59,10 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with progress(total=4 * len(SHOWN)) as step:
-        nets = [(example, tp.zoo(example.name, **example.lets)) for example in SHOWN]
-        for example, net in nets:
+        for example in SHOWN:
             step(f"deriving {example.name}")
-            derivation(net, arguments.out / f"{example.name}-ntk.tex")
+            symbolic = tp.zoo(example.name, **example.lets, **dict.fromkeys(example.symbols))
+            derivation(symbolic, arguments.out / f"{example.name}-ntk.tex")
+        nets = [(example, tp.zoo(example.name, **example.lets)) for example in SHOWN]
         print(heading("kernel regression on handwritten digits"))
         rows = [row for example, net in nets for row in regression(example, net, step)]
         print(table(("kernel", "train", "test", "accuracy", "evaluated in"), rows))

@@ -18,7 +18,6 @@ published source and the line of the spec it is about. Loops of the spec stay re
 
   --limit nngp   the covariance of the outputs at initialization (the Gaussian process)
   --limit ntk    that and the tangent kernel
-  --limit z      the Z of every vector: hat and dot parts
 
 The tangent kernel is read in the NTK parametrization: a weight `~ N(0, V)` is sqrt(V) times a standard normal
 that is trained. `--mode as-written` takes multipliers, variances and rates literally."""
@@ -33,7 +32,7 @@ EXAMPLES = """
 def add(verbs: options.Verbs) -> None:
     parser = options.verb(verbs, "derive", "derive the infinite-width limit", ABOUT, EXAMPLES)
     options.spec(parser)
-    parser.add_argument("--limit", choices=("nngp", "ntk", "z"), default="ntk", help="which limit (default: ntk)")
+    parser.add_argument("--limit", choices=("nngp", "ntk"), default="ntk", help="which limit (default: ntk)")
     parser.add_argument("--mode", choices=("ntk", "as-written"), default="ntk", help="how --limit ntk reads the weights")
     parser.add_argument("--closed", action="store_true", help="closed forms instead of expectations where known")
     parser.add_argument("--latex", type=Path, metavar="F.tex", help="write the derivation as a LaTeX document")
@@ -57,13 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _limit(net: Net, arguments: argparse.Namespace) -> Limit:
-    match arguments.limit:
-        case "nngp":
-            limit = net.nngp()
-        case "ntk":
-            limit = net.ntk("as written" if arguments.mode == "as-written" else None)
-        case _:
-            limit = net.z()
+    limit = net.nngp() if arguments.limit == "nngp" else net.ntk(arguments.mode.replace("-", " "))
     return limit.closed() if arguments.closed else limit
 
 
