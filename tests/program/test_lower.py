@@ -85,6 +85,11 @@ def test_equal_products_are_computed_once():
     assert [ins.transpose for ins in flat(program.body) if isinstance(ins, MatMul)] == [False, True]
 
 
+def test_what_cancels_is_not_computed():
+    program = spec("y = h + W @ tanh(h) - W @ tanh(h) + 0*avg(h)\noutput f = v @ y")
+    assert body(program)[1:] == ["y = h Nonlin n", "f = Σ_α v·y Moment n"]
+
+
 def test_scaled_matrices():
     program = spec("y = 2*W @ h - (W/3).T @ h\noutput f = v @ y")
     assert find(program, "y").expr == 2 * Ref("m1") - Ref("m2") / 3

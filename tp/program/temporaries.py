@@ -65,11 +65,11 @@ class Temporaries:
 
         A definition that is just a MatMul, or a constant times a Moment, is that instruction.
         """
-        body = _merged(self.instructions, definition)
+        body = _live(_merged(self.instructions, definition))
         final = {ins.out.args[0]: sp.Symbol(self.names.fresh(ins.out.name[0])) for ins in body if ins.out.name.endswith(_LOCAL)}
-        for old, new in final.items():
-            if old.name in self.boundary:
-                self.boundary[new.name] = self.boundary.pop(old.name)
+        for ins in self.instructions:
+            if (slots := self.boundary.pop(ins.out.name, None)) and (name := final.get(ins.out.args[0])):
+                self.boundary[name.name] = slots
         return [rename(ins, final, ins.domain) for ins in body]
 
     def bind(self, name: str, lo: sp.Expr, hi: sp.Expr, avoid: Iterable[sp.Symbol]) -> sp.Symbol:
@@ -249,6 +249,15 @@ def _merged(instructions: list[Simple], definition: Nonlin) -> list[Simple]:
         if factor == 1 and isinstance(ins, MatMul):
             return [*others, replace(ins, out=definition.out, domain=definition.domain)]
     return [*instructions, definition]
+
+
+def _live(body: list[Simple]) -> list[Simple]:
+    """Without instructions that nothing after them reads: terms may have cancelled."""
+    kept = body[-1:]
+    for ins in reversed(body[:-1]):
+        if any(_reads(later, ins.out.name) for later in kept):
+            kept.insert(0, ins)
+    return kept
 
 
 def _reads(ins: Simple, name: str) -> bool:
