@@ -135,7 +135,9 @@ def test_arguments_are_the_callers_expressions() -> None:
     assert low.args[:3] == (q1, cov, q2) and set(low.args[3:]) == {alpha, m}
     names, at = plain(low.sources), {alpha: 0.2, m: 0.3, q1: 1.0, cov: 0.5, q2: 2.0}
     wanted, error = integrate(two(leaky_relu(u + m, alpha) * leaky_relu(v + m, alpha)), at)
-    assert names[low.function](*(float(a.subs(at)) for a in low.args)) == pytest.approx(float(wanted), abs=1e-13 + 2 * float(error))
+    assert names[low.function](*(float(a.subs(at)) for a in low.args)) == pytest.approx(
+        float(wanted), abs=1e-13 + 2 * float(error)
+    )
 
 
 def test_sites_take_parameters() -> None:
@@ -147,7 +149,9 @@ def test_sites_take_parameters() -> None:
     names, out = plain(low.sources), np.zeros(80)
     tail = names[low.sites[0].function](1.0, 0.5, out)
     assert 0 <= tail < 1e-6
-    assert names[low.with_sites](out, out, 1.0, 0.4, 1.0, 0.5) == pytest.approx(names[low.function](1.0, 0.4, 1.0, 0.5), rel=1e-12)
+    assert names[low.with_sites](out, out, 1.0, 0.4, 1.0, 0.5) == pytest.approx(
+        names[low.function](1.0, 0.4, 1.0, 0.5), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["relu", "gelu", "erf", "leaky", "elu", "hardtanh", "x³", "tanh"])

@@ -115,9 +115,12 @@ def test_rectified_powers(m: int, n: int) -> None:
     for point in POINTS[::4]:
         a, b, d, det = exact(*point)
         psi = mp.atan2(mp.sqrt(det), -b)
-        integral = psi * mp.quad(lambda x, p=psi: mp.sin(p * x) ** m * mp.sin(p * (1 - x)) ** n / p ** (m + n), [0, 1]) * psi ** (m + n)
+        unit = mp.quad(lambda x, p=psi: mp.sin(p * x) ** m * mp.sin(p * (1 - x)) ** n / p ** (m + n), [0, 1])
+        integral = unit * psi ** (m + n + 1)
         radial = mp.mpf(2) ** (mp.mpf(m + n) / 2) * mp.gamma(1 + mp.mpf(m + n) / 2)
-        assert_close(powers.rectified(*point, m, n), integral * radial / (2 * mp.pi) * mp.sqrt(a) ** m * mp.sqrt(d) ** n, 3e-15, point)
+        assert_close(
+            powers.rectified(*point, m, n), integral * radial / (2 * mp.pi) * mp.sqrt(a) ** m * mp.sqrt(d) ** n, 3e-15, point
+        )
         if (m, n) == (1, 0):
             assert_close(primitives.gelu_cdf(*point, 0.0, 0.0), integral * radial / (2 * mp.pi) * mp.sqrt(a), 2e-15, point)
 
@@ -132,7 +135,9 @@ def test_sines(a1: float, b1: float, a2: float, b2: float) -> None:
             continue
         found = waves.sine_pair(*point, *(float(x) for x in (a1, b1, a2, b2)))
         assert_close(found[0], (minus * mp.cos(b1 - b2) - plus * mp.cos(b1 + b2)) / 2, 3e-15 + 1e-16 * float(q1 + q2), point)
-        assert_close(found[1], a1 * a2 * (minus * mp.cos(b1 - b2) + plus * mp.cos(b1 + b2)) / 2, 3e-15 + 1e-16 * float(q1 + q2), point)
+        assert_close(
+            found[1], a1 * a2 * (minus * mp.cos(b1 - b2) + plus * mp.cos(b1 + b2)) / 2, 3e-15 + 1e-16 * float(q1 + q2), point
+        )
 
 
 def test_gaussians_and_monomials() -> None:
@@ -151,13 +156,14 @@ def test_gaussians_and_monomials() -> None:
 def test_monomial_times_gate() -> None:
     """E[u^m v^n Φ_e(v)] against one-dimensional quadrature over v."""
     for point in ((0.7, -0.9, 2.3),):
-        q1, c, q2, det = exact(*point)
+        _, c, q2, det = exact(*point)
         for m, n, e in ((1, 0, 1.0), (1, 1, 0.0), (3, 2, 0.5)):
 
             def density(z: Any, m: int = m, n: int = n, e: float = e, c: Any = c, q2: Any = q2, det: Any = det) -> Any:
                 z2 = mp.sqrt(q2) * z
                 moment = sum(
-                    mp.binomial(m, j) * (c / q2 * z2) ** (m - j) * (det / q2) ** (j // 2) * mp.fac2(j - 1) for j in range(0, m + 1, 2)
+                    mp.binomial(m, j) * (c / q2 * z2) ** (m - j) * (det / q2) ** (j // 2) * mp.fac2(j - 1)
+                    for j in range(0, m + 1, 2)
                 )
                 gate = mp.ncdf(z2 / mp.sqrt(e)) if e else (z2 > 0) * mp.mpf(1)
                 return moment * z2**n * gate * mp.npdf(z)
@@ -200,9 +206,7 @@ def test_ramps(rho: float) -> None:
     knots = sorted({edge, mp.mpf(9) * mp.sqrt(q1), *(turn + k * s * 3 for k in (-3, -1, 0, 1, 3) if turn + k * s * 3 > edge)})
     with mp.workdps(25):
         wanted = mp.quad(lambda u: (u + t1) * inner(u) * mp.npdf(u / mp.sqrt(q1)) / mp.sqrt(q1), knots)
-        slope = mp.quad(
-            lambda u: (mp.ncdf((mp.mpf(c) / q1 * u + t2) / s)) * mp.npdf(u / mp.sqrt(q1)) / mp.sqrt(q1), knots
-        )
+        slope = mp.quad(lambda u: (mp.ncdf((mp.mpf(c) / q1 * u + t2) / s)) * mp.npdf(u / mp.sqrt(q1)) / mp.sqrt(q1), knots)
     found = ramps.ramp_pair(q1, c, q2, t1, t2)
     assert found[0] == pytest.approx(float(wanted), abs=3e-16)
     assert found[1] == pytest.approx(float(slope), abs=3e-16)
@@ -222,6 +226,13 @@ COMPILED: list[tuple[Callable[..., Any], tuple[float, ...]]] = [
 def test_compiled_equals_interpreted(function: Callable[..., Any], extra: tuple[float, ...]) -> None:
     sources = sources_of(function)
     fast, slow = compiled(sources)[function.__name__], plain(sources)[function.__name__]
-    for point in ((0.7, -0.9, 2.3), (1.0, 1.0 - 1e-8, 1.0), (1e-12, -1e-12, 1e-12), (1e8, 5e7, 3e7), (0.0, 0.0, 1.0), (2.0, 2.0, 2.0)):
+    for point in (
+        (0.7, -0.9, 2.3),
+        (1.0, 1.0 - 1e-8, 1.0),
+        (1e-12, -1e-12, 1e-12),
+        (1e8, 5e7, 3e7),
+        (0.0, 0.0, 1.0),
+        (2.0, 2.0, 2.0),
+    ):
         assert fast(*point, *extra) == pytest.approx(slow(*point, *extra), rel=1e-14, abs=1e-300), point
         assert slow(*point, *extra) == function(*point, *extra)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian import functions as known
 
-JUMPS: tuple[type, ...] = (known.step, sp.sign, sp.Heaviside, sp.Piecewise)
-KINKS: tuple[type, ...] = (known.relu, known.leaky_relu, known.elu, sp.Abs)
+JUMPS: tuple[Any, ...] = (known.step, sp.sign, sp.Heaviside, sp.Piecewise)
+KINKS: tuple[Any, ...] = (known.relu, known.leaky_relu, known.elu, sp.Abs)
 
 
 def breaks(f: sp.Expr, x: sp.Expr) -> tuple[sp.Expr, ...]:

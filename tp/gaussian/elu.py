@@ -98,7 +98,7 @@ def other_signs(w: float, r1: float, r2: float, alpha1: float, alpha2: float) ->
 
 
 def elu_pair(q1: float, c: float, q2: float, alpha1: float, alpha2: float) -> tuple[float, float]:
-    """V, V̇ for elu(u; α1), elu(v; α2): relu where both are positive, ``same_signs`` where both are negative, else ``other_signs``."""
+    """V, V̇ for elu(u; α1), elu(v; α2), quadrant by quadrant: relu, ``same_signs`` where both are negative, ``other_signs``."""
     r1, r2 = math.sqrt(q1), math.sqrt(q2)
     v, vdot = relu_pair(q1, c, q2)
     root = radii(q1, c, q2)[0]

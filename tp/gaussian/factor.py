@@ -129,9 +129,7 @@ def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
     total = named(sum_template, {"pair": direct[0]}, params, {"pair": params})
     base = merge(f.sources, g.sources, (inner, direct))
     everything = merge(base, made, (total,))
-    return Pair(
-        params, direct[0], base, (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1]), total[0], everything
-    )
+    return Pair(params, direct[0], base, (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1]), total[0], everything)
 
 
 def _site(f: Factor, site: Function, count: Function) -> list[Source]:

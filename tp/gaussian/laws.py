@@ -39,7 +39,6 @@ from tp.gaussian import elu, powers, primitives, ramps, waves
 from tp.gaussian.decompose import Basis, decompose
 
 HALF, ONE, ZERO = sp.S.Half, sp.S.One, sp.S.Zero
-Argument = str | sp.Expr | int
 FORWARD, BACKWARD = ("q1", "c", "q2"), ("q2", "c", "q1")
 
 
@@ -61,7 +60,7 @@ class Term:
 
     coef: sp.Expr
     single: Callable[..., Any]
-    args: tuple[Argument, ...]
+    args: tuple[Any, ...]  # str: of the covariance; int; or an expression
     pair: Callable[..., Any] | None = None
     constant: bool = False
 
@@ -111,7 +110,7 @@ def _kind(coef: sp.Expr, basis: Basis) -> Kind | None:
             return Kind(coef, "rect", p)
         case "gaussian", 0 | 1:
             return Kind(coef, "bell" if basis.order == 0 else "dbell", p)
-        case ("erf" | "normal_cdf" | "gelu"), 0 | 1 if p[0].is_positive or p[0].is_negative:
+        case (("erf" | "normal_cdf" | "gelu"), 0 | 1) if p[0].is_positive or p[0].is_negative:
             return _smooth_gate(coef, basis)
     return None
 
@@ -192,7 +191,7 @@ def _power_erf(a: Args, b: Args, cov: Cov) -> list[Term]:
     return _moment(m, 0, b[0], cov, sp.Integer(2)) if m % 2 == 1 else []
 
 
-def _slope_gate(n: int) -> Rule:
+def _slope_gate(n: int) -> Callable[[Args, Args, Cov], list[Term]]:
     """a u + (b − a) relu(u) times v^n Φ_e(v), n = 0 or 1; a step for e = 0."""
     ramp = primitives.gelu_cdf if n == 0 else primitives.gelu_gelu
 
@@ -331,7 +330,7 @@ def mean(f: Kind, q: str = "q") -> list[Term] | None:
             return [Term(f.coef * (b - a), primitives.cdf_moment, (q, 1, ZERO))]
         case "rect", (n,):
             return [Term(f.coef, primitives.cdf_moment, (q, int(n), ZERO))]
-        case ("erf" | "dbell"), _:
+        case (("erf" | "dbell"), _):
             return []
         case "cdf", _:
             return [Term(f.coef * HALF, primitives.one, ())]

@@ -15,10 +15,11 @@ What the kernel compiler needs to know is all here::
 ``sources`` are function definitions in dependency order. They use nothing but ``math``, ``numpy as np`` (only functions
 that fill an array) and each other; equal names have equal text, so the sources of many ``Lowered`` are merged by
 name. Put ``@njit(error_model="numpy", forceinline=True)`` before each (without ``forceinline`` where the text has a loop;
-never ``fastmath``, it destroys the two-product), or nothing at all: the same text runs in plain Python. The closed forms of relu, erf, gelu and their kin are free of branches:
-in a loop over a contiguous row, ``for j in range(n): v, vdot = relu_pair(q1, c[j], q2[j])`` with the layers outside, they
-become vector instructions (5 ns a pair and layer; ten times slower with the layer loop inside). Arguments and arithmetic
-are float64; a float32 kernel stores float32 and calls with float64. No function raises; an input outside the domain gives nan.
+never ``fastmath``, it destroys the two-product), or nothing at all: the same text runs in plain Python. The closed forms of relu, erf, gelu and their kin are free of
+branches: in a loop over a contiguous row, ``for j in range(n): v, vdot = relu_pair(q1, c[j], q2[j])`` with the layers
+outside, they become vector instructions (5 ns a pair and layer; ten times slower with the layer loop inside). Arguments
+and arithmetic are float64; a float32 kernel stores float32 and calls with float64. Compiled functions do not raise; an
+input outside the domain gives nan.
 
 ``args`` holds the covariance first (``q`` for one variable, ``q1, c, q2`` for two), then means, shifts, slopes and
 coefficients, whatever the integrand contains: symbols of the caller or numbers. A scaled argument is already absorbed.
@@ -184,7 +185,8 @@ class _Lowering:
         name = f"with_sites_{digest(*head, body)}"
         back = {name: e for e, name in zip(self.params, self.names.values(), strict=True)}
         sites = tuple(
-            Site(numbers.sites[k], numbers.counts[k], (self.cov[k, k], *(back[p] for p in numbers.site_params[k]))) for k in (0, 1)
+            Site(numbers.sites[k], numbers.counts[k], (self.cov[k, k], *(back[p] for p in numbers.site_params[k])))
+            for k in (0, 1)
         )
         text = f"def {name}({', '.join(head)}):{body}"
         everything = merge(sources, numbers.site_sources, ((name, text),))
@@ -327,7 +329,7 @@ def _splits(g: sp.Expr) -> list[tuple[sp.Expr, sp.Expr]]:
     """Ways to see g as a product of two functions: a square root first, then a factor and the rest."""
     factors = sp.Mul.make_args(g)
     root = sp.Mul(*(f.base ** (f.exp / 2) if isinstance(f, sp.Pow) else sp.sqrt(f) for f in factors))
-    squares = all(f.is_number and f.is_nonnegative or isinstance(f, sp.Pow) and f.exp.is_Integer and f.exp % 2 == 0 for f in factors)
+    squares = all(f.is_nonnegative if f.is_number else isinstance(f, sp.Pow) and f.exp.is_even for f in factors)
     ways = [(root, root)] if squares else []
     for size in range(1, len(factors)):
         for some in itertools.combinations(range(len(factors)), size):
