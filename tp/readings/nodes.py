@@ -1,4 +1,4 @@
-"""Node sets: random variables as arrays over quadrature points, one set per width space.
+"""Node sets: random variables as arrays over quadrature points, one set per group of vectors that meet.
 
 Every independent Gaussian ("innovation") is one dimension. Two backends: scrambled Sobol points, any number of
 dimensions; and a grid that grows by one axis per innovation, for few dimensions and high accuracy.
@@ -8,7 +8,9 @@ Source: theory of quasi-Monte Carlo, Owen 1997; of the trapezoidal rule, Trefeth
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,78 +18,103 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, LimitError, Message
+from tp.readings.indexing import Key
 
 Array = NDArray[np.float64]
+AXES = 24
+"""Axes of a grid at most; NumPy has 32."""
 
 
 class Nodes(Protocol):
-    """A backend: fresh innovations and averages."""
+    """A backend: fresh innovations and averages, per group of vectors that meet."""
 
-    def fresh(self, space: str, size: float) -> Array:
-        """A standard normal variable independent of all others of ``space``; it will be multiplied by ``size``."""
+    def begin(self, sizes: Mapping[Key, int]) -> None:
+        """Start over; ``sizes`` are the dimensions that the groups will need at most."""
 
-    def mean(self, space: str, values: Array) -> float:
+    def fresh(self, group: Key, size: float) -> Array:
+        """A standard normal variable independent of all others of ``group``; it will be multiplied by ``size``."""
+
+    def mean(self, group: Key, values: Array) -> float:
         """E[values]."""
+
+    def check(self, arrays: Iterable[Array]) -> None:
+        """Raise ``LimitError`` when arrays of these shapes together are too large."""
 
 
 @dataclass
 class Sobol:
-    """Scrambled Sobol points: ``2^log2`` nodes, ``dimensions[space]`` of them at most."""
+    """Scrambled Sobol points: ``2^log2`` nodes, scrambled anew for every group."""
 
     log2: int
-    dimensions: dict[str, int]
     rng: np.random.Generator
-    used: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    points: dict[str, Array] = field(default_factory=dict)
+    sizes: Mapping[Key, int] = field(default_factory=dict)
+    used: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
+    points: dict[Key, Array] = field(default_factory=dict)
 
-    def fresh(self, space: str, size: float) -> Array:
+    def begin(self, sizes: Mapping[Key, int]) -> None:
+        self.sizes = sizes
+        self.used.clear()
+        self.points.clear()
+
+    def fresh(self, group: Key, size: float) -> Array:
         from scipy.special import ndtri
         from scipy.stats import qmc
 
-        if space not in self.points:
-            engine = qmc.Sobol(max(1, self.dimensions[space]), scramble=True, seed=self.rng)
-            self.points[space] = np.ascontiguousarray(engine.random_base2(self.log2).T)
-        column = self.points[space][self.used[space]]
-        self.used[space] += 1
+        if group not in self.points:
+            engine = qmc.Sobol(max(1, self.sizes[group]), scramble=True, rng=self.rng)
+            self.points[group] = np.ascontiguousarray(engine.random_base2(self.log2).T)
+        column = self.points[group][self.used[group]]
+        self.used[group] += 1
         return np.asarray(ndtri(np.clip(column, 1e-300, 1 - 1e-16)))[None, :]
 
-    def mean(self, space: str, values: Array) -> float:
+    def mean(self, group: Key, values: Array) -> float:
         return float(np.mean(values))
+
+    def check(self, arrays: Iterable[Array]) -> None:
+        """All arrays have one size."""
 
 
 @dataclass
 class Grid:
-    """A tensor grid of trapezoidal rules, one axis per innovation, with error about ``eps`` each; at most ``limit`` nodes."""
+    """A tensor grid of trapezoidal rules, one axis per innovation, with error about ``eps`` each; at most ``limit`` nodes.
+
+    An array has an axis for every innovation of its group up to the newest it depends on, newest first, of length 1
+    where it does not depend on it, and a last one of length 1.
+    """
 
     eps: float
-    limit: int = 20_000_000
+    limit: int = 4_000_000
     strip: float = 0.8  # half-width of the strip in which activations are analytic, in units of their argument
-    axes: dict[str, list[Array]] = field(default_factory=lambda: defaultdict(list))
+    axes: dict[Key, list[Array]] = field(default_factory=lambda: defaultdict(list))
 
-    def fresh(self, space: str, size: float) -> Array:
+    def begin(self, sizes: Mapping[Key, int]) -> None:
+        self.axes.clear()
+        if max(sizes.values(), default=0) > AXES:
+            raise self._too_large(f"{max(sizes.values())} Gaussian dimensions are more than the {AXES} axes a grid has")
+
+    def fresh(self, group: Key, size: float) -> Array:
         x, w = rule(size, self.eps, self.strip)
-        axes = self.axes[space]
+        axes = self.axes[group]
         axes.append(w)
-        total = int(np.prod([len(a) for a in axes]))
-        if total > self.limit:
-            raise LimitError(
-                Message(
-                    NOWHERE,
-                    f"{len(axes)} Gaussian dimensions need {total:,} grid nodes, more than {self.limit:,}",
-                    'use method="sobol", or a larger tol',
-                    "grid too large",
-                )
-            )
-        # the newest axis comes first, so that earlier arrays broadcast against later ones
-        return x.reshape(len(x), *[1] * (len(axes) - 1), 1)[..., 0] if len(axes) > 1 else x
+        return x.reshape(len(x), *[1] * len(axes))
 
-    def mean(self, space: str, values: Array) -> float:
-        axes = self.axes[space]
-        values = np.asarray(values)
-        for k in range(values.ndim, 0, -1):  # leading axis of an array of k dimensions is innovation k
-            weights = axes[k - 1]
-            values = np.tensordot(weights, values, axes=(0, 0)) if values.shape[0] == len(weights) else values[0]
+    def mean(self, group: Key, values: Array) -> float:
+        values = np.asarray(values)[..., 0]
+        for k in range(values.ndim - 1, -1, -1):  # the leading axis of an array of k + 1 dimensions is innovation k
+            values = values[0] if len(values) == 1 else np.tensordot(self.axes[group][k], values, axes=(0, 0))
         return float(values)
+
+    def check(self, arrays: Iterable[Array]) -> None:
+        total = math.prod(np.broadcast_shapes(*(np.shape(a) for a in arrays)))
+        if total > self.limit:
+            raise self._too_large(f"the Gaussian dimensions that meet need {total:,} grid nodes, more than {self.limit:,}")
+
+    def _too_large(self, reason: str) -> GridTooLarge:
+        return GridTooLarge(Message(NOWHERE, reason, 'use method="sobol", or a larger tol', "grid too large"))
+
+
+class GridTooLarge(LimitError):
+    """The tensor grid has more nodes than allowed; Sobol points would do."""
 
 
 def rule(size: float, eps: float, strip: float) -> tuple[Array, Array]:

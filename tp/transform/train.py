@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from tp.program.ir import Data, Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
+from tp.program.ir import Data, Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight, derivative
 from tp.program.reads import Simple
 from tp.transform.backprop import Use, arranged, backprop, flat
+from tp.transform.losses import Loss
 from tp.transform.normalize import normalize
 
 STEP, EARLIER = sp.Symbol("step", integer=True), sp.Symbol("step'", integer=True)
@@ -42,13 +43,19 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The program of a training run: ``outputs`` are ``f[step, i, …]``; ``targets`` is the data it is trained on."""
+    """The program of a training run: ``output`` is ``f[step, i, …]``; ``targets`` is the data it is trained on.
+
+    ``loss[step, i]`` is the loss of sample i. ``kernel[step, i, i']`` is the average product of the features of two samples:
+    of what the output reads by its last weights; None when the output is not linear in a vector weight.
+    """
 
     program: Program
     output: Ref
     targets: str
     steps: int
     samples: int
+    loss: Ref
+    kernel: Ref | None = None
 
 
 def sgd(
@@ -72,22 +79,19 @@ def sgd(
     return Schedule(steps, keep, push, weight + ((sp.S.Zero,) * samples,))
 
 
-def train(program: Program, schedule: Schedule, loss: sp.Expr, prediction: sp.Symbol, target: sp.Symbol, scale: sp.Expr) -> Training:
-    """The program that trains ``program``'s only output for ``schedule.steps`` steps on ``samples`` samples.
+def train(program: Program, schedule: Schedule, loss: Loss, scale: sp.Expr) -> Training:
+    """The program that trains ``program``'s only output for ``schedule.steps`` steps on the schedule's samples.
 
-    ``loss`` is the loss of one output coordinate, an expression in ``prediction`` and ``target``, summed over
-    coordinates. ``scale`` is the N of :func:`tp.transform.backprop.backprop`.
+    ``scale`` is the N of :func:`tp.transform.backprop.backprop`.
     """
-    return _Training(normalize(program), schedule, loss, prediction, target, scale).run()
+    return _Training(normalize(program), schedule, loss, scale).run()
 
 
 @dataclass
 class _Training:
     program: Program
     schedule: Schedule
-    loss: sp.Expr
-    prediction: sp.Symbol
-    target: sp.Symbol
+    loss: Loss
     scale: sp.Expr
     new: list[tuple[Simple, Domain]] = field(default_factory=list)
     tables: dict[str, tuple[Domain, tuple[object, ...]]] = field(default_factory=dict)
@@ -117,8 +121,27 @@ class _Training:
         boundary = self._boundary(lifted)
         body = arranged([(replace(i, domain=d), d) for i, d in self.new], boundary)
         outputs = (Ref(output.name, STEP, SAMPLE, *output.index),)
+        kernel = self._kernel(output)
+        body = (*body, kernel) if kernel is not None else body
         final = replace(lifted, body=body, boundary=boundary, outputs=outputs, training=None)
-        return Training(final, outputs[0], self.y, self.schedule.steps, self.samples)
+        per_sample = Ref(self.per_sample, STEP, SAMPLE)
+        return Training(final, outputs[0], self.y, self.schedule.steps, self.samples, per_sample, kernel.out if kernel else None)
+
+    def _kernel(self, output: Ref) -> Moment | None:
+        """avg(φ φ') where the output is avg(v φ): at a step, for two samples."""
+        made = [ins for ins, _ in flat(self.program.body) if ins.out.name == output.name]
+        if len(made) != 1 or not isinstance(made[0], Moment):
+            return None
+        ins = made[0]
+        vectors = {w.ref.name for w in self.program.weights if w.rows is not None and w.cols is None}
+        widths = {n: sp.S.One for s in self.program.spaces for n in s.size.free_symbols}
+        for v in sorted((r for r in ins.expr.atoms(Ref) if r.name in vectors), key=str):
+            feature = derivative(ins.expr, v).subs({**widths, **dict.fromkeys(output.index, sp.S.One)})
+            if feature != 0 and not feature.has(v) and any(r.name not in vectors for r in feature.atoms(Ref)):
+                domain = (self.steps, self.every, Range(OTHER, sp.S.Zero, self.every.hi))
+                product = self.at(feature) * self.at(feature, STEP, OTHER)
+                return Moment(Ref(self._fresh("kernel"), STEP, SAMPLE, OTHER), product, ins.space, sp.S.One, domain, ins.span)
+        return None
 
     def _fresh(self, name: str) -> str:
         while name in self.taken:
@@ -129,18 +152,16 @@ class _Training:
     # ------------------------------------------------------------ loss
 
     def _with_loss(self) -> tuple[Program, Ref, Ref, Domain]:
-        """The program with one sample's loss as its last scalar: count · Σ_k ℓ(f_k, y_k)."""
+        """The program with one sample's loss and, as its last scalar, what that counts in the batch."""
         (output,) = self.program.outputs
         domain = next(d for ins, d in flat(self.program.body) if ins.out.name == output.name)
         ranges = tuple(r for r in domain if r.index in output.free_symbols)
-        self.y, self.count, name = self._fresh("y"), self._fresh("count"), self._fresh("loss")
-        y, loss = Ref(self.y, *output.index), Ref(name)
-        value = self.loss.subs({self.prediction: output, self.target: y}, simultaneous=True)
-        total = sp.Sum(value, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else value
-        ins = Nonlin(loss, Ref(self.count) * total, None, ())
+        self.y, self.count, self.per_sample = self._fresh("y"), self._fresh("count"), self._fresh("loss")
+        y, loss, total = Ref(self.y, *output.index), Ref(self.per_sample), Ref(self._fresh("weighted"))
+        added = (Nonlin(loss, self.loss(output, y, ranges), None, ()), Nonlin(total, Ref(self.count) * loss, None, ()))
         data = (*self.program.data, Data(y, ranges), Data(Ref(self.count), ()))
-        body = (*self.program.body, ins)
-        return replace(self.program, data=data, body=body, outputs=(loss,)), output, loss, ranges
+        body = (*self.program.body, *added)
+        return replace(self.program, data=data, body=body, outputs=(total,)), output, total, ranges
 
     # ------------------------------------------------------------ lifting
 

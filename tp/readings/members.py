@@ -1,0 +1,174 @@
+"""A program written out member by member: what is needed for given scalars, and which vectors ever meet.
+
+Two things follow that a program over families does not show. Members that nothing wanted depends on are left out (the
+backward pass of the last step, samples outside a batch, whose adjoints are 0). And the vectors of one width space fall
+into groups, such that all expectations are over vectors of one group: the two sides of a hidden matrix, typically. An
+array over quadrature nodes needs only the dimensions of its group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program
+from tp.readings.expression import Add, Compiler, Frame, Mul, Op, Over, Read, SumOver
+from tp.readings.indexing import Edge, Env, Key, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One instruction at one point: what it makes and what it reads. ``zero``: it is 0 whatever it reads."""
+
+    out: Key
+    ins: MatMul | Nonlin | Moment
+    point: Env
+    reads: tuple[Key, ...]
+    zero: bool
+    matrix: Key | None = None
+
+
+@dataclass
+class Plan:
+    """The members to be computed, in order, and the group of every vector."""
+
+    members: list[Member]
+    known: Mapping[Key, bool]  # every member there is, and whether it is 0 for certain
+    group: dict[Key, Key]
+    sizes: dict[Key, int]  # Gaussian dimensions of each group, at most
+
+    def dimensions(self) -> int:
+        """Gaussian dimensions of the largest group, at most."""
+        return max(self.sizes.values(), default=0)
+
+
+@dataclass
+class _Walk:
+    compiler: Compiler
+    edges: Mapping[str, tuple[Edge, ...]]
+    zero: dict[Key, bool]
+    members: list[Member] = field(default_factory=list)
+
+    def read(self, key: Key) -> None:
+        """An expression's values are not known here: conditions on indices alone are."""
+        raise AssertionError(key)
+
+    def body(self, body: Iterable[Instruction], env: Env) -> None:
+        for ins in body:
+            if isinstance(ins, Loop):
+                values = self.compiler.interval(ins.range, env)
+                for value in reversed(values) if ins.reverse else values:
+                    self.body(ins.body, {**env, ins.range.index.name: value})
+                continue
+            for point in self.compiler.points(ins.domain, env):
+                self.member(ins, point)
+
+    def member(self, ins: MatMul | Nonlin | Moment, point: Env) -> None:
+        out = self.compiler.key(ins.out, point)
+        found: set[Key] = set()
+        matrix = None
+        if isinstance(ins, MatMul):
+            x = self.resolve(self.compiler.key(ins.x, point))
+            matrix = self.compiler.key(ins.W, point)
+            zero = x is None or self.zero[x] or matrix not in self.zero
+            found = set() if zero or x is None else {x}
+        else:
+            expr = ins.expr if isinstance(ins, Nonlin) else ins.coeff * ins.expr
+            zero = self.expression(self.compiler.op(expr), Frame(point, self, vector=True), found)
+        self.zero[out] = zero
+        self.members.append(Member(out, ins, point, () if zero else tuple(found), zero, matrix))
+
+    def resolve(self, key: Key) -> Key | None:
+        return resolve(key, self.zero, self.edges.get(key[0], ()))
+
+    def expression(self, op: Op, at: Frame, found: set[Key]) -> bool:
+        """Whether ``op`` is 0 because a factor is; what it reads otherwise goes to ``found``."""
+        match op:
+            case Read():
+                key = self.resolve(op.key(at))
+                if key is None or self.zero[key]:
+                    return True
+                found.add(key)
+                return False
+            case Mul(factors=factors):
+                inside: set[Key] = set()
+                if any(self.expression(f, at, inside) for f in factors):
+                    return True
+                found |= inside
+                return False
+            case Add(terms=terms):
+                return all([self.expression(t, at, found) for t in terms])
+            case SumOver(body=body):
+                return all([self.expression(body, inner, found) for inner in op.frames(at)])
+        if not op.active:
+            return bool(at.value(op) == 0)
+        if isinstance(op, Over):
+            for inner in op.frames(at):
+                self.expression(op.body, inner, found)
+            return False
+        for part in op.parts():
+            self.expression(part, at, found)
+        return False
+
+
+def written_out(
+    program: Program, compiler: Compiler, edges: Mapping[str, tuple[Edge, ...]], env: Env, zero: Mapping[Key, bool], wanted: Iterable[Key]
+) -> Plan:
+    """The plan that computes ``wanted`` (everything, when that is empty). ``zero`` says of the given members which are 0."""
+    walk = _Walk(compiler, edges, dict(zero))
+    walk.body(program.body, env)
+    needed = set(wanted) or {m.out for m in walk.members}
+    kept = []
+    for member in reversed(walk.members):
+        if member.out in needed:
+            needed.update(member.reads)
+            kept.append(member)
+    kept.reverse()
+    return _grouped(program, kept, needed, zero, walk.zero)
+
+
+def _grouped(
+    program: Program, members: list[Member], needed: set[Key], given: Mapping[Key, bool], known: Mapping[Key, bool]
+) -> Plan:
+    names = {w.ref.name for w in program.weights if w.cols is None and w.rows is not None}
+    vectors = {key for key in given if key[0] in names and key in needed}
+    vectors |= {m.out for m in members if not isinstance(m.ins, Moment) and m.ins.space is not None}
+    union = _Union()
+    for member in members:
+        for together in _meeting(member, vectors):
+            union.join(together)
+    group = {v: union.find(v) for v in vectors}
+    sizes: dict[Key, int] = {}
+    for key in [k for k in vectors if k in given] + [m.out for m in members if m.matrix is not None and not m.zero]:
+        sizes[group[key]] = sizes.get(group[key], 0) + 1
+    return Plan(members, known, group, sizes)
+
+
+def _meeting(member: Member, vectors: set[Key]) -> list[list[Key]]:
+    """Vectors that share expectations by ``member``; ("rows", W) and ("cols", W) stand for the sides of a matrix."""
+    ins = member.ins
+    if isinstance(ins, MatMul):
+        own, other = ("cols", "rows") if ins.transpose else ("rows", "cols")
+        matrix = member.matrix or ()
+        return [[(own, *matrix), member.out], [(other, *matrix), *member.reads]]
+    together = [r for r in member.reads if r in vectors]
+    return [[*together, member.out] if member.out in vectors else together]
+
+
+class _Union:
+    """Disjoint sets."""
+
+    def __init__(self) -> None:
+        self.parent: dict[Key, Key] = {}
+
+    def find(self, key: Key) -> Key:
+        root = key
+        while self.parent.get(root, root) != root:
+            root = self.parent[root]
+        while self.parent.get(key, key) != root:
+            self.parent[key], key = root, self.parent[key]
+        return root
+
+    def join(self, keys: list[Key]) -> None:
+        for key in keys[1:]:
+            self.parent[self.find(key)] = self.find(keys[0])
