@@ -1,0 +1,248 @@
+"""The verbs end to end: what they print, what they write, how they fail."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+import tp
+from tp.cli import main
+
+SMALL = """\
+network small
+  width n
+  dim   d = 3
+  let   s = 2
+  input  x : [d]
+  weight U : [n, d] ~ N(0, s/d)
+  weight v : [n]    ~ N(0, 1/n)
+  h = U @ x
+  output f = v @ relu(h)
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.tp"
+    path.write_text(SMALL)
+    return str(path)
+
+
+@pytest.fixture
+def samples(tmp_path):
+    X = np.random.default_rng(0).standard_normal((5, 3))
+    np.save(tmp_path / "X.npy", X)
+    return str(tmp_path / "X.npy"), X
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line; its exit code, stdout and stderr."""
+
+    def call(*argv):
+        code = main([str(a) for a in argv])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+# ---------------------------------------------------------------- show, zoo, plot
+
+
+def test_show_prints_the_network_and_its_program(run, small):
+    code, out, err = run("show", small)
+    assert code == 0 and err == ""
+    assert tp.parse(out.split("\nprogram small")[0]).network == tp.parse(SMALL).network
+    assert "Moment n" in out
+
+
+def test_show_json_and_only(run, small):
+    _, out, _ = run("show", small, "--json")
+    data = json.loads(out)
+    assert data["name"] == "small" and set(data) == {"name", "spec", "program"}
+    assert "program small" not in run("show", small, "--only", "spec")[1]
+    assert run("show", small, "--only", "program")[1].startswith("program small")
+
+
+def test_show_reads_standard_input(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(SMALL))
+    code, out, _ = run("show", "-", "--only", "spec")
+    assert code == 0 and out.startswith("network small")
+
+
+def test_let_changes_a_constant(run, small):
+    assert "N(0, 2/3)" in run("show", small)[1]
+    assert "N(0, 5/3)" in run("show", small, "--let", "s=5")[1]
+    assert "N(0, s/3)" in run("show", small, "--let", "s=")[1]
+
+
+def test_zoo_lists_and_prints(run):
+    code, out, _ = run("zoo")
+    assert code == 0 and {line.split()[0] for line in out.splitlines()} == set(tp.zoo())
+    code, out, _ = run("zoo", "mlp")
+    assert code == 0 and tp.parse(out).network == tp.zoo("mlp").network
+    entries = json.loads(run("zoo", "--json")[1])
+    assert [e["name"] for e in entries] == tp.zoo() and all(e["summary"] for e in entries)
+
+
+def test_plot_writes_svg(run, small, tmp_path):
+    code, out, _ = run("plot", small, "--out", tmp_path / "g.svg")
+    assert code == 0 and out.strip().endswith("g.svg")
+    assert ET.fromstring((tmp_path / "g.svg").read_text("utf-8")).tag.endswith("svg")
+    assert run("plot", small, "--out", "-")[1].lstrip().startswith("<svg")
+
+
+# ---------------------------------------------------------------- derive
+
+
+def test_derive_prints_equations(run, small):
+    code, out, _ = run("derive", small, "--closed")
+    assert code == 0 and "arccos" in out and "Θ_f(x, x′)" in out
+    code, out, _ = run("derive", small, "--limit", "nngp")
+    assert code == 0 and "Θ" not in out
+
+
+def test_derive_json_carries_rules_and_lines(run, small):
+    data = json.loads(run("derive", small, "--json")[1])
+    text = json.dumps(data)
+    assert "Yang" in text and "Theta" in text
+
+
+def test_derive_as_written_says_the_power(run, small):
+    code, out, _ = run("derive", small, "--mode", "as-written")
+    assert code == 0 and out != run("derive", small)[1]
+
+
+def test_derive_writes_latex(run, small, tmp_path):
+    code, out, _ = run("derive", small, "--latex", tmp_path / "f.tex")
+    assert code == 0 and out == ""
+    text = (tmp_path / "f.tex").read_text("utf-8")
+    assert text.startswith("\\documentclass") and text.rstrip().endswith("\\end{document}")
+
+
+def test_derive_pdf_without_pdflatex_writes_nothing(run, small, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, out, err = run("derive", small, "--pdf", tmp_path / "f.pdf", "--latex", tmp_path / "f.tex")
+    assert code == 1 and out == "" and "pdflatex" in err and "help:" in err
+    assert not (tmp_path / "f.pdf").exists() and not (tmp_path / "f.tex").exists()
+
+
+def test_derive_pdf(run, small, tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex")
+    code, _, err = run("derive", small, "--closed", "--pdf", tmp_path / "f.pdf")
+    assert code == 0, err
+    assert (tmp_path / "f.pdf").read_bytes().startswith(b"%PDF")
+
+
+# ---------------------------------------------------------------- gram
+
+
+def test_gram_writes_the_kernel(run, small, samples, tmp_path):
+    path, X = samples
+    expected = tp.parse(SMALL).kernel("ntk")(X)
+    for suffix in ("npy", "npz", "csv"):
+        code, out, err = run("gram", small, "--data", path, "--out", tmp_path / f"K.{suffix}")
+        assert code == 0 and "5×5" in out, err
+    np.testing.assert_array_equal(np.load(tmp_path / "K.npy"), expected)
+    np.testing.assert_array_equal(np.load(tmp_path / "K.npz")["K"], expected)
+    np.testing.assert_array_equal(np.loadtxt(tmp_path / "K.csv", delimiter=","), expected)
+
+
+def test_gram_between_two_sets_and_as_json(run, small, samples, tmp_path):
+    path, X = samples
+    np.savetxt(tmp_path / "Y.csv", X[:2], delimiter=",", header="a,b,c", comments="", fmt="%.17g")
+    code, out, err = run("gram", small, "--data", path, "--data2", tmp_path / "Y.csv", "--limit", "nngp", "--json")
+    assert code == 0, err
+    np.testing.assert_allclose(json.loads(out)["matrix"], tp.parse(SMALL).kernel("nngp")(X, X[:2]), rtol=1e-12)
+
+
+def test_gram_prints_without_out_and_takes_float32(run, small, samples):
+    _, out, _ = run("gram", small, "--data", samples[0], "--dtype", "float32")
+    assert len(out.splitlines()) == 5 and len(out.splitlines()[0].split()) == 5
+    assert json.loads(run("gram", small, "--data", samples[0], "--dtype", "float32", "--json")[1])["dtype"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.ones((4, 2)), "3"),
+        (np.array([[1.0, np.nan, 0.0]]), "nan"),
+        (np.ones((0, 3)), ""),
+        (np.array([["a", "b", "c"]]), ""),
+    ],
+)
+def test_gram_refuses_wrong_data_and_writes_nothing(run, small, tmp_path, array, said):
+    np.save(tmp_path / "X.npy", array)
+    code, out, err = run("gram", small, "--data", tmp_path / "X.npy", "--out", tmp_path / "K.npy")
+    assert code == 1 and out == "" and said in err.lower() and "Traceback" not in err
+    assert not list(tmp_path.glob("*K*"))
+
+
+# ---------------------------------------------------------------- verify
+
+
+def test_verify_tables_json_and_plots(run, small, tmp_path):
+    argv = ("verify", small, "--widths", "64,256,1024", "--seeds", "6")
+    code, out, err = run(*argv, "--plot", tmp_path / "e.png")
+    assert code == 0 and "n = 256" in out and "ntk" in out, (out, err)
+    assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
+    data = json.loads(run(*argv, "--json")[1])
+    assert data["widths"] == [64, 256, 1024] and set(data["kernels"]) == {"nngp", "ntk"}
+    assert -0.8 < data["kernels"]["ntk"]["exponent"] < -0.2
+
+
+# ---------------------------------------------------------------- failures
+
+WRONG = {
+    "axis": (SMALL.replace("U @ x", "v @ x"), ":8:"),
+    "name": (SMALL.replace("relu(h)", "relu(g)"), ":9:"),
+    "keyword": (SMALL.replace("input", "inpt"), ":5:"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("verb", ["show", "derive", "verify", "plot"])
+def test_wrong_specs_exit_1_with_a_caret(run, tmp_path, name, verb):
+    text, place = WRONG[name]
+    path = tmp_path / "bad.tp"
+    path.write_text(text)
+    code, out, err = run(verb, path)
+    assert code == 1 and out == ""
+    assert place in err and "^" in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_network_without_gradient_independence_is_refused(run):
+    code, out, err = run("derive", "hopfield")
+    assert code == 1 and out == "" and "gradient independence fails" in err and "^" in err
+
+
+@pytest.mark.parametrize("spec", ["nowhere.tp", "./nowhere", "mpl"])
+def test_specs_that_are_not_there(run, spec):
+    code, out, err = run("show", spec)
+    assert code == 1 and out == "" and err.strip()
+    assert spec != "mpl" or "did you mean `mlp`?" in err
+
+
+def test_an_output_folder_that_is_not_there(run, small, tmp_path):
+    code, _, err = run("derive", small, "--latex", tmp_path / "no" / "f.tex")
+    assert code == 1 and "No such file" in err and "Traceback" not in err
+
+
+def test_a_let_the_spec_does_not_have(run, small):
+    code, _, err = run("show", small, "--let", "depth=4")
+    assert code == 1 and "depth" in err
+
+
+def test_the_installed_command_in_a_fresh_process(small):
+    done = subprocess.run([sys.executable, "-m", "tp", "zoo", "nothing"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stdout == "" and "no network `nothing`" in done.stderr
+    done = subprocess.run([sys.executable, "-m", "tp", "derive"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "usage: tp derive" in done.stderr
