@@ -150,6 +150,12 @@ class Families:
                 found.append((clause, binding))
         return found
 
+    def defining(self, name: str) -> list[Clause]:
+        """The clauses of a family; a vector of initial data is defined by itself."""
+        if name in self.clauses:
+            return self.clauses[name]
+        return [Clause(Nonlin(w.ref, w.ref, w.rows, w.domain, w.span), w.domain) for w in self.weights[name] if w.cols is None]
+
     def boundary(self, name: str, slot: int) -> tuple[str | None, sp.Expr, sp.Expr] | None:
         slots = self.program.boundary.get(name, ())
         return slots[slot] if slot < len(slots) else None

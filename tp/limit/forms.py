@@ -18,7 +18,7 @@ from tp.errors import LimitError, Message
 from tp.limit.clauses import Clause, Families, at
 from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, terms
-from tp.program.ir import Domain, MatMul, Nonlin, Range, Ref, Softmax
+from tp.program.ir import Domain, MatMul, Nonlin, Range, Ref, Softmax, derivative
 
 
 class Ambiguous(Exception):
@@ -60,7 +60,7 @@ class Forms:
         if not isinstance(expr, sp.Add) or expr.has(sp.Sum):
             return False
         refs = expr.atoms(Ref)
-        return len(refs) == 1 and self._stays(*refs) and not self._recursive_sum(*refs) and not sp.diff(expr, *refs).is_number
+        return len(refs) == 1 and self._stays(*refs) and not self._recursive_sum(*refs) and not derivative(expr, *refs).is_number
 
     def _recursive_sum(self, ref: Ref) -> bool:
         return ref.name in self.recursive and ref.name not in self.gaussian
@@ -186,7 +186,7 @@ class Forms:
                 raise LimitError(
                     Message(
                         self.families.span(t.core.name),
-                        f"`{t.core}` is not Gaussian and is recursive (or read beyond its range): a nonlinearity of it has no recursion",
+                        f"`{t.core}` is not Gaussian and recursive, or read beyond its range: no recursion of a nonlinearity",
                         f"apply a weight matrix between `{t.core.name}` and the nonlinearity",
                         "no closed recursion",
                     )

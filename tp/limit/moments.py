@@ -18,7 +18,7 @@ from tp.limit.clauses import Families, at, provably
 from tp.limit.equations import Entry, I, J, Value, Z
 from tp.limit.forms import Forms
 from tp.limit.terms import Term, times
-from tp.program.ir import Domain, MatMul, Range, Ref, Weight, derivative
+from tp.program.ir import Domain, MatMul, Range, Ref, Softmax, Weight, derivative
 
 Demand = Callable[[str, Ref, Ref], None]
 Pair = tuple[Ref, Ref]
@@ -78,7 +78,7 @@ class Moments:
             elif self.families.is_scalar(ref):
                 known = self.scalar(ref)
                 swap[ref] = Value("theta", ref, s) if known is None else known
-        return expr.xreplace(swap) if swap else expr
+        return _even(expr.xreplace(swap)) if swap else expr
 
     def variables_at(self, expr: sp.Expr, s: sp.Expr) -> sp.Expr:
         expr = self.scalars_at(expr, s)
@@ -96,7 +96,7 @@ class Moments:
         total = sp.S.Zero
         for ga, ta in left:
             for gb, tb in right:
-                if not self.forms.letters.independent(ga.a, gb.a) and self._same_kind(ga.a, gb.a):
+                if not self.forms.letters.independent(ga.a, gb.a):
                     total += self._tangent_term(ga, ta, gb, tb)
         return total
 
@@ -113,10 +113,6 @@ class Moments:
         other = next((g for g in tags if g is not first and g != first), first)
         coef = product.coef / (first * other)
         return self.average(Term(coef, product.core, product.bounds), (first.args[0], other.args[0]))
-
-    def _same_kind(self, a: Ref, b: Ref) -> bool:
-        """A parameter's own tangent never meets that of a MatMul's output."""
-        return (a.name in self.families.clauses) == (b.name in self.families.clauses)
 
     def _derivatives(self, a: sp.Expr, s: sp.Expr, domain: Domain) -> list[tuple[Z, Term]]:
         """(g, ∂a/∂g) for every Gaussian (or weight, or recursive vector) g that ``a`` depends on."""
@@ -238,7 +234,7 @@ class Moments:
         computed = a.name in self.families.clauses, b.name in self.families.clauses
         if not any(computed):
             return self._weights(kind, a, b)
-        if self.forms.letters.independent(a, b) or (kind == "Theta" and not all(computed)):
+        if self.forms.letters.independent(a, b):
             return sp.S.Zero
         one, two = (self.matmul(r) if c else None for r, c in zip((a, b), computed, strict=True))
         if one and two:
@@ -409,6 +405,12 @@ class _Tag(sp.Expr):
     @property
     def free_symbols(self) -> set[sp.Basic]:
         return self.args[0].free_symbols
+
+
+def _even(expr: sp.Expr) -> sp.Expr:
+    """A softmax of equal logits (limits that are the same number) gives every index the same share."""
+    shares = {w: 1 / (w.args[4] - w.args[3] + 1) for w in expr.atoms(Softmax) if w.args[0] == w.args[1] and w.args[0].is_number}
+    return expr.xreplace(shares) if shares else expr
 
 
 def _two_bare(group: sp.Expr) -> tuple[Z, Z] | None:

@@ -108,11 +108,11 @@ class Derivation:
             self.order.append(key)
         self.found[key] = []
         saved = self.moments.context
-        for one in self.families.clauses[first]:
+        for one in self.families.defining(first):
             if kind in ("theta", "m"):
                 self._split(kind, one.out, one.domain, one, one)
                 continue
-            for two in self.families.clauses[second]:
+            for two in self.families.defining(second):
                 joined = _join(one, two, self.patterns[key])
                 if joined is not None:
                     a, b, domain = joined
@@ -157,7 +157,7 @@ class Derivation:
         first, second = isinstance(one.ins, Nonlin), isinstance(two.ins, Nonlin)
         if same or not (first and second):
             return first, second
-        names = list(self.families.clauses)
+        names = [*self.families.weights, *self.families.clauses]
         later = names.index(one.out.name) > names.index(two.out.name)
         return later, not later
 
