@@ -1,0 +1,43 @@
+"""``build``: a limit's kernels as one callable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tp.errors import NOWHERE, DataError, DeviceError, Message
+from tp.kernel.compile import compiled
+from tp.kernel.kernel import Kernel, default_memory, default_threads
+from tp.limit.equations import Limit
+
+NAMES = {"nngp": "K", "ntk": "Theta", "K": "K", "Theta": "Theta"}
+
+
+def build(
+    limit: Limit,
+    kinds: Sequence[str] | None = None,
+    device: str = "cpu",
+    dtype: str = "float64",
+    constants: Mapping[str, Any] | None = None,
+    output: str | None = None,
+    threads: int | None = None,
+    memory: int | None = None,
+    progress: bool = True,
+) -> Kernel:
+    """The kernels ``kinds`` of a limit (default: all it has), compiled from its equations.
+
+    ``constants`` give numbers to symbolic constants. ``output`` names one of several outputs (default: the first).
+    ``threads`` defaults to the machine's cores, ``memory``, in bytes, to three quarters of its memory.
+    """
+    if device not in ("cpu", "auto"):
+        raise DeviceError(Message(NOWHERE, f"kernels for the device {device!r} are not built yet", 'use device="cpu"', "no such device"))
+    if dtype not in ("float64", "float32"):
+        raise DataError(Message(NOWHERE, f"kernels come in float64 and float32, not {dtype!r}", "", "wrong dtype"))
+    names = tuple(NAMES.get(k, k) for k in (kinds or limit.kinds))
+    outputs = [f.name for f in limit.outputs]
+    if output is not None and output not in outputs:
+        raise DataError(Message(NOWHERE, f"the network has no output `{output}`", f"it has {', '.join(outputs)}", "unknown output"))
+    made = compiled(limit, names, constants or {}, output)
+    return Kernel(made, np.dtype(dtype), threads or default_threads(), memory or default_memory(), progress)

@@ -1,0 +1,185 @@
+"""Limit → generated module: three demands, three schedules, one text.
+
+*Sites*: what one sample decides (variances, deterministic scalars) and a pair reads. *Pairs*: two samples i and j.
+*Diagonal*: a sample with itself, where equal sites are one variable by index, never by comparing floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sympy as sp
+
+
+
+from tp.errors import NOWHERE, DataError, Message
+from tp.kernel.arrange import arrange
+from tp.kernel.cells import Axis, Formula, Table
+from tp.kernel.demand import Demand, Key, Plan, Tied, Want
+from tp.kernel.emit import Library
+from tp.kernel.functions import (
+    ENTRY,
+    HEAD,
+    HELPER,
+    MIRROR,
+    REFLECT,
+    Coefficients,
+    DiagonalEmitter,
+    Emitter,
+    Function,
+    PairsEmitter,
+    Shelf,
+    SitesEmitter,
+    coefficient_functions,
+    pairs_function,
+    samples_function,
+)
+from tp.kernel.order import order
+from tp.kernel.prepare import System, numbers, prepare
+from tp.limit.equations import Entry, I, J, Limit, Value
+
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A Gram table or the coordinates of an input: families, and the index slots both members share."""
+
+    key: Key
+    tied: Tied
+    axes: tuple[Axis, ...]
+
+
+@dataclass
+class Compiled:
+    """The text of a module and what a kernel needs to call it."""
+
+    limit: Limit
+    numbers: dict[sp.Symbol, sp.Expr]
+    kinds: tuple[str, ...]
+    text: str
+    integers: list[int]
+    floats: list[float]
+    functions: dict[str, Function]
+    inputs: dict[str, Input]  # of sites, by name; of pairs with the prefix "pair."
+    sites: dict[str, Table]
+    outputs: tuple[str, ...]
+    out_tables: dict[str, Table]
+    constants: dict[str, Any]
+    coefficients: tuple[Coefficients, ...]
+    lengths: dict[str, str]
+    bound: float
+    rules: tuple[str, ...]
+    lanes: dict[str, int] = field(default_factory=dict)  # numbers per lane that a function keeps
+
+
+def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None) -> Compiled:
+    """Demand, arrange, order and emit."""
+    system = prepare(limit, constants)
+    pairs = Demand(system, single=False)
+    name = output or limit.outputs[0].name
+    wants = [w for k, kind in enumerate(kinds) for w in _output_wants(system, kind, name, f"out{k + 1}")]
+    pair_plan = arrange(pairs.plan(wants), "ij")
+    single = Demand(system, single=True)
+    site_plan = arrange(single.plan(_site_wants(single, pair_plan)), "s")
+    for site in pair_plan.sites:  # with the slots beyond boundaries that pairs read
+        site_plan.tables[site] = replace(pair_plan.tables[site], role="out")
+    library, shelf = Library(), Shelf()
+    pair_code, site_code = order(pair_plan), order(site_plan)
+    functions: dict[str, Function] = {}
+    emitters: dict[str, Emitter] = {}
+    if site_plan.formulas:
+        emitters["sites"] = SitesEmitter(library, site_plan.tables, site_code)
+    emitters["pairs"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan)
+    emitters["diagonal"] = DiagonalEmitter(library, pair_plan.tables, pair_code, shelf)
+    for key, emitter in emitters.items():
+        functions[key] = pairs_function(key, emitter) if isinstance(emitter, PairsEmitter) else samples_function(key, emitter)
+    site_tables = {n: replace(t, role="site") for n, t in site_plan.tables.items() if t.role == "out"}
+    for table in shelf.tables.values():
+        for function in coefficient_functions(table, library, {**pair_plan.tables, **site_tables}):
+            functions[function.name] = function
+    reflect = any("reflect" in e.used for e in emitters.values())
+    lowered = list(library.lowered.values())
+    return Compiled(
+        limit,
+        numbers(limit, constants),
+        tuple(kinds),
+        _module(library, functions, reflect),
+        library.numbers.integers,
+        library.numbers.floats,
+        functions,
+        {
+            **{n: Input(k, t, site_plan.tables[n].axes) for n, (k, t) in site_plan.inputs.items()},
+            **{f"pair.{n}": Input(k, t, pair_plan.tables[n].axes) for n, (k, t) in pair_plan.inputs.items()},
+        },
+        site_tables,
+        tuple(f"out{k + 1}" for k in range(len(kinds))),
+        {n: t for n, t in pair_plan.tables.items() if t.role == "out"},
+        {n: limit.program.tables[n[6:]] for p in (site_plan, pair_plan) for n, t in p.tables.items() if t.role == "const"},
+        tuple(shelf.tables.values()),
+        {t.name: shelf.root(t.name) for t in shelf.tables.values()},
+        max((low.bound for low in lowered), default=0.0),
+        tuple(dict.fromkeys(low.rule for low in lowered)),
+        {key: _per_lane(emitter) for key, emitter in emitters.items()},
+    )
+
+
+def _output_wants(system: System, kind: str, name: str, out: str) -> list[Want]:
+    """The answer ``Entry(kind, f, f)``: an axis per index of the left side, none for coordinates that are all alike."""
+    clauses = system.clauses.get((kind, name, name))
+    if not clauses:
+        raise DataError(Message(NOWHERE, f"the limit has no {kind} of the output `{name}`", "ask for it when deriving", "no such kernel"))
+    wants = []
+    for c in clauses:
+        assert c.b is not None
+        index = list(dict.fromkeys([*c.a.index, *c.b.index])) if c.a.index == c.b.index else [*c.a.index, *c.b.index]
+        domain = c.domain
+        if len(clauses) == 1 and c.a.index == c.b.index and not c.rhs.free_symbols & {r.index for r in c.domain}:
+            index, domain = [], ()
+            first = {r.index: r.lo for r in c.domain}
+            wants.append(Want(out, (), (), Entry(kind, c.a.xreplace(first), c.b.xreplace(first), I, J)))
+            continue
+        wants.append(Want(out, tuple(index), domain, Entry(kind, c.a, c.b, I, J)))
+    return wants
+
+
+def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
+    """Every table that pairs read of one sample, filled from the equations for one sample."""
+    wants = []
+    for name, (key, tied) in pairs.sites.items():
+        for c in single.defining(key, tied):
+            read = Value(key.kind, c.a, I) if c.b is None else Entry(key.kind, c.a, c.b, I, I)
+            wants.append(Want(name, single.slots(c.a, c.b, tied), c.domain, read))
+    return wants
+
+
+def _module(library: Library, functions: Mapping[str, Function], reflect: bool) -> str:
+    helpers = [REFLECT, *library.sources.values()] if reflect else list(library.sources.values())
+    blocks = [HELPER + text.strip("\n") for text in helpers]
+    blocks += [f.text for f in functions.values()]
+    blocks.append(ENTRY + MIRROR)
+    return HEAD + "\n\n\n" + "\n\n\n".join(blocks) + "\n"
+
+
+def _per_lane(emitter: Emitter) -> int:
+    """Numbers a function keeps per lane, to choose how many lanes fit the cache."""
+    total = emitter.rows
+    for item in emitter.code.items:
+        for name in dict.fromkeys(f.table for f in _all(item)):
+            table = emitter.tables[name]
+            if table.role == "local" and name not in emitter.code.passing:
+                rolled = emitter.code.rolled.get(name)
+                size = 1
+                for k, axis in enumerate(table.axes):
+                    size *= rolled[1] if rolled and rolled[0] == k else axis.size
+                total += size
+    return total
+
+
+def _all(item: Any) -> list[Formula]:
+    from tp.kernel.order import formulas
+
+    return list(formulas(item))
+
+

@@ -1,0 +1,460 @@
+"""Loops and nests as numba text, one *lane* loop innermost.
+
+A table holds a row of lanes per index point: the columns j of a block for a pair of samples, samples for what one
+sample decides. Addresses, boundaries and conditions are worked out once per point; the loop over lanes is straight
+arithmetic on contiguous rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from tp.gaussian.expectation import Expectation
+from tp.gaussian.numeric import Lowered, lower
+from tp.kernel.cells import Axis, Cell, Formula, Largest, Over, Same, Spot, Table, Total, greatest, least, ordered, parts
+from tp.kernel.expressions import call_text, condition_text, index_text, power_text
+from tp.kernel.order import Code, Item, Loop, Nest
+from tp.kernel.text import Lines, Numbers
+from tp.program.affine import affine
+from tp.program.ir import Domain, Range
+
+
+@dataclass
+class Library:
+    """What all functions of a module share: the numbers, and the primitives that expectations are lowered to."""
+
+    numbers: Numbers = field(default_factory=Numbers)
+    sources: dict[str, str] = field(default_factory=dict)
+    lowered: dict[tuple[Expectation, ...], Lowered] = field(default_factory=dict)
+    ends: dict[tuple[str, int, str], str] = field(default_factory=dict)
+
+    def lower(self, group: tuple[Expectation, ...]) -> Lowered:
+        if group not in self.lowered:
+            found = self.lowered[group] = lower(*group)
+            self.sources |= dict(found.sources)
+        return self.lowered[group]
+
+    def end(self, table: str, axis: int, which: str, value: int) -> str:
+        """A table's first or last index, or number of slots, as a parameter."""
+        key = (table, axis, which)
+        if key not in self.ends:
+            self.ends[key] = self.numbers.integer(value)
+        return self.ends[key]
+
+
+class Emitter:
+    """Text of one function's loops. Subclasses say where cells of inputs and sites lie (:meth:`row`, :meth:`scalar`)."""
+
+    same = False  # whether the two samples are one, so that equal spots are one variable
+    plan = "pairs"  # whose tables these are: another plan's may have the same names
+
+    def __init__(self, library: Library, tables: dict[str, Table], code: Code) -> None:
+        self.library, self.tables, self.code = library, tables, code
+        self.out = Lines(depth=2)
+        self.names: dict[sp.Basic, str] = {}
+        self.ranges: list[Range] = []
+        self.memo: list[dict[object, str]] = [{}]
+        self.count = 0
+        self.rows = 0
+        self.totals: dict[sp.Symbol, str] = {}
+        self.used: dict[str, None] = {}
+        self.group: list[Expectation] = []
+
+    # ------------------------------------------------------------ to be given
+
+    def input_row(self, cell: Cell, at: list[str]) -> str | None:
+        """Text of the row of lanes of an input or site cell at addresses; None when it is one number."""
+        raise NotImplementedError
+
+    def input_scalar(self, cell: Cell, at: list[str]) -> str:
+        """Text of the number of a cell that does not vary over lanes."""
+        raise NotImplementedError
+
+    def out_row(self, table: str, at: list[str]) -> str:
+        raise NotImplementedError
+
+    def coefficients(self, low: Lowered, e: Expectation) -> tuple[str, str] | None:
+        """Names of the rows of coefficient vectors of both sites, where there are such."""
+        return None
+
+    # ------------------------------------------------------------ structure
+
+    def body(self) -> str:
+        """All items."""
+        for item in self.code.items:
+            self.item(item)
+        return str(self.out)
+
+    def item(self, item: Item) -> None:
+        if isinstance(item, Nest):
+            with self.loops(item.domain):
+                self.branches(list(item.formulas))
+            return
+        with self.loops((item.range,), item.reverse):
+            for inner in item.body:
+                self.item(inner)
+
+    @contextmanager
+    def loops(self, domain: Domain, reverse: bool = False) -> Iterator[None]:
+        """Loops over a domain; ranges may use outer ones."""
+        if not domain:
+            with self.scope():
+                yield
+            return
+        r, rest = domain[0], domain[1:]
+        name = self.names[r.index] = self.fresh("x")
+        lo, hi = self.index(r.lo), self.index(r.hi)
+        walk = f"range({hi}, {lo} - 1, -1)" if reverse else f"range({lo}, {hi} + 1)"
+        with self.out.block(f"for {name} in {walk}:"):
+            self.ranges.append(r)
+            with self.scope(), self.loops(rest, reverse):
+                yield
+            self.ranges.pop()
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        self.memo.append({})
+        yield
+        self.memo.pop()
+
+    def known(self, key: object) -> str | None:
+        return next((m[key] for m in reversed(self.memo) if key in m), None)
+
+    def fresh(self, stem: str) -> str:
+        self.count += 1
+        return f"{stem}{self.count}"
+
+    # ------------------------------------------------------------ addresses
+
+    def index(self, e: sp.Expr) -> str:
+        return index_text(e, lambda s: self.names[s], self.library.numbers.integer)
+
+    def end(self, table: str, axis: int, which: str, value: int) -> str:
+        return self.library.end(f"{self.plan}.{table}", axis, which, value)
+
+    def address(self, cell: Cell) -> list[str]:
+        """The slots a read means, boundaries applied."""
+        table = self.tables[cell.table]
+        return [self.slot(table, k, axis, e) for k, (axis, e) in enumerate(zip(table.axes, cell.index, strict=True))]
+
+    def slot(self, table: Table, k: int, axis: Axis, e: sp.Expr) -> str:
+        rolled = self.code.rolled.get(table.name)
+        if rolled is not None and rolled[0] == k:
+            return f"{self.index(e)} % {rolled[1]}"
+        lo = self.end(table.name, k, "lo", axis.lo)
+        text = f"{self.index(e)} - {lo}"
+        if least(e, tuple(self.ranges)) >= axis.lo and greatest(e, tuple(self.ranges)) <= axis.hi:
+            return text
+        return self.beyond(table, k, axis, text)
+
+    def beyond(self, table: Table, k: int, axis: Axis, text: str) -> str:
+        """A slot that may lie out of range, as a variable."""
+        key = ("slot", table.name, k, text)
+        found = self.known(key)
+        if found is None:
+            found = self.memo[-1][key] = self.fresh("a")
+            size = self.end(table.name, k, "size", axis.hi - axis.lo + 1)
+            self.out.add(f"{found} = {text}")
+            match axis.mode:
+                case "zero":
+                    self.out.add(f"{found} = {found} if 0 <= {found} < {size} else {size}")
+                case "circular":
+                    self.out.add(f"{found} = {found} % {size}")
+                case "reflect":
+                    self.used["reflect"] = None
+                    self.out.add(f"{found} = reflect({found}, {size})")
+                case _:
+                    self.out.add(f"{found} = min(max({found}, 0), {size} - 1)")
+        return found
+
+    def written(self, f: Formula) -> list[str]:
+        """The slots a formula writes."""
+        table, found = self.tables[f.table], []
+        rolled = self.code.rolled.get(table.name)
+        for k, (axis, e) in enumerate(zip(table.axes, f.index, strict=True)):
+            if rolled is not None and rolled[0] == k:
+                found.append(f"{self.index(e)} % {rolled[1]}")
+            else:
+                found.append(f"{self.index(e)} - {self.end(table.name, k, 'lo', axis.lo)}")
+        return found
+
+    # ------------------------------------------------------------ points
+
+    def branches(self, formulas: list[Formula]) -> None:
+        """The formulas at a point, once for each way in which sites may coincide there."""
+        where = next((s for f in formulas for s in parts(f.rhs, Same)), None)
+        if where is None:
+            self.point(formulas)
+            return
+        together = [_decided(f, where.args[0], True) for f in formulas]
+        apart = [_decided(f, where.args[0], False) for f in formulas]
+        if not self.same:
+            self.branches(apart)
+        elif not where.args[0]:
+            self.branches(together)
+        else:
+            test = " and ".join(f"{self.spot(a)} == {self.spot(b)}" for a, b in where.args[0])
+            with self.out.block(f"if {test}:"), self.scope():
+                self.branches(together)
+            with self.out.block("else:"), self.scope():
+                self.branches(apart)
+
+    def spot(self, spot: Spot) -> str:
+        e, lo, hi, mode = spot.args
+        axis = Axis(int(lo), int(hi), str(mode))
+        if str(mode) == "plain" or (least(e, tuple(self.ranges)) >= axis.lo and greatest(e, tuple(self.ranges)) <= axis.hi):
+            return self.index(e)
+        low, size = self.library.numbers.integer(axis.lo), self.library.numbers.integer(axis.hi - axis.lo + 1)
+        text = f"({self.index(e)} - {low})"
+        match str(mode):
+            case "zero":
+                return f"({low} + ({text} if 0 <= {text} < {size} else {size}))"
+            case "circular":
+                return f"({low} + {text} % {size})"
+        self.used["reflect"] = None
+        return f"({low} + reflect({text}, {size}))"
+
+    def point(self, formulas: list[Formula]) -> None:
+        """Sums first, each into a row of its own; then one loop over lanes for all formulas."""
+        reduced = [self.reduced(f.rhs) for f in formulas]
+        self.group = [e for rhs in reduced for e in parts(rhs, Expectation)]
+        self.lanes([(self.store(f), rhs, f) for f, rhs in zip(formulas, reduced, strict=True)])
+        self.group = []
+
+    def store(self, f: Formula) -> str | None:
+        """The row a formula is written to; None for what only passes within the nest."""
+        if f.table in self.code.passing:
+            return None
+        return self.named_row(f.table, self.written(f))
+
+    def named_row(self, table: str, at: list[str]) -> str:
+        if self.tables[table].role == "out":
+            text = self.out_row(table, at)
+        else:
+            text = f"{table}[{', '.join(at)}]" if at else table
+        return self.remember(("row", text), text, "r")
+
+    def remember(self, key: object, text: str, stem: str) -> str:
+        found = self.known(key)
+        if found is None:
+            found = self.memo[-1][key] = self.fresh(stem)
+            self.out.add(f"{found} = {text}")
+        return found
+
+    def lanes(self, work: Sequence[tuple[str | None, sp.Expr, Formula]]) -> None:
+        """``row[z] = value`` for all lanes; a value is known to later formulas."""
+        lines = Lines(depth=self.out.depth + 1)
+        lane = _Lane(self, lines)
+        for row, rhs, f in work:
+            value = lane.value(rhs)
+            if row is not None:
+                lines.add(f"{row}[z] = {value}")
+            side = self.side()
+            lane.memo[Cell(f.table, side, *f.index)] = value
+        self.out.add("for z in range(b):")
+        self.out.lines += lines.lines
+
+    def side(self) -> str:
+        return "ij"
+
+    # ------------------------------------------------------------ reductions
+
+    def reduced(self, e: sp.Expr) -> sp.Expr:
+        """``e`` with its sums computed, as symbols."""
+        if isinstance(e, Over):
+            return self.accumulated(e)
+        if not e.args or not e.has(Over):
+            return e
+        return e.func(*(self.reduced(a) for a in e.args))
+
+    def accumulated(self, e: Over) -> sp.Symbol:
+        """The row (or the number) of a sum over an index."""
+        key = ("total", e)
+        found = self.known(key)
+        if found is None:
+            start = "0.0" if isinstance(e, Total) else "-math.inf"
+            varies = self.varies(e)
+            if varies:
+                found = f"acc[{self.rows}]"
+                self.rows += 1
+                name = self.fresh("s")
+                self.out.add(f"{name} = {found}")
+                with self.out.block("for z in range(b):"):
+                    self.out.add(f"{name}[z] = {start}")
+            else:
+                name = self.fresh("s")
+                self.out.add(f"{name} = {start}")
+            self.memo[-1][key] = found = name
+            symbol = sp.Symbol(f"_{name}", real=True)
+            self.totals[symbol] = f"{name}[z]" if varies else name
+            self.summed(e, name, varies)
+        return sp.Symbol(f"_{found}", real=True)
+
+    def summed(self, e: Over, name: str, varies: bool) -> None:
+        """The loop of a sum; a Kronecker delta or an indicator in it becomes an ``if``."""
+        with self.scope():
+            r, body = e.range, e.body
+            solved = _delta(body, r.index) if isinstance(e, Total) else None
+            if solved is None:
+                with self.loops((r,)):
+                    self.inner(e, body, name, varies)
+                return
+            at, body = solved
+            test = f"{self.index(r.lo)} <= {self.index(at)} <= {self.index(r.hi)}"
+            with self.out.block(f"if {test}:"), self.scope():
+                self.inner(e, body.xreplace({r.index: at}), name, varies)
+
+    def inner(self, e: Over, body: sp.Expr, name: str, varies: bool) -> None:
+        if isinstance(e, Total):
+            guard, body = _guard(body)
+            if guard is not None:
+                with self.out.block(f"if {condition_text(guard, self.index)}:"), self.scope():
+                    self.inner(e, body, name, varies)
+                return
+        if type(body) is type(e):
+            self.summed(body, name, varies)
+            return
+        body = self.reduced(body)
+        if not varies:
+            value = _Lane(self, self.out, scalar=True).value(body)
+            self.out.add(f"{name} += {value}" if isinstance(e, Total) else f"{name} = max({name}, {value})")
+            return
+        lines = Lines(depth=self.out.depth + 1)
+        value = _Lane(self, lines).value(body)
+        lines.add(f"{name}[z] += {value}" if isinstance(e, Total) else f"{name}[z] = max({name}[z], {value})")
+        self.out.add("for z in range(b):")
+        self.out.lines += lines.lines
+
+    def varies(self, e: sp.Expr) -> bool:
+        """Whether ``e`` differs between lanes."""
+        return any(self.lane_cell(c) for c in parts(e, Cell)) or any(
+            self.totals[s].endswith("[z]") for s in parts(e, sp.Symbol) if s in self.totals
+        )
+
+    def lane_cell(self, cell: Cell) -> bool:
+        return cell.side != "-"
+
+
+class _Lane:
+    """Values within one loop over lanes. What does not vary over lanes is computed before it."""
+
+    def __init__(self, emitter: Emitter, lines: Lines, scalar: bool = False) -> None:
+        self.emitter, self.lines, self.scalar = emitter, lines, scalar
+        self.memo: dict[sp.Basic, str] = {}
+
+    def value(self, e: sp.Expr) -> str:
+        """The name (or text) of a value."""
+        numbers = self.emitter.library.numbers
+        if e.is_Number or e.is_NumberSymbol:
+            return "-1.0" if e == -1 else numbers.real(float(e))
+        if e in self.memo:
+            return self.memo[e]
+        if not self.scalar and not self.emitter.varies(e):
+            return self.outside(e)
+        text = self.text(e)
+        if text.isidentifier() or isinstance(e, sp.Symbol):
+            found = text
+        else:
+            found = self.emitter.fresh("t")
+            self.lines.add(f"{found} = {text}")
+        self.memo[e] = found
+        return found
+
+    def outside(self, e: sp.Expr) -> str:
+        found = self.emitter.known(("scalar", e))
+        if found is None:
+            found = _Lane(self.emitter, self.emitter.out, scalar=True).value(e)
+            self.emitter.memo[-1]["scalar", e] = found
+        return found
+
+    def text(self, e: sp.Expr) -> str:
+        emitter, numbers = self.emitter, self.emitter.library.numbers
+        match e:
+            case Cell():
+                return self.cell(e)
+            case sp.Symbol():
+                return emitter.totals[e] if e in emitter.totals else f"float({emitter.index(e)})"
+            case sp.Add():
+                return " + ".join(self.value(a) for a in ordered(e))
+            case sp.Mul():
+                return " * ".join(self.value(a) for a in ordered(e))
+            case sp.Pow():
+                if not e.exp.is_number:
+                    return f"{self.value(e.base)} ** {self.value(e.exp)}"
+                base = self.value(e.base)
+                return power_text(base, e.exp, numbers.real)
+            case Expectation():
+                return self.expectation(e)
+            case sp.KroneckerDelta():
+                return f"(1.0 if {emitter.index(e.args[0])} == {emitter.index(e.args[1])} else 0.0)"
+            case sp.Piecewise():
+                text = "math.nan"
+                for branch, condition in reversed(e.args):
+                    value = self.value(branch)
+                    text = value if condition == sp.true else f"({value} if {condition_text(condition, emitter.index)} else {text})"
+                return text
+        if hasattr(e, "definition"):
+            return self.value(e.definition())
+        return call_text(e, [self.value(a) for a in ordered(e)])
+
+    def cell(self, cell: Cell) -> str:
+        emitter = self.emitter
+        at = emitter.address(cell)
+        if not emitter.lane_cell(cell):
+            return emitter.remember(("scalar", cell), emitter.input_scalar(cell, at), "v")
+        text = emitter.input_row(cell, at)
+        if text is None:
+            text = f"{cell.table}[{', '.join(at)}]" if at else cell.table
+        row = emitter.remember(("row", text), text, "r")
+        return f"np.float64({row}[z])"
+
+    def expectation(self, e: Expectation) -> str:
+        """One call for all expectations of the nest that share variables and covariance."""
+        emitter = self.emitter
+        group = tuple(x for x in dict.fromkeys([*emitter.group, e]) if x.args[1:] == e.args[1:])
+        low = emitter.library.lower(group)
+        coefficients = emitter.coefficients(low, e) if low.sites else None
+        if coefficients is None:
+            call = f"{low.function}({', '.join(self.value(a) for a in low.args)})"
+        else:
+            call = f"{low.with_sites}({', '.join([*coefficients, *(self.value(a) for a in low.pair_args)])})"
+        names = [emitter.fresh("e") for _ in group]
+        self.lines.add(f"{', '.join(names)} = {call}")
+        self.memo |= dict(zip(group, names, strict=True))
+        return self.memo[e]
+
+
+def _decided(f: Formula, where: sp.Tuple, together: bool) -> Formula:
+    """The formula where sites coincide, or do not."""
+    swap = {s: s.args[1 if together else 2] for s in parts(f.rhs, Same) if s.args[0] == where}
+    return Formula(f.table, f.index, f.domain, f.rhs.xreplace(swap)) if swap else f
+
+
+def _delta(body: sp.Expr, index: sp.Symbol) -> tuple[sp.Expr, sp.Expr] | None:
+    """A factor δ(e, f) that fixes the index: its value and the rest."""
+    for factor in sp.Mul.make_args(body):
+        if isinstance(factor, sp.KroneckerDelta):
+            difference = affine(factor.args[0] - factor.args[1])
+            slope = difference.coefficient(index) if difference else 0
+            if abs(slope) == 1:
+                return sp.expand(index - slope * (factor.args[0] - factor.args[1])), sp.Mul(*(a for a in sp.Mul.make_args(body) if a is not factor))
+    return None
+
+
+def _guard(body: sp.Expr) -> tuple[sp.Basic | None, sp.Expr]:
+    """A factor that is 0 unless a condition on indices holds: the condition and what is left."""
+    for factor in sp.Mul.make_args(body):
+        rest = [a for a in sp.Mul.make_args(body) if a is not factor]
+        if isinstance(factor, sp.Piecewise) and len(factor.args) == 2 and factor.args[1].args == (sp.S.Zero, sp.true):
+            value, condition = factor.args[0].args
+            return condition, sp.Mul(value, *rest)
+        if isinstance(factor, sp.KroneckerDelta):
+            return sp.Eq(*factor.args), sp.Mul(*rest)
+    return None, body
+
+
+__all__ = ["Emitter", "Largest", "Library"]

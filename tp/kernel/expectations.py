@@ -1,0 +1,108 @@
+"""Expectations in normal form: one or two variables, named U and V, over cells.
+
+Variables that are the same member at the same sample are one; which they are is decided by index, at build time
+where it can be and else by a :class:`Same` at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sympy as sp
+
+from tp.errors import LimitError, Message
+from tp.errors import NOWHERE
+from tp.gaussian.expectation import Expectation
+from tp.kernel.cells import Same, Spot, U, V
+from tp.limit.equations import I, Z
+
+Cells = Callable[[sp.Expr], sp.Expr]
+Spots = Callable[[Z], tuple[Spot, ...]]
+Matrix = Sequence[Sequence[sp.Expr]]
+
+
+def normal(e: Expectation, cells: Cells, spots: Spots) -> sp.Expr:
+    """``e`` with entries as cells (by ``cells``), its variables merged and named."""
+    variables: list[Z] = []
+    rows: list[int] = []
+    for k, z in enumerate(e.variables):
+        if z not in variables and e.integrand.has(z):
+            variables.append(z)
+            rows.append(k)
+    cov = [[e.cov[a, b] for b in rows] for a in rows]
+    return _reduced(e.integrand, variables, cov, cells, spots)
+
+
+def _reduced(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, spots: Spots) -> sp.Expr:
+    used = [k for k, z in enumerate(variables) if integrand.has(z)]
+    if len(used) < len(variables):
+        return _reduced(integrand, [variables[k] for k in used], [[cov[a][b] for b in used] for a in used], cells, spots)
+    if not variables:
+        return cells(integrand)
+    if integrand.is_polynomial(*variables):
+        poly = sp.Poly(integrand, *variables)
+        if poly.total_degree() <= 2 or len(variables) > 2:
+            return sp.Add(*(cells(c) * moment(powers, cov, cells) for powers, c in poly.terms()))
+    if len(variables) == 1:
+        return Expectation(_named(integrand, variables, cells), (U,), [[cells(cov[0][0])]])
+    if len(variables) == 2:
+        return _pair(integrand, variables, cov, cells, spots)
+    return _many(integrand, variables, cov, cells, spots)
+
+
+def _named(integrand: sp.Expr, variables: Sequence[Z], cells: Cells) -> sp.Expr:
+    named = integrand.xreplace(dict(zip(variables, (U, V), strict=False)))
+    return cells(named)
+
+
+def _pair(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, spots: Spots) -> sp.Expr:
+    first, second = (1, 0) if variables[0].s != I and variables[1].s == I else (0, 1)
+    u, v = variables[first], variables[second]
+    q1, c, q2 = (cells(cov[a][b]) for a, b in ((first, first), (first, second), (second, second)))
+    apart = Expectation(_named(integrand, (u, v), cells), (U, V), [[q1, c], [c, q2]])
+    if u.a.name != v.a.name:
+        return apart
+    where = []
+    for one, two in zip(spots(u), spots(v), strict=True):
+        difference = sp.expand(one.args[0] - two.args[0])
+        if difference.is_number and difference != 0 and one.args[3] == two.args[3] and str(one.args[3]) not in ("circular", "reflect"):
+            return apart
+        if difference != 0:
+            where.append(sp.Tuple(one, two))
+    one_variable = _named(integrand.xreplace({v: u}), (u,), cells)
+    together = Expectation(one_variable, (U,), [[q1]]) if one_variable.has(U) else one_variable
+    return Same(sp.Tuple(*where), together, apart)
+
+
+def _many(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, spots: Spots) -> sp.Expr:
+    """Three or more variables: sums are taken apart, and products where their factors are independent."""
+    expanded = sp.expand(integrand)
+    if isinstance(expanded, sp.Add):
+        return sp.Add(*(_reduced(t, variables, cov, cells, spots) for t in expanded.args))
+    groups: list[tuple[set[Z], list[sp.Expr]]] = []
+    for factor in sp.Mul.make_args(expanded):
+        mine = {z for z in variables if factor.has(z)}
+        meeting = [g for g in groups if any(cov[variables.index(a)][variables.index(b)] != 0 for a in mine for b in g[0])]
+        groups = [g for g in groups if g not in meeting]
+        groups.append((mine.union(*(g[0] for g in meeting)), [factor, *(f for g in meeting for f in g[1])]))
+    if len(groups) > 1:
+        return sp.Mul(*(_reduced(sp.Mul(*factors), variables, cov, cells, spots) for _, factors in groups))
+    names = ", ".join(f"`{z}`" for z in variables)
+    reason = f"an expectation over {len(variables)} correlated Gaussians ({names}) has no numerical rule"
+    raise LimitError(Message(NOWHERE, reason, "put a weight matrix between the factors", "no numerical rule"))
+
+
+def moment(powers: Sequence[int], cov: Matrix, cells: Cells) -> sp.Expr:
+    """E Π z_k^{m_k} = Σ over pairings Π cov.  Isserlis 1918."""
+    first = next((k for k, m in enumerate(powers) if m), None)
+    if first is None:
+        return sp.S.One
+    if sum(powers) % 2:
+        return sp.S.Zero
+    rest = [m - (k == first) for k, m in enumerate(powers)]
+    total = sp.S.Zero
+    for k, m in enumerate(rest):
+        if m:
+            left = [x - (j == k) for j, x in enumerate(rest)]
+            total += m * cells(cov[first][k]) * moment(left, cov, cells)
+    return total

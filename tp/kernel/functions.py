@@ -1,0 +1,322 @@
+"""The functions of a generated module: per-sample sites, coefficient vectors, pairs of samples, a sample with itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from tp.gaussian.expectation import Expectation
+from tp.gaussian.numeric import Lowered, Site
+from tp.kernel.cells import Axis, Cell, Formula, Table, hull, parts
+from tp.kernel.demand import Plan
+from tp.kernel.emit import Emitter, Library, _Lane
+from tp.kernel.order import Code
+from tp.kernel.text import Lines
+from tp.program.ir import Domain, Range
+
+HEAD = '''"""Written by tensor-programs from the equations of a limit: do not edit; another text has another name."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+'''
+
+HELPER = '@njit(error_model="numpy", forceinline=True)\n'
+ENTRY = '@njit(cache=True, nogil=True, error_model="numpy")\n'
+
+REFLECT = '''def reflect(at, size):
+    period = max(2 * (size - 1), 1)
+    distance = at % period
+    return min(distance, period - distance) if size > 1 else 0'''
+
+MIRROR = '''def mirror(table, i0, i1, j0, j1):
+    """Entries (i, j) of a block also at (j, i), tile by tile."""
+    for a in range(i0, i1, 32):
+        for b in range(j0, j1, 32):
+            for i in range(a, min(a + 32, i1)):
+                for j in range(max(b, i + 1), min(b + 32, j1)):
+                    table[j, i] = table[i, j]'''
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """A table of coefficient vectors: ``site`` at every point of ``domain`` and every sample. ``class_`` share a length."""
+
+    name: str
+    site: Site
+    args: tuple[sp.Expr, ...]
+    domain: Domain
+    axes: tuple[Axis, ...]
+
+
+@dataclass
+class Shelf:
+    """Coefficient tables that pair functions ask for, and which of them need the same length."""
+
+    tables: dict[tuple[object, ...], Coefficients] = field(default_factory=dict)
+    length: dict[str, str] = field(default_factory=dict)
+
+    def root(self, name: str) -> str:
+        while self.length.setdefault(name, name) != name:
+            name = self.length[name]
+        return name
+
+    def tie(self, a: str, b: str) -> None:
+        one, two = sorted((self.root(a), self.root(b)))
+        self.length[two] = one
+
+    def find(self, site: Site, ranges: list[Range]) -> tuple[Coefficients, tuple[sp.Expr, ...]]:
+        """The table for a site, and the index at which it is read."""
+        args = tuple(a.xreplace({c: Cell(c.args[0], "i", *c.index) for c in parts(a, Cell) if c.side == "j"}) for a in site.args)
+        bundle = sp.Tuple(*args)
+        index = [s for s in parts(bundle, sp.Symbol) if any(r.index == s for r in ranges)]
+        names = {s: sp.Symbol(f"_k{k + 1}", integer=True) for k, s in enumerate(index)}
+        domain: list[Range] = []
+        for s in index:
+            k = next(k for k, r in enumerate(ranges) if r.index == s)
+            lo, hi = hull(ranges[k], tuple(ranges[:k]))
+            domain.append(Range(names[s], sp.Integer(lo), sp.Integer(hi)))
+        general = tuple(a.xreplace(names) for a in args)
+        key = (site.function, general, tuple((r.lo, r.hi) for r in domain))
+        if key not in self.tables:
+            axes = tuple(Axis(int(r.lo), int(r.hi)) for r in domain)
+            self.tables[key] = Coefficients(f"coef{len(self.tables) + 1}", site, general, tuple(domain), axes)
+        return self.tables[key], tuple(index)
+
+
+# ---------------------------------------------------------------- where cells lie
+
+
+class _Samples(Emitter):
+    """Lanes are samples ``at .. at + b`` of a block that starts at ``start``."""
+
+    def input_row(self, cell: Cell, at: list[str]) -> str | None:
+        table = self.tables[cell.table]
+        if table.role == "local":
+            return None
+        self.used[cell.table] = None
+        where = "at - start : at - start + b" if table.role == "gram" else "at : at + b"
+        return f"{cell.table}[{', '.join([*at, where])}]"
+
+    def input_scalar(self, cell: Cell, at: list[str]) -> str:
+        self.used[cell.table] = None
+        return f"{cell.table}[{', '.join(at)}]"
+
+    def out_row(self, table: str, at: list[str]) -> str:
+        self.used[table] = None
+        return f"{table}[{', '.join([*at, 'at : at + b'])}]"
+
+
+class SitesEmitter(_Samples):
+    """What one sample decides."""
+
+    same = True
+    plan = "sites"
+
+    def side(self) -> str:
+        return "s"
+
+
+class DiagonalEmitter(_Samples):
+    """A sample with itself: the pair's formulas, equal spots being one variable."""
+
+    same = True
+
+    def __init__(self, library: Library, tables: dict[str, Table], code: Code, shelf: Shelf) -> None:
+        super().__init__(library, tables, code)
+        self.shelf = shelf
+
+    def coefficients(self, low: Lowered, e: Expectation) -> tuple[str, str] | None:
+        names = []
+        for site in low.sites:
+            table, index = self.shelf.find(site, self.ranges)
+            at = [f"{self.index(e)} - {self.library.end(table.name, k, 'lo', a.lo)}" for k, (e, a) in enumerate(zip(index, table.axes, strict=True))]
+            self.used[table.name] = None
+            names.append(self.remember(("row", table.name, tuple(at)), f"{table.name}[{', '.join([*at, 'at : at + b'])}]", "m"))
+            self.shelf.tie(table.name, self.shelf.find(low.sites[0], self.ranges)[0].name)
+        return f"{names[0]}[z]", f"{names[-1]}[z]"
+
+
+class PairsEmitter(Emitter):
+    """Sample i of the rows with a block of columns as lanes."""
+
+    def __init__(self, library: Library, tables: dict[str, Table], code: Code, shelf: Shelf, plan: Plan) -> None:
+        super().__init__(library, tables, code)
+        self.shelf, self.shared = shelf, {n: gram_split(plan, n) for n in plan.inputs}
+
+    def input_row(self, cell: Cell, at: list[str]) -> str | None:
+        table = self.tables[cell.table]
+        if table.role == "gram":
+            self.used[cell.table] = None
+            shared = self.shared[cell.table]
+            first = [a for k, a in enumerate(at) if k in shared]
+            rest = [a for k, a in enumerate(at) if k not in shared]
+            return f"{cell.table}[{', '.join([*first, 'i - i0', *rest, 'at - j0 : at - j0 + b'])}]"
+        if table.role == "site":
+            self.used[f"{cell.table}_2"] = None
+            return f"{cell.table}_2[{', '.join([*at, 'at : at + b'])}]"
+        return None
+
+    def input_scalar(self, cell: Cell, at: list[str]) -> str:
+        if cell.side == "-":
+            self.used[cell.table] = None
+            return f"{cell.table}[{', '.join(at)}]"
+        self.used[f"{cell.table}_1"] = None
+        return f"np.float64({cell.table}_1[{', '.join([*at, 'i'])}])"
+
+    def out_row(self, table: str, at: list[str]) -> str:
+        self.used[table] = None
+        return f"{table}[{', '.join([*at, 'i', 'at : at + b'])}]"
+
+    def lane_cell(self, cell: Cell) -> bool:
+        return cell.side in ("ij", "j")
+
+    def coefficients(self, low: Lowered, e: Expectation) -> tuple[str, str] | None:
+        names = []
+        for which, site in ((1, low.sites[0]), (2, low.sites[-1])):
+            table, index = self.shelf.find(site, self.ranges)
+            at = [f"{self.index(x)} - {self.library.end(table.name, k, 'lo', a.lo)}" for k, (x, a) in enumerate(zip(index, table.axes, strict=True))]
+            name = f"{table.name}_{which}"
+            self.used[name] = None
+            where = "i" if which == 1 else "at : at + b"
+            names.append(self.remember(("row", name, tuple(at)), f"{name}[{', '.join([*at, where])}]", "m"))
+            self.shelf.tie(table.name, self.shelf.find(low.sites[0], self.ranges)[0].name)
+        return names[0], f"{names[1]}[z]"
+
+
+def gram_split(plan: Plan, name: str) -> set[int]:
+    """The axes of a Gram table that both members share; they come before the samples."""
+    _, tied = plan.inputs[name]
+    return {k for k, _ in tied}
+
+
+# ---------------------------------------------------------------- functions
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A generated function: its text and the names of the arrays it takes, in order."""
+
+    name: str
+    text: str
+    arrays: tuple[str, ...]
+
+
+def allocations(emitter: Emitter) -> Lines:
+    """The local tables, ``width`` lanes each; slots beyond a zero boundary stay 0."""
+    lines = Lines()
+    library = emitter.library
+    for name in dict.fromkeys(f.table for item in emitter.code.items for f in _formulas(item)):
+        table = emitter.tables[name]
+        if table.role != "local" or name in emitter.code.passing:
+            continue
+        sizes = []
+        for k, axis in enumerate(table.axes):
+            rolled = emitter.code.rolled.get(name)
+            if rolled is not None and rolled[0] == k:
+                sizes.append(str(rolled[1]))
+            else:
+                size = emitter.end(name, k, "size", axis.hi - axis.lo + 1)
+                sizes.append(f"{size} + 1" if axis.mode == "zero" else size)
+        fill = "zeros" if any(axis.mode == "zero" for axis in table.axes) else "empty"
+        lines.add(f"{name} = np.{fill}(({', '.join([*sizes, 'width'])},), kind.dtype)")
+    if emitter.rows:
+        lines.add(f"acc = np.empty(({emitter.rows}, width))")
+    return lines
+
+
+def _formulas(item: object) -> list[Formula]:
+    from tp.kernel.order import formulas
+
+    return list(formulas(item))  # type: ignore[arg-type]
+
+
+def samples_function(name: str, emitter: Emitter) -> Function:
+    """``name(n, c, start, stop, width, kind, arrays…)``: a block of samples, ``width`` at a time."""
+    body = emitter.body()
+    arrays = tuple(a for a in emitter.used if a != "reflect")
+    text = "\n".join(
+        [
+            str(allocations(emitter)),
+            "    for at in range(start, stop, width):",
+            "        b = min(width, stop - at)",
+            body,
+        ]
+    )
+    head = f"def {name}(n, c, start, stop, width, kind{''.join(f', {a}' for a in arrays)}):\n"
+    return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
+
+
+def pairs_function(name: str, emitter: PairsEmitter) -> Function:
+    """``name(n, c, i0, i1, j0, j1, upper, width, kind, arrays…)``: a block of pairs; ``upper``: only j > i."""
+    emitter.out.depth = 3
+    body = emitter.body()
+    arrays = tuple(a for a in emitter.used if a != "reflect")
+    text = "\n".join(
+        [
+            str(allocations(emitter)),
+            "    for i in range(i0, i1):",
+            "        for at in range(max(j0, i + 1) if upper else j0, j1, width):",
+            "            b = min(width, j1 - at)",
+            body,
+        ]
+    )
+    head = f"def {name}(n, c, i0, i1, j0, j1, upper, width, kind{''.join(f', {a}' for a in arrays)}):\n"
+    return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
+
+
+class _CoefficientEmitter(_Samples):
+    """Arguments of a site function, sample by sample."""
+
+    def input_scalar(self, cell: Cell, at: list[str]) -> str:
+        self.used[cell.table] = None
+        return f"np.float64({cell.table}[{', '.join(at if cell.side == '-' else [*at, 's'])}])"
+
+    def lane_cell(self, cell: Cell) -> bool:
+        return False
+
+
+def coefficient_functions(table: Coefficients, library: Library, tables: dict[str, Table]) -> tuple[Function, Function]:
+    """``fill_…(n, c, count, kind, arrays…, out)`` returns the largest tail; ``count_…(…, eps)`` the length that makes it small."""
+    return _fill(table, library, tables), _length(table, library, tables)
+
+
+def _walk(table: Coefficients, library: Library, tables: dict[str, Table]) -> tuple[_CoefficientEmitter, list[str], list[str]]:
+    emitter = _CoefficientEmitter(library, tables, Code(()))
+    emitter.out.depth = 2
+    with emitter.loops(table.domain):
+        depth = emitter.out.depth
+        values = [_Lane(emitter, emitter.out, scalar=True).value(a) for a in table.args]
+        at = [f"{emitter.names[r.index]} - {library.end(table.name, k, 'lo', int(r.lo))}" for k, r in enumerate(table.domain)]
+    return emitter, values, [*at, str(depth)]
+
+
+def _fill(table: Coefficients, library: Library, tables: dict[str, Table]) -> Function:
+    emitter, values, (*at, depth) = _walk(table, library, tables)
+    indent = "    " * int(depth)
+    row = f"out[{', '.join([*at, 's'])}]"
+    line = f"{indent}worst = max(worst, {table.site.function}({', '.join([*values, row])}))"
+    return _coefficient_function(f"fill_{table.name}", "out", emitter, ["    worst = 0.0"], line, "    return worst")
+
+
+def _length(table: Coefficients, library: Library, tables: dict[str, Table]) -> Function:
+    emitter, values, (*_, depth) = _walk(table, library, tables)
+    indent = "    " * int(depth)
+    line = "\n".join(
+        [
+            f"{indent}if {values[0]} > top:",
+            f"{indent}    top = {values[0]}",
+            f"{indent}    length = {table.site.count}({', '.join([*values, 'eps'])})",
+        ]
+    )
+    return _coefficient_function(f"count_{table.name}", "eps", emitter, ["    top = -1.0", "    length = 1"], line, "    return length")
+
+
+def _coefficient_function(name: str, extra: str, emitter: Emitter, before: list[str], line: str, after: str) -> Function:
+    arrays = tuple(a for a in emitter.used if a != "reflect")
+    text = "\n".join([*before, "    for s in range(count):", str(emitter.out), line, after])
+    head = f"def {name}(n, c, count{''.join(f', {a}' for a in arrays)}, {extra}):\n"
+    return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)

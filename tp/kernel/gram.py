@@ -1,0 +1,107 @@
+"""Gram tables of inputs, Σ_c x[…, c](i) x'[…, c](j), by BLAS and for the needed index pairs only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp.kernel.cells import Axis
+from tp.kernel.compile import Input
+from tp.kernel.inputs import Samples
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class GramTable:
+    """How the slots of two members lie in a table: the axes both share, those of the first alone, of the second alone."""
+
+    first: str
+    second: str
+    shared: tuple[tuple[int, int], ...]  # (slot of the first, slot of the second)
+    mine: tuple[int, ...]
+    theirs: tuple[int, ...]
+    axes: tuple[Axis, ...]
+
+    @property
+    def numbers(self) -> int:
+        """Numbers per pair of samples."""
+        return prod(a.size for a in self.axes)
+
+
+def table(data: Samples, entry: Input) -> GramTable:
+    """The layout of a Gram input."""
+    one, two = data[entry.key.a].ndim - 2, data[entry.key.b].ndim - 2
+    tied = sorted(entry.tied)
+    return GramTable(
+        entry.key.a,
+        entry.key.b,
+        tuple(tied),
+        tuple(k for k in range(one) if k not in {k for k, _ in tied}),
+        tuple(j for j in range(two) if j not in {j for _, j in tied}),
+        entry.axes,
+    )
+
+
+def padded(array: Array, axes: list[Axis]) -> Array:
+    """``array`` [N, slots…, c] with one slot of zeros beyond every zero boundary."""
+    pads = [(0, 0), *((0, int(a.mode == "zero")) for a in axes), (0, 0)]
+    return np.pad(array, pads) if any(p[1] for p in pads) else array
+
+
+def left(g: GramTable, data: Samples) -> Array:
+    """The first member as [shared…, N, mine…, c]."""
+    x = padded(data[g.first], list(g.axes[: len(g.shared) + len(g.mine)]))
+    order = [*(k + 1 for k, _ in g.shared), 0, *(k + 1 for k in g.mine), x.ndim - 1]
+    return np.ascontiguousarray(x.transpose(order))
+
+
+def right(g: GramTable, data: Samples) -> Array:
+    """The second member as [shared…, theirs…, N, c]."""
+    count = data[g.second].ndim - 2
+    axes: list[Axis] = [Axis(0, 0)] * count
+    for k, j in g.shared:
+        axes[j] = g.axes[k]
+    for j, axis in zip(g.theirs, g.axes[len(g.shared) + len(g.mine) :], strict=True):
+        axes[j] = axis
+    x = padded(data[g.second], axes)
+    order = [*(j + 1 for _, j in g.shared), *(j + 1 for j in g.theirs), 0, x.ndim - 1]
+    return np.ascontiguousarray(x.transpose(order))
+
+
+def block(g: GramTable, one: Array, two: Array, rows: slice, columns: slice) -> Array:
+    """[shared…, i, mine…, theirs…, j] for a block of pairs."""
+    s = len(g.shared)
+    a = one[(slice(None),) * s + (rows,)]
+    b = two[(slice(None),) * (s + len(g.theirs)) + (columns,)]
+    ahead, c = a.shape[:s], a.shape[-1]
+    flat_a, flat_b = a.reshape(*ahead, -1, c), b.reshape(*ahead, -1, c)
+    product = np.matmul(flat_a, np.swapaxes(flat_b, -1, -2))
+    return product.reshape(*a.shape[:-1], *b.shape[s:-1])
+
+
+def alone(g: GramTable, data: Samples, rows: slice) -> Array:
+    """[first's slots…, theirs…, n]: a sample with itself."""
+    part = {name: data[name][rows] for name in (g.first, g.second)}
+    a, b = left(g, part), right(g, part)
+    s, t = len(g.shared), len(g.theirs)
+    if not g.mine and not g.theirs:
+        return np.einsum("...c,...c->...", a, b)
+    b = np.moveaxis(b, s + t, s)  # [shared…, n, theirs…, c]
+    ahead, c = a.shape[: s + 1], a.shape[-1]
+    product = np.matmul(a.reshape(*ahead, -1, c), np.swapaxes(b.reshape(*ahead, -1, c), -1, -2))
+    product = product.reshape(*a.shape[:-1], *b.shape[s + 1 : -1])  # [shared…, n, mine…, theirs…]
+    slots = sorted(range(s + len(g.mine)), key=lambda x: (*[k for k, _ in g.shared], *g.mine)[x])
+    positions = [x if x < s else x + 1 for x in slots]
+    rest = range(s + 1 + len(g.mine), product.ndim)
+    return np.ascontiguousarray(product.transpose(*positions, *rest, s))
+
+
+def coordinates(data: Array, axes: tuple[Axis, ...]) -> Array:
+    """An input's coordinates as [indices…, N], with slots beyond zero boundaries."""
+    pads = [(0, 0), *((0, int(a.mode == "zero")) for a in axes)]
+    return np.ascontiguousarray(np.moveaxis(np.pad(data, pads), 0, -1))

@@ -1,0 +1,102 @@
+"""Arrays from outside: shapes, numbers and names checked before anything is computed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, DataError, Message
+from tp.program.ir import Data, Program
+
+Array = NDArray[Any]
+Samples = dict[str, Array]
+
+
+def samples(program: Program, X: Any, dtype: Any, numbers: Mapping[sp.Symbol, sp.Expr], argument: str = "X") -> Samples:
+    """One array [N, *indices, *finite axes] per input, contiguous and of the kernel's precision."""
+    wanted = {d.ref.name: d for d in program.data}
+    given = _by_name(wanted, X, argument)
+    found = {name: _array(wanted[name], value, dtype, numbers, argument) for name, value in given.items()}
+    counts = {name: len(a) for name, a in found.items()}
+    if len(set(counts.values())) > 1:
+        listing = ", ".join(f"`{n}` has {k}" for n, k in counts.items())
+        raise _wrong("numbers of samples differ", f"inputs of one call hold the same samples, but {listing}", "")
+    return found
+
+
+def _wrong(title: str, reason: str, remedy: str) -> DataError:
+    return DataError(Message(NOWHERE, reason, remedy, title))
+
+
+def _by_name(wanted: Mapping[str, Data], X: Any, argument: str) -> dict[str, Any]:
+    names = ", ".join(f"`{n}`" for n in wanted)
+    if not isinstance(X, Mapping):
+        if len(wanted) != 1:
+            raise _wrong("several inputs", f"the network has the inputs {names}, but {argument} is one array", "pass a dict: {name: array}")
+        return {next(iter(wanted)): X}
+    for name in X:
+        if name not in wanted:
+            near = difflib.get_close_matches(str(name), wanted, 1)
+            raise _wrong("unknown input", f"the network has no input `{name}`", f"did you mean `{near[0]}`?" if near else f"it has {names}")
+    missing = [n for n in wanted if n not in X]
+    if missing:
+        raise _wrong("missing input", f"{argument} has no array for the input `{missing[0]}`", f"the network has {names}")
+    return {n: X[n] for n in wanted}
+
+
+def shape(data: Data, numbers: Mapping[sp.Symbol, sp.Expr]) -> tuple[int, ...]:
+    """The shape of one sample of an input."""
+    ranges = {r.index: r for r in data.domain}
+    return tuple(int((ranges[e].hi - ranges[e].lo + 1).xreplace(dict(numbers))) if e in ranges else 1 for e in data.ref.index)
+
+
+def _array(data: Data, value: Any, dtype: Any, numbers: Mapping[sp.Symbol, sp.Expr], argument: str) -> Array:
+    name = data.ref.name
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise _wrong("not an array", f"{argument} for the input `{name}` is no rectangular array of numbers", "") from error
+    if array.dtype.kind not in "fiub":
+        reason = f"{argument} for the input `{name}` holds {array.dtype}, not real numbers"
+        raise _wrong("wrong dtype", reason, "convert it with .astype(float)")
+    want = shape(data, numbers)
+    if array.ndim != len(want) + 1 or array.shape[1:] != want:
+        full = f"[N{''.join(f', {k}' for k in want)}]"
+        reason = f"the input `{name}` has shape {full}, but {argument} has shape {list(array.shape)}"
+        raise _wrong("wrong shape", reason, _shape_help(array.shape, want))
+    if array.size == 0:
+        raise _wrong("empty array", f"{argument} for the input `{name}` has shape {list(array.shape)}: no samples", "")
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(array, dtype=dtype)
+    if not np.isfinite(found).all():
+        at = tuple(int(k) for k in np.argwhere(~np.isfinite(found))[0])
+        what = array[at] if not np.isfinite(array[at]) else f"{array[at]:g}, too large for {np.dtype(dtype)},"
+        raise _wrong("not a finite number", f"{argument} for the input `{name}` is {what} at index {list(at)}", "")
+    return found if found.flags.writeable else found.copy()
+
+
+def _shape_help(given: tuple[int, ...], want: tuple[int, ...]) -> str:
+    if given == want:
+        return "a single sample needs a leading axis: X[None]"
+    if sorted(given[1:]) == sorted(want) and len(want) > 1:
+        return "the axes are in another order: index ranges first, features last"
+    if len(given) > 1 and int(np.prod(given[1:])) == int(np.prod(want)):
+        return f"reshape it: X.reshape(-1{''.join(f', {k}' for k in want)})"
+    return ""
+
+
+def groups(data: Samples) -> NDArray[np.int64]:
+    """A number per sample; equal samples, bit by bit, have the same."""
+    count = len(next(iter(data.values())))
+    seen: dict[Any, int] = {}
+    found = np.empty(count, dtype=np.int64)
+    rows = [np.ascontiguousarray(a).reshape(count, -1) for a in data.values()]
+    for k in range(count):
+        key = rows[0][k].tobytes() if len(rows) == 1 else tuple(r[k].tobytes() for r in rows)
+        found[k] = seen.setdefault(key, k)
+    return found

@@ -1,0 +1,354 @@
+"""``Kernel``: compiled equations as a function of data."""
+
+from __future__ import annotations
+
+import html
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isqrt, prod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, DataError, Message
+from tp.kernel import gram, inputs
+from tp.kernel.compile import Compiled
+from tp.kernel.inputs import Samples
+from tp.kernel.module import load
+
+Array = NDArray[Any]
+
+CACHE = 1 << 16
+"""Numbers a lane loop's tables should hold at most, so that they stay in a core's cache."""
+
+BLOCK = 1 << 22
+"""Numbers of a Gram block."""
+
+EPS = 1e-11
+"""Error asked of expectations that are summed as series, relative to their size."""
+
+
+def default_threads() -> int:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def default_memory() -> int:
+    """Three quarters of the machine's memory, in bytes."""
+    try:
+        return int(0.75 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return 1 << 33
+
+
+@dataclass
+class _Side:
+    """Samples with what is known of each: site tables and coefficient vectors."""
+
+    data: Samples
+    count: int
+    sites: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Kernel:
+    """``k(X1, X2)`` [N1, N2]; ``k(X)`` symmetric; ``k.diag(X)`` [N]. Several kinds give a tuple from one pass.
+
+    ``X`` is an array [N, *index ranges, *features], or a dict of such by input name.
+    """
+
+    compiled: Compiled = field(repr=False)
+    dtype: np.dtype[Any]
+    threads: int
+    memory: int
+    progress: bool = True
+    _tail: float = 0.0
+
+    # ------------------------------------------------------------ faces
+
+    @property
+    def source(self) -> str:
+        """The generated module; it holds no number of the network, which are run-time parameters."""
+        return self.compiled.text
+
+    @property
+    def bound(self) -> float:
+        """Error bound of the expectations, relative to sqrt(E[φ(u)²] E[ψ(v)²]): rounding where all are closed forms."""
+        return max(self.compiled.bound, self._tail)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return self.compiled.kinds
+
+    def __repr__(self) -> str:
+        return f"<Kernel {' '.join(self.kinds)} of {self.compiled.limit.program.name}, {self.dtype}, error {self.bound:.0e}>"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "network": self.compiled.limit.program.name,
+            "kernels": ", ".join(self.kinds),
+            "precision": str(self.dtype),
+            "expectations": "; ".join(self.compiled.rules) or "none",
+            "error bound": f"{self.bound:.1e}",
+            "threads": str(self.threads),
+        }
+        body = "".join(f"<tr><th style='text-align:left'>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<table>{body}</table>"
+
+    # ------------------------------------------------------------ evaluation
+
+    def __call__(self, X1: Any, X2: Any = None) -> Any:
+        """All pairs of samples; one array per kind."""
+        one = self._samples(X1, "X1" if X2 is not None else "X")
+        two = one if X2 is None else self._samples(X2, "X2")
+        self._check_memory(one.count, two.count)
+        results = {t: np.empty((*self._out_shape(t), one.count, two.count), self.dtype) for t in self.compiled.outputs}
+        self._prepare(one, *([] if two is one else [two]))
+        self._pairs(one, two, results)
+        self._equal(one, two, results)
+        return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()])
+
+    def diag(self, X: Any) -> Any:
+        """Each sample with itself; equal to the diagonal of ``k(X)``."""
+        one = self._samples(X, "X")
+        self._prepare(one)
+        return self._returned([np.moveaxis(a, -1, 0) for a in self._diagonal(one, np.arange(one.count)).values()])
+
+    def _returned(self, arrays: Sequence[Array]) -> Any:
+        return tuple(arrays) if len(arrays) > 1 else arrays[0]
+
+    # ------------------------------------------------------------ what is needed
+
+    @cached_property
+    def _module(self) -> ModuleType:
+        return load(self.compiled.text)
+
+    @cached_property
+    def _parameters(self) -> tuple[Array, Array, Array]:
+        integers = np.array([*self.compiled.integers, 0], dtype=np.int64)
+        return integers, np.array([*self.compiled.floats, 0.0]), np.empty(1, self.dtype)
+
+    @cached_property
+    def _constants(self) -> dict[str, Array]:
+        return {name: _table(values) for name, (_, values) in self.compiled.constants.items()}
+
+    def _samples(self, X: Any, argument: str) -> _Side:
+        data = inputs.samples(self.compiled.limit.program, X, self.dtype, self.compiled.numbers, argument)
+        return _Side(data, len(next(iter(data.values()))))
+
+    def _out_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(a.size for a in self.compiled.out_tables[name].axes)
+
+    def _check_memory(self, first: int, second: int) -> None:
+        per_pair = sum(prod(self._out_shape(t)) for t in self.compiled.outputs)
+        per_sample = sum(prod(a.size for a in t.axes) for t in self.compiled.sites.values())
+        need = self.dtype.itemsize * (per_pair * first * second + per_sample * (first + second))
+        if need > self.memory:
+            reason = f"the result for {first} × {second} samples takes {_bytes(need)}, over the limit of {_bytes(self.memory)}"
+            raise DataError(Message(NOWHERE, reason, "pass fewer samples at a time, or raise memory=", "over the memory limit"))
+
+    # ------------------------------------------------------------ sites
+
+    def _prepare(self, *sides: _Side) -> None:
+        """Site tables of all samples, then coefficient vectors of one common length."""
+        for side in sides:
+            self._sites(side)
+        self._coefficients(sides)
+
+    def _sites(self, side: _Side) -> None:
+        function = self.compiled.functions.get("sites")
+        if function is None:
+            return
+        for name, table in self.compiled.sites.items():
+            side.sites[name] = np.zeros((*(a.size for a in table.axes), side.count), self.dtype)
+        layouts = {n: gram.table(side.data, e) for n, e in self.compiled.inputs.items() if n in function.arrays and e.key.kind == "Gram"}
+        whole = {
+            n: gram.coordinates(side.data[e.key.a], e.axes)
+            for n, e in self.compiled.inputs.items()
+            if n in function.arrays and e.key.kind == "data"
+        }
+        step = max(1, min(BLOCK // max(1, sum(g.numbers for g in layouts.values())), -(-side.count // self.threads)))
+        width = self._width("sites", step)
+
+        def work(start: int) -> None:
+            stop = min(side.count, start + step)
+            arrays = {**whole, **side.sites, **self._constants, **{n: gram.alone(g, side.data, slice(start, stop)) for n, g in layouts.items()}}
+            integers, floats, kind = self._parameters
+            self._module.sites(integers, floats, start, stop, width, kind, *(arrays[a] for a in function.arrays))
+
+        self._run(work, list(range(0, side.count, step)), "sites")
+
+    def _width(self, name: str, most: int) -> int:
+        """How many lanes at a time."""
+        return max(1, min(most, 512, CACHE // max(1, self.compiled.lanes[name])))
+
+    def _coefficients(self, sides: Sequence[_Side]) -> None:
+        integers, floats, _ = self._parameters
+        lengths: dict[str, int] = {}
+        for table in self.compiled.coefficients:
+            function = self.compiled.functions[f"count_{table.name}"]
+            root = self.compiled.lengths[table.name]
+            for side in sides:
+                arrays = {**side.sites, **self._constants}
+                count = getattr(self._module, function.name)(integers, floats, side.count, *(arrays[a] for a in function.arrays), EPS)
+                lengths[root] = max(lengths.get(root, 1), count)
+        worst = 0.0
+        for table in self.compiled.coefficients:
+            function = self.compiled.functions[f"fill_{table.name}"]
+            for side in sides:
+                arrays = {**side.sites, **self._constants}
+                out = np.zeros((*(a.size for a in table.axes), side.count, lengths[self.compiled.lengths[table.name]]))
+                tail = getattr(self._module, function.name)(integers, floats, side.count, *(arrays[a] for a in function.arrays), out)
+                side.sites[table.name] = out
+                worst = max(worst, float(tail))
+        self._tail = worst
+
+    # ------------------------------------------------------------ pairs
+
+    def _pairs(self, one: _Side, two: _Side, results: dict[str, Array]) -> None:
+        function = self.compiled.functions["pairs"]
+        layouts = {
+            n[5:]: gram.table(one.data, e) for n, e in self.compiled.inputs.items() if n.startswith("pair.") and e.key.kind == "Gram"
+        }
+        ahead = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in layouts.items()}
+        fixed: dict[str, Array] = {**results, **self._constants}
+        fixed |= {f"{n}_1": a for n, a in one.sites.items()} | {f"{n}_2": a for n, a in two.sites.items()}
+        tasks = self._tasks(one.count, two.count, one is two, sum(g.numbers for g in layouts.values()))
+        integers, floats, kind = self._parameters
+
+        def work(task: tuple[int, int, int, int]) -> None:
+            i0, i1, j0, j1 = task
+            blocks = {n: gram.block(g, a, b, slice(i0, i1), slice(j0, j1)) for n, (g, a, b) in ahead.items()}
+            arrays = {**fixed, **blocks}
+            width = self._width("pairs", j1 - j0)
+            self._module.pairs(
+                integers, floats, i0, i1, j0, j1, one is two, width, kind, *(arrays[a] for a in function.arrays)
+            )
+            if one is two:
+                for table in results.values():
+                    self._mirror(table, task)
+
+        self._run(work, tasks, "pairs")
+
+    def _mirror(self, table: Array, task: tuple[int, int, int, int]) -> None:
+        """Entry (t, i; t', j) is entry (t', j; t, i)."""
+        axes = table.ndim - 2
+        if not axes:
+            self._module.mirror(table, *task)
+            return
+        i0, i1, j0, j1 = task
+        half = axes // 2
+        swap = [*range(half, axes), *range(half)] if axes % 2 == 0 and self._paired(table) else list(range(axes))
+        upper = table[..., i0:i1, j0:j1]
+        flipped = upper.transpose(*swap, axes + 1, axes)
+        if i0 == j0:
+            keep = np.tri(i1 - i0, j1 - j0, -1, dtype=bool)
+            np.copyto(upper, flipped, where=keep)
+        else:
+            table[..., j0:j1, i0:i1] = flipped
+
+    def _paired(self, table: Array) -> bool:
+        axes = table.ndim - 2
+        return table.shape[: axes // 2] == table.shape[axes // 2 : axes]
+
+    def _tasks(self, first: int, second: int, symmetric: bool, numbers: int) -> list[tuple[int, int, int, int]]:
+        """Blocks of pairs: big enough for BLAS, small enough for memory and for an even load."""
+        pairs = max(1, BLOCK // max(1, numbers))
+        edge = max(1, min(isqrt(pairs), 512, -(-max(first, second) // 4)))
+        rows = [(a, min(a + edge, first)) for a in range(0, first, edge)]
+        columns = [(a, min(a + edge, second)) for a in range(0, second, edge)]
+        return [(*r, *c) for r in rows for c in columns if not symmetric or c[0] >= r[0]]
+
+    def _equal(self, one: _Side, two: _Side, results: dict[str, Array]) -> None:
+        """Pairs of one and the same sample get the values of a sample with itself."""
+        first = inputs.groups(one.data)
+        if one is two:
+            rows = columns = np.arange(one.count)
+            firsts, counts = np.unique(first, return_counts=True)
+            if counts.max() > 1:
+                rows, columns = np.nonzero(first[:, None] == first[None, :]) if one.count <= 4096 else _matches(first, first)
+        else:
+            both = inputs.groups({n: np.concatenate([one.data[n], two.data[n]]) for n in one.data})
+            rows, columns = _matches(both[: one.count], both[one.count :])
+        if not len(rows):
+            return
+        need, position = np.unique(rows, return_inverse=True)
+        alone = self._diagonal(one, need)
+        for name, values in alone.items():
+            results[name][..., rows, columns] = values[..., position]
+
+    def _diagonal(self, side: _Side, which: NDArray[np.int64]) -> dict[str, Array]:
+        """The chosen samples, each with itself: [out axes…, sample]."""
+        part = side
+        if len(which) < side.count:
+            part = _Side({n: a[which] for n, a in side.data.items()}, len(which))
+            axis = {t.name: -2 for t in self.compiled.coefficients}
+            part.sites = {n: np.ascontiguousarray(np.take(a, which, axis=axis.get(n, -1))) for n, a in side.sites.items()}
+        results = {t: np.empty((*self._out_shape(t), part.count), self.dtype) for t in self.compiled.outputs}
+        function = self.compiled.functions["diagonal"]
+        layouts = {
+            n[5:]: gram.table(part.data, e) for n, e in self.compiled.inputs.items() if n.startswith("pair.") and e.key.kind == "Gram"
+        }
+        step = max(1, min(BLOCK // max(1, sum(g.numbers for g in layouts.values())), -(-part.count // self.threads)))
+        width = self._width("diagonal", step)
+        integers, floats, kind = self._parameters
+
+        def work(start: int) -> None:
+            stop = min(part.count, start + step)
+            blocks = {n: gram.alone(g, part.data, slice(start, stop)) for n, g in layouts.items()}
+            arrays = {**part.sites, **self._constants, **results, **blocks}
+            self._module.diagonal(integers, floats, start, stop, width, kind, *(arrays[a] for a in function.arrays))
+
+        self._run(work, list(range(0, part.count, step)), "diagonal")
+        return results
+
+    # ------------------------------------------------------------ threads
+
+    def _run(self, work: Callable[[Any], None], tasks: list[Any], what: str) -> None:
+        from tqdm import tqdm
+
+        bar = tqdm(total=len(tasks), desc=what, delay=2.0, file=sys.stderr, disable=not self.progress or len(tasks) < 2, leave=False)
+        with bar:
+            if self.threads == 1 or len(tasks) == 1:
+                for task in tasks:
+                    work(task)
+                    bar.update()
+                return
+            with ThreadPoolExecutor(self.threads) as pool:
+                for _ in pool.map(work, tasks):
+                    bar.update()
+
+
+def _matches(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All (i, j) with a[i] == b[j]."""
+    order = np.argsort(b, kind="stable")
+    lo, hi = np.searchsorted(b[order], a, "left"), np.searchsorted(b[order], a, "right")
+    rows = np.repeat(np.arange(len(a)), hi - lo)
+    starts = np.repeat(hi - np.cumsum(hi - lo), hi - lo)
+    return rows, order[np.arange(len(rows)) + starts]
+
+
+def _table(values: Any) -> Array:
+    def numbers(v: Any) -> Any:
+        return [numbers(x) for x in v] if isinstance(v, (list, tuple, sp.Tuple)) else float(v)
+
+    return np.array(numbers(values), dtype=np.float64)
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"
+
+
+__all__ = ["Kernel", "default_memory", "default_threads"]
