@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tp.errors import NOWHERE, DataError, DeviceError, Message
-from tp.kernel.compile import compiled
+from tp.errors import NOWHERE, DataError, DeviceError, Message, SpecError
+from tp.kernel.compile import Compiled, compiled
 from tp.kernel.kernel import Kernel, default_memory, default_threads
 from tp.limit.equations import Limit
+from tp.limit.unroll import unroll
 
 NAMES = {"nngp": "K", "ntk": "Theta", "K": "K", "Theta": "Theta"}
 
@@ -32,12 +33,24 @@ def build(
     ``threads`` defaults to the machine's cores, ``memory``, in bytes, to three quarters of its memory.
     """
     if device not in ("cpu", "auto"):
-        raise DeviceError(Message(NOWHERE, f"kernels for the device {device!r} are not built yet", 'use device="cpu"', "no such device"))
+        raise DeviceError(
+            Message(NOWHERE, f"kernels for the device {device!r} are not built yet", 'use device="cpu"', "no such device")
+        )
     if dtype not in ("float64", "float32"):
         raise DataError(Message(NOWHERE, f"kernels come in float64 and float32, not {dtype!r}", "", "wrong dtype"))
     names = tuple(NAMES.get(k, k) for k in (kinds or limit.kinds))
     outputs = [f.name for f in limit.outputs]
     if output is not None and output not in outputs:
-        raise DataError(Message(NOWHERE, f"the network has no output `{output}`", f"it has {', '.join(outputs)}", "unknown output"))
-    made = compiled(limit, names, constants or {}, output)
+        raise DataError(
+            Message(NOWHERE, f"the network has no output `{output}`", f"it has {', '.join(outputs)}", "unknown output")
+        )
+    made = _compiled(limit, names, constants or {}, output)
     return Kernel(made, np.dtype(dtype), threads or default_threads(), memory or default_memory(), progress)
+
+
+def _compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None) -> Compiled:
+    """As loops where an order of loops computes the equations, written out where none does."""
+    try:
+        return compiled(limit, kinds, constants, output)
+    except SpecError:
+        return compiled(unroll(limit, constants), kinds, constants, output)

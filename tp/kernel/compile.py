@@ -23,6 +23,7 @@ from tp.kernel.functions import (
     ENTRY,
     HEAD,
     HELPER,
+    LOOPING,
     MIRROR,
     REFLECT,
     Coefficients,
@@ -156,7 +157,7 @@ def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
 
 def _module(library: Library, functions: Mapping[str, Function], reflect: bool) -> str:
     helpers = [REFLECT, *library.sources.values()] if reflect else list(library.sources.values())
-    blocks = [HELPER + text.strip("\n") for text in helpers]
+    blocks = [(LOOPING if " for " in text or " while " in text else HELPER) + text.strip("\n") for text in helpers]
     blocks += [f.text for f in functions.values()]
     blocks.append(ENTRY + MIRROR)
     return HEAD + "\n\n\n" + "\n\n\n".join(blocks) + "\n"

@@ -25,6 +25,7 @@ from numba import njit
 '''
 
 HELPER = '@njit(error_model="numpy", forceinline=True)\n'
+LOOPING = '@njit(error_model="numpy")\n'
 ENTRY = '@njit(cache=True, nogil=True, error_model="numpy")\n'
 
 REFLECT = '''def reflect(at, size):
@@ -280,7 +281,7 @@ class _CoefficientEmitter(_Samples):
 
 
 def coefficient_functions(table: Coefficients, library: Library, tables: dict[str, Table]) -> tuple[Function, Function]:
-    """``fill_…(n, c, count, kind, arrays…, out)`` returns the largest tail; ``count_…(…, eps)`` the length that makes it small."""
+    """``fill_…(n, c, count, arrays…, out)``, and ``count_…(…, eps)``: the length that makes the error small."""
     return _fill(table, library, tables), _length(table, library, tables)
 
 
@@ -298,8 +299,8 @@ def _fill(table: Coefficients, library: Library, tables: dict[str, Table]) -> Fu
     emitter, values, (*at, depth) = _walk(table, library, tables)
     indent = "    " * int(depth)
     row = f"out[{', '.join([*at, 's'])}]"
-    line = f"{indent}worst = max(worst, {table.site.function}({', '.join([*values, row])}))"
-    return _coefficient_function(f"fill_{table.name}", "out", emitter, ["    worst = 0.0"], line, "    return worst")
+    line = f"{indent}{table.site.function}({', '.join([*values, row])})"
+    return _coefficient_function(f"fill_{table.name}", "out", emitter, [], line, "")
 
 
 def _length(table: Coefficients, library: Library, tables: dict[str, Table]) -> Function:
@@ -317,6 +318,6 @@ def _length(table: Coefficients, library: Library, tables: dict[str, Table]) -> 
 
 def _coefficient_function(name: str, extra: str, emitter: Emitter, before: list[str], line: str, after: str) -> Function:
     arrays = tuple(a for a in emitter.used if a != "reflect")
-    text = "\n".join([*before, "    for s in range(count):", str(emitter.out), line, after])
+    text = "\n".join(x for x in [*before, "    for s in range(count):", str(emitter.out), line, after] if x)
     head = f"def {name}(n, c, count{''.join(f', {a}' for a in arrays)}, {extra}):\n"
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)

@@ -71,7 +71,6 @@ class Kernel:
     threads: int
     memory: int
     progress: bool = True
-    _tail: float = 0.0
 
     # ------------------------------------------------------------ faces
 
@@ -83,7 +82,7 @@ class Kernel:
     @property
     def bound(self) -> float:
         """Error bound of the expectations, relative to sqrt(E[φ(u)²] E[ψ(v)²]): rounding where all are closed forms."""
-        return max(self.compiled.bound, self._tail)
+        return self.compiled.bound
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -201,16 +200,13 @@ class Kernel:
                 arrays = {**side.sites, **self._constants}
                 count = getattr(self._module, function.name)(integers, floats, side.count, *(arrays[a] for a in function.arrays), EPS)
                 lengths[root] = max(lengths.get(root, 1), count)
-        worst = 0.0
         for table in self.compiled.coefficients:
             function = self.compiled.functions[f"fill_{table.name}"]
             for side in sides:
                 arrays = {**side.sites, **self._constants}
                 out = np.zeros((*(a.size for a in table.axes), side.count, lengths[self.compiled.lengths[table.name]]))
-                tail = getattr(self._module, function.name)(integers, floats, side.count, *(arrays[a] for a in function.arrays), out)
+                getattr(self._module, function.name)(integers, floats, side.count, *(arrays[a] for a in function.arrays), out)
                 side.sites[table.name] = out
-                worst = max(worst, float(tail))
-        self._tail = worst
 
     # ------------------------------------------------------------ pairs
 
