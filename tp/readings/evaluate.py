@@ -168,6 +168,7 @@ def matmul(run: Evaluation, member: Member, ins: MatMul, x: Array) -> Array:
     inside, outside = run.plan.group[member.reads[0]], run.plan.group[member.out]
     own, opposite = (run.calls.setdefault((W, t), Calls()) for t in (ins.transpose, not ins.transpose))
     mean = run.nodes.mean
+    run.nodes.check([x, *(own.arguments[j] for j in own.basis), *opposite.innovations])
     hat = _hat(run, own, x, variance, inside, outside)
     dot: Any = 0.0
     if opposite.rows:

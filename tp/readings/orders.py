@@ -9,6 +9,7 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, Theorem 7.4 (the limit of training
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import sympy as sp
@@ -24,16 +25,8 @@ def leading_order(program: Program) -> Program:
 
     Raises ``LimitError`` for an instruction whose coordinates grow with the width.
     """
-    widths = sorted(set().union(*(s.size.free_symbols for s in program.spaces)), key=str)
-    orders: Orders = {}
-    for _ in range(40):
-        before = dict(orders)
-        for ins in program.body:
-            _visit(ins, orders, widths)
-        if orders == before:
-            break
-    else:
-        raise AssertionError("orders did not settle")
+    widths = _widths(program)
+    orders = _settled(program, widths)
     one = {n: sp.S.One for n in widths}
     body = tuple(_leading(ins, orders, widths, one) for ins in program.body)
     spaces = tuple(replace(s, size=s.size.subs(one)) for s in program.spaces)
@@ -53,6 +46,60 @@ def leading_order(program: Program) -> Program:
             variance = variance.subs(one)
         weights.append(replace(w, multiplier=multiplier, variance=variance))
     return replace(program, body=body, spaces=spaces, weights=tuple(weights))
+
+
+def adjoint_scale(program: Program) -> sp.Expr:
+    """The N for which N ∂f/∂x of the last vectors x is Θ(1), f being the program's only output.
+
+    For ``f = avg(v x)`` of a normalised program it is the width; a smaller output needs a larger N. Raises ``LimitError``
+    for an output that is larger than an average: it is random at initialization, or diverges.
+    """
+    widths = _widths(program)
+    orders = _settled(program, widths)
+    made = {ins.out.name: ins for ins in _flat(program.body) if not isinstance(ins, MatMul)}
+    (output,) = program.outputs
+    ins = made[output.name]
+    order = orders[output.name]
+    if order > 0:
+        reason = f"`{output}` is n^({order}) times an average over the width: at initialization it is random, or diverges"
+        remedy = "scale the readout like 1/n, as μP does (net.mup() derives all scales); net.ntk() is the kernel limit of this one"
+        raise LimitError(Message(ins.span, reason, remedy, "no deterministic training limit"))
+    names, seen = [output.name], set()
+    while names:
+        name = names.pop(0)
+        found = made.get(name)
+        if found is None or name in seen:
+            continue
+        seen.add(name)
+        if isinstance(found, Moment):
+            (n, *_) = widths
+            return found.space.size * n ** (-order if order != -sp.oo else 0)
+        names.extend(sorted(r.name for r in found.expr.atoms(Ref)))
+    raise LimitError(Message(ins.span, f"`{output}` is no function of the network's width", "read it out of a vector", "nothing to train"))
+
+
+def _flat(body: Iterable[Instruction]) -> Iterator[MatMul | Nonlin | Moment]:
+    for ins in body:
+        if isinstance(ins, Loop):
+            yield from _flat(ins.body)
+        else:
+            yield ins
+
+
+def _widths(program: Program) -> list[sp.Symbol]:
+    return sorted(set().union(*(s.size.free_symbols for s in program.spaces)), key=str)
+
+
+def _settled(program: Program, widths: list[sp.Symbol]) -> Orders:
+    """The power of the width in every scalar."""
+    orders: Orders = {}
+    for _ in range(40):
+        before = dict(orders)
+        for ins in program.body:
+            _visit(ins, orders, widths)
+        if orders == before:
+            return orders
+    raise AssertionError("orders did not settle")
 
 
 def _visit(ins: Instruction, orders: Orders, widths: list[sp.Symbol]) -> None:

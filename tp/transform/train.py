@@ -65,18 +65,16 @@ def sgd(
 
     u_{s+1} = momentum·u_s + g_s,  W_{s+1} = (1 − decay) W_s − rate_s u_{s+1}.
     """
-    keep = tuple((1 - decay) ** t for t in range(steps + 1))
-    push = tuple(
-        tuple(
-            sp.Add(*(rates[r] * momentum ** (r - s) * (1 - decay) ** (t - 1 - r) for r in range(s, t))) if s < t else sp.S.Zero
-            for s in range(max(steps, 1))
-        )
-        for t in range(steps + 1)
-    )
+    one, zero = sp.S.One, sp.S.Zero
+    keep, push = [one], [(zero,) * max(steps, 1)]
+    for t, rate in enumerate(rates[:steps]):
+        keep.append(keep[-1] * (1 - decay))
+        row = [(1 - decay) * push[-1][s] + rate * momentum ** (t - s) if s <= t else zero for s in range(steps)]
+        push.append(tuple(row))
     weight = tuple(
         tuple(sp.Rational(list(batch).count(i), len(batch)) for i in range(samples)) for batch in (batches or [[0]])
     )
-    return Schedule(steps, keep, push, weight + ((sp.S.Zero,) * samples,))
+    return Schedule(steps, tuple(keep), tuple(push), (*weight, (zero,) * samples))
 
 
 def train(program: Program, schedule: Schedule, loss: Loss, scale: sp.Expr) -> Training:

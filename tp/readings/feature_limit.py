@@ -1,0 +1,150 @@
+"""The infinite-width limit of a training run, on quadrature nodes, with an error for every number.
+
+Grid: the run at two tolerances; the finer is the result, their difference the error. Sobol: independent scramblings;
+their mean is the result, its standard error the error. A run keeps one array per vector member, so its memory is
+
+    8 bytes · 2^m nodes · vector members     (Sobol);   8 bytes · Σ of the arrays' sizes     (grid),
+
+and its time is proportional to that times the number of products with the same matrix (T B of them).
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 (the limit of training); Owen 1997 for the scrambling.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, DataError, Message
+from tp.program.ir import Program
+from tp.readings.evaluate import Evaluation, executed, prepared
+from tp.readings.indexing import Key
+from tp.readings.nodes import Grid, GridTooLarge, Sobol
+
+Array = NDArray[np.float64]
+METHODS = ("auto", "grid", "sobol")
+SCRAMBLINGS = 8
+FINEST = 20
+"""log2 of the most Sobol nodes of one run."""
+MEMORY = 4 * 2**30
+"""Bytes for the arrays of a run, unless told otherwise."""
+KINKS = ("relu", "step", "Abs", "sign", "Max", "Min", "Heaviside", "leaky_relu", "elu", "Piecewise")
+DIMENSIONS = 9
+"""Gaussian dimensions that meet, above which a grid is not tried."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Wanted scalars with their errors, and how they were found."""
+
+    values: dict[Key, float]
+    errors: dict[Key, float]
+    method: str
+    details: dict[str, Any]
+
+
+def limit(
+    program: Program,
+    data: Mapping[Key, float],
+    wanted: list[Key],
+    method: str = "auto",
+    tol: float | None = None,
+    seed: int = 0,
+    progress: bool = False,
+    memory: int | None = None,
+) -> Numbers:
+    """The limits of the scalars ``wanted`` of a leading-order program; see :func:`tp.readings.orders.leading_order`."""
+    if method not in METHODS:
+        raise DataError(Message(NOWHERE, f"unknown method {method!r}", f"choose one of {', '.join(METHODS)}", "unknown method"))
+    if tol is not None and not 0 < tol < 1:
+        raise DataError(Message(NOWHERE, f"the tolerance is {tol}", "give a number between 0 and 1", "wrong tolerance"))
+    start = time.perf_counter()
+    plan = prepared(program, data, wanted)
+    few = plan.plan.dimensions() <= DIMENSIONS and not _kinks(program)
+    if method == "grid" or (method == "auto" and few):
+        try:
+            found = _grid(plan, wanted, 1e-6 if tol is None else tol, memory or MEMORY, progress)
+        except GridTooLarge:
+            if method == "grid":
+                raise
+        else:
+            return _timed(found, start)
+    return _timed(_sobol(plan, wanted, tol, seed, memory or MEMORY, progress), start)
+
+
+def _timed(found: Numbers, start: float) -> Numbers:
+    return Numbers(found.values, found.errors, found.method, {**found.details, "seconds": round(time.perf_counter() - start, 3)})
+
+
+def _kinks(program: Program) -> bool:
+    def names(expr: sp.Basic) -> Iterator[str]:
+        return (type(e).__name__ for e in sp.preorder_traversal(expr))
+
+    from tp.transform.backprop import flat
+
+    expressions = (ins.expr for ins, _ in flat(program.body) if hasattr(ins, "expr"))
+    return any(name in KINKS for expr in expressions for name in names(expr))
+
+
+def _grid(plan: Evaluation, wanted: list[Key], tol: float, memory: int, progress: bool) -> Numbers:
+    """The finer of two grids; the coarser is 30 times less accurate."""
+    nodes = memory // (8 * max(8, len(plan.plan.group)))
+    found = []
+    with _bar(2 * len(plan.plan.members), progress) as tick:
+        for eps in (tol, tol / 30):
+            run = executed(plan, Grid(eps, limit=nodes), tick)
+            found.append({key: run[key] for key in wanted})
+    errors = {key: abs(found[1][key] - found[0][key]) for key in wanted}
+    axes = run.nodes.axes if isinstance(run.nodes, Grid) else {}
+    largest = max((math.prod(map(len, a)) for a in axes.values()), default=1)
+    return Numbers(found[1], errors, "grid", {"dimensions": max(map(len, axes.values()), default=0), "nodes": largest})
+
+
+def _sobol(plan: Evaluation, wanted: list[Key], tol: float | None, seed: int, memory: int, progress: bool) -> Numbers:
+    """Scramblings of 2^m nodes; with a tolerance, m grows until the standard errors are below it or memory ends."""
+    members = len(plan.plan.group)
+    most = min(FINEST, int(math.log2(max(memory / (8 * max(members, 1)), 2))))
+    m = min(most, 14 if tol is None else 11)
+    generator = np.random.default_rng(seed)
+    while True:
+        values = np.empty((SCRAMBLINGS, len(wanted)))
+        with _bar(SCRAMBLINGS * len(plan.plan.members), progress) as tick:
+            for k in range(SCRAMBLINGS):
+                run = executed(plan, Sobol(m, generator.spawn(1)[0]), tick)
+                values[k] = [run[key] for key in wanted]
+        mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(SCRAMBLINGS)
+        largest = float(error.max(initial=0))
+        if tol is None or largest <= tol or m >= most:
+            break
+        m = min(most, m + max(1, math.ceil(math.log2(largest / tol) / 0.8)))
+    details = {"dimensions": plan.plan.dimensions(), "nodes": 2**m, "scramblings": SCRAMBLINGS, "bytes": 8 * members * 2**m}
+    if tol is not None:
+        details["converged"] = largest <= tol
+    return Numbers(
+        dict(zip(wanted, mean.tolist(), strict=True)), dict(zip(wanted, error.tolist(), strict=True)), "sobol", details
+    )
+
+
+class _bar:
+    """A progress bar over members, or nothing."""
+
+    def __init__(self, total: int, progress: bool) -> None:
+        self.bar: Any = None
+        if progress:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, desc="limit", unit="member", leave=False)
+
+    def __enter__(self) -> Callable[[], object]:
+        return (lambda: None) if self.bar is None else self.bar.update
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,85 @@
+"""What training gives: outputs, losses and feature kernels after every step, each with its error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, repr=False)
+class Trained:
+    """A training run, at infinite width or averaged over finite networks.
+
+    ``outputs`` is [T+1, N_test, k], after 0…T updates, and ``errors`` its errors: between two tolerances (grid), the standard
+    error over independent scramblings (Sobol) or over seeds (finite width); 0 where the result is exact.
+    ``losses[t]`` is the mean loss over the batch of step t before its update; the last entry is the loss over the last
+    batch after the last update. ``kernels`` is [T+1, N_test, N_test]: the average product of the last hidden features of
+    two test samples; None when the output is not linear in a last layer of weights.
+    """
+
+    name: str
+    outputs: Array
+    errors: Array
+    losses: Array
+    loss_errors: Array
+    kernels: Array | None
+    kernel_errors: Array | None
+    method: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        return len(self.outputs) - 1
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.outputs.shape))
+        return f"<{self.name} trained for {self.steps} steps: outputs {shape}, {self.method}, error ≤ {self.errors.max():.1e}>"
+
+    def table(self) -> str:
+        """Outputs and loss after every step, as text."""
+        rows = [f"{self.name}, {self.method}", f"{'step':>4} {'loss':>12}  outputs (error)"]
+        for t, (f, e) in enumerate(zip(self.outputs, self.errors, strict=True)):
+            values = "  ".join(f"{a:+.6f} ({b:.0e})" for a, b in list(zip(f.ravel(), e.ravel(), strict=True))[:6])
+            more = "  …" if f.size > 6 else ""
+            rows.append(f"{t:4d} {self.losses[t]:12.6f}  {values}{more}")
+        return "\n".join(rows)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def to_json(self) -> str:
+        """The whole result as JSON."""
+        arrays = {
+            name: None if (value := getattr(self, name)) is None else value.tolist()
+            for name in ("outputs", "errors", "losses", "loss_errors", "kernels", "kernel_errors")
+        }
+        return json.dumps({"network": self.name, "method": self.method, "details": self.details, **arrays}, indent=2)
+
+    def plot(self, path: Any = None, beside: Any = ()) -> Any:
+        """Outputs and loss against the step; ``beside`` are further runs (finite widths, say). Returns the figure."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        steps = np.arange(self.steps + 1)
+        curves = self.outputs.reshape(len(steps), -1)[:, :8]
+        lines = [left.plot(steps, curve, lw=2)[0] for curve in curves.T]
+        right.plot(steps, self.losses, "k", lw=2, label=self.method)
+        for k, run in enumerate(beside):
+            other = run.outputs.reshape(len(run.outputs), -1)[:, :8]
+            bars = run.errors.reshape(len(run.outputs), -1)[:, :8]
+            for line, f, e in zip(lines, other.T, bars.T, strict=True):
+                left.errorbar(steps + 0.05 * (k + 1), f, e, fmt="osv^D"[k % 5], ms=3, color=line.get_color(), lw=0.8)
+            right.errorbar(steps, run.losses, run.loss_errors, fmt="osv^D"[k % 5], ms=3, lw=0.8, label=run.method)
+        left.set(xlabel="step", ylabel="outputs", title=self.name)
+        right.set(xlabel="step", ylabel="loss")
+        right.legend()
+        if path is not None:
+            figure.savefig(path, dpi=150)
+        return figure

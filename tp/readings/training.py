@@ -1,0 +1,331 @@
+"""``TrainingRun``: a network, data and an optimizer; trained at infinite width or at a finite one.
+
+Both read the same trained program, of :func:`tp.transform.train.train`, and share nothing else.
+Conventions: the loss is the mean over the batch; all weights are updated at once; rates are the spec's times ``lr``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.program.ir import Program
+from tp.readings.expression import Compiler
+from tp.readings.indexing import Key
+from tp.readings.inputs import environment, samples_of
+from tp.readings.trained import Trained
+from tp.transform.backprop import flat
+from tp.transform.losses import loss_named
+from tp.transform.train import Training, sgd, train
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Training of ``program`` on rows ``X``, ``y``; nothing is computed before a limit or a simulation is asked for.
+
+    ``X`` holds the rows trained on and then the other test rows; ``test`` says which rows are reported; ``y`` is
+    [rows, …outputs] and 0 for rows that are not trained on. ``rates`` has one rate per step.
+    """
+
+    program: Program
+    X: dict[str, Array]
+    y: Array
+    test: tuple[int, ...]
+    batches: tuple[tuple[int, ...], ...]
+    rates: tuple[float, ...]
+    loss: Any = "mse"
+    momentum: float = 0.0
+    decay: float = 0.0
+    _memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def steps(self) -> int:
+        return len(self.rates)
+
+    @property
+    def samples(self) -> int:
+        return len(self.y)
+
+    # ------------------------------------------------------------ programs
+
+    @cached_property
+    def training(self) -> Training:
+        """The program of this training run."""
+        from tp.readings.orders import adjoint_scale
+        from tp.transform.normalize import normalize
+
+        scale = adjoint_scale(normalize(self.program))
+        numbers = [_float(r) for r in self.rates]
+        batches = [list(b) for b in self.batches] or [[0]]
+        schedule = sgd(self.steps, numbers, batches, self.samples, _float(self.momentum), _float(self.decay))
+        return train(self.program, schedule, loss_named(self.loss), scale)
+
+    @cached_property
+    def leading(self) -> Program:
+        """Its leading order in the width: the program whose limit is evaluated."""
+        from tp.readings.orders import leading_order
+
+        return leading_order(self.training.program)
+
+    # ------------------------------------------------------------ readings
+
+    def limit(
+        self,
+        method: str = "auto",
+        tol: float | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        memory: int | None = None,
+    ) -> Trained:
+        """The run at infinite width.
+
+        ``method``: ``"exact"`` (linear networks with one hidden layer, in finite dimensions), ``"grid"`` (few Gaussian
+        dimensions, smooth activations), ``"sobol"``, or ``"auto"``, the first of these that applies. ``tol`` is the error
+        aimed at; ``memory`` limits the bytes of the arrays. Raises ``LimitError`` where training diverges.
+        """
+        from tp.readings import linear_limit
+        from tp.readings.feature_limit import limit
+
+        if method in ("auto", "exact"):
+            linear = linear_limit.recognised(self)
+            if linear is not None:
+                return linear_limit.train(self, linear)
+            if method == "exact":
+                reason = "the exact method knows linear networks with one hidden layer, with the losses mse, logistic and xent"
+                raise LimitError(Message(NOWHERE, reason, 'use method="auto"', "no exact limit"))
+        found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory)
+        outputs, losses, kernels = self._arranged(found.values)
+        errors, loss_errors, kernel_errors = self._arranged(found.errors)
+        return Trained(
+            self.program.name, outputs, errors, losses, loss_errors, kernels, kernel_errors, found.method, found.details
+        )
+
+    def simulate(self, width: int = 1024, seeds: int = 1, seed: int = 0, progress: bool = False) -> Trained:
+        """The same program at finite width: the mean over ``seeds`` networks, with its standard error."""
+        from tp.readings.simulate import simulate
+
+        if seeds < 1:
+            raise DataError(Message(NOWHERE, f"{seeds} seeds", "give at least one", "nothing to run"))
+        generator = np.random.default_rng(seed)
+        given = {name: array[None] for name, array in self.X.items()} | {self.training.targets: self.y[None]}
+        wanted = self._wanted()
+        values = np.empty((seeds, len(wanted)))
+        for s in _bar(range(seeds), progress):
+            run = simulate(self.training.program, given, width, generator.spawn(1)[0])
+            values[s] = [run.values[key][0] for key in wanted]
+        spread = values.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(len(wanted), np.nan)
+        outputs, losses, kernels = self._arranged(dict(zip(wanted, values.mean(axis=0).tolist(), strict=True)))
+        errors, loss_errors, kernel_errors = self._arranged(dict(zip(wanted, spread.tolist(), strict=True)))
+        details = {"width": width, "seeds": seeds}
+        method = f"width {width}"
+        return Trained(self.program.name, outputs, errors, losses, loss_errors, kernels, kernel_errors, method, details)
+
+    # ------------------------------------------------------------ members
+
+    @cached_property
+    def coordinates(self) -> tuple[tuple[int, ...], ...]:
+        """The indices of the output family, in order; one empty index for a single output."""
+        return output_indices(self.program)
+
+    def batch(self, t: int) -> tuple[int, ...]:
+        """The rows whose loss is reported after t updates: those of step t, or of the last step."""
+        return self.batches[min(t, self.steps - 1)] if self.batches else tuple(range(self.samples))
+
+    def _wanted(self) -> list[Key]:
+        f, loss, kernel = self.training.output.name, self.training.loss.name, self.training.kernel
+        keys: list[Key] = []
+        for t in range(self.steps + 1):
+            keys += [(f, t, i, *k) for i in self.test for k in self.coordinates]
+            keys += [(loss, t, i) for i in dict.fromkeys(self.batch(t))]
+            if kernel is not None:
+                keys += [(kernel.name, t, i, j) for a, i in enumerate(self.test) for j in self.test[: a + 1]]
+        return list(dict.fromkeys(keys))
+
+    def _arranged(self, values: Mapping[Key, float]) -> tuple[Array, Array, Array | None]:
+        f, loss, kernel = self.training.output.name, self.training.loss.name, self.training.kernel
+        steps = range(self.steps + 1)
+        outputs = np.array([[[values[f, t, i, *k] for k in self.coordinates] for i in self.test] for t in steps])
+        losses = np.array([np.mean([values[loss, t, i] for i in self.batch(t)]) for t in steps])
+        if kernel is None:
+            return outputs, losses, None
+
+        def entry(t: int, a: int, b: int) -> float:
+            return values[kernel.name, t, self.test[max(a, b)], self.test[min(a, b)]]
+
+        count = range(len(self.test))
+        return outputs, losses, np.array([[[entry(t, a, b) for b in count] for a in count] for t in steps])
+
+    def _numbers(self) -> dict[Key, float]:
+        """Data, targets and tables by member."""
+        found: dict[Key, float] = {}
+        compiler = Compiler()
+        _, data = samples_of(self.program, self.X, environment(self.program, 1000, {}, compiler), compiler)
+        for (name, *index), array in data.items():
+            found.update({(name, i, *index): float(v) for i, v in enumerate(array)})
+        for i, row in enumerate(self.y):
+            found.update({(self.training.targets, i, *k): float(v) for k, v in zip(self.coordinates, row.ravel(), strict=True)})
+        for name, (domain, rows) in self.leading.tables.items():
+            table = np.array(rows, dtype=object)
+            spans = [compiler.interval(r, {}) for r in domain]
+            for at in product(*(range(len(s)) for s in spans)):
+                found[name, *(s[k] for s, k in zip(spans, at, strict=True))] = float(table[at])
+        return found
+
+
+def prepare(
+    program: Program,
+    X: Mapping[str, Any],
+    y: Any,
+    steps: int,
+    lr: float | Sequence[float],
+    loss: Any = "mse",
+    batches: Sequence[Sequence[int]] | None = None,
+    X_test: Mapping[str, Any] | None = None,
+    optimizer: str = "sgd",
+    momentum: float | None = None,
+    decay: float = 0.0,
+) -> TrainingRun:
+    """A checked training run; see :meth:`tp.net.Net.train`. Raises ``DataError`` for what does not fit."""
+    _check_program(program)
+    compiler = Compiler()
+    env = environment(program, 1000, {}, compiler)
+    rows, _ = samples_of(program, X, env, compiler)
+    train_rows = {name: np.asarray(a, dtype=np.float64) for name, a in X.items()}
+    targets = _targets(program, y, rows)
+    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or not 0 <= steps <= 1_000_000:
+        raise _wrong("steps", f"{steps!r} steps", "give a whole number")
+    rates = _rates(lr, int(steps))
+    every = _batches(batches, int(steps), rows)
+    if optimizer not in ("sgd", "momentum"):
+        raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", 'choose "sgd" or "momentum"')
+    beta = (0.9 if optimizer == "momentum" else 0.0) if momentum is None else float(momentum)
+    if not 0 <= beta < 1 or not 0 <= decay < 1:
+        raise _wrong("optimizer", f"momentum {beta}, decay {decay}", "both are at least 0 and below 1")
+    all_rows, test = train_rows, tuple(range(rows))
+    if X_test is not None:
+        samples_of(program, X_test, env, compiler)
+        all_rows, test = _joined(train_rows, {k: np.asarray(a, dtype=np.float64) for k, a in X_test.items()}, rows)
+    total = max(len(a) for a in all_rows.values())
+    padded = np.zeros((total, *targets.shape[1:]))
+    padded[:rows] = targets
+    loss_named(loss)
+    return TrainingRun(program, all_rows, padded, test, every, rates, loss, beta, float(decay))
+
+
+def output_indices(program: Program) -> tuple[tuple[int, ...], ...]:
+    """The indices of the members of the only output."""
+    (output,) = program.outputs
+    domain = next(d for ins, d in flat(program.body) if ins.out.name == output.name)
+    ranges = tuple(r for r in domain if r.index in output.free_symbols)
+    compiler = Compiler()
+    return tuple(
+        tuple(compiler.integer(e, env) for e in output.index if e.free_symbols) if ranges else ()
+        for env in compiler.points(ranges, {})
+    )
+
+
+def _check_program(program: Program) -> None:
+    if program.constants:
+        names = ", ".join(f"{s}=…" for s in program.constants)
+        raise _wrong("missing constant", "the spec leaves constants without a value", f"load it with {names}")
+    if len(program.outputs) != 1:
+        raise _wrong("several outputs", f"the network has {len(program.outputs)} outputs", "train a network with one `output`, or a family")
+    (output,) = program.outputs
+    made = [ins for ins, _ in flat(program.body) if ins.out.name == output.name]
+    if any(getattr(ins, "space", None) is not None and type(ins).__name__ != "Moment" for ins in made):
+        raise _wrong("output", f"`{output}` is a vector of the width", "read it out: `output f = v @ h`")
+
+
+def _targets(program: Program, y: Any, rows: int) -> Array:
+    """[rows, …output indices]; a column may be left out for one output."""
+    count = len(output_indices(program))
+    try:
+        array = np.asarray(y)
+    except (ValueError, TypeError):
+        raise _wrong("not an array", "`y` is a ragged list", "") from None
+    if array.dtype.kind not in "fiub":
+        raise _wrong("wrong dtype", f"`y` has dtype {array.dtype}, not real numbers", "")
+    if array.size != rows * count or array.shape[:1] != (rows,):
+        raise _wrong("wrong shape", f"`y` has shape {list(array.shape)}, wanted [{rows}, {count}]", "one row per sample of `X`")
+    array = np.asarray(array, dtype=np.float64).reshape(rows, count)
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        raise _wrong("not finite", f"`y[{', '.join(map(str, bad[0]))}]` is {array[tuple(bad[0])]}", "")
+    (output,) = program.outputs
+    free = [k for k, e in enumerate(output.index) if e.free_symbols]
+    if not free:
+        return array[:, 0]
+    if len(free) == 1:
+        return array
+    indices = np.array(output_indices(program))
+    return array.reshape(rows, *(len(np.unique(column)) for column in indices.T))
+
+
+def _rates(lr: Any, steps: int) -> tuple[float, ...]:
+    rates = [float(r) for r in (lr if isinstance(lr, (Sequence, np.ndarray)) else [lr] * steps)]
+    if len(rates) != steps:
+        raise _wrong("learning rates", f"{len(rates)} learning rates for {steps} steps", "give one number, or one per step")
+    if not np.isfinite(rates).all():
+        raise _wrong("learning rates", f"a learning rate is {[r for r in rates if not np.isfinite(r)][0]}", "")
+    return tuple(rates)
+
+
+def _batches(batches: Any, steps: int, rows: int) -> tuple[tuple[int, ...], ...]:
+    if batches is None:
+        return (tuple(range(rows)),) * steps
+    if len(batches) != steps:
+        raise _wrong("batches", f"{len(batches)} batches for {steps} steps", "give one list of row numbers per step")
+    for t, batch in enumerate(batches):
+        for i in batch:
+            if isinstance(i, bool) or not isinstance(i, (int, np.integer)) or not 0 <= i < rows:
+                raise _wrong("batches", f"batch {t} has row {i!r}; there are rows 0…{rows - 1}", "")
+        if not len(batch):
+            raise _wrong("batches", f"batch {t} is empty", "give at least one row")
+    return tuple(tuple(int(i) for i in batch) for batch in batches)
+
+
+def _joined(rows: dict[str, Array], test: dict[str, Array], count: int) -> tuple[dict[str, Array], tuple[int, ...]]:
+    """All different rows, and where the test rows are among them."""
+
+    def marks(arrays: dict[str, Array]) -> Iterator[bytes]:
+        names = sorted(arrays)
+        return (b"".join(arrays[n][i].tobytes() for n in names) for i in range(max(len(a) for a in arrays.values())))
+
+    seen: dict[bytes, int] = {}
+    for i, mark in enumerate(marks(rows)):
+        seen.setdefault(mark, i)
+    places, fresh = [], []
+    for i, mark in enumerate(marks(test)):
+        if mark not in seen:
+            seen[mark] = count + len(fresh)
+            fresh.append(i)
+        places.append(seen[mark])
+    return {name: np.concatenate([rows[name], test[name][fresh]]) for name in rows}, tuple(places)
+
+
+def _float(value: float) -> sp.Expr:
+    return sp.Float(value, 17) if value else sp.S.Zero
+
+
+def _wrong(heading: str, reason: str, remedy: str) -> DataError:
+    return DataError(Message(NOWHERE, reason, remedy, heading))
+
+
+def _bar(runs: range, progress: bool) -> Any:
+    if not progress:
+        return runs
+    from tqdm import tqdm
+
+    return tqdm(runs, desc="finite width", unit="net", leave=False)
+
+
