@@ -7,8 +7,10 @@ an order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import sympy as sp
 
@@ -20,15 +22,22 @@ from tp.program.ir import Range, Ref
 LARGEST = 5000
 
 
-def unroll(limit: Limit) -> Limit:
+def unroll(limit: Limit, constants: Mapping[str, Any] | None = None) -> Limit:
     """The same limit with an equation for every value of an index that some equation reads at a shifted value.
+
+    ``constants`` are numbers for symbolic constants, which ranges may use.
 
     Raises ``LimitError`` when such a range is symbolic or the equations would be more than ``LARGEST``.
     """
+    numbers = {
+        c: sp.Integer(int((constants or {})[c.name]))
+        for c in limit.program.constants
+        if c.is_integer and c.name in (constants or {})
+    }
     slots = _recursive_slots(limit)
     equations: list[Equation] = []
     for equation in limit.equations:
-        equations += _instances(equation, slots)
+        equations += _instances(_numbered(equation, numbers), slots)
         if len(equations) > LARGEST:
             raise LimitError(
                 Message(
@@ -39,6 +48,15 @@ def unroll(limit: Limit) -> Limit:
                 )
             )
     return replace(limit, equations=tuple(equations))
+
+
+def _numbered(equation: Equation, numbers: dict[sp.Symbol, sp.Expr]) -> Equation:
+    if not numbers:
+        return equation
+    domain = tuple(Range(r.index, r.lo.subs(numbers), r.hi.subs(numbers)) for r in equation.domain)
+    left = equation.lhs.subs(numbers)
+    assert isinstance(left, (Entry, Value))
+    return replace(equation, lhs=left, rhs=equation.rhs.subs(numbers), domain=domain)
 
 
 def _recursive_slots(limit: Limit) -> set[tuple[str, int]]:
@@ -53,11 +71,7 @@ def _recursive_slots(limit: Limit) -> set[tuple[str, int]]:
             for k, (e, f) in enumerate(zip(home.index, ref.index, strict=True)):
                 shift = sp.expand(f - e)
                 others = {g for h in equation.lhs.atoms(Ref) for g in h.index}
-                if (
-                    shift.is_number
-                    and shift != 0
-                    and not {s for s in f.free_symbols} - {s for g in others for s in g.free_symbols}
-                ):
+                if shift.is_number and shift != 0 and not f.free_symbols - {s for g in others for s in g.free_symbols}:
                     found.add((ref.name, k))
     return found
 
