@@ -1,0 +1,76 @@
+"""What the README and the architecture page show is what the engine prints."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import tp
+from tp.cli import main
+
+ROOT = Path(__file__).parents[1]
+README, ARCHITECTURE = ROOT / "README.md", ROOT / "docs" / "architecture.md"
+PAGES = (README, ARCHITECTURE, ROOT / "CONTRIBUTING.md")
+
+
+def block(page: Path, language: str) -> str:
+    """The first fenced block of a language."""
+    found = re.search(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert found
+    return found[1]
+
+
+@pytest.fixture
+def shown(golden):
+    """``shown(page, command, output)``: the page has ``output`` in the ``text`` block below ``command``."""
+
+    def compare(page: Path, command: str, output: str) -> None:
+        text = page.read_text("utf-8")
+        before, rest = text.split(f"`{command}`", 1)
+        lead, indent, _, after = re.split(r"^( *)```text\n(.*?)^ *```$", rest, maxsplit=1, flags=re.MULTILINE | re.DOTALL)
+        body = "".join(f"{indent}{line}".rstrip() + "\n" for line in output.rstrip().splitlines())
+        golden(page, f"{before}`{command}`{lead}{indent}```text\n{body}{indent}```{after}")
+
+    return compare
+
+
+def test_derived_output(shown, tmp_path, capsys):
+    (tmp_path / "deep.tp").write_text(block(README, "tp"), encoding="utf-8")
+    assert main(["derive", str(tmp_path / "deep.tp"), "--limit", "ntk", "--closed"]) == 0
+    shown(README, "tp derive deep.tp --limit ntk --closed", capsys.readouterr().out)
+
+
+def test_verify_output(shown, capsys):
+    assert main(["verify", "mlp", "--widths", "64,256,1024", "--seeds", "40"]) == 0
+    shown(README, "tp verify mlp --widths 64,256,1024 --seeds 40", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", ["tp show rnn --only program", "tp derive rnn --limit nngp"])
+def test_architecture_output(shown, capsys, command):
+    assert main(command.split()[1:]) == 0
+    shown(ARCHITECTURE, command, capsys.readouterr().out)
+
+
+def test_architecture_follows_the_shipped_spec():
+    assert tp.parse(block(ARCHITECTURE, "tp")).network == tp.zoo("rnn").network
+
+
+def test_python_example_runs(tmp_path, monkeypatch):
+    (tmp_path / "deep.tp").write_text(block(README, "tp"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    X = tp.digits()[0][:3].reshape(3, 64)
+    names = {"X": X}
+    exec(block(README, "python").replace("4096", "512"), names)
+    assert names["K"].shape == names["Theta"].shape == (3, 3)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^\s,)]+)\)", page.read_text("utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page):
+    for name in re.findall(r"`((?:tp|grammar|notebooks|docs|\.ci)/[\w./]*)`", page.read_text("utf-8")):
+        assert (ROOT / name).exists(), name
