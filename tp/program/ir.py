@@ -34,7 +34,7 @@ class Ref(sp.Expr):
 
     @property
     def name(self) -> str:
-        return str(self.args[0])
+        return self.args[0].name
 
     @property
     def index(self) -> tuple[sp.Expr, ...]:

@@ -20,7 +20,7 @@ from tp.program.ir import MatMul, Moment, Nonlin, Program, Ref, Weight
 from tp.readings.expression import Compiler, Frame
 from tp.readings.indexing import Env, Key, resolve, show
 from tp.readings.members import Member, Plan, written_out
-from tp.readings.nodes import Nodes, Sobol
+from tp.readings.nodes import Nodes, Sobol, Stack
 
 Array = NDArray[np.float64]
 DEGENERATE = 1e-13
@@ -29,12 +29,24 @@ DEGENERATE = 1e-13
 
 @dataclass
 class Calls:
-    """All calls of one matrix in one direction: arguments, innovations and the Cholesky factor of the hats."""
+    """The calls of one matrix in one direction whose hats are linearly independent.
 
-    arguments: list[Array] = field(default_factory=list)
-    innovations: list[Array] = field(default_factory=list)
-    rows: list[Array] = field(default_factory=list)  # of the Cholesky factor, nondegenerate hats only
-    basis: list[int] = field(default_factory=list)  # which arguments those are
+    Their arguments, innovations and the Cholesky factor of the hats' covariance.
+    """
+
+    arguments: Stack
+    innovations: Stack
+    factor: Array = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def count(self) -> int:
+        return len(self.factor)
+
+    def extend(self, row: Array, last: float) -> None:
+        """One more row of the factor."""
+        factor = np.zeros((self.count + 1, self.count + 1))
+        factor[:-1, :-1], factor[-1, :-1], factor[-1, -1] = self.factor, row, last
+        self.factor = factor
 
 
 @dataclass
@@ -166,34 +178,35 @@ def matmul(run: Evaluation, member: Member, ins: MatMul, x: Array) -> Array:
     ratio = _number(run, weight.rows.size, run.env) / _number(run, weight.cols.size, run.env)
     variance = run.variances[W] * (ratio if ins.transpose else 1.0)
     inside, outside = run.plan.group[member.reads[0]], run.plan.group[member.out]
-    own, opposite = (run.calls.setdefault((W, t), Calls()) for t in (ins.transpose, not ins.transpose))
-    mean = run.nodes.mean
-    run.nodes.check([x, *(own.arguments[j] for j in own.basis), *opposite.innovations])
+    for transpose in (ins.transpose, not ins.transpose):
+        if (W, transpose) not in run.calls:
+            here, there = (inside, outside) if transpose == ins.transpose else (outside, inside)
+            run.calls[W, transpose] = Calls(run.nodes.stack(here), run.nodes.stack(there))
+    own, opposite = run.calls[W, ins.transpose], run.calls[W, not ins.transpose]
     hat = _hat(run, own, x, variance, inside, outside)
-    dot: Any = 0.0
-    if opposite.rows:
-        b = np.array([mean(inside, x * xi) for xi in opposite.innovations])
-        L = np.array([np.pad(row, (0, len(opposite.rows) - len(row))) for row in opposite.rows])
-        theta = np.linalg.solve(L.T, b)
-        dot = variance * sum(t * opposite.arguments[j] for t, j in zip(theta, opposite.basis, strict=True))
-    return np.asarray(hat + dot)
+    if not opposite.count:
+        return hat
+    theta = solve_triangular(opposite.factor.T, opposite.innovations.means(x))
+    return hat + variance * opposite.arguments.combine(theta)
 
 
 def _hat(run: Evaluation, own: Calls, x: Array, variance: float, inside: Key, outside: Key) -> Array:
     """A Gaussian with the right covariance to the earlier hats: Σ row_k ξ_k + √d ξ_new."""
-    mean = run.nodes.mean
-    c = np.array([variance * mean(inside, x * own.arguments[j]) for j in own.basis])
-    c0 = variance * mean(inside, x * x)
-    row = np.zeros(len(c))
-    for k in range(len(c)):
-        row[k] = (c[k] - own.rows[k][:k] @ row[:k]) / own.rows[k][k]
+    c0 = variance * run.nodes.mean(inside, x * x)
+    row = solve_triangular(own.factor, variance * own.arguments.means(x), lower=True) if own.count else np.zeros(0)
     d = c0 - row @ row
-    hat: Any = sum(r * xi for r, xi in zip(row, own.innovations, strict=True)) if len(row) else 0.0
-    own.arguments.append(x)
-    if d <= DEGENERATE * c0 or c0 == 0:
-        return np.asarray(hat + np.zeros((1, 1)) if np.ndim(hat) == 0 else hat)
+    hat = own.innovations.combine(row) if own.count else np.zeros((1, 1))
+    if d <= DEGENERATE * c0:
+        return hat
     xi = run.nodes.fresh(outside, float(np.sqrt(d)))
+    own.arguments.append(x)
     own.innovations.append(xi)
-    own.rows.append(np.append(row, np.sqrt(d)))
-    own.basis.append(len(own.arguments) - 1)
-    return np.asarray(hat + np.sqrt(d) * xi)
+    own.extend(row, float(np.sqrt(d)))
+    return hat + np.sqrt(d) * xi
+
+
+def solve_triangular(factor: Array, right: Array, lower: bool = False) -> Array:
+    """factor⁻¹ right, for a triangular factor."""
+    from scipy.linalg import solve_triangular as solve
+
+    return np.asarray(solve(factor, right, lower=lower, check_finite=False))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
-from tp.program.ir import Program
+from tp.program.ir import Moment, Nonlin, Program
 from tp.readings.evaluate import Evaluation, executed, prepared
 from tp.readings.indexing import Key
 from tp.readings.nodes import Grid, GridTooLarge, Sobol
@@ -83,14 +83,23 @@ def _timed(found: Numbers, start: float) -> Numbers:
     return Numbers(found.values, found.errors, found.method, {**found.details, "seconds": round(time.perf_counter() - start, 3)})
 
 
-def _kinks(program: Program) -> bool:
-    def names(expr: sp.Basic) -> Iterator[str]:
-        return (type(e).__name__ for e in sp.preorder_traversal(expr))
-
+def _functions(program: Program) -> set[str]:
+    """The names of the functions that are applied to vectors."""
     from tp.transform.backprop import flat
 
-    expressions = (ins.expr for ins, _ in flat(program.body) if hasattr(ins, "expr"))
-    return any(name in KINKS for expr in expressions for name in names(expr))
+    expressions = (ins.expr for ins, _ in flat(program.body) if isinstance(ins, (Nonlin, Moment)) and ins.space is not None)
+    return {type(e).__name__ for expr in expressions for e in sp.preorder_traversal(expr)}
+
+
+def _kinks(program: Program) -> bool:
+    return any(name in KINKS for name in _functions(program))
+
+
+def _strip(program: Program) -> float:
+    """The half-width of the strip in which the activations are analytic; large for polynomials."""
+    plain = {"Sum", "Add", "Mul", "Pow", "Ref", "Symbol", "KroneckerDelta", "Tuple"}
+    numbers = {"Integer", "One", "NegativeOne", "Half", "Rational", "Zero", "Float"}
+    return 0.8 if _functions(program) - plain - numbers else 2.0
 
 
 def _grid(plan: Evaluation, wanted: list[Key], tol: float, memory: int, progress: bool) -> Numbers:
@@ -99,7 +108,7 @@ def _grid(plan: Evaluation, wanted: list[Key], tol: float, memory: int, progress
     found = []
     with _bar(2 * len(plan.plan.members), progress) as tick:
         for eps in (tol, tol / 30):
-            run = executed(plan, Grid(eps, limit=nodes), tick)
+            run = executed(plan, Grid(eps, limit=nodes, strip=_strip(plan.program)), tick)
             found.append({key: run[key] for key in wanted})
     errors = {key: abs(found[1][key] - found[0][key]) for key in wanted}
     axes = run.nodes.axes if isinstance(run.nodes, Grid) else {}

@@ -40,6 +40,22 @@ class Nodes(Protocol):
     def check(self, arrays: Iterable[Array]) -> None:
         """Raise ``LimitError`` when arrays of these shapes together are too large."""
 
+    def stack(self, group: Key) -> Stack:
+        """An empty stack of arrays of ``group``."""
+
+
+class Stack(Protocol):
+    """Arrays of one group; the products with all of them at once."""
+
+    def append(self, array: Array) -> None:
+        """One more."""
+
+    def means(self, x: Array) -> Array:
+        """E[x a] for every a in the stack."""
+
+    def combine(self, weights: Array) -> Array:
+        """Σ weight · a."""
+
 
 @dataclass
 class Sobol:
@@ -72,6 +88,9 @@ class Sobol:
 
     def check(self, arrays: Iterable[Array]) -> None:
         """All arrays have one size."""
+
+    def stack(self, group: Key) -> Stack:
+        return Rows(2**self.log2)
 
 
 @dataclass
@@ -109,8 +128,51 @@ class Grid:
         if total > self.limit:
             raise self._too_large(f"the Gaussian dimensions that meet need {total:,} grid nodes, more than {self.limit:,}")
 
+    def stack(self, group: Key) -> Stack:
+        return Separate(self, group)
+
     def _too_large(self, reason: str) -> GridTooLarge:
         return GridTooLarge(Message(NOWHERE, reason, 'use method="sobol", or a larger tol', "grid too large"))
+
+
+class Rows:
+    """A stack as the rows of one matrix."""
+
+    def __init__(self, nodes: int) -> None:
+        self.rows, self.count = np.empty((4, nodes)), 0
+
+    def append(self, array: Array) -> None:
+        if self.count == len(self.rows):
+            self.rows = np.concatenate([self.rows, np.empty_like(self.rows)])
+        self.rows[self.count] = array
+        self.count += 1
+
+    def means(self, x: Array) -> Array:
+        x = np.broadcast_to(x, (1, self.rows.shape[1]))[0]
+        return np.asarray(self.rows[: self.count] @ x / len(x))
+
+    def combine(self, weights: Array) -> Array:
+        return np.asarray(weights @ self.rows[: self.count])[None, :]
+
+
+@dataclass
+class Separate:
+    """A stack of arrays of different shapes."""
+
+    nodes: Grid
+    group: Key
+    arrays: list[Array] = field(default_factory=list)
+
+    def append(self, array: Array) -> None:
+        self.arrays.append(array)
+
+    def means(self, x: Array) -> Array:
+        self.nodes.check([x, *self.arrays])
+        return np.array([self.nodes.mean(self.group, x * a) for a in self.arrays])
+
+    def combine(self, weights: Array) -> Array:
+        self.nodes.check(self.arrays)
+        return np.asarray(sum(w * a for w, a in zip(weights, self.arrays, strict=True)))
 
 
 class GridTooLarge(LimitError):
