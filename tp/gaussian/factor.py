@@ -134,7 +134,7 @@ def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
 
 def _site(f: Factor, site: Function, count: Function) -> list[Source]:
     names, extra = f.names("phi"), f.extra("phi")
-    made: list[Source] = list(sources_of(hermite.project))
+    made: list[Source] = list(sources_of(hermite.project, hermite.series))
     for template in (hermite.moments, hermite.scale, hermite.samples, site, count):
         source = named(template, names, f.params, extra)
         called = "site" if template is site else template.__name__

@@ -82,21 +82,25 @@ def project(rows: Any, which: int, out: Any, first: int, terms: int) -> float:
 
     Weighted recursion √(k+1) ψ_{k+1} = x ψ_k − √k ψ_{k−1}, ψ_k = h_k e^{−x²/4}, all nodes at a time.
     """
-    x, w, f = rows[0], rows[1], rows[which]
-    n = x.shape[0]
-    before, now = np.zeros(n), np.empty(n)
+    x, n = rows[0], rows.shape[1]
+    before, now, weight = np.zeros(n), np.empty(n), np.empty(n)
     square = 0.0
     for i in range(n):
         now[i] = math.exp(-0.25 * x[i] * x[i])
-        square += w[i] * now[i] * f[i] * f[i]
+        weight[i] = rows[1, i] * rows[which, i]
+        square += weight[i] * now[i] * rows[which, i]
     for k in range(terms):
-        total, down, up = 0.0, math.sqrt(k), 1.0 / math.sqrt(k + 1.0)
+        s0, s1, s2, s3, down, up = 0.0, 0.0, 0.0, 0.0, math.sqrt(k), 1.0 / math.sqrt(k + 1.0)
+        for i in range(0, n, 4):  # four sums at a time, n is a multiple of 16
+            s0 += weight[i] * now[i]
+            s1 += weight[i + 1] * now[i + 1]
+            s2 += weight[i + 2] * now[i + 2]
+            s3 += weight[i + 3] * now[i + 3]
         for i in range(n):
-            total += w[i] * f[i] * now[i]
             following = (x[i] * now[i] - down * before[i]) * up
             before[i] = now[i]
             now[i] = following
-        out[first + k] = total
+        out[first + k] = (s0 + s1) + (s2 + s3)
     return square
 
 
@@ -153,19 +157,31 @@ def phi_most() -> int:
     return 1024
 
 
+def series(a: Any, b: Any, rho: float, n: int) -> tuple[float, float]:
+    """Σ s_k ρ^{k−1} and Σ k s_k ρ^{k−1} for 1 ≤ k < n, s_k = a_k b_k: Horner's rule in ρ⁴, four sums beside each other."""
+    r4 = rho * rho * rho * rho
+    t0, t1, t2, t3, d0, d1, d2, d3 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    top = (n - 1) // 4 * 4
+    for k in range(n - 1, top, -1):
+        t0, d0 = t0 * rho + a[k] * b[k], d0 * rho + k * (a[k] * b[k])
+    for k in range(top - 3, 0, -4):
+        s0, s1, s2, s3 = a[k] * b[k], a[k + 1] * b[k + 1], a[k + 2] * b[k + 2], a[k + 3] * b[k + 3]
+        t0, t1, t2, t3 = t0 * r4 + s0, t1 * r4 + s1, t2 * r4 + s2, t3 * r4 + s3
+        d0, d1 = d0 * r4 + k * s0, d1 * r4 + (k + 1) * s1
+        d2, d3 = d2 * r4 + (k + 2) * s2, d3 * r4 + (k + 3) * s3
+    return t0 + rho * (t1 + rho * (t2 + rho * t3)), d0 + rho * (d1 + rho * (d2 + rho * d3))
+
+
 def mehler(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float]:
-    """V, V̇ from two filled vectors by Horner's rule: V = a_0 b_0 + c T(ρ), V̇ = T + ρ T'; by quadrature where the tails say so."""
+    """V, V̇ from two filled vectors: a_0 b_0 + c Σ s_k ρ^{k−1} and Σ k s_k ρ^{k−1}; by quadrature where the tails say so."""
     n = a.shape[0] - 2
     r = math.sqrt(q1) * math.sqrt(q2)
     rho = c / r if r > 0.0 else 0.0
     worst = max(a[n] * b[n], a[n + 1] * b[n + 1])
     if worst > 2e-12 and worst * abs(rho) ** (n - 1) > 2e-12:
         return pair(q1, c, q2)
-    t, d = 0.0, 0.0
-    for k in range(n - 1, 0, -1):
-        d = d * rho + t
-        t = t * rho + a[k] * b[k]
-    return a[0] * b[0] + c * t, t + rho * d
+    t, d = series(a, b, rho, n)
+    return a[0] * b[0] + c * t, d
 
 
 def site_of_jump(q: float, out: Any) -> float:
@@ -197,7 +213,4 @@ def mehler_of_jump(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[floa
     rho = c / r if r > 0.0 else 0.0
     if a[n] * b[n] * abs(rho) ** n > 2e-12:
         return pair(q1, c, q2)
-    t = 0.0
-    for k in range(n - 1, -1, -1):
-        t = t * rho + a[k] * b[k]
-    return t, math.nan
+    return a[0] * b[0] + rho * series(a, b, rho, n)[0], math.nan

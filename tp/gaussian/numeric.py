@@ -15,11 +15,11 @@ What the kernel compiler needs to know is all here::
 ``sources`` are function definitions in dependency order. They use nothing but ``math``, ``numpy as np`` (only functions
 that fill an array) and each other; equal names have equal text, so the sources of many ``Lowered`` are merged by
 name. Put ``@njit(error_model="numpy", forceinline=True)`` before each (without ``forceinline`` where the text has a loop;
-never ``fastmath``, it destroys the two-product), or nothing at all: the same text runs in plain Python. The closed forms of relu, erf, gelu and their kin are free of
-branches: in a loop over a contiguous row, ``for j in range(n): v, vdot = relu_pair(q1, c[j], q2[j])`` with the layers
-outside, they become vector instructions (5 ns a pair and layer; ten times slower with the layer loop inside). Arguments
-and arithmetic are float64; a float32 kernel stores float32 and calls with float64. Compiled functions do not raise; an
-input outside the domain gives nan.
+never ``fastmath``, it destroys the two-product), or nothing at all: the same text runs in plain Python. The closed forms
+of relu, erf, gelu and their kin are free of branches: in a loop over a contiguous row, ``for j in range(n): v, vdot =
+relu_pair(q1, c[j], q2[j])`` with the layers outside, they become vector instructions (5 ns a pair and layer; ten times
+slower with the layer loop inside). Arguments and arithmetic are float64; a float32 kernel stores float32 and calls with
+float64. Compiled functions do not raise; an input outside the domain gives nan.
 
 ``args`` holds the covariance first (``q`` for one variable, ``q1, c, q2`` for two), then means, shifts, slopes and
 coefficients, whatever the integrand contains: symbols of the caller or numbers. A scaled argument is already absorbed.
