@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tp.limit.equations import Limit
     from tp.program.ir import Program
     from tp.readings.simulate import Run
+    from tp.readings.training import TrainingRun
     from tp.readings.verify import Report
 
 Number = int | float | Fraction | None
@@ -156,6 +157,35 @@ class Net:
         from tp.readings.verify import verify
 
         return verify(self, widths, seeds, inputs, kinds, seed, progress, constants)
+
+    # ------------------------------------------------------------ training
+
+    def train(
+        self,
+        X: Any,
+        y: Any,
+        steps: int | None = None,
+        lr: float | Sequence[float] | None = None,
+        loss: Any = None,
+        batches: Sequence[Sequence[int]] | None = None,
+        X_test: Any = None,
+        optimizer: str | None = None,
+        momentum: float | None = None,
+        decay: float | None = None,
+    ) -> TrainingRun:
+        """A training run on rows ``X``, ``y``: ``.limit()`` is its infinite-width limit, ``.simulate(width=…)`` a finite one.
+
+        ``lr`` multiplies the rates of the spec and may differ by step; ``loss`` is "mse", "logistic", "xent" or an
+        expression in f and y; ``batches`` are row numbers per step (default: all rows); outputs are reported on
+        ``X_test`` (default: ``X``). ``decay`` is decoupled: weights shrink by 1 − decay a step. What is not given is taken
+        from the ``train`` line of the spec.
+        """
+        from tp.readings.training import defaults, prepare
+
+        given = {"steps": steps, "lr": lr, "loss": loss, "optimizer": optimizer, "momentum": momentum, "decay": decay}
+        settings = defaults(self.checked.train, self.checked.numbers) | {k: v for k, v in given.items() if v is not None}
+        test = None if X_test is None else self.inputs(X_test)
+        return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, **settings)
 
     def inputs(self, X: Any) -> dict[str, Any]:
         """``X`` by input name: an array for the only input there is, or a dict already."""

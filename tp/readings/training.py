@@ -17,6 +17,9 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.network.constants import evaluate
+from tp.network.tree import Name, Train
+from tp.network.values import lookup
 from tp.program.ir import Program
 from tp.readings.expression import Compiler
 from tp.readings.indexing import Key
@@ -186,8 +189,8 @@ def prepare(
     program: Program,
     X: Mapping[str, Any],
     y: Any,
-    steps: int,
-    lr: float | Sequence[float],
+    steps: int | None = None,
+    lr: float | Sequence[float] | None = None,
     loss: Any = "mse",
     batches: Sequence[Sequence[int]] | None = None,
     X_test: Mapping[str, Any] | None = None,
@@ -197,6 +200,9 @@ def prepare(
 ) -> TrainingRun:
     """A checked training run; see :meth:`tp.net.Net.train`. Raises ``DataError`` for what does not fit."""
     _check_program(program)
+    if steps is None or lr is None:
+        missing = "steps" if steps is None else "lr"
+        raise _wrong("missing setting", f"`{missing}` is given neither here nor in the spec", f"give {missing}=…")
     compiler = Compiler()
     env = environment(program, 1000, {}, compiler)
     rows, _ = samples_of(program, X, env, compiler)
@@ -220,6 +226,23 @@ def prepare(
     padded[:rows] = targets
     loss_named(loss)
     return TrainingRun(program, all_rows, padded, test, every, rates, loss, beta, float(decay))
+
+
+def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ``train`` line of a spec sets, as arguments of :func:`prepare`."""
+    if line is None:
+        return {}
+    names = {"loss": "loss", "steps": "steps", "lr": "lr", "momentum": "momentum", "beta": "momentum", "weight_decay": "decay"}
+    found: dict[str, Any] = {"optimizer": line.optimizer}
+    for key, e in line.options:
+        if key not in names:
+            continue
+        value = e.name if key == "loss" and isinstance(e, Name) else evaluate(e, lookup(dict(numbers)))
+        if value is None:
+            raise _wrong("missing constant", f"`{key}` of the `train` line has no number", f"give {names[key]}=…")
+        whole = key == "steps" and float(value) == int(value)
+        found[names[key]] = int(value) if whole else value if key == "loss" else float(value)
+    return found
 
 
 def output_indices(program: Program) -> tuple[tuple[int, ...], ...]:

@@ -131,9 +131,10 @@ class _Training:
         if len(made) != 1 or not isinstance(made[0], Moment):
             return None
         ins = made[0]
-        vectors = {w.ref.name for w in self.program.weights if w.rows is not None and w.cols is None}
+        vectors = [w.ref.name for w in self.program.weights if w.rows is not None and w.cols is None]
         widths = {n: sp.S.One for s in self.program.spaces for n in s.size.free_symbols}
-        for v in sorted((r for r in ins.expr.atoms(Ref) if r.name in vectors), key=str):
+        reads = {r for r in ins.expr.atoms(Ref) if r.name in vectors and r.free_symbols <= output.free_symbols}
+        for v in sorted(reads, key=lambda r: (-vectors.index(r.name), str(r))):
             feature = derivative(ins.expr, v).subs({**widths, **dict.fromkeys(output.index, sp.S.One)})
             if feature != 0 and not feature.has(v) and any(r.name not in vectors for r in feature.atoms(Ref)):
                 domain = (self.steps, self.every, Range(OTHER, sp.S.Zero, self.every.hi))
