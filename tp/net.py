@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tp.kernel.kernel import Kernel
     from tp.limit.equations import Limit
     from tp.program.ir import Program
+    from tp.readings.moments import Moments
     from tp.readings.simulate import Run
     from tp.readings.training import TrainingRun
     from tp.readings.verify import Report
@@ -157,6 +158,15 @@ class Net:
         from tp.readings.verify import verify
 
         return verify(self, widths, seeds, inputs, kinds, seed, progress, constants)
+
+    def moments(self, X: Any = None, method: str = "auto", tol: float | None = None, seed: int = 0) -> Moments:
+        """The limits of the scalar outputs at initialization, by the full Z-calculus, where they are not random.
+
+        Weights may act together with their transposes. ``X`` is given where the network has an input.
+        """
+        from tp.readings.moments import moments
+
+        return moments(self.program, {} if X is None else self.inputs(X), method, tol, seed)
 
     # ------------------------------------------------------------ training
 

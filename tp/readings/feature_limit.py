@@ -67,6 +67,8 @@ def limit(
         raise DataError(Message(NOWHERE, f"the tolerance is {tol}", "give a number between 0 and 1", "wrong tolerance"))
     start = time.perf_counter()
     plan = prepared(program, data, wanted)
+    if not wanted:
+        wanted = [m.out for m in plan.plan.members if isinstance(m.ins, Moment) or m.ins.space is None]
     few = plan.plan.dimensions() <= DIMENSIONS and not _kinks(program)
     if method == "grid" or (method == "auto" and few):
         try:
@@ -120,7 +122,7 @@ def _sobol(plan: Evaluation, wanted: list[Key], tol: float | None, seed: int, me
     """Scramblings of 2^m nodes; with a tolerance, m grows until the standard errors are below it or memory ends."""
     members = len(plan.plan.group)
     most = min(FINEST, int(math.log2(max(memory / (8 * max(members, 1)), 2))))
-    m = min(most, 14 if tol is None else 11)
+    m = min(most, max(11, 14 - max(0, round(math.log2(members / 800)))) if tol is None else 11)
     generator = np.random.default_rng(seed)
     while True:
         values = np.empty((SCRAMBLINGS, len(wanted)))

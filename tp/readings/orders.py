@@ -59,11 +59,7 @@ def adjoint_scale(program: Program) -> sp.Expr:
     made = {ins.out.name: ins for ins in _flat(program.body) if not isinstance(ins, MatMul)}
     (output,) = program.outputs
     ins = made[output.name]
-    order = orders[output.name]
-    if order > 0:
-        reason = f"`{output}` is n^({order}) times an average over the width: at initialization it is random, or diverges"
-        remedy = "scale the readout like 1/n, as μP does (net.mup() derives all scales); net.ntk() is the kernel limit of this one"
-        raise LimitError(Message(ins.span, reason, remedy, "no deterministic training limit"))
+    order = _bounded(output, ins, orders)
     names, seen = [output.name], set()
     while names:
         name = names.pop(0)
@@ -76,6 +72,22 @@ def adjoint_scale(program: Program) -> sp.Expr:
             return found.space.size * n ** (-order if order != -sp.oo else 0)
         names.extend(sorted(r.name for r in found.expr.atoms(Ref)))
     raise LimitError(Message(ins.span, f"`{output}` is no function of the network's width", "read it out of a vector", "nothing to train"))
+
+
+def output_orders(program: Program) -> dict[str, sp.Expr]:
+    """The power of the width in every scalar output: at most 0. Raises ``LimitError`` where it is more."""
+    orders = _settled(program, _widths(program))
+    made = {ins.out.name: ins for ins in _flat(program.body) if not isinstance(ins, MatMul)}
+    return {out.name: _bounded(out, made[out.name], orders) for out in program.outputs}
+
+
+def _bounded(output: Ref, ins: Nonlin | Moment, orders: Orders) -> sp.Expr:
+    order = orders.get(output.name, sp.S.Zero)
+    if order > 0:
+        reason = f"`{output}` is n^({order}) times an average over the width: at initialization it is random, or diverges"
+        remedy = "scale the readout like 1/n, as μP does (net.mup() derives all scales); net.ntk() is the kernel limit of this one"
+        raise LimitError(Message(ins.span, reason, remedy, "no deterministic limit"))
+    return order
 
 
 def _flat(body: Iterable[Instruction]) -> Iterator[MatMul | Nonlin | Moment]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,10 @@ from tp.program.ir import Program
 from tp.readings.expression import Compiler
 from tp.readings.indexing import Key
 from tp.readings.inputs import environment, samples_of
+from tp.readings.moments import table_numbers
 from tp.readings.trained import Trained
 from tp.transform.backprop import flat
-from tp.transform.losses import loss_named
+from tp.transform.losses import cross_entropy, loss_named
 from tp.transform.train import Training, sgd, train
 
 Array = NDArray[np.float64]
@@ -177,11 +177,7 @@ class TrainingRun:
             found.update({(name, i, *index): float(v) for i, v in enumerate(array)})
         for i, row in enumerate(self.y):
             found.update({(self.training.targets, i, *k): float(v) for k, v in zip(self.coordinates, row.ravel(), strict=True)})
-        for name, (domain, rows) in self.leading.tables.items():
-            table = np.array(rows, dtype=object)
-            spans = [compiler.interval(r, {}) for r in domain]
-            for at in product(*(range(len(s)) for s in spans)):
-                found[name, *(s[k] for s, k in zip(spans, at, strict=True))] = float(table[at])
+        found.update(table_numbers(self.leading, compiler))
         return found
 
 
@@ -224,7 +220,9 @@ def prepare(
     total = max(len(a) for a in all_rows.values())
     padded = np.zeros((total, *targets.shape[1:]))
     padded[:rows] = targets
-    loss_named(loss)
+    named = loss_named(loss)
+    if named is cross_entropy and targets[0].size == 1:
+        raise _wrong("loss", "cross entropy compares several outputs, and the network has one", 'use loss="logistic", with targets ±1')
     return TrainingRun(program, all_rows, padded, test, every, rates, loss, beta, float(decay))
 
 
