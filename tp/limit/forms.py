@@ -18,7 +18,7 @@ from tp.errors import LimitError, Message
 from tp.limit.clauses import Clause, Families, at
 from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, terms
-from tp.program.ir import Domain, MatMul, Nonlin, Range, Ref, Softmax, derivative
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, derivative
 
 
 class Ambiguous(Exception):
@@ -37,6 +37,7 @@ class Forms:
     temps: frozenset[str]
     letters: LetterTable = field(init=False)
     gaussian: set[str] = field(init=False)
+    vanishing: set[str] = field(init=False, default_factory=set)
     recursive: set[str] = field(init=False)
     named: list[tuple[Ref, sp.Expr, Domain]] = field(default_factory=list)
     _memo: dict[tuple[sp.Expr, Domain, bool], sp.Expr] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Forms:
         clauses = self.families.clauses
         self.gaussian = {n for n in clauses if self.families.space(n) is not None and self._may_keep_name(n)}
         while True:
+            self.vanishing = self._vanishing_averages()
             keep = {n for n in self.gaussian if all(self._linear(c) for c in clauses[n])}
             if keep == self.gaussian:
                 return keep
@@ -90,10 +92,28 @@ class Forms:
         """A temporary that is merely linear is unfolded; MatMuls and what the user named keep their names."""
         return name not in self.temps or all(isinstance(c.ins, MatMul) for c in self.families.clauses[name])
 
-    def _linear(self, clause: Clause) -> bool:
+    def _vanishing_averages(self) -> set[str]:
+        """Scalars that average a combination of centred Gaussians, such as the mean in a layernorm: their limit is 0.
+
+        They average over the width, so their fluctuations are of order n^(-1/2).
+        """
+        found: set[str] = set()
+        for name, clauses in self.families.clauses.items():
+            if all(isinstance(c.ins, Moment) and not c.ins.coeff.free_symbols for c in clauses) and all(
+                self._linear(c, found) for c in clauses
+            ):
+                found.add(name)
+        return found
+
+    def without_vanishing(self, expr: sp.Expr, names: set[str] | None = None) -> sp.Expr:
+        """``expr`` with the scalars that vanish put at 0."""
+        zero = {r: sp.S.Zero for r in expr.atoms(Ref) if r.name in (self.vanishing if names is None else names)}
+        return expr.xreplace(zero) if zero else expr
+
+    def _linear(self, clause: Clause, vanishing: set[str] | None = None) -> bool:
         if isinstance(clause.ins, MatMul):
             return True
-        unfolded = self._unfold_temps(clause.expr)
+        unfolded = self.without_vanishing(self._unfold_temps(clause.expr), vanishing)
         found = self.affine(unfolded)
         return found is not None and all(t.core != 1 and self.centred(t.core) for t in found)
 
@@ -111,15 +131,16 @@ class Forms:
 
     # ------------------------------------------------------------ unfolding
 
-    def unfolded(self, expr: sp.Expr) -> sp.Expr:
+    def unfolded(self, expr: sp.Expr, values: bool = True) -> sp.Expr:
         """``expr`` in centred Gaussians; a vector that is not Gaussian but recursive, or read beyond its range, stays:
         its moments get equations of their own."""
+        expr = self.without_vanishing(expr)
         for _ in range(200):
-            swap = {r: self._definition(r) for r in self.families.vectors(expr) if not self._stays(r)}
+            swap = {r: self._definition(r, values) for r in self.families.vectors(expr) if not self._stays(r)}
             swap = {r: e for r, e in swap.items() if e != r}
             if not swap:
                 return expr
-            expr = expr.xreplace(swap)
+            expr = self.without_vanishing(expr.xreplace(swap))
         raise AssertionError("unfolding does not end")
 
     def _stays(self, ref: Ref) -> bool:
@@ -127,7 +148,7 @@ class Forms:
             return ref.name in self.gaussian or ref.name in self.recursive
         return isinstance(ref, Deviation) or self.centred(ref)
 
-    def _definition(self, ref: Ref) -> sp.Expr:
+    def _definition(self, ref: Ref, values: bool) -> sp.Expr:
         if ref.name not in self.families.clauses:
             weight = self.families.weight(ref)
             binding = self.families.binding(weight, ref)
@@ -139,7 +160,14 @@ class Forms:
             span = self.families.span(ref.name)
             raise LimitError(Message(span, f"nothing defines `{ref}`", "give a base case", "undefined index"))
         clause, binding = covering[0]
-        return at(clause.expr, binding)
+        try:
+            return at(self.clause_form(clause, values), binding)
+        except Ambiguous:  # in general, though perhaps not at this index
+            return at(clause.expr, binding)
+
+    def clause_form(self, clause: Clause, values: bool) -> sp.Expr:
+        """The prepared form of a clause, in its own indices: names are given once, with the clause's ranges."""
+        return self.prepared(clause.expr, clause.domain, values)
 
     # ------------------------------------------------------------ names for arguments of nonlinearities
 
@@ -147,7 +175,7 @@ class Forms:
         """Unfolded, with one Gaussian per nonlinearity's argument; ``values`` puts constant weights at their constant."""
         key = (expr, domain, values)
         if key not in self._memo:
-            unfolded = self.unfolded(expr)
+            unfolded = self.unfolded(expr, values)
             self._memo[key] = self._named_arguments(self.constants(unfolded) if values else unfolded, domain)
         return self._memo[key]
 
@@ -198,8 +226,9 @@ class Forms:
 
     def _name(self, linear: sp.Expr, domain: Domain) -> Ref:
         for ref, expr, _ in self.named:
-            if expr == linear:
-                return ref
+            found = _same_up_to_indices(ref, expr, linear)
+            if found is not None:
+                return found
         index = tuple(r.index for r in domain if r.index in linear.free_symbols)
         number = len({r.name for r, _, _ in self.named}) + 1
         taken = self.families.clauses.keys() | self.families.weights.keys() | self.families.data
@@ -213,6 +242,48 @@ class Forms:
         self.named.append((ref, linear, ranges))
         self.letters = LetterTable(self.families)
         return ref
+
+
+def _same_up_to_indices(ref: Ref, pattern: sp.Expr, linear: sp.Expr) -> Ref | None:
+    """``ref`` at the indices for which its definition is ``linear``; None when there are none."""
+    slots = [s for s in ref.index if isinstance(s, sp.Symbol)]
+    actual = sorted(linear.atoms(Ref), key=str)
+    candidates: list[dict[sp.Symbol, sp.Expr]] = [{}]
+    for part in sorted(pattern.atoms(Ref), key=str):
+        own = [(k, e) for k, e in enumerate(part.index) if e in slots]
+        if not own:
+            continue
+        grown = []
+        for binding in candidates:
+            for other in (r for r in actual if r.name == part.name and len(r.index) == len(part.index)):
+                new = {**binding, **{e: other.index[k] for k, e in own if e not in binding}}
+                if all(new[e] == other.index[k] for k, e in own) and new not in grown:
+                    grown.append(new)
+        candidates = grown
+        if candidates and all(len(b) == len(slots) for b in candidates):
+            break
+    for binding in candidates:
+        if len(binding) == len(slots) and _alpha(at(pattern, binding)) == _alpha(linear):
+            return at(ref, binding)
+    return None
+
+
+def _alpha(expr: sp.Basic, depth: int = 0) -> sp.Basic:
+    """``expr`` with bound indices named by their depth, so that equal sums compare equal."""
+    if not expr.args or isinstance(expr, Ref):
+        return expr
+    if isinstance(expr, sp.Sum):
+        body, limits = expr.function, []
+        for k, (index, lo, hi) in enumerate(expr.limits):
+            new = sp.Symbol(f"_bound{depth + k}", integer=True)
+            body = body.subs(index, new)
+            limits.append((new, lo, hi))
+        return sp.Sum(_alpha(body, depth + len(limits)), *limits)
+    if isinstance(expr, Softmax):
+        entry, body, index, lo, hi = expr.args
+        new = sp.Symbol(f"_bound{depth}", integer=True)
+        return Softmax(_alpha(entry, depth), _alpha(body.subs(index, new), depth + 1), new, lo, hi)
+    return expr.func(*(_alpha(a, depth) for a in expr.args))
 
 
 class Deviation(Ref):

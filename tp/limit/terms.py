@@ -47,9 +47,14 @@ def terms(expr: sp.Expr, has_vector: IsVector, whole: IsVector | None = None) ->
         for factor in (a for a in expr.args if has_vector(a)):
             product = [times(left, right) for left in product for right in terms(factor, has_vector, whole)]
         return product
-    if isinstance(expr, sp.Pow) and expr.exp.is_Integer and 1 < expr.exp <= 4 and expr.base.has(sp.Sum):
+    if isinstance(expr, sp.Pow) and expr.exp.is_Integer and 1 < expr.exp <= 4 and _splits(expr.base, whole):
         return terms(sp.Mul(*[expr.base] * int(expr.exp), evaluate=False), has_vector, whole)
     return [Term(sp.S.One, expr)]
+
+
+def _splits(base: sp.Expr, whole: IsVector | None) -> bool:
+    """Whether a power's base is a sum of several vectors, or a sum over an index."""
+    return base.has(sp.Sum) or (isinstance(base, sp.Add) and not (whole is not None and whole(base)))
 
 
 def times(left: Term, right: Term) -> Term:

@@ -1,0 +1,220 @@
+"""A program member by member: which instruction makes ``h[3]``, with every index and finite sum written out.
+
+The calculus asks for one member after the other; what is not asked for is not expanded. A sum over the coordinates of
+an input, ``Σ_j U[j] x[j]``, stays a sum when nothing else reads the vectors U[j]: it is one Gaussian vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sympy as sp
+
+from tp.errors import LimitError, Message, Span
+from tp.limit.clauses import Clause, Families, at, flatten
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Weight
+from tp.readings.indexing import resolve
+
+LARGEST = 4000
+"""Members of a program at most."""
+LONGEST = 256
+"""Terms of a sum that is written out, at most."""
+
+
+@dataclass
+class Members:
+    """Look-up of members: ``constants`` are numbers for symbolic constants."""
+
+    program: Program
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.families = Families(self.program)
+        names = {c for c in self.program.constants if c.name in self.constants}
+        self.numbers: dict[sp.Symbol, sp.Expr] = {c: _exact(self.constants[c.name]) for c in names}
+        self.sampled = _sampled(self.families)
+        self.private = _private(self.families)
+
+    # ------------------------------------------------------------ all members
+
+    def __iter__(self) -> Iterator[Ref]:
+        """The vectors and scalars that instructions make, in program order."""
+        count = 0
+        for clause in flatten(self.program.body):
+            for binding in self.points(clause.domain, clause.ins.span):
+                count += 1
+                if count > LARGEST:
+                    reason = f"the program has more than {LARGEST} members"
+                    raise LimitError(Message(clause.ins.span, reason, "use smaller ranges", "too large"))
+                yield at(clause.out, binding)
+
+    def points(self, domain: Domain, span: Span) -> Iterator[dict[sp.Symbol, sp.Expr]]:
+        """Every binding of the indices of ``domain``; its ranges have to be numbers."""
+        if not domain:
+            yield {}
+            return
+        head, rest = domain[0], domain[1:]
+        for r in domain:
+            if not (r.lo.free_symbols | r.hi.free_symbols) & {x.index for x in domain}:
+                head, rest = r, tuple(x for x in domain if x is not r)
+                break
+        for value in range(self.integer(head.lo, head, span), self.integer(head.hi, head, span) + 1):
+            here = {head.index: sp.Integer(value)}
+            inner = tuple(Range(r.index, at(r.lo, here), at(r.hi, here)) for r in rest)
+            for binding in self.points(inner, span):
+                yield {**here, **binding}
+
+    def integer(self, e: sp.Expr, r: Range, span: Span) -> int:
+        """An end of a range, a number once the constants have theirs."""
+        value = e.subs(self.numbers)
+        if not value.is_Integer:
+            names = ", ".join(sorted(f"`{s}`" for s in value.free_symbols))
+            reason = f"the range `{r}` is symbolic: {names} needs a number, for the Z-calculus writes every member out"
+            remedy = f"give it one, as in `tp.parse(text, {', '.join(sorted(f'{s}=3' for s in value.free_symbols))})`"
+            raise LimitError(Message(span, reason, remedy, "symbolic range"))
+        return int(value)
+
+    # ------------------------------------------------------------ one member
+
+    def find(self, ref: Ref) -> Ref | None:
+        """The member a read means, by the boundary of its slots; None where it reads as 0."""
+        ref = Ref(ref.args[0], *(e.subs(self.numbers) for e in ref.index))
+        slots = self.program.boundary.get(ref.name, ())
+        if not any(mode for mode, _, _ in slots):
+            return ref
+        span = self.families.span(ref.name)
+        edges = []
+        for mode, lo, hi in slots:
+            whole = Range(sp.Symbol(ref.name), lo, hi)
+            edges.append((mode, self.integer(lo, whole, span), self.integer(hi, whole, span)) if mode else (None, 0, -1))
+        key = resolve((ref.name, *map(int, ref.index)), _Everything(edges), tuple(edges))
+        return None if key is None else Ref(key[0], *key[1:])
+
+    def clause(self, ref: Ref) -> tuple[Clause, dict[sp.Symbol, sp.Expr]] | None:
+        """The clause that defines a member; None for weights and data."""
+        for clause, binding in self.families.covering(ref):
+            values = {**self.numbers, **binding}
+            if all((at(r.lo, values) <= binding[r.index]) == True and (binding[r.index] <= at(r.hi, values)) == True  # noqa: E712
+                   for r in clause.domain if r.index in binding):  # fmt: skip
+                return clause, binding
+        return None
+
+    def instruction(self, ref: Ref) -> MatMul | Nonlin | Moment | None:
+        """The instruction that makes a member, with numbers for its indices and its finite sums written out."""
+        found = self.clause(ref)
+        if found is None:
+            return None
+        clause, binding = found
+        ins = clause.ins
+        if isinstance(ins, MatMul):
+            return replace(ins, out=ref, W=at(ins.W, binding), x=at(ins.x, binding), domain=())
+        expr = self.written(at(ins.expr, binding), ins.span)
+        if isinstance(ins, Moment):
+            return replace(ins, out=ref, expr=expr, coeff=self.written(at(ins.coeff, binding), ins.span), domain=())
+        return replace(ins, out=ref, expr=expr, domain=())
+
+    def written(self, expr: sp.Expr, span: Span) -> sp.Expr:
+        """``expr`` with constants as numbers, finite sums and softmaxes written out, tables looked up."""
+        expr = expr.subs(self.numbers) if self.numbers else expr
+        return self._written(expr, span)
+
+    def _written(self, expr: sp.Expr, span: Span) -> sp.Expr:
+        if isinstance(expr, sp.Sum) and self.drive(expr) is None:
+            body = expr.function
+            for s, lo, hi in expr.limits:
+                body = sp.Add(*(at(body, {s: v}) for v in self._values(s, lo, hi, span)))
+            return self._written(body, span)
+        if isinstance(expr, Softmax):
+            here, body, bound, lo, hi = expr.args
+            total = sp.Add(*(sp.exp(at(body, {bound: v}) - here) for v in self._values(bound, lo, hi, span)))
+            return self._written(1 / total, span)
+        if isinstance(expr, Ref):
+            return self._table(expr) if expr.name in self.program.tables else expr
+        if not expr.args or isinstance(expr, sp.Sum) or not expr.has(sp.Sum, Softmax, Ref):
+            return expr
+        return expr.func(*(self._written(a, span) for a in expr.args))
+
+    def _values(self, s: sp.Symbol, lo: sp.Expr, hi: sp.Expr, span: Span) -> list[sp.Expr]:
+        r = Range(s, lo, hi)
+        first, last = self.integer(lo, r, span), self.integer(hi, r, span)
+        if last - first >= LONGEST:
+            reason = f"a sum over `{r}` has {last - first + 1} terms that are read one by one"
+            raise LimitError(Message(span, reason, f"use at most {LONGEST}", "too large"))
+        return [sp.Integer(v) for v in range(first, last + 1)]
+
+    def _table(self, ref: Ref) -> sp.Expr:
+        domain, values = self.program.tables[ref.name]
+        for r, e in zip(domain, ref.index, strict=True):
+            values = values[int(e) - int(r.lo)]
+        return sp.sympify(values) if isinstance(values, (int, float)) else values
+
+    def drive(self, total: sp.Sum) -> tuple[sp.Expr, Ref] | None:
+        """(coefficient, U[…, j]) of ``Σ_j coefficient · U[…, j]`` over all of a weight family that nothing else reads."""
+        if len(total.limits) != 1:
+            return None
+        j = total.limits[0][0]
+        vectors = [r for r in self.families.vectors(total.function) if r.name in self.private]
+        if len(vectors) != 1 or vectors[0].index[-1] != j or len(self.families.vectors(total.function)) != 1:
+            return None
+        (u,) = vectors
+        coef = sp.expand(sp.diff(total.function.xreplace({u: (t := sp.Dummy())}), t))
+        if coef.has(t) or any(r.name not in self.families.data for r in coef.atoms(Ref)):
+            return None
+        return coef, u
+
+    def weight(self, ref: Ref, matrix: bool = False) -> tuple[Weight, dict[sp.Symbol, sp.Expr]]:
+        """The declaration of a weight and its binding."""
+        weight = self.families.weight(ref, matrix)
+        return weight, {**self.numbers, **self.families.binding(weight, ref)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Everything:
+    """All members within the edges are known."""
+
+    edges: list[Any]
+
+    def __contains__(self, key: tuple[Any, ...]) -> bool:
+        return all(mode is None or lo <= v <= hi for (mode, lo, hi), v in zip(self.edges, key[1:], strict=False))
+
+
+def _exact(value: Any) -> sp.Expr:
+    return sp.Rational(value) if not isinstance(value, float) or value.is_integer() else sp.Float(value)
+
+
+def _sampled(families: Families) -> frozenset[str]:
+    """Names that depend on data: one value per sample."""
+    found = set(families.data)
+    while True:
+        before = len(found)
+        for name, clauses in families.clauses.items():
+            if name not in found and any(r in found for c in clauses for r in _reads(c)):
+                found.add(name)
+        if len(found) == before:
+            return frozenset(found)
+
+
+def _reads(clause: Clause) -> set[str]:
+    ins = clause.ins
+    if isinstance(ins, MatMul):
+        return {ins.x.name}
+    names = {r.name for r in ins.expr.atoms(Ref)}
+    return names | {r.name for r in ins.coeff.atoms(Ref)} if isinstance(ins, Moment) else names
+
+
+def _private(families: Families) -> frozenset[str]:
+    """Vector weight families read only inside sums over their last index."""
+    names = {
+        name for name in families.weights if families.weights[name][0].cols is None and families.weights[name][0].rows is not None
+    }
+    for clauses in families.clauses.values():
+        for clause in clauses:
+            if isinstance(clause.ins, MatMul):
+                names.discard(clause.ins.x.name)
+                continue
+            sums = [t for t in clause.expr.atoms(sp.Sum) if len(t.limits) == 1]
+            inside = {r for t in sums for r in t.function.atoms(Ref) if r.index and r.index[-1] == t.limits[0][0]}
+            names -= {r.name for r in clause.expr.atoms(Ref) if r not in inside}
+    return frozenset(names)
