@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,32 @@ def test_every_pair_of_functions(pair: tuple[str, str]) -> None:
 def test_relu_is_one_primitive() -> None:
     low = lower(*couple(relu))
     assert (low.function, low.args, low.results, low.sites) == ("relu_pair", (q1, cov, q2), 2, ())
+
+
+def test_hard_tanh_of_large_variance_is_a_sign() -> None:
+    """The ramps grow like the deviation and their sum does not: integrated beyond a variance, and continuous there."""
+    low = lower(*couple(KNOWN["hardtanh"]))
+    names = plain(low.sources)
+    value, slope = call(low, names, 1e8, 0.3e8, 1e8)
+    assert value == pytest.approx(2 / math.pi * math.asin(0.3), rel=1e-7)
+    assert slope == pytest.approx(2 / math.pi / math.sqrt(1 - 0.09) / 1e8, rel=1e-7)
+    below, above = (call(low, names, q, -0.7 * q, q) for q in (1e3 * (1 - 1e-12), 1e3))
+    assert below == pytest.approx(above, rel=1e-10)
+    assert lower(two(step(u - 1) * step(v - 1))).function.startswith("expectation") and low.method == "closed"
+
+
+@pytest.mark.parametrize("k", [3, 20, 40])
+def test_hermite_polynomials_of_high_degree(k: int) -> None:
+    """ρ^k and k ρ^{k−1} at unit variance, without the cancellation of powers; and one for a site with itself."""
+    value, slope = couple(lambda x: hermite(k, x))
+    low = lower(value, slope)
+    assert low.method == "closed"
+    found = call(low, plain(low.sources), 1.0, 0.9, 1.0)
+    assert found == pytest.approx((0.9**k, k * 0.9 ** (k - 1)), rel=1e-13)
+    one = lower(same_site(value))
+    assert call(one, plain(one.sources), 1.0) == pytest.approx((1.0,), rel=1e-13)
+    mean = lower(Expectation(hermite(4, u), (u,), [[q1]]))
+    assert call(mean, plain(mean.sources), 1.0) == (0.0,)
 
 
 def test_order_of_results_is_the_order_of_questions() -> None:

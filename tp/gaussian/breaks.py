@@ -55,7 +55,7 @@ def sharpness(f: sp.Expr, x: sp.Expr) -> float:
 
 def _pieces(e: sp.Expr) -> list[sp.Expr]:
     """The smooth functions which ``e`` is made of piecewise; ``e`` itself when it has no kinks."""
-    part: Any = next((p for p in sp.preorder_traversal(e) if isinstance(p, (sp.Max, sp.Min, *KINKS)) and p.args), None)
+    part: Any = next((p for p in sp.preorder_traversal(e) if isinstance(p, (sp.Max, sp.Min, *KINKS))), None)
     if part is None:
         return [e]
     match part:

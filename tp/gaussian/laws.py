@@ -1,11 +1,12 @@
 """Which primitive gives E[φ(u) ψ(v)] for two known functions: the numeric side of the table of closed forms.
 
-A factor is first written in *kinds*, combinations of C1's basis functions that a primitive treats as one:
+A factor is first written in *kinds*, combinations of basis functions that a primitive treats as one:
 
 ======= ============ =============================================
 kind    args         function of x
 ======= ============ =============================================
 power   (k,)         x^k
+hermite (k,)         He_k(x), when all of a factor is a sum of them
 level   (a, b)       a left of 0, b right of it
 slope   (a, b)       a x left of 0, b x right of it
 rect    (n,)         max(x, 0)^n, n ≥ 2
@@ -37,6 +38,7 @@ import sympy as sp
 
 from tp.gaussian import elu, powers, primitives, ramps, waves
 from tp.gaussian.decompose import Basis, decompose
+from tp.gaussian.functions import hermite
 
 HALF, ONE, ZERO = sp.S.Half, sp.S.One, sp.S.Zero
 FORWARD, BACKWARD = ("q1", "c", "q2"), ("q2", "c", "q1")
@@ -67,6 +69,8 @@ class Term:
 
 def kinds(f: sp.Expr, x: sp.Expr) -> list[Kind] | None:
     """``f`` as a combination of kinds; None when some part has none."""
+    if f.has(hermite) and (series := _hermites(f, x)) is not None:
+        return series
     found = decompose(f, x)
     if found is None:
         return None
@@ -88,6 +92,43 @@ def kinds(f: sp.Expr, x: sp.Expr) -> list[Kind] | None:
         elif power[degree] != 0:
             rest.append(Kind(power[degree], "power", (sp.Integer(degree),)))
     return rest
+
+
+def _hermites(f: sp.Expr, x: sp.Expr) -> list[Kind] | None:
+    """``f`` as Σ coefficient · He_k; None when it is anything else."""
+    out = []
+    for term in sp.Add.make_args(f):
+        coef, rest = term.as_independent(x)
+        match rest:
+            case hermite() if rest.args[1] == x and rest.args[0].is_Integer:
+                k = rest.args[0]
+                out.append(Kind(coef / sp.sqrt(sp.factorial(k)), "hermite", (k,)))
+            case _ if rest in (ONE, x):
+                out.append(Kind(coef, "hermite", (sp.Integer(rest == x),)))
+            case _:
+                return None
+    return out
+
+
+def bounded_by_ramps(f: sp.Expr, x: sp.Expr) -> bool:
+    """Whether ``f`` is a sum of ramps away from 0 whose growth cancels, or a sum of such steps that vanishes at both ends."""
+    found = kinds(f, x) or []
+    ends = {0: [sp.S.Zero, sp.S.Zero], 1: [sp.S.Zero, sp.S.Zero]}  # level and slope, far left and far right
+    for kind in found:
+        degree = int(kind.name in ("slope", "ramp") or (kind.name == "power" and kind.args[0] == 1))
+        match kind.name:
+            case "slope" | "level":
+                sides = kind.args
+            case "ramp" | "jump":
+                sides = (sp.S.Zero, sp.S.One)
+            case "power" if kind.args[0] in (0, 1):
+                sides = (sp.S.One, sp.S.One)
+            case _:
+                return False
+        ends[degree] = [end + kind.coef * side for end, side in zip(ends[degree], sides, strict=True)]
+    names = {kind.name for kind in found}
+    degree = 1 if "ramp" in names else 0
+    return bool(names & {"ramp", "jump"}) and all(sp.expand(end) == 0 for end in ends[degree])
 
 
 def _kind(coef: sp.Expr, basis: Basis) -> Kind | None:
@@ -293,6 +334,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("gelu", "cdf"): _direct(primitives.gelu_cdf),
     ("dgelu", "dgelu"): _direct(primitives.gelu_slope),
     ("power", "power"): _power_power,
+    ("hermite", "hermite"): lambda a, b, cov: [Term(ONE, powers.hermites, (*cov, int(a[0]), int(b[0])), powers.hermites_pair)],
     ("power", "level"): _power_gate(0, _sides),
     ("power", "slope"): _power_gate(1, _sides),
     ("power", "cdf"): _power_gate(0, lambda b: (ZERO, ONE, b[0])),
@@ -324,6 +366,8 @@ def mean(f: Kind, q: str = "q") -> list[Term] | None:
     match f.name, f.args:
         case "power", (k,):
             return [Term(f.coef, primitives.plain_moment, (q, int(k)))] if k % 2 == 0 else []
+        case "hermite", (k,):
+            return [Term(f.coef, powers.hermites, (q, "0.0", "1.0", int(k), 0))] if k % 2 == 0 else []
         case "level", (a, b):
             return [Term(f.coef, primitives.mean_level, (q, a, b))]
         case "slope", (a, b):

@@ -8,7 +8,7 @@ What the kernel compiler needs to know is all here::
     low.function                   # 'relu_pair': the name of the function to call
     low.args                       # (q1, c, q2): SymPy expressions to print and pass, in this order
     low.results                    # 2: the function returns a tuple of two floats (one result: a float, no tuple)
-    low.sources                    # (('two_product', 'def two_product(…)…'), …, ('relu_pair', 'def relu_pair(…)…'))
+    low.sources                    # (('determinant', 'def determinant(…)…'), …, ('relu_pair', 'def relu_pair(…)…'))
     low.method, low.rule           # 'closed' | 'mehler' | 'quadrature', and in words with the source
     low.bound                      # error, relative to sqrt(E[φ(u)²] E[ψ(v)²]); never None
 
@@ -46,6 +46,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 import sympy as sp
 
@@ -55,7 +56,8 @@ from tp.gaussian.codegen import Printer, Source, digest, merge, sources_of
 from tp.gaussian.decompose import separate
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.factor import Factor, Pair, factor, pair
-from tp.gaussian.laws import Term, kinds, law, mean
+from tp.gaussian.functions import hermite
+from tp.gaussian.laws import Term, bounded_by_ramps, kinds, law, mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,19 @@ def lower(*expectations: Expectation) -> Lowered:
     return _Lowering(first, [e.integrand for e in expectations]).run()
 
 
+WIDE = 1e3
+"""Variance beyond which a bounded function of ramps is integrated: the ramps grow with it and their sum does not."""
+
+
 def _refusal(e: sp.Basic, what: str) -> LimitError:
     remedy = "rewrite it as products of functions of one pre-activation each"
     return LimitError(Message(NOWHERE, f"{what} is not evaluated numerically: `{e}`", remedy, "no numbers"))
+
+
+class Prefer(Enum):
+    """Closed forms where there are any and they are accurate; closed forms; quadrature."""
+
+    BEST, CLOSED, QUADRATURE = range(3)
 
 
 Product = tuple[sp.Expr, sp.Expr, sp.Expr]  # coef · f(u) · g(v)
@@ -116,8 +128,8 @@ Product = tuple[sp.Expr, sp.Expr, sp.Expr]  # coef · f(u) · g(v)
 class _Lowering:
     """Turns integrands over inner symbols into the lines of one function."""
 
-    def __init__(self, e: Expectation, integrands: Sequence[sp.Expr]) -> None:
-        self.cov = e.cov
+    def __init__(self, e: Expectation, integrands: Sequence[sp.Expr], prefer: Prefer = Prefer.BEST) -> None:
+        self.cov, self.prefer = e.cov, prefer
         self.variables = tuple(sp.Dummy(f"u{k}", real=True) for k in range(len(e.variables)))
         self.inner = dict(zip(e.variables, self.variables, strict=True))
         self.params: dict[sp.Expr, sp.Dummy] = {}
@@ -198,7 +210,7 @@ class _Lowering:
     def _couples(self) -> None:
         """V and V̇ together where one integrand is the mixed derivative of another; the others one by one."""
         products = [self._products(g) for g in self.integrands]
-        terms = [self._terms(p) for p in products]
+        terms = [None if self.prefer is Prefer.QUADRATURE else self._terms(p) for p in products]
         left = list(range(len(products)))
         while left:
             k = left.pop(0)
@@ -207,6 +219,11 @@ class _Lowering:
             if above is not None and above != below:  # V first, its V̇ with it
                 left.remove(above)
                 left[:0] = [above, k]
+            elif below is not None and self._bounded(products[k]) and terms[k] is not None:
+                left.remove(below)
+                self._narrow_or_wide(products[k], (k, below))
+            elif self._bounded(products[k]) and terms[k] is not None:
+                self._narrow_or_wide(products[k], (k,))
             elif below is not None and self._closed_couple(k, below, terms[k]):
                 left.remove(below)
             elif below is not None and (terms[k] is None or terms[below] is None):
@@ -248,6 +265,25 @@ class _Lowering:
                     return None
                 terms += [replace(t, coef=coef * t.coef) for t in found]
         return terms
+
+    def _bounded(self, products: list[Product]) -> bool:
+        """Whether a factor is a bounded sum of ramps (hard tanh, relu6), which cancels at large variance."""
+        found = (bounded_by_ramps(g, x) for p in products for g, x in zip(p[1:], self.variables, strict=True))
+        return self.prefer is Prefer.BEST and any(found)
+
+    def _narrow_or_wide(self, products: list[Product], where: tuple[int, ...]) -> None:
+        """Closed forms up to ``WIDE``, quadrature beyond."""
+        q1, c, q2 = covariance = sp.symbols("q1 c q2")
+        e = Expectation(sp.S.Zero, self.variables, [[q1, c], [c, q2]])
+        ask = [self.integrands[k] for k in where]
+        texts = []
+        for low in (_Lowering(e, ask, Prefer.CLOSED).run(), _Lowering(e, ask, Prefer.QUADRATURE).run()):
+            self.sources.append(low.sources)
+            texts.append(f"{low.function}({', '.join(str(a) if a in covariance else self.printer(a) for a in low.args)})")
+        self.lines.append(f"t{len(self.calls)} = {texts[0]} if max(q1, q2) < {WIDE!r} else {texts[1]}")
+        self.calls.append(("narrow or wide", tuple(texts)))
+        for place, k in enumerate(where):
+            self.answers[k] = f"t{len(self.calls) - 1}" + (f"[{place}]" if len(where) > 1 else "")
 
     def _closed_couple(self, k: int, m: int, terms: list[Term] | None) -> bool:
         if not terms or any(t.pair is None and not t.constant for t in terms):
@@ -310,15 +346,18 @@ class _Lowering:
         u = self.variables[0]
         found = kinds(g, u)
         terms = None if found is None else [t for kind in found for t in mean(kind) or []]
-        if found is not None and all(mean(kind) is not None for kind in found) and self._closed_terms(k, terms):
+        ramps, known = bounded_by_ramps(g, u), found is not None and all(mean(kind) is not None for kind in found)
+        if known and not ramps and not g.has(hermite) and self._closed_terms(k, terms):
             return
-        for f, h in _splits(g):
+        for f, h in () if ramps else _splits(g):
             terms = self._terms([(sp.S.One, f, h)])
             if terms is not None:
                 swap = {"q1": "q", "c": "q", "q2": "q"}
                 same = [replace(t, args=tuple(swap[a] if isinstance(a, str) else a for a in t.args)) for t in terms]
                 self._closed_terms(k, same)
                 return
+        if known and not ramps and self._closed_terms(k, terms):
+            return
         code: Factor = factor(g, None, u, self.names)
         self.sources.append(code.sources)
         value = self._store(code.parts["_mean"], ("0.0", "math.sqrt(q)", *code.params))

@@ -37,6 +37,16 @@ def monomials_pair(q1: float, c: float, q2: float, m: int, n: int) -> tuple[floa
     return monomials(q1, c, q2, m, n), vdot
 
 
+def hermites(q1: float, c: float, q2: float, m: int, n: int) -> float:
+    """E[He_m(u) He_n(v)]: m! cᵐ if m = n at unit variances, exactly; else ``monomials`` of q − 1."""
+    return monomials(q1 - 1.0, c, q2 - 1.0, m, n)
+
+
+def hermites_pair(q1: float, c: float, q2: float, m: int, n: int) -> tuple[float, float]:
+    """V, V̇ for He_m(u), He_n(v); He_m' = m He_{m−1}."""
+    return monomials_pair(q1 - 1.0, c, q2 - 1.0, m, n)
+
+
 def radial_moment(k: int) -> float:
     """E[R^k] = 2^{k/2} Γ(1 + k/2), R² the sum of two squared standard normals."""
     value = 1.2533141373155003 if k % 2 == 1 else 1.0
