@@ -4,4 +4,5 @@ import sys
 
 from tp.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # processes that the demo starts import this module too
+    sys.exit(main())
