@@ -48,6 +48,14 @@ class System:
         return slots[slot] if slot < len(slots) else (None, None, None)
 
 
+@dataclass
+class Bounds:
+    """Names for bound indices, each used once; and what softmaxes over the same logits share."""
+
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    shares: dict[tuple[sp.Expr, ...], tuple[sp.Expr, sp.Expr]] = field(default_factory=dict)
+
+
 def prepare(limit: Limit, constants: Mapping[str, Any]) -> System:
     """The system of equations that is compiled."""
     values = numbers(limit, constants)
@@ -55,7 +63,7 @@ def prepare(limit: Limit, constants: Mapping[str, Any]) -> System:
     for name, slots in limit.program.boundary.items():
         system.edges[name] = tuple((None if mode == "valid" else mode, _int(lo, values), _int(hi, values)) for mode, lo, hi in slots)
     hoisting = _Sites(system)
-    fresh = count(1)
+    fresh = Bounds()
     for e in limit.equations:
         domain = tuple(_range(r, values) for r in e.domain)
         lhs, rhs = e.lhs.xreplace(values), plain(e.rhs.xreplace(values), fresh)
@@ -109,7 +117,7 @@ def _check_free(rhs: sp.Expr, domain: Domain) -> None:
         raise DataError(Message(NOWHERE, f"numbers need a value for {names}", "give it when loading", "symbolic constant"))
 
 
-def plain(expr: sp.Expr, fresh: Iterator[int]) -> sp.Expr:
+def plain(expr: sp.Expr, fresh: Bounds) -> sp.Expr:
     """``expr`` with sums as nested :class:`Total` nodes, softmax written out, and a name of its own for every bound index."""
     if not expr.args or isinstance(expr, (Ref, Entry, Value, Z)):
         return expr
@@ -120,13 +128,25 @@ def plain(expr: sp.Expr, fresh: Iterator[int]) -> sp.Expr:
         return _inside(body, fresh)
     if isinstance(expr, Softmax):
         at, body, bound, lo, hi = expr.args
-        one, two = _bound(fresh), _bound(fresh)
-        top = Largest(plain(body.xreplace({bound: one}), fresh), one, lo, hi)
-        return sp.exp(plain(at, fresh) - top) / Total(sp.exp(plain(body.xreplace({bound: two}), fresh) - top), two, lo, hi)
+        top, norm = _shares(body.xreplace({bound: _BOUND}), lo, hi, fresh)
+        return sp.exp(plain(at, fresh) - top) / norm
     return expr.func(*(plain(a, fresh) if isinstance(a, sp.Basic) else a for a in expr.args))
 
 
-def _inside(expr: sp.Expr, fresh: Iterator[int]) -> sp.Expr:
+_BOUND = sp.Symbol("_bound", integer=True)
+
+
+def _shares(body: sp.Expr, lo: sp.Expr, hi: sp.Expr, fresh: Bounds) -> tuple[sp.Expr, sp.Expr]:
+    """A softmax's largest logit and its normalisation: one pair of expressions for all softmaxes over the same logits."""
+    key = (body, lo, hi)
+    if key not in fresh.shares:
+        one, two = _bound(fresh), _bound(fresh)
+        top = Largest(plain(body.xreplace({_BOUND: one}), fresh), one, lo, hi)
+        fresh.shares[key] = top, Total(sp.exp(plain(body.xreplace({_BOUND: two}), fresh) - top), two, lo, hi)
+    return fresh.shares[key]
+
+
+def _inside(expr: sp.Expr, fresh: Bounds) -> sp.Expr:
     """:func:`plain` below totals that already have their names."""
     if isinstance(expr, Total):
         return Total(_inside(expr.body, fresh), *expr.args[1:])
@@ -135,8 +155,8 @@ def _inside(expr: sp.Expr, fresh: Iterator[int]) -> sp.Expr:
     return plain(expr, fresh)
 
 
-def _bound(fresh: Iterator[int]) -> sp.Symbol:
-    return sp.Symbol(f"_b{next(fresh)}", integer=True)
+def _bound(fresh: Bounds) -> sp.Symbol:
+    return sp.Symbol(f"_b{next(fresh.numbers)}", integer=True)
 
 
 def _total(body: sp.Expr, index: sp.Symbol, lo: sp.Expr, hi: sp.Expr) -> sp.Expr:
