@@ -77,6 +77,39 @@ class Slope(_Number):
     """E[∂Z^x/∂u]: ``a`` is Z(x), ``b`` the Gaussian part u."""
 
 
-Gaussian = Hat | Z
+
+
+class Drive(sp.Expr):
+    """Σ_j c_j Z^{U[j]} over a whole weight family that nothing else reads: one Gaussian; ``args = (c, U[j], j, lo, hi, s)``."""
+
+    _diff_wrt = True
+    is_real = True
+    is_commutative = True
+    is_number = False
+
+    a = property(lambda self: self.args[1])
+    s = property(lambda self: self.args[5])
+
+    @property
+    def total(self) -> sp.Sum:
+        """The sum, in the vectors of the program."""
+        c, u, j, lo, hi, s = self.args
+        return sp.Sum(c * Z(u, s), (j, lo, hi))
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        c, u, j, lo, hi, s = self.args
+        return (c.free_symbols | u.free_symbols | lo.free_symbols | hi.free_symbols | s.free_symbols) - {j}
+
+    def _eval_derivative(self, by: sp.Expr) -> sp.Expr:
+        return sp.S.One if self == by else sp.S.Zero
+
+    def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr | None:
+        return self if old == self.args[2] else None
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"({printer._print(self.total)})"
+
+
+RANDOM = (Hat, Z, Drive)
 """What stands in an expectation: all of them are jointly Gaussian and centred."""
-RANDOM = (Hat, Z)

@@ -1,0 +1,113 @@
+"""``z_limit``: a program's Z-variables, and ``ZLimit``, which holds them line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy as sp
+
+from tp.limit.equations import I, Value
+from tp.limit.zcalculus.atoms import Cov
+from tp.limit.zcalculus.calculus import Calculus, Line
+from tp.limit.zcalculus.members import Members
+from tp.limit.zcalculus.ratios import leading
+from tp.limit.zcalculus.readout import Readouts
+from tp.program.ir import Program, Ref
+
+
+@dataclass(frozen=True)
+class ZLimit:
+    """Every vector's Z, every scalar's limit: ``lines``, each using earlier ones only.
+
+    ``outputs`` are the scalars the program returns; ``sampled`` the names of what depends on an input.
+    """
+
+    program: Program
+    lines: tuple[Line, ...]
+    outputs: tuple[Ref, ...]
+    sampled: frozenset[str]
+
+    def __getitem__(self, name: str | tuple[Any, ...]) -> sp.Expr:
+        """The right side for a vector's Z or a scalar: ``z["y"]``, ``z["h", 2]``, ``z["f"]``."""
+        parts = name if isinstance(name, tuple) else (name,)
+        ref = Ref(*parts)
+        for line in self.lines:
+            if getattr(line.lhs, "a", None) == ref and not isinstance(line.lhs, Cov):
+                return line.rhs
+        raise KeyError(name)
+
+    def closed(self) -> ZLimit:
+        """Expectations by their closed forms where a rule knows one; numbers put in where they are used."""
+        from tp.limit.zcalculus.closing import close
+
+        return close(self)
+
+    def numbers(self, X: Mapping[str, Any] | Any = None, **constants: Any) -> dict[sp.Expr, float]:
+        """A number for every covariance, expected derivative and scalar, at one sample ``X`` of the input."""
+        from tp.limit.zcalculus.numbers import numbers
+
+        return numbers(self, X, constants)
+
+    def value(self, name: str, *index: int, X: Any = None, **constants: Any) -> float:
+        """The limit of a scalar as a number."""
+        return self.numbers(X, **constants)[Value("theta", Ref(name, *index), I)]
+
+    # The faces are drawn elsewhere; a limit only knows where.
+
+    def text(self, width: int = 100) -> str:
+        """The derivation for a terminal: each line with its rule, and the line of the spec."""
+        from tp.limit.zcalculus.printers import text
+
+        return text(self, width)
+
+    def latex(self, document: bool = False) -> str:
+        """The derivation in LaTeX: aligned equations with their rules, or a whole ``document``."""
+        from tp.limit.zcalculus.printers import latex
+
+        return latex(self, document)
+
+    def to_json(self) -> str:
+        """The lines as data: left side, right side, LaTeX, rule, source and spec line."""
+        from tp.limit.zcalculus.printers import to_json
+
+        return to_json(self)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<tp.ZLimit {self.program.name}, {len(self.lines)} lines>"
+
+    def _repr_latex_(self) -> str:
+        from tp.limit.zcalculus.printers import display
+
+        return display(self)
+
+
+def z_limit(program: Program, constants: Mapping[str, Any] | None = None, naive: bool = False) -> ZLimit:
+    """The Z of every vector and the limit of every scalar of ``program``.
+
+    ``constants`` are numbers for its symbolic ranges. ``naive`` takes every transpose as an independent copy, which is
+    wrong where a matrix and its transpose meet: for comparison. Raises ``LimitError`` where there is no such limit.
+    Source: Yang 2020, *Tensor Programs III*, Definition E.3 (Netsor⊤⁺).
+    """
+    at_one = leading(program)
+    members = Members(at_one, constants or {})
+    readouts = Readouts(program, members)
+    calculus = Calculus(members, readouts.names, naive)
+    for ref in members:
+        if ref.name in readouts.names:
+            continue
+        if members.families.is_vector(ref):
+            calculus.vector(ref, I)
+            continue
+        calculus.scalar(ref, I)
+    readouts.write(calculus)
+    for ref in members:  # variances complete the law of each hat, used or not
+        hat = next((h for h in calculus.calls if h.a == ref), None)
+        if hat is not None:
+            calculus.cov(hat, hat)
+    return ZLimit(program, tuple(calculus.lines.values()), program.outputs, members.sampled)
+

@@ -1,0 +1,132 @@
+"""E[g(u, v, …)] of jointly Gaussian atoms: linearity, independence, symmetry and Stein before any integral is written.
+
+What is left is an ``Expectation`` over the atoms that really meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import sympy as sp
+
+from tp.gaussian.expectation import Expectation
+from tp.limit.zcalculus.atoms import RANDOM
+from tp.program.ir import derivative
+
+Covariance = Callable[[sp.Expr, sp.Expr], sp.Expr]
+SINGULAR = (sp.DiracDelta, sp.Derivative, sp.Subs)
+
+
+def gaussians(expr: sp.Basic) -> list[sp.Expr]:
+    """The Gaussian atoms of an expression, in a fixed order; not those inside expectations and covariances."""
+    found: set[sp.Expr] = set()
+    stack = [expr]
+    while stack:
+        e = stack.pop()
+        if isinstance(e, RANDOM):
+            found.add(e)
+        elif _opaque(e):
+            continue
+        else:
+            stack.extend(e.args)
+    return sorted(found, key=str)
+
+
+def _opaque(e: sp.Basic) -> bool:
+    from tp.limit.equations import Entry, Value
+    from tp.limit.zcalculus.atoms import Cov, Slope
+
+    return isinstance(e, (Expectation, Cov, Slope, Entry, Value))
+
+
+def mean(expr: sp.Expr, cov: Covariance) -> sp.Expr:
+    """E[expr], by the rules above."""
+    return sp.Add(*(_term(t, cov) for t in products(expr)))
+
+
+def products(expr: sp.Expr) -> list[sp.Expr]:
+    """The terms of ``expr`` with products multiplied out; a nonlinear sum in one atom stays whole."""
+    if isinstance(expr, sp.Add):
+        if len(gaussians(expr)) == 1 and _curved(expr):
+            return [expr]
+        return [t for a in expr.args for t in products(a)]
+    if isinstance(expr, sp.Mul):
+        out = [sp.S.One]
+        for factor in expr.args:
+            out = [a * b for a in out for b in products(factor)]
+        return out if len(out) > 1 else [expr]
+    if isinstance(expr, sp.Pow) and expr.exp.is_Integer and 1 < expr.exp <= 8 and isinstance(expr.base, sp.Add):
+        inner = products(expr.base)
+        if len(inner) > 1:
+            out = [sp.S.One]
+            for _ in range(int(expr.exp)):
+                out = [a * b for a in out for b in inner]
+            return list(sp.Add.make_args(sp.Add(*out)))
+    return [expr]
+
+
+def _curved(expr: sp.Expr) -> bool:
+    (atom,) = gaussians(expr)
+    return not expr.is_polynomial(atom) and any(not gaussians(a) for a in expr.args)
+
+
+def _term(term: sp.Expr, cov: Covariance) -> sp.Expr:
+    """One product: independent groups of factors have independent means."""
+    groups: list[tuple[set[sp.Expr], list[sp.Expr]]] = []
+    outside = []
+    for factor in sp.Mul.make_args(term):
+        atoms = set(gaussians(factor))
+        if not atoms:
+            outside.append(factor)
+            continue
+        meeting = [g for g in groups if any(a == b or cov(a, b) != 0 for a in sorted(atoms, key=str) for b in sorted(g[0], key=str))]
+        groups = [g for g in groups if g not in meeting]
+        groups.append((atoms.union(*(g[0] for g in meeting)), [f for g in meeting for f in g[1]] + [factor]))
+    value = sp.Mul(*outside)
+    for _, factors in sorted(groups, key=lambda g: len(g[0])):
+        if value == 0:
+            break
+        value *= _group(sp.Mul(*factors), cov)
+    return value
+
+
+def _group(expr: sp.Expr, cov: Covariance) -> sp.Expr:
+    """The mean of a product whose atoms all meet."""
+    atoms = gaussians(expr)
+    if expr.is_polynomial(*atoms):
+        degree = sp.Poly(expr, *atoms).total_degree()
+        if degree == 1:
+            return sp.S.Zero
+        if degree == 2 and not isinstance(expr, sp.Add):
+            a, b = (atoms * 2)[:2] if len(atoms) == 1 else atoms
+            return cov(a, b) * expr / (a * b)
+    flipped = expr.xreplace({a: -a for a in atoms})
+    if flipped == -expr:
+        return sp.S.Zero
+    reduced = _by_stein(expr, atoms, cov)
+    return _written(expr, atoms, cov) if reduced is None else reduced
+
+
+def _by_stein(expr: sp.Expr, atoms: list[sp.Expr], cov: Covariance) -> sp.Expr | None:
+    """E[u g(v)] = Σ_v Cov(u, v) E[∂g/∂v] for a factor u that g does not depend on: one variable less."""
+    for u in atoms:
+        if u not in sp.Mul.make_args(expr):
+            continue
+        rest = sp.Mul(*(f for f in sp.Mul.make_args(expr) if f != u))
+        if u in gaussians(rest):
+            continue
+        slopes = {v: derivative(rest, v) for v in atoms if v != u}
+        if not any(s.has(*SINGULAR) for s in slopes.values()):
+            return sp.Add(*(c * mean(s, cov) for v, s in slopes.items() if s != 0 and (c := cov(u, v)) != 0))
+    return None
+
+
+def _written(expr: sp.Expr, atoms: list[sp.Expr], cov: Covariance) -> Expectation:
+    n = len(atoms)
+    matrix = [[sp.S.Zero] * n for _ in atoms]
+    for i in range(n):
+        matrix[i][i] = cov(atoms[i], atoms[i])
+    for i, j in combinations(range(n), 2):
+        matrix[i][j] = matrix[j][i] = cov(atoms[i], atoms[j])
+    return Expectation(expr, atoms, matrix)

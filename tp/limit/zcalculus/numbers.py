@@ -1,0 +1,121 @@
+"""Numbers for a Z-limit: its lines in order, every expectation integrated.
+
+Up to two variables by the quadrature of :mod:`tp.gaussian.quadrature`; more by a tensor trapezoidal rule in as many
+dimensions as the covariance has rank, and beyond five by Sobol points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.gaussian.expectation import Expectation
+from tp.gaussian.quadrature import evaluate, integrate
+from tp.limit.equations import Entry, Value
+from tp.limit.zcalculus.atoms import Cov, Slope
+from tp.limit.zcalculus.limit import ZLimit
+from tp.program.ir import Ref
+
+Array = NDArray[np.float64]
+NODES = {3: 61, 4: 31, 5: 17}
+"""Nodes of an axis by the number of dimensions."""
+POINTS = 17
+"""log2 of the Sobol points."""
+
+
+def numbers(limit: ZLimit, X: Any, constants: Mapping[str, Any]) -> dict[sp.Expr, float]:
+    """A number for every named value of ``limit`` at one sample."""
+    known = _data(limit, X)
+    known |= {c: float(constants[c.name]) for c in _symbols(limit) if c.name in constants}
+    out: dict[sp.Expr, float] = {}
+    for line in limit.lines:
+        if isinstance(line.lhs, (Cov, Slope, Value)):
+            out[line.lhs] = known[line.lhs] = number(line.rhs, known)
+    return out
+
+
+def number(expr: sp.Expr, known: Mapping[sp.Basic, float]) -> float:
+    """``expr`` with its atoms and expectations as numbers."""
+    swap: dict[sp.Basic, sp.Basic] = {
+        e: sp.Float(expectation(e, known), 17) for e in sorted(expr.atoms(Expectation), key=sp.default_sort_key)
+    }
+    swap |= {a: sp.Float(known[a], 17) for a in expr.atoms(Entry, Value, Cov, Slope) | expr.free_symbols if a in known}
+    value = sp.N(expr.xreplace({k: v for k, v in swap.items() if isinstance(k, Expectation)}).xreplace(swap))
+    if not value.is_number:
+        names = ", ".join(f"`{s}`" for s in sorted(value.free_symbols, key=str)) or f"`{value}`"
+        raise DataError(Message(NOWHERE, f"{names} has no number", "pass inputs as X, constants by name", "missing number"))
+    return float(value)
+
+
+def expectation(e: Expectation, known: Mapping[sp.Basic, float]) -> float:
+    """One expectation as a number."""
+    cov = np.array([[number(c, known) for c in row] for row in e.cov.tolist()], float)
+    plain = {v: sp.Dummy(f"u{k}", real=True) for k, v in enumerate(e.variables)}
+    values = {a: sp.Float(known[a], 17) for a in e.integrand.atoms(Entry, Value, Cov, Slope) | e.integrand.free_symbols if a in known}
+    integrand = e.integrand.xreplace(values).xreplace(plain)
+    variables = tuple(plain.values())
+    if len(variables) <= 2:
+        return float(integrate(Expectation(integrand, variables, cov.tolist()))[0])
+    root = _root(cov)
+    x, w = _nodes(root.shape[1])
+    u = root @ x
+    return float(np.sum(w * np.asarray(evaluate(integrand, dict(zip(variables, u, strict=True))))))
+
+
+def _root(cov: Array) -> Array:
+    """A with A Aᵀ = cov and as many columns as the rank."""
+    values, vectors = np.linalg.eigh(cov)
+    keep = values > 1e-13 * max(values[-1], 1e-300)
+    return np.asarray(vectors[:, keep] * np.sqrt(values[keep]))
+
+
+def _nodes(dimensions: int) -> tuple[Array, Array]:
+    """Points of N(0, 1) in several dimensions, [dimensions, points], and their weights."""
+    if dimensions <= max(NODES):
+        count = NODES.get(dimensions, 121)
+        x = np.linspace(-7.5, 7.5, count)
+        w = np.exp(-(x**2) / 2)
+        w /= w.sum()
+        grid = np.stack([g.ravel() for g in np.meshgrid(*[x] * dimensions, indexing="ij")])
+        weight = np.prod(np.stack([g.ravel() for g in np.meshgrid(*[w] * dimensions, indexing="ij")]), axis=0)
+        keep = weight > 1e-18 * weight.max()
+        return grid[:, keep], weight[keep]
+    if dimensions > 20:
+        raise LimitError(Message(NOWHERE, f"an expectation over {dimensions} Gaussians", "use tp.readings.evaluate", "too large"))
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    points = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(0)).random_base2(POINTS).T
+    return np.asarray(ndtri(points)), np.full(points.shape[1], 1.0 / points.shape[1])
+
+
+def _symbols(limit: ZLimit) -> set[sp.Symbol]:
+    return {s for line in limit.lines for s in line.rhs.free_symbols if isinstance(s, sp.Symbol)}
+
+
+def _data(limit: ZLimit, X: Any) -> dict[sp.Basic, float]:
+    """Coordinates and inner products of one sample: an array of the input's shape, or one by name."""
+    inputs = limit.program.data
+    if X is None:
+        return {}
+    arrays = {k: np.asarray(v, float) for k, v in X.items()} if isinstance(X, Mapping) else {inputs[0].ref.name: np.asarray(X, float)}
+    known: dict[sp.Basic, float] = {}
+    firsts = {d.ref.name: [int(r.lo) for r in d.domain] for d in inputs if d.ref.name in arrays}
+    for atom in sorted({a for line in limit.lines for a in line.rhs.atoms(Value, Entry)}, key=str):
+        if isinstance(atom, Value) and atom.kind_name == "data" and all(e.is_Integer for e in atom.a.index):
+            known[atom] = float(arrays[atom.a.name][_place(atom.a, firsts)])
+        elif isinstance(atom, Entry) and atom.kind_name == "Gram":
+            known[atom] = float(arrays[atom.a.name][_place(atom.a, firsts)] @ arrays[atom.b.name][_place(atom.b, firsts)])
+    return known
+
+
+def _place(ref: Ref, firsts: dict[str, list[int]]) -> tuple[int, ...]:
+    return tuple(int(e) - lo for e, lo in zip(ref.index, firsts[ref.name], strict=False))
+
+
+

@@ -1,0 +1,145 @@
+"""Outputs that stay random: linear in weights of their own, Gaussian given the features.
+
+``f = n^(1/2) avg(v z)`` with v independent of z is, over the draws of v, Gaussian with covariance
+E[Z^v²] E[Z^z Z^z'], whatever z is made of: z may hold dot parts.
+
+Source: Yang 2019, *Tensor Programs I*, Corollary 5.5; Yang 2020, *Tensor Programs III*, Master Theorem 2.10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from tp.errors import LimitError, Message
+from tp.limit.clauses import flatten
+from tp.limit.equations import I
+from tp.limit.zcalculus.atoms import Cov
+from tp.limit.zcalculus.calculus import Calculus
+from tp.limit.zcalculus.mean import gaussians, products
+from tp.limit.zcalculus.members import Members
+from tp.limit.zcalculus.ratios import one_width, widths
+from tp.program.ir import MatMul, Moment, Nonlin, Program, Ref
+from tp.readings.orders import _settled
+from tp.transform.normalize import normalize
+
+
+@dataclass
+class Readouts:
+    """Which scalars are random in the limit, and their covariances."""
+
+    program: Program
+    members: Members
+    names: frozenset[str] = field(init=False)
+    orders: dict[str, sp.Expr] = field(init=False)
+
+    def __post_init__(self) -> None:
+        wide = normalize(one_width(self.program))
+        self.orders = dict(_settled(wide, widths(wide)))
+        for w in wide.weights:
+            if w.rows is None and w.variance != 0:
+                self.orders[w.ref.name] = sp.S.Half
+        self.names = self._random()
+
+    def _random(self) -> frozenset[str]:
+        """Moments larger than an average, and the scalars made of them: outputs only."""
+        random = {name for name, order in self.orders.items() if order > 0}
+        while True:
+            before = len(random)
+            for clause in flatten(self.members.program.body):
+                ins = clause.ins
+                if isinstance(ins, Nonlin) and ins.space is None and {r.name for r in ins.expr.atoms(Ref)} & random:
+                    random.add(ins.out.name)
+            if len(random) == before:
+                return frozenset(random)
+
+    def write(self, calculus: Calculus) -> None:
+        """A line for the variance of every output that is random."""
+        for ref in self.members:
+            if ref.name in self.names and any(ref.name == f.name for f in self.program.outputs):
+                ins = self.members.instruction(ref)
+                assert ins is not None
+                calculus.write(Cov(_Output(ref, I), _Output(ref, I)), self.covariance(calculus, ref, I, ref, I), "readout", ins.span)
+
+    def covariance(self, calculus: Calculus, f: Ref, s: sp.Expr, g: Ref, t: sp.Expr) -> sp.Expr:
+        """Cov(f(s), g(t)), without the power n^(2·order − 1)."""
+        total = sp.S.Zero
+        for a, x in self.parts(calculus, f, s):
+            for b, y in self.parts(calculus, g, t):
+                if isinstance(x, Ref) or isinstance(y, Ref):
+                    if x == y:
+                        weight, binding = self.members.weight(x)
+                        total += a * b * (weight.multiplier**2 * weight.variance).subs(binding)
+                    continue
+                if x[1] == y[1]:
+                    total += a * b * calculus.mean(x[0] * y[0]) / x[2]
+        return total
+
+    def parts(self, calculus: Calculus, f: Ref, s: sp.Expr) -> list[tuple[sp.Expr, Ref | tuple[sp.Expr, str, sp.Expr]]]:
+        """``f`` as Σ coefficient · (scalar weight, or an average over a space of a given size)."""
+        ins = self.members.instruction(f)
+        if ins is None:
+            return [(sp.S.One, f)]
+        if isinstance(ins, Moment):
+            expr = calculus.expression(ins.coeff * ins.expr, s, ins.span, lambda r: calculus.vector(r, s))
+            self._check(calculus, ins, expr)
+            size = next(p.size for p in self.members.program.spaces if p.name == ins.space.name)
+            return [(sp.S.One, (expr, ins.space.name, size))]
+        assert isinstance(ins, Nonlin)
+        out = []
+        for term in sp.Add.make_args(sp.expand_mul(ins.expr)):
+            found = [r for r in sp.Mul.make_args(term) if isinstance(r, Ref) and self.varies(r)]
+            inside = [r for r in term.atoms(Ref) if self.varies(r)]
+            if not inside:
+                continue
+            if found != inside or len(found) != 1:
+                reason = f"`{f}` is a nonlinear function of `{inside[0]}`, which is Gaussian in the limit"
+                remedy = "return the linear readout as the output and apply the nonlinearity outside"
+                raise LimitError(Message(ins.span, reason, remedy, "not a Gaussian process"))
+            coef = calculus.expression(term / found[0], s, ins.span, lambda r: calculus.vector(r, s))
+            out += [(coef * c, x) for c, x in self.parts(calculus, found[0], s)]
+        return out
+
+    def varies(self, ref: Ref) -> bool:
+        return ref.name in self.names or self.orders.get(ref.name, sp.S.Zero) > 0
+
+    def _check(self, calculus: Calculus, ins: Moment, expr: sp.Expr) -> None:
+        """Every term has a factor that is a centred initial vector read by nothing that is not an output."""
+        fresh = {a for a in gaussians(expr) if self._own(a.a)}
+        for term in products(expr):
+            factors = [f for f in sp.Mul.make_args(term) if f in fresh]
+            if len(factors) != 1 or factors[0] in gaussians(term / factors[0]):
+                raise LimitError(
+                    Message(
+                        ins.span,
+                        f"`{ins.out}` is larger than an average over the width and not linear in weights of its own",
+                        "read out with a weight vector that is used nowhere else, or average with 1/n",
+                        "no independent readout",
+                    )
+                )
+
+    def _own(self, ref: Ref) -> bool:
+        families = self.members.families
+        if ref.name in families.clauses:
+            return False
+        for clause in flatten(self.members.program.body):
+            ins = clause.ins
+            if isinstance(ins, MatMul):
+                if ins.x.name == ref.name:
+                    return False
+            elif ins.out.name not in self.names and any(r.name == ref.name for r in ins.expr.atoms(Ref)):
+                return False
+        return True
+
+
+class _Output(sp.Expr):
+    """A random output at one sample."""
+
+    is_real = True
+    is_commutative = True
+    a = property(lambda self: self.args[0])
+    s = property(lambda self: self.args[1])
+
+    def _sympystr(self, printer: object) -> str:
+        return f"{self.args[0]}({self.args[1]})"
