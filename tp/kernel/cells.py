@@ -159,6 +159,13 @@ def parts(expr: sp.Basic, *kinds: type) -> list[Any]:
     return list(found)
 
 
+def outermost(expr: sp.Basic, kind: type) -> list[Any]:
+    """The parts of a kind that lie in no other such part."""
+    if isinstance(expr, kind):
+        return [expr]
+    return [found for a in ordered(expr) for found in outermost(a, kind)]
+
+
 def hull(range_: Range, outer: Domain) -> tuple[int, int]:
     """The least and the greatest value of an index, whatever the outer ones are."""
     return int(least(range_.lo, outer)), int(greatest(range_.hi, outer))
@@ -184,4 +191,4 @@ def _end(expr: sp.Expr, ranges: Domain, sign: int) -> float:
     return highest(form, ranges) if sign > 0 else lowest(form, ranges)
 
 
-__all__ = ["Axis", "Cell", "Formula", "Largest", "Over", "Same", "Spot", "Table", "Total", "U", "V", "greatest", "hull", "least", "ordered", "parts", "shape"]
+__all__ = ["Axis", "Cell", "Formula", "Largest", "Over", "Same", "Spot", "Table", "Total", "U", "V", "greatest", "hull", "least", "ordered", "outermost", "parts", "shape"]

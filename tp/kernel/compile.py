@@ -21,6 +21,7 @@ from tp.kernel.demand import Demand, Key, Plan, Tied, Want
 from tp.kernel.emit import Library
 from tp.kernel.functions import (
     ENTRY,
+    FILL,
     HEAD,
     HELPER,
     LOOPING,
@@ -156,7 +157,7 @@ def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
 
 
 def _module(library: Library, functions: Mapping[str, Function], reflect: bool) -> str:
-    helpers = [REFLECT, *library.sources.values()] if reflect else list(library.sources.values())
+    helpers = [FILL, *([REFLECT] if reflect else []), *library.sources.values()]
     blocks = [(LOOPING if " for " in text or " while " in text else HELPER) + text.strip("\n") for text in helpers]
     blocks += [f.text for f in functions.values()]
     blocks.append(ENTRY + MIRROR)

@@ -15,7 +15,7 @@ import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, lower
-from tp.kernel.cells import Axis, Cell, Formula, Largest, Over, Same, Spot, Table, Total, greatest, least, ordered, parts
+from tp.kernel.cells import Axis, Cell, Formula, Largest, Over, Same, Spot, Table, Total, greatest, least, ordered, outermost, parts
 from tp.kernel.expressions import call_text, condition_text, index_text, power_text
 from tp.kernel.order import Code, Item, Loop, Nest
 from tp.kernel.text import Lines, Numbers
@@ -136,6 +136,10 @@ class Emitter:
     def end(self, table: str, axis: int, which: str, value: int) -> str:
         return self.library.end(f"{self.plan}.{table}", axis, which, value)
 
+    @staticmethod
+    def minus(a: str, b: str) -> str:
+        return a if b == "0" else "0" if a == b else f"{a} - {b}"
+
     def address(self, cell: Cell) -> list[str]:
         """The slots a read means, boundaries applied."""
         table = self.tables[cell.table]
@@ -145,19 +149,18 @@ class Emitter:
         rolled = self.code.rolled.get(table.name)
         if rolled is not None and rolled[0] == k:
             return f"{self.index(e)} % {rolled[1]}"
-        lo = self.end(table.name, k, "lo", axis.lo)
-        text = f"{self.index(e)} - {lo}"
+        text = self.minus(self.index(e), self.end(table.name, k, "lo", axis.lo))
         if least(e, tuple(self.ranges)) >= axis.lo and greatest(e, tuple(self.ranges)) <= axis.hi:
             return text
         return self.beyond(table, k, axis, text)
 
     def beyond(self, table: Table, k: int, axis: Axis, text: str) -> str:
         """A slot that may lie out of range, as a variable."""
-        key = ("slot", table.name, k, text)
+        size = self.end(table.name, k, "size", axis.hi - axis.lo + 1)
+        key = ("slot", axis.mode, size, text)
         found = self.known(key)
         if found is None:
             found = self.memo[-1][key] = self.fresh("a")
-            size = self.end(table.name, k, "size", axis.hi - axis.lo + 1)
             self.out.add(f"{found} = {text}")
             match axis.mode:
                 case "zero":
@@ -179,13 +182,14 @@ class Emitter:
             if rolled is not None and rolled[0] == k:
                 found.append(f"{self.index(e)} % {rolled[1]}")
             else:
-                found.append(f"{self.index(e)} - {self.end(table.name, k, 'lo', axis.lo)}")
+                found.append(self.minus(self.index(e), self.end(table.name, k, "lo", axis.lo)))
         return found
 
     # ------------------------------------------------------------ points
 
     def branches(self, formulas: list[Formula]) -> None:
         """The formulas at a point, once for each way in which sites may coincide there."""
+        self.sums([f.rhs for f in formulas])
         where = next((s for f in formulas for s in parts(f.rhs, Same)), None)
         if where is None:
             self.point(formulas)
@@ -226,17 +230,18 @@ class Emitter:
         self.group = []
 
     def store(self, f: Formula) -> str | None:
-        """The row a formula is written to; None for what only passes within the nest."""
+        """The lane a formula is written to; None for what only passes within the nest."""
         if f.table in self.code.passing:
             return None
-        return self.named_row(f.table, self.written(f))
+        at = self.written(f)
+        if self.tables[f.table].role != "out":
+            return self.lane(f.table, at)
+        text = self.out_row(f.table, at)
+        return f"{self.remember(('row', text), text, 'r')}[z]"
 
-    def named_row(self, table: str, at: list[str]) -> str:
-        if self.tables[table].role == "out":
-            text = self.out_row(table, at)
-        else:
-            text = f"{table}[{', '.join(at)}]" if at else table
-        return self.remember(("row", text), text, "r")
+    def lane(self, table: str, at: list[str]) -> str:
+        """A lane of a local table."""
+        return f"{table}[{', '.join([*at, 'z'])}]"
 
     def remember(self, key: object, text: str, stem: str) -> str:
         found = self.known(key)
@@ -252,7 +257,7 @@ class Emitter:
         for row, rhs, f in work:
             value = lane.value(rhs)
             if row is not None:
-                lines.add(f"{row}[z] = {value}")
+                lines.add(f"{row} = {value}")
             side = self.side()
             lane.memo[Cell(f.table, side, *f.index)] = value
         self.out.add("for z in range(b):")
@@ -263,76 +268,101 @@ class Emitter:
 
     # ------------------------------------------------------------ reductions
 
+    def sums(self, expressions: Sequence[sp.Expr]) -> None:
+        """The sums in some expressions, those over the same range in one loop."""
+        groups: dict[object, list[Over]] = {}
+        for e in dict.fromkeys(o for x in expressions for o in outermost(x, Over)):
+            if not e.has(Same) and self.known(("total", e)) is None:
+                alone = _delta(e.body, e.range.index) is not None
+                groups.setdefault(e if alone else (type(e), e.range.lo, e.range.hi), []).append(e)
+        for group in groups.values():
+            self.accumulate(group)
+
     def reduced(self, e: sp.Expr) -> sp.Expr:
         """``e`` with its sums computed, as symbols."""
         if isinstance(e, Over):
-            return self.accumulated(e)
+            if self.known(("total", e)) is None:
+                self.accumulate([e])
+            return sp.Symbol(f"_{self.known(('total', e))}", real=True)
         if not e.args or not e.has(Over):
             return e
         return e.func(*(self.reduced(a) for a in e.args))
 
-    def accumulated(self, e: Over) -> sp.Symbol:
-        """The row (or the number) of a sum over an index."""
-        key = ("total", e)
-        found = self.known(key)
-        if found is None:
+    def accumulate(self, group: Sequence[Over]) -> None:
+        """Sums over one range, each into a row (or a number) of its own."""
+        work = []
+        for e in group:
             start = "0.0" if isinstance(e, Total) else "-math.inf"
-            varies = self.varies(e)
-            if varies:
-                found = f"acc[{self.rows}]"
+            if self.varies(e):
+                name, lane = f"acc{self.rows}", f"acc[{self.rows}, z]"
                 self.rows += 1
-                name = self.fresh("s")
-                self.out.add(f"{name} = {found}")
-                with self.out.block("for z in range(b):"):
-                    self.out.add(f"{name}[z] = {start}")
+                self.used["fill"] = None
+                self.out.add(f"fill(acc, {self.rows - 1}, b, {start})")
             else:
-                name = self.fresh("s")
+                name = lane = self.fresh("s")
                 self.out.add(f"{name} = {start}")
-            self.memo[-1][key] = found = name
-            symbol = sp.Symbol(f"_{name}", real=True)
-            self.totals[symbol] = f"{name}[z]" if varies else name
-            self.summed(e, name, varies)
-        return sp.Symbol(f"_{found}", real=True)
+            self.memo[-1]["total", e] = name
+            self.totals[sp.Symbol(f"_{name}", real=True)] = lane
+            work.append((e, e, lane))
+        self.looped(work)
 
-    def summed(self, e: Over, name: str, varies: bool) -> None:
-        """The loop of a sum; a Kronecker delta or an indicator in it becomes an ``if``."""
+    def looped(self, work: Sequence[tuple[Over, sp.Expr, str]]) -> None:
+        """The loop of sums ``(sum, what is left of it, accumulator)`` over one range; a Kronecker delta becomes an ``if``."""
+        r = work[0][1].range
+        bodies = [(e, left.body.xreplace({left.range.index: r.index}), lane) for e, left, lane in work]
         with self.scope():
-            r, body = e.range, e.body
-            solved = _delta(body, r.index) if isinstance(e, Total) else None
+            solved = _delta(bodies[0][1], r.index) if len(bodies) == 1 and isinstance(work[0][0], Total) else None
             if solved is None:
                 with self.loops((r,)):
-                    self.inner(e, body, name, varies)
+                    self.inner(bodies)
                 return
             at, body = solved
             test = f"{self.index(r.lo)} <= {self.index(at)} <= {self.index(r.hi)}"
             with self.out.block(f"if {test}:"), self.scope():
-                self.inner(e, body.xreplace({r.index: at}), name, varies)
+                self.inner([(bodies[0][0], body.xreplace({r.index: at}), bodies[0][2])])
 
-    def inner(self, e: Over, body: sp.Expr, name: str, varies: bool) -> None:
-        if isinstance(e, Total):
-            guard, body = _guard(body)
-            if guard is not None:
-                with self.out.block(f"if {condition_text(guard, self.index)}:"), self.scope():
-                    self.inner(e, body, name, varies)
-                return
-        if type(body) is type(e):
-            self.summed(body, name, varies)
+    def inner(self, work: Sequence[tuple[Over, sp.Expr, str]]) -> None:
+        """Below a sum's loop: more loops of the same sums, or their terms."""
+        guards = [_guard(body) if isinstance(e, Total) else (None, body) for e, body, _ in work]
+        if any(guard is not None for guard, _ in guards):
+            for (e, _, lane), (guard, body) in zip(work, guards, strict=True):
+                if guard is None:
+                    self.inner([(e, body, lane)])
+                else:
+                    with self.out.block(f"if {condition_text(guard, self.index)}:"), self.scope():
+                        self.inner([(e, body, lane)])
             return
-        body = self.reduced(body)
-        if not varies:
-            value = _Lane(self, self.out, scalar=True).value(body)
-            self.out.add(f"{name} += {value}" if isinstance(e, Total) else f"{name} = max({name}, {value})")
-            return
+        deeper: dict[object, list[tuple[Over, sp.Expr, str]]] = {}
+        for e, body, lane in work:
+            nested = type(body) is type(e)
+            alone = nested and _delta(body.body, body.range.index) is not None
+            key = (e, lane) if alone else (body.range.lo, body.range.hi) if nested else None
+            deeper.setdefault(key, []).append((e, body, lane))
+        for key, members in deeper.items():
+            if key is None:
+                self.terms(members)
+            else:
+                self.looped(members)
+
+    def terms(self, work: Sequence[tuple[Over, sp.Expr, str]]) -> None:
+        """One term of each sum."""
+        self.sums([body for _, body, _ in work])
+        ready = [(e, self.reduced(body), lane) for e, body, lane in work]
         lines = Lines(depth=self.out.depth + 1)
-        value = _Lane(self, lines).value(body)
-        lines.add(f"{name}[z] += {value}" if isinstance(e, Total) else f"{name}[z] = max({name}[z], {value})")
-        self.out.add("for z in range(b):")
-        self.out.lines += lines.lines
+        inside, before = _Lane(self, lines), _Lane(self, self.out, scalar=True)
+        for e, body, lane in ready:
+            varies = lane.endswith("z]")
+            value = (inside if varies else before).value(body)
+            text = f"{lane} += {value}" if isinstance(e, Total) else f"{lane} = max({lane}, {value})"
+            (lines if varies else self.out).add(text)
+        if any(lane.endswith("z]") for _, _, lane in ready):
+            self.out.add("for z in range(b):")
+            self.out.lines += lines.lines
 
     def varies(self, e: sp.Expr) -> bool:
         """Whether ``e`` differs between lanes."""
         return any(self.lane_cell(c) for c in parts(e, Cell)) or any(
-            self.totals[s].endswith("[z]") for s in parts(e, sp.Symbol) if s in self.totals
+            self.totals[s].endswith("z]") for s in parts(e, sp.Symbol) if s in self.totals
         )
 
     def lane_cell(self, cell: Cell) -> bool:
@@ -408,9 +438,10 @@ class _Lane:
             return emitter.remember(("scalar", cell), emitter.input_scalar(cell, at), "v")
         text = emitter.input_row(cell, at)
         if text is None:
-            text = f"{cell.table}[{', '.join(at)}]" if at else cell.table
+            return emitter.lane(cell.table, at)
         row = emitter.remember(("row", text), text, "r")
-        return f"np.float64({row}[z])"
+        given = emitter.tables[cell.table].role in ("gram", "data")  # in the kernel's precision
+        return f"np.float64({row}[z])" if given else f"{row}[z]"
 
     def expectation(self, e: Expectation) -> str:
         """One call for all expectations of the nest that share variables and covariance."""

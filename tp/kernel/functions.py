@@ -33,6 +33,10 @@ REFLECT = '''def reflect(at, size):
     distance = at % period
     return min(distance, period - distance) if size > 1 else 0'''
 
+FILL = '''def fill(acc, row, b, value):
+    for z in range(b):
+        acc[row, z] = value'''
+
 MIRROR = '''def mirror(table, i0, i1, j0, j1):
     """Entries (i, j) of a block also at (j, i), tile by tile."""
     for a in range(i0, i1, 32):
@@ -166,7 +170,7 @@ class PairsEmitter(Emitter):
             self.used[cell.table] = None
             return f"{cell.table}[{', '.join(at)}]"
         self.used[f"{cell.table}_1"] = None
-        return f"np.float64({cell.table}_1[{', '.join([*at, 'i'])}])"
+        return f"{cell.table}_1[{', '.join([*at, 'i'])}]"
 
     def out_row(self, table: str, at: list[str]) -> str:
         self.used[table] = None
@@ -223,7 +227,7 @@ def allocations(emitter: Emitter) -> Lines:
                 size = emitter.end(name, k, "size", axis.hi - axis.lo + 1)
                 sizes.append(f"{size} + 1" if axis.mode == "zero" else size)
         fill = "zeros" if any(axis.mode == "zero" for axis in table.axes) else "empty"
-        lines.add(f"{name} = np.{fill}(({', '.join([*sizes, 'width'])},), kind.dtype)")
+        lines.add(f"{name} = np.{fill}(({', '.join([*sizes, 'width'])}))")
     if emitter.rows:
         lines.add(f"acc = np.empty(({emitter.rows}, width))")
     return lines
@@ -236,9 +240,9 @@ def _formulas(item: object) -> list[Formula]:
 
 
 def samples_function(name: str, emitter: Emitter) -> Function:
-    """``name(n, c, start, stop, width, kind, arrays…)``: a block of samples, ``width`` at a time."""
+    """``name(n, c, start, stop, width, arrays…)``: a block of samples, ``width`` at a time."""
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a != "reflect")
+    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
     text = "\n".join(
         [
             str(allocations(emitter)),
@@ -247,15 +251,15 @@ def samples_function(name: str, emitter: Emitter) -> Function:
             body,
         ]
     )
-    head = f"def {name}(n, c, start, stop, width, kind{''.join(f', {a}' for a in arrays)}):\n"
+    head = f"def {name}(n, c, start, stop, width{''.join(f', {a}' for a in arrays)}):\n"
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
 
 
 def pairs_function(name: str, emitter: PairsEmitter) -> Function:
-    """``name(n, c, i0, i1, j0, j1, upper, width, kind, arrays…)``: a block of pairs; ``upper``: only j > i."""
+    """``name(n, c, i0, i1, j0, j1, upper, width, arrays…)``: a block of pairs; ``upper``: only j > i."""
     emitter.out.depth = 3
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a != "reflect")
+    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
     text = "\n".join(
         [
             str(allocations(emitter)),
@@ -265,7 +269,7 @@ def pairs_function(name: str, emitter: PairsEmitter) -> Function:
             body,
         ]
     )
-    head = f"def {name}(n, c, i0, i1, j0, j1, upper, width, kind{''.join(f', {a}' for a in arrays)}):\n"
+    head = f"def {name}(n, c, i0, i1, j0, j1, upper, width{''.join(f', {a}' for a in arrays)}):\n"
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
 
 
@@ -274,7 +278,7 @@ class _CoefficientEmitter(_Samples):
 
     def input_scalar(self, cell: Cell, at: list[str]) -> str:
         self.used[cell.table] = None
-        return f"np.float64({cell.table}[{', '.join(at if cell.side == '-' else [*at, 's'])}])"
+        return f"{cell.table}[{', '.join(at if cell.side == '-' else [*at, 's'])}]"
 
     def lane_cell(self, cell: Cell) -> bool:
         return False
@@ -317,7 +321,7 @@ def _length(table: Coefficients, library: Library, tables: dict[str, Table]) -> 
 
 
 def _coefficient_function(name: str, extra: str, emitter: Emitter, before: list[str], line: str, after: str) -> Function:
-    arrays = tuple(a for a in emitter.used if a != "reflect")
+    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
     text = "\n".join(x for x in [*before, "    for s in range(count):", str(emitter.out), line, after] if x)
     head = f"def {name}(n, c, count{''.join(f', {a}' for a in arrays)}, {extra}):\n"
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)

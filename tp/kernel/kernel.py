@@ -132,9 +132,8 @@ class Kernel:
         return load(self.compiled.text)
 
     @cached_property
-    def _parameters(self) -> tuple[Array, Array, Array]:
-        integers = np.array([*self.compiled.integers, 0], dtype=np.int64)
-        return integers, np.array([*self.compiled.floats, 0.0]), np.empty(1, self.dtype)
+    def _parameters(self) -> tuple[Array, Array]:
+        return np.array([*self.compiled.integers, 0], dtype=np.int64), np.array([*self.compiled.floats, 0.0])
 
     @cached_property
     def _constants(self) -> dict[str, Array]:
@@ -150,7 +149,7 @@ class Kernel:
     def _check_memory(self, first: int, second: int) -> None:
         per_pair = sum(prod(self._out_shape(t)) for t in self.compiled.outputs)
         per_sample = sum(prod(a.size for a in t.axes) for t in self.compiled.sites.values())
-        need = self.dtype.itemsize * (per_pair * first * second + per_sample * (first + second))
+        need = self.dtype.itemsize * per_pair * first * second + 8 * per_sample * (first + second)
         if need > self.memory:
             reason = f"the result for {first} × {second} samples takes {_bytes(need)}, over the limit of {_bytes(self.memory)}"
             raise DataError(Message(NOWHERE, reason, "pass fewer samples at a time, or raise memory=", "over the memory limit"))
@@ -168,7 +167,7 @@ class Kernel:
         if function is None:
             return
         for name, table in self.compiled.sites.items():
-            side.sites[name] = np.zeros((*(a.size for a in table.axes), side.count), self.dtype)
+            side.sites[name] = np.zeros((*(a.size for a in table.axes), side.count))
         layouts = {n: gram.table(side.data, e) for n, e in self.compiled.inputs.items() if n in function.arrays and e.key.kind == "Gram"}
         whole = {
             n: gram.coordinates(side.data[e.key.a], e.axes)
@@ -181,8 +180,8 @@ class Kernel:
         def work(start: int) -> None:
             stop = min(side.count, start + step)
             arrays = {**whole, **side.sites, **self._constants, **{n: gram.alone(g, side.data, slice(start, stop)) for n, g in layouts.items()}}
-            integers, floats, kind = self._parameters
-            self._module.sites(integers, floats, start, stop, width, kind, *(arrays[a] for a in function.arrays))
+            integers, floats = self._parameters
+            self._module.sites(integers, floats, start, stop, width, *(arrays[a] for a in function.arrays))
 
         self._run(work, list(range(0, side.count, step)), "sites")
 
@@ -191,7 +190,7 @@ class Kernel:
         return max(1, min(most, 512, CACHE // max(1, self.compiled.lanes[name])))
 
     def _coefficients(self, sides: Sequence[_Side]) -> None:
-        integers, floats, _ = self._parameters
+        integers, floats = self._parameters
         lengths: dict[str, int] = {}
         for table in self.compiled.coefficients:
             function = self.compiled.functions[f"count_{table.name}"]
@@ -219,7 +218,7 @@ class Kernel:
         fixed: dict[str, Array] = {**results, **self._constants}
         fixed |= {f"{n}_1": a for n, a in one.sites.items()} | {f"{n}_2": a for n, a in two.sites.items()}
         tasks = self._tasks(one.count, two.count, one is two, sum(g.numbers for g in layouts.values()))
-        integers, floats, kind = self._parameters
+        integers, floats = self._parameters
 
         def work(task: tuple[int, int, int, int]) -> None:
             i0, i1, j0, j1 = task
@@ -227,7 +226,7 @@ class Kernel:
             arrays = {**fixed, **blocks}
             width = self._width("pairs", j1 - j0)
             self._module.pairs(
-                integers, floats, i0, i1, j0, j1, one is two, width, kind, *(arrays[a] for a in function.arrays)
+                integers, floats, i0, i1, j0, j1, one is two, width, *(arrays[a] for a in function.arrays)
             )
             if one is two:
                 for table in results.values():
@@ -296,13 +295,13 @@ class Kernel:
         }
         step = max(1, min(BLOCK // max(1, sum(g.numbers for g in layouts.values())), -(-part.count // self.threads)))
         width = self._width("diagonal", step)
-        integers, floats, kind = self._parameters
+        integers, floats = self._parameters
 
         def work(start: int) -> None:
             stop = min(part.count, start + step)
             blocks = {n: gram.alone(g, part.data, slice(start, stop)) for n, g in layouts.items()}
             arrays = {**part.sites, **self._constants, **results, **blocks}
-            self._module.diagonal(integers, floats, start, stop, width, kind, *(arrays[a] for a in function.arrays))
+            self._module.diagonal(integers, floats, start, stop, width, *(arrays[a] for a in function.arrays))
 
         self._run(work, list(range(0, part.count, step)), "diagonal")
         return results

@@ -39,15 +39,23 @@ class Lines:
 
 @dataclass
 class Numbers:
-    """The numbers behind the marks, in the order in which they stand in the final text."""
+    """The numbers behind the marks, in the order in which they stand in the final text.
+
+    Equal integers share a mark, and 0 and 1 are written out: fewer parameters, faster compilation.
+    """
 
     integers: list[int] = field(default_factory=list)
     floats: list[float] = field(default_factory=list)
     _values: list[float] = field(default_factory=list)
     _final: dict[str, str] = field(default_factory=dict)
+    _integers: dict[int, str] = field(default_factory=dict)
 
     def integer(self, value: int) -> str:
-        return self._mark("n", int(value))
+        if value in (0, 1):
+            return str(value)
+        if value not in self._integers:
+            self._integers[value] = self._mark("n", int(value))
+        return self._integers[value]
 
     def real(self, value: float) -> str:
         return self._mark("c", float(value))
