@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-
 from network.specs import BAD, GOOD
+
 from tp.errors import SpecError
 from tp.network import tree as t
 from tp.network.check import check
@@ -17,11 +17,12 @@ from tp.network.show import show
 
 QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 TEXTS = [*GOOD.values(), *BAD.values()]
-TOKENS = (
-    "( ) [ ] , : ; = ~ + - * / ^ @ .. . .T # \\ \n \t ' \" 0 1 2 0.5 10^9 10^10^10 1e300 1e999 -1 n d l h x W L N pi "
-    "network width dim let index input weight output train frozen for in over boundary lr zero valid circular reflect "
-    "sum( mean( avg( dot( softmax( relu( layernorm( for l in 1..3) over s) h[l-1] h[l+1] W.T σ é 𝛼 \x00 \u2028 [[1,2],[3]]"
-).split(" ")
+WORDS = r"""
+( ) [ ] , : ; = ~ + - * / ^ @ .. . .T # \ ' " 0 1 2 0.5 10^9 10^10^10 1e300 1e999 -1 n d l h x W L N pi network width
+dim let index input weight output train frozen for in over boundary lr zero valid circular reflect sum( mean( avg( dot(
+softmax( relu( layernorm( for\tl\tin\t1..3) over\ts) h[l-1] h[l+1] W.T σ é 𝛼 [[1,2],[3]]
+"""
+TOKENS = [*WORDS.split(), "\n", "\t", "\x00", "\u2028"]
 
 
 def outcome(text):

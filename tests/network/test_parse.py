@@ -9,8 +9,8 @@ import time
 from fractions import Fraction
 
 import pytest
-
 from network.specs import EVERYTHING, GOOD
+
 from tp.errors import SpecError
 from tp.network.parse import load_text, parse, parser
 from tp.network.show import show, show_expr

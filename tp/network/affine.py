@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 
 from tp.network.tree import Binary, Expr, Name, Neg, Num
 
@@ -59,6 +60,10 @@ class Affine:
         """With the names in ``values`` replaced by numbers."""
         const = self.const + sum(c * values[n] for n, c in self.terms if n in values)
         return Affine(Fraction(const), tuple(t for t in self.terms if t[0] not in values))
+
+    def value(self, values: Mapping[str, int]) -> int:
+        """The whole number it is where all its names have values."""
+        return int(self.const) + sum(int(c) * values[n] for n, c in self.terms)
 
     def expr(self) -> Expr:
         """As a tree, ``T - 1``."""
@@ -155,8 +160,10 @@ def size(box: Box) -> int:
 
 def points(box: Box, pick: Callable[[str, int, int], Sequence[int]]) -> Iterator[dict[str, int]]:
     """Points of ``box``: per range the values that ``pick`` chooses between its ends."""
-    if not box:
-        yield {}
+    if not any(r.lo.terms or r.hi.terms for r in box):
+        names = [r.name for r in box]
+        for values in product(*(pick(r.name, int(r.lo.const), int(r.hi.const)) for r in box)):
+            yield dict(zip(names, values, strict=True))
         return
     head, rest = box[0], box[1:]
     lo, hi = int(head.lo.const), int(head.hi.const)

@@ -95,6 +95,8 @@ class Builder:
         """A name that is not a word of the language."""
         if token.value in RESERVED:
             raise SpecError(say.ReservedWord(self.between(token, token), token.value))
+        if len(token.value) > limits.NAME:
+            raise SpecError(say.NameTooLong(self.between(token, token), limits.NAME))
         return str(token.value)
 
     # ------------------------------------------------------------ statements

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -130,11 +131,26 @@ def check(network: Network, overrides: Mapping[str, Any] | None = None) -> Check
         report(faults.NoOutput(_last(network)))
     if found := report.sorted():
         raise SpecError(found)
-    network, clauses = _elaborated(d, lines)
+    written, clauses = _elaborated(d, lines)
+    outputs = tuple(name for name in d.outputs if name in clauses)
+    if not outputs:
+        raise SpecError(faults.NoOutput(_last(network)))
     return Checked(
-        network, d.widths, d.dims, d.lets, d.functions, d.indices, clauses, d.outputs, d.train, values, domains.lowest,
-        d, families, domains,
-    )  # fmt: skip
+        network=written,
+        widths=d.widths,
+        dims=d.dims,
+        lets=d.lets,
+        functions=d.functions,
+        indices=d.indices,
+        families=clauses,
+        outputs=outputs,
+        train=d.train,
+        numbers=values,
+        lowest=domains.lowest,
+        _declarations=d,
+        _families=families,
+        _domains=domains,
+    )
 
 
 def _elaborated(d: Declarations, lines: Sequence[Line]) -> tuple[Network, dict[str, tuple[Clause, ...]]]:
@@ -166,10 +182,14 @@ def _check_lines(families: Families, domains: Domains, lines: Sequence[Line], re
 
 
 def _check_size(network: Network) -> None:
+    for name, lines in Counter(s.name for s in network.statements if isinstance(s, Input | Weight | Define)).items():
+        if lines > limits.CLAUSES:
+            last = [s for s in network.statements if isinstance(s, Input | Weight | Define) and s.name == name][limits.CLAUSES]
+            raise SpecError(faults.TooManyClauses(last.span, name, lines, limits.CLAUSES))
     count = len(network.statements)
     if count > limits.STATEMENTS:
         span = network.statements[limits.STATEMENTS].span
-        raise SpecError(faults.RangeTooLarge(span, "this spec", f"{count:,}", f"{limits.STATEMENTS:,} statements"))
+        raise SpecError(faults.TooManyStatements(span, count, limits.STATEMENTS))
 
 
 def _check_functions(d: Declarations, references: References, report: Report) -> None:
@@ -214,4 +234,7 @@ def _check_indices(d: Declarations, references: References, report: Report) -> N
 
 
 def _last(network: Network) -> Span:
-    return network.statements[-1].span if network.statements else Span(network.source, 1, 1, 7)
+    if network.statements:
+        return network.statements[-1].span
+    line = next((k for k, text in enumerate(network.source.text.split("\n"), 1) if text.lstrip().startswith("network")), 1)
+    return locate(Span(network.source, line, 1, 1), "network")

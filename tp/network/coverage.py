@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from tp.errors import Diagnostic
 from tp.network import faults
@@ -17,6 +18,9 @@ from tp.network.tree import Let, Name
 ALL = 4096
 """Boxes with at most so many points are looked at point by point, larger ones at their corners and edges."""
 
+BUDGET, FEW = 500_000, 16
+"""After so many points in all, only few are looked at for every read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -25,6 +29,7 @@ class Region:
     slots: tuple[int | str, ...]  # a number, or the index that stands there
     box: tuple[Span1, ...]
     reach: tuple[tuple[int, int], ...]  # per slot, from where to where
+    plain: bool  # whether no range depends on another
 
     def holds(self, point: Sequence[int]) -> bool:
         values: dict[str, int] = {}
@@ -33,12 +38,7 @@ class Region:
                 return False
             if isinstance(slot, str):
                 values[slot] = value
-        return all(r.lo.at(values).const <= values[r.name] <= r.hi.at(values).const for r in self.box)
-
-    @property
-    def plain(self) -> bool:
-        """Whether no range depends on another."""
-        return not any(r.lo.terms or r.hi.terms for r in self.box)
+        return self.plain or all(r.lo.value(values) <= values[r.name] <= r.hi.value(values) for r in self.box)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Coverage:
     def __init__(self, domains: Domains, values: Mapping[str, int]) -> None:
         self.domains, self.values = domains, values
         self.d = domains.d
+        self.looked = 0
         self.families = {name: self.family(family) for name, family in self.d.families.items()}
 
     def family(self, clauses: Sequence[Clause]) -> Family:
@@ -86,7 +87,7 @@ class Coverage:
             return None
         reach = tuple((int(extreme(s, box, -1).const), int(extreme(s, box, 1).const)) for s in slots)
         names = tuple(s.terms[0][0] if s.terms else int(s.const) for s in slots)
-        return Region(names, tuple(box), reach)
+        return Region(names, tuple(box), reach, not any(r.lo.terms or r.hi.terms for r in box))
 
     # ------------------------------------------------------------ reads
 
@@ -110,11 +111,13 @@ class Coverage:
         ends = _ends(index, family)
 
         def some(name: str, lo: int, hi: int) -> Sequence[int]:
-            near = {lo, lo + 1, hi - 1, hi, *ends.get(name, ())}
+            near = {lo, hi, lo + 1, hi - 1, *ends.get(name, ())} if len(box) <= 6 else {lo, hi}
             return sorted(v for v in near if lo <= v <= hi)
 
-        for values in points(box, _every if size(box) <= ALL else some):
-            yield [int(e.at(values).const) for e in index]
+        whole = size(box) <= (ALL if self.looked < BUDGET else FEW)
+        for values in islice(points(box, _every if whole else some), ALL if self.looked < BUDGET else FEW):
+            self.looked += 1
+            yield [e.value(values) for e in index]
 
     def touched(self, read: Read) -> tuple[int, ...]:
         """The numbers of the clauses that ``read`` may reach, by the reach of its indices."""
@@ -294,7 +297,8 @@ def _meet(a: Region, b: Region) -> tuple[int, ...] | None:
     if a.plain and b.plain:
         return tuple(lo for lo, _ in cut)
     box: Box = [Span1(str(j), constant(lo), constant(hi)) for j, (lo, hi) in enumerate(cut)]
-    for values in points(box, _every if size(box) <= ALL else lambda _, lo, hi: sorted({lo, (lo + hi) // 2, hi})):
+    pick = _every if size(box) <= ALL else lambda _, lo, hi: sorted({lo, (lo + hi) // 2, hi})
+    for values in islice(points(box, pick), ALL):
         point = [values[str(j)] for j in range(len(cut))]
         if a.holds(point) and b.holds(point):
             return tuple(point)

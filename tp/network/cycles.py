@@ -108,13 +108,15 @@ def _cycle(lines: Sequence[Line], component: Sequence[Node], edges: Sequence[Edg
     start = min(component, key=lambda k: (lines[k].clause.span.line, lines[k].clause.span.column))
     path = _path(start, edges)
     names = [lines[k].clause.name for k in path]
+    if len(names) > 8:
+        names = [*names[:4], "…", *names[-3:]]
     c = lines[start].clause
     if len(path) == 2 and c.index:
         read = next(e.read for e in edges if e.reader == start and e.definer == start)
         shown = f"`{_shown(c.name, lines[start])}` reads `{show(read.name)}`"
         hint = "a recursion reads an earlier index, `h[l-1]`"
         return faults.CyclicDefinition(left_side(c), c.name, shown, hint)
-    arrows = " → ".join(f"`{n}`" for n in names)
+    arrows = " → ".join(n if n == "…" else f"`{n}`" for n in names)
     hint = "a recursion reads an earlier index, `h[l-1]`"
     if not c.index:
         hint = "a recursion over layers or time needs an index: `h[l] = … h[l-1] …`"

@@ -24,7 +24,7 @@ def closest(word: str, names: Iterable[str]) -> str | None:
         return candidates[lower]
     if len(word) == 1:
         return None
-    found = get_close_matches(lower, list(candidates)[:5000], n=1, cutoff=0.7 if len(word) > 3 else 0.6)
+    found = get_close_matches(lower, list(candidates)[:1000], n=1, cutoff=0.7 if len(word) > 3 else 0.6)
     return candidates[found[0]] if found else None
 
 
@@ -176,12 +176,27 @@ class NumberTooLarge(Diagnostic):
 
 
 @dataclass(frozen=True)
+class NameTooLong(Diagnostic):
+    limit: int
+    title = "name too long"
+    label = "names have at most {limit} characters"
+
+
+@dataclass(frozen=True)
 class TextTooLarge(Diagnostic):
     size: str
     limit: str
     title = "spec too large"
     label = "this spec has {size}; at most {limit} are read"
     help = "a spec states the network; data come from `.npy`, `.npz` or `.csv` files, repeated lines from an index"
+
+
+@dataclass(frozen=True)
+class TooMany(Diagnostic):
+    limit: str
+    title = "spec too large"
+    label = "up to here this spec has {limit} names, numbers and signs; more are not read"
+    help = "let an index run over what repeats: `h[l] = … for l in 1..L`"
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ class ParameterTwice(Diagnostic):
 class FunctionTooLarge(Diagnostic):
     limit: int
     title = "too large"
-    label = "written out, the functions in this line have more than {limit} operations"
+    label = "written out, this line has more than {limit} operations"
     help = "define intermediate results on lines of their own"
 
 
@@ -333,6 +333,25 @@ class RangeTooLarge(Diagnostic):
     title = "too large"
     label = "{what} has {size} members; at most {limit} are allowed"
     help = "reduce the range, or leave the constant in it without a value to derive formulas for any value"
+
+
+@dataclass(frozen=True)
+class TooManyStatements(Diagnostic):
+    count: int
+    limit: int
+    title = "too large"
+    label = "this spec has {count} statements; at most {limit} are allowed"
+    help = "let an index run over what repeats: `h[l] = … for l in 1..L`"
+
+
+@dataclass(frozen=True)
+class TooManyClauses(Diagnostic):
+    name: str
+    count: int
+    limit: int
+    title = "too large"
+    label = "`{name}` is defined on {count} lines; at most {limit} are allowed"
+    help = "let an index run over what repeats: `{name}[l] = … for l in 1..{count}`"
 
 
 # ---------------------------------------------------------------- axes

@@ -8,7 +8,10 @@ TEXT = 1_000_000
 STATEMENTS = 5000
 """Lines of a spec that state something."""
 
-CLAUSES = 1000
+WORDS = 100_000
+"""Names, numbers and signs in a spec."""
+
+CLAUSES = 300
 """Lines that define one family."""
 
 DEPTH = 100
@@ -16,6 +19,9 @@ DEPTH = 100
 
 CHAIN = 32
 """Terms of a sum kept as one left-leaning chain; longer sums are grouped in halves (their value is the same)."""
+
+NAME = 60
+"""Characters of a name."""
 
 DIGITS = 60
 """Characters of a number."""

@@ -48,10 +48,15 @@ class Report:
         if isinstance(diagnostic, faults.UndefinedName | faults.UndefinedFunction):
             key = (type(diagnostic).__name__, diagnostic.name, 0, 0)
             self.lines.setdefault(key, []).append(span.line)
-        if key not in self.found and len(self.found) >= limits.ERRORS:
+        if key not in self.found and self.full:
             self.more += 1
         else:
             self.found.setdefault(key, diagnostic)
+
+    @property
+    def full(self) -> bool:
+        """Whether further errors are only counted."""
+        return len(self.found) >= limits.ERRORS
 
     def sorted(self) -> list[Diagnostic]:
         """In the order of the text; what concerns no place comes last."""
@@ -126,6 +131,8 @@ def declare(network: Network, overrides: Mapping[str, Any], report: Report) -> D
             d.train = d.train or s
             continue
         for name in s.names if isinstance(s, Index) else (s.name,):
+            if name in prelude() and d.functions.get(name) is prelude()[name]:
+                del d.functions[name]  # the spec has its own
             if name in taken:
                 report(faults.BuiltinName(locate(s.span, name), name))
             elif (known := d.kind(name)) and not (name in d.families and type(d.families[name][0]) is type(s)):
@@ -192,7 +199,8 @@ def _given(name: str, value: Any, indexed: bool, span: Span) -> Expr | Diagnosti
         return Table(tuple(r for r in rows if isinstance(r, Num | Table)), span)
     fraction = _fraction(value)
     if fraction is None or indexed:
-        shown = repr(value) if len(repr(value)) < 40 else f"a {type(value).__name__}"
+        shown = "so large a number" if isinstance(value, int) and abs(value) >> limits.BITS else repr(value)
+        shown = shown if len(shown) < 40 else f"a {type(value).__name__}"
         return faults.BadOverride(NOWHERE, name, shown, f"it is {wanted}")
     text = show_number(Num(fraction))[0]
     return Num(fraction, text, span)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import islice
 
 from tp.errors import Diagnostic
 from tp.network import faults, limits
@@ -67,7 +68,7 @@ def _variance(domains: Domains, line: Line, variance: Expr, report: Report) -> N
         def pick(name: str, lo: int, hi: int) -> Sequence[int]:
             return sorted({lo, hi}) if lo <= hi else []
 
-        ends = list(points(box, pick))[:64]
+        ends = list(islice(points(box, pick), 64))
     for at in ends:
         value = _value(domains, indices, at)
         try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 
@@ -28,6 +30,7 @@ def parse(text: str, name: str = "<text>") -> Network:
         raise SpecError(say.TextTooLarge(Span(Source(name, ""), 1, 1), f"{len(text):,} characters", f"{limits.TEXT:,}"))
     source = Source(name, text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").translate(SPACES))
     _check_nesting(source)
+    _check_count(source)
     try:
         tree = parser().parse(source.text + "\n")
     except UnexpectedInput as error:
@@ -76,6 +79,14 @@ class JoinLines:
 def parser() -> Lark:
     """The parser, built once per process."""
     return Lark(grammar_text(), parser="lalr", lexer="contextual", keep_all_tokens=True, postlex=JoinLines())
+
+
+def _check_count(source: Source) -> None:
+    """Refuse a text of too many words before it becomes a tree."""
+    words = re.finditer(r"#[^\n]*|\w+|[^\w\s]", source.text)
+    last = next(islice((m for m in words if m.group()[0] != "#"), limits.WORDS, None), None)
+    if last is not None:
+        raise SpecError(say.TooMany(place(source, last.start()), f"{limits.WORDS:,}"))
 
 
 def _check_nesting(source: Source) -> None:

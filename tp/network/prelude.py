@@ -46,5 +46,5 @@ def prelude() -> dict[str, Function]:
 
 
 def builtin_names() -> frozenset[str]:
-    """Names that a spec cannot define."""
-    return frozenset((*PRIMITIVES, *FORMS, *CONSTANTS, *prelude()))
+    """Names that a spec cannot define. Those of the prelude it can: then it has its own."""
+    return frozenset((*PRIMITIVES, *FORMS, *CONSTANTS))

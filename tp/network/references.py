@@ -58,6 +58,10 @@ class References:
         self.d, self.report = d, report
         self.ok = True
 
+    def near(self, word: str, names: Iterable[str]) -> str:
+        """A suggestion, as long as it will be shown."""
+        return "" if self.report.full else nearest(word, names)
+
     def fail(self, diagnostic: Diagnostic) -> bool:
         self.report(diagnostic)
         return False
@@ -109,7 +113,7 @@ class References:
 
     def _left_name(self, e: Name, ranged: set[str], bound: list[str]) -> bool:
         if e.name not in ranged and e.name not in self.d.indices:
-            hint = nearest(e.name, (*ranged, *self.d.indices, *self.d.lets)) if len(e.name) > 1 else ""
+            hint = self.near(e.name, (*ranged, *self.d.indices, *self.d.lets)) if len(e.name) > 1 else ""
             hint = hint or f"give it one: `for {e.name} in a..b` at the end of the line"
             return self.fail(faults.NoRange(e.span, e.name, hint))
         if e.name in bound:
@@ -144,7 +148,7 @@ class References:
         if known and r.index not in self.d.indices:
             return self.fail(faults.IndexHidesName(r.span, r.index, known[0], known[1].line))
         if r.lo is None and r.index not in self.d.indices:
-            hint = nearest(r.index, self.d.indices) or f"write `{r.index} in a..b`, or declare it: `index {r.index} in a..b`"
+            hint = self.near(r.index, self.d.indices) or f"write `{r.index} in a..b`, or declare it: `index {r.index} in a..b`"
             return self.fail(faults.NoRange(r.span, r.index, hint))
         return True
 
@@ -161,7 +165,9 @@ class References:
         if axis in self.d.widths or axis in self.d.dims:
             return True
         known = self.d.kind(axis)
-        hint = f"`{axis}` is {known[0]}; declare the axis with `dim`" if known else nearest(axis, (*self.d.widths, *self.d.dims))
+        hint = self.near(axis, (*self.d.widths, *self.d.dims))
+        if known:
+            hint = f"`{axis}` is {known[0]}; declare the axis with `dim`"
         hint = hint or f"declare it: `width {axis}`, or `dim {axis} = 10`"
         return self.fail(faults.UnknownAxis(locate(c.span, axis, ":"), axis, hint))
 
@@ -218,7 +224,7 @@ class References:
             return self.fail(faults.FreeIndex(e.span, e.name))
         if e.name in d.functions or e.name in PRIMITIVES or e.name in FORMS:
             return self.fail(faults.FunctionAsValue(e.span, e.name))
-        near = nearest(e.name, (*d.names(), *scope.indices, *(f.params if f else ())))
+        near = self.near(e.name, (*d.names(), *scope.indices, *(f.params if f else ())))
         return self.fail(faults.UndefinedName(_head(e), e.name, near or _suggest(e)))
 
     def _no_index(self, e: Name) -> bool:
@@ -243,7 +249,7 @@ class References:
                 if x.name in self.d.indices and not x.index:
                     return self.fail(faults.FreeIndex(x.span, x.name))
                 if self.d.kind(x.name) is None and x.name not in builtin_names():
-                    near = nearest(x.name, (*scope.indices, *self.d.lets, *self.d.dims)) if len(x.name) > 1 else ""
+                    near = self.near(x.name, (*scope.indices, *self.d.lets, *self.d.dims)) if len(x.name) > 1 else ""
                     return self.fail(faults.UndefinedName(_head(x), x.name, near or f"give it a value: `let {x.name} = …`"))
                 return self.fail(faults.BadIndex(e.span, show(e)))
             if not isinstance(x, Num | Neg) and not (isinstance(x, Binary) and x.op in "+-*/^"):
@@ -300,7 +306,7 @@ class References:
         span = Span(e.span.source, e.span.line, e.span.column, len(e.fn))
         if known:
             return self.fail(faults.NotAFunction(span, e.fn, known[0]))
-        hint = nearest(e.fn, (*self.d.callables(), "N"))
+        hint = self.near(e.fn, (*self.d.callables(), "N"))
         if not hint and scope_free(e):
             hint = f"define it: `let {e.fn}(z) = …`"
         return self.fail(faults.UndefinedFunction(span, e.fn, hint))

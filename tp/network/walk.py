@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -93,33 +93,43 @@ def walk(e: Expr) -> Iterator[Expr]:
         stack.extend(reversed(children(node)))
 
 
-def deepest(network: Network, limit: int) -> Span | None:
-    """The place of an expression nested more than ``limit`` levels deep, if there is one."""
-    stack = [(e, 1) for s in network.statements for e in expressions(s)]
+def deepest(network: Network, depth: int) -> Span | None:
+    """The place of an expression nested more than ``depth`` levels deep, if there is one."""
+    stack = [(e, 1) for s in reversed(network.statements) for e in expressions(s)]
     while stack:
-        node, depth = stack.pop()
-        if depth > limit:
+        node, level = stack.pop()
+        if level > depth:
             return node.span
-        stack.extend((child, depth + 1) for child in children(node))
+        stack.extend((child, level + 1) for child in children(node))
     return None
 
 
 def rebuild(e: Expr, f: Callable[[Expr], Expr], g: Callable[[Range], Range] = lambda r: r) -> Expr:
-    """``e`` with ``f`` applied to the expressions directly inside it and ``g`` to its ranges."""
+    """``e`` with ``f`` applied to the expressions directly inside it and ``g`` to its ranges; ``e`` itself if none changes."""
     match e:
         case Num():
             return e
         case Name(index=index):
-            return replace(e, index=tuple(map(f, index))) if index else e
+            new = tuple(map(f, index))
+            return e if _same(new, index) else replace(e, index=new)
         case Neg(arg) | Transpose(arg):
-            return replace(e, arg=f(arg))
+            inner = f(arg)
+            return e if inner is arg else replace(e, arg=inner)
         case Binary(_, left, right):
-            return replace(e, left=f(left), right=f(right))
+            a, b = f(left), f(right)
+            return e if a is left and b is right else replace(e, left=a, right=b)
         case Call(_, args, over):
-            return replace(e, args=tuple(map(f, args)), over=None if over is None else g(over))
+            new, along = tuple(map(f, args)), None if over is None else g(over)
+            return e if _same(new, args) and along is over else replace(e, args=new, over=along)
         case Reduce(_, body, ranges):
-            return replace(e, body=f(body), ranges=tuple(map(g, ranges)))
+            inner, around = f(body), tuple(map(g, ranges))
+            return e if inner is body and _same(around, ranges) else replace(e, body=inner, ranges=around)
         case Table(rows):
-            return replace(e, rows=tuple(map(f, rows)))
+            new = tuple(map(f, rows))
+            return e if _same(new, rows) else replace(e, rows=new)
         case _:
             assert_never(e)
+
+
+def _same(a: Sequence[object], b: Sequence[object]) -> bool:
+    return all(x is y for x, y in zip(a, b, strict=True))
