@@ -1,6 +1,6 @@
 """The infinite-width limit of a training run, on quadrature nodes, with an error for every number.
 
-Grid: the run at two tolerances; the finer is the result, their difference the error. Sobol: independent scramblings;
+Grid: finer and finer until two runs agree; the finer is the result, their difference the error. Sobol: independent scramblings;
 their mean is the result, its standard error the error. A run keeps one array per vector member, so its memory is
 
     8 bytes · 2^m nodes · vector members     (Sobol);   8 bytes · Σ of the arrays' sizes     (grid),
@@ -36,6 +36,8 @@ FINEST = 20
 MEMORY = 4 * 2**30
 """Bytes for the arrays of a run, unless told otherwise."""
 KINKS = ("relu", "step", "Abs", "sign", "Max", "Min", "Heaviside", "leaky_relu", "elu", "Piecewise")
+QUICK = 250_000
+"""Grid nodes beyond which nothing is refined that no tolerance asks for."""
 DIMENSIONS = 9
 """Gaussian dimensions that meet, above which a grid is not tried."""
 
@@ -72,7 +74,7 @@ def limit(
     few = plan.plan.dimensions() <= DIMENSIONS and not _kinks(program)
     if method == "grid" or (method == "auto" and few):
         try:
-            found = _grid(plan, wanted, 1e-6 if tol is None else tol, memory or MEMORY, progress)
+            found = _grid(plan, wanted, tol, memory or MEMORY, progress)
         except GridTooLarge:
             if method == "grid":
                 raise
@@ -104,18 +106,35 @@ def _strip(program: Program) -> float:
     return 0.8 if _functions(program) - plain - numbers else 2.0
 
 
-def _grid(plan: Evaluation, wanted: list[Key], tol: float, memory: int, progress: bool) -> Numbers:
-    """The finer of two grids; the coarser is 30 times less accurate."""
+def _grid(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int, progress: bool) -> Numbers:
+    """Finer and finer grids until two agree within ``tol``, or memory ends; the finer is the result."""
     nodes = memory // (8 * max(8, len(plan.plan.group)))
-    found = []
-    with _bar(2 * len(plan.plan.members), progress) as tick:
-        for eps in (tol, tol / 30):
-            run = executed(plan, Grid(eps, limit=nodes, strip=_strip(plan.program)), tick)
-            found.append({key: run[key] for key in wanted})
-    errors = {key: abs(found[1][key] - found[0][key]) for key in wanted}
-    axes = run.nodes.axes if isinstance(run.nodes, Grid) else {}
-    largest = max((math.prod(map(len, a)) for a in axes.values()), default=1)
-    return Numbers(found[1], errors, "grid", {"dimensions": max(map(len, axes.values()), default=0), "nodes": largest})
+    patience = nodes if tol is not None else QUICK
+    tol = 1e-6 if tol is None else tol
+    strip, eps = _strip(plan.program), tol
+    before = _grid_run(plan, wanted, Grid(30 * eps, limit=nodes, strip=strip), progress)
+    while True:
+        try:
+            grid = Grid(eps, limit=nodes, strip=strip)
+            found = _grid_run(plan, wanted, grid, progress)
+        except GridTooLarge:
+            if eps == tol:
+                raise
+            break
+        errors = {key: abs(found[key] - before[key]) for key in wanted}
+        largest = max((math.prod(map(len, a)) for a in grid.axes.values()), default=1)
+        dimensions = max(map(len, grid.axes.values()), default=0)
+        before, eps, strip = found, eps / 2, strip * 0.8
+        if max(errors.values(), default=0.0) <= tol or largest > patience:
+            break
+    converged = max(errors.values(), default=0.0) <= tol
+    return Numbers(before, errors, "grid", {"dimensions": dimensions, "nodes": largest, "converged": converged})
+
+
+def _grid_run(plan: Evaluation, wanted: list[Key], grid: Grid, progress: bool) -> dict[Key, float]:
+    with _bar(len(plan.plan.members), progress) as tick:
+        run = executed(plan, grid, tick)
+    return {key: run[key] for key in wanted}
 
 
 def _sobol(plan: Evaluation, wanted: list[Key], tol: float | None, seed: int, memory: int, progress: bool) -> Numbers:

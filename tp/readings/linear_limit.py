@@ -65,7 +65,7 @@ def _shape(program: Program) -> Linear | None:
     *hidden, readout = instructions
     expr = readout.expr
     for ins in reversed(hidden):
-        if not isinstance(ins, Nonlin) or ins.space is None or ins.out.index:
+        if not isinstance(ins, Nonlin) or ins.space is None or ins.out.free_symbols:
             return None
         expr = expr.xreplace({ins.out: ins.expr})
     sums = [a for a in expr.atoms(sp.Sum) if len(a.limits) == 1]

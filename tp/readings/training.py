@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
@@ -28,6 +28,9 @@ from tp.readings.trained import Trained
 from tp.transform.backprop import flat
 from tp.transform.losses import cross_entropy, loss_named
 from tp.transform.train import Training, sgd, train
+
+if TYPE_CHECKING:
+    from tp.readings.verify import Report
 
 Array = NDArray[np.float64]
 
@@ -76,8 +79,10 @@ class TrainingRun:
     @cached_property
     def leading(self) -> Program:
         """Its leading order in the width: the program whose limit is evaluated."""
-        from tp.readings.orders import leading_order
+        from tp.readings.orders import leading_order, output_orders
+        from tp.transform.normalize import normalize
 
+        output_orders(normalize(self.program))
         return leading_order(self.training.program)
 
     # ------------------------------------------------------------ readings
@@ -132,6 +137,19 @@ class TrainingRun:
         details = {"width": width, "seeds": seeds}
         method = f"width {width}"
         return Trained(self.program.name, outputs, errors, losses, loss_errors, kernels, kernel_errors, method, details)
+
+    def verify(
+        self,
+        widths: Sequence[int] = (256, 1024, 4096),
+        seeds: int = 8,
+        seed: int = 0,
+        progress: bool = False,
+        method: str = "auto",
+    ) -> Report:
+        """Finite networks trained alongside the limit: relative errors of outputs and kernels, with the fitted power of n."""
+        from tp.readings.verify_training import verify
+
+        return verify(self, widths, seeds, seed, progress, method)
 
     # ------------------------------------------------------------ members
 

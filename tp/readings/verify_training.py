@@ -1,0 +1,37 @@
+"""``verify`` for training: finite networks of the same trained program against its limit.
+
+A finite network's outputs after every step differ from the limit's by O(1/sqrt(n)), and so do its feature kernels.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, Theorem 7.4; Yang & Littwin 2023, *Tensor Programs IVb*, for the rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tp.errors import NOWHERE, DataError, Message
+from tp.readings.verify import Report, _bar, _fit
+
+if TYPE_CHECKING:
+    from tp.readings.training import TrainingRun
+
+
+def verify(run: TrainingRun, widths: Sequence[int], seeds: int, seed: int, progress: bool, method: str) -> Report:
+    """See :meth:`tp.readings.training.TrainingRun.verify`."""
+    widths = tuple(sorted(set(widths)))
+    if not widths or widths[0] < 1 or seeds < 1:
+        reason = f"widths {list(widths)} with {seeds} seeds"
+        raise DataError(Message(NOWHERE, reason, "give widths and seeds of at least 1", "nothing to run"))
+    limit = run.limit(method, seed=seed)
+    kinds = ["outputs"] + (["kernels"] if limit.kernels is not None else [])
+    errors = {kind: np.zeros((len(widths), seeds)) for kind in kinds}
+    draws = np.random.SeedSequence(seed).generate_state(len(widths) * seeds)
+    for w, s in _bar([(w, s) for w in range(len(widths)) for s in range(seeds)], progress):
+        found = run.simulate(widths[w], 1, int(draws[w * seeds + s]))
+        for kind in kinds:
+            exact = getattr(limit, kind)
+            errors[kind][w, s] = np.linalg.norm(getattr(found, kind) - exact) / np.linalg.norm(exact)
+    return Report(f"{run.program.name}, training", widths, errors, {kind: _fit(widths, errors[kind]) for kind in kinds})
