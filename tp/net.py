@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tp.limit.equations import Limit
     from tp.program.ir import Program
     from tp.readings.moments import Moments
+    from tp.readings.coord_check import CoordCheck
+    from tp.readings.scale.infer import Engine
+    from tp.readings.scale.report import ScalingReport
     from tp.readings.simulate import Run
     from tp.readings.training import TrainingRun
     from tp.readings.verify import Report
@@ -196,6 +199,74 @@ class Net:
         settings = defaults(self.checked.train, self.checked.numbers) | {k: v for k, v in given.items() if v is not None}
         test = None if X_test is None else self.inputs(X_test)
         return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, **settings)
+
+    # ------------------------------------------------------------ scaling with the width
+
+    @cached_property
+    def _engines(self) -> dict[tuple[tuple[str, Fraction], ...], Engine]:
+        return {}
+
+    def _engine(self, growth: Mapping[str, Any] | None) -> Engine:
+        from tp.readings.scale.infer import Engine, growths
+
+        found = growths(self.program, growth)
+        key = tuple(sorted(found.items()))
+        if key not in self._engines:
+            self._engines[key] = Engine(self.program, found)
+        return self._engines[key]
+
+    def scaling(
+        self,
+        parametrization: str | Mapping[str, Any] | None = None,
+        optimizer: str = "sgd",
+        steps: int | None = None,
+        growth: Mapping[str, Any] | None = None,
+        **constants: Any,
+    ) -> ScalingReport:
+        """How all sizes scale with the width: stable or not, lazy or learning features, and what goes wrong first.
+
+        ``parametrization`` is "sp", "ntp", "mup" or "mfp", exponents (a, b, c) per weight name, or None: as the spec declares.
+        ``growth`` says of free widths how they grow, {"m": "1/2"} like n^(1/2); ``constants`` give values to symbols in exponents.
+        """
+        from tp.readings.scale.infer import scaling
+
+        return scaling(self._engine(growth), parametrization, optimizer, steps, constants)
+
+    def mup(
+        self,
+        optimizer: str = "sgd",
+        gauge: Any = None,
+        steps: int | None = None,
+        growth: Mapping[str, Any] | None = None,
+        **constants: Any,
+    ) -> ScalingReport:
+        """The maximal-update rules: every weight's multiplier, initial scale and learning rate, solved for exactly.
+
+        ``gauge`` is "table3" (no multipliers), "table8", "table9" or one exponent fixed per weight, {"W": {"a": 0}}.
+        """
+        from tp.readings.mup import mup
+
+        return mup(self._engine(growth), optimizer, gauge, steps, constants)
+
+    def coord_check(
+        self,
+        parametrization: Any = None,
+        optimizer: str = "sgd",
+        widths: Sequence[int] = (128, 256, 512, 1024),
+        steps: int = 2,
+        seeds: int = 4,
+        lr: float = 0.1,
+        growth: Mapping[str, Any] | None = None,
+        inputs: Any = None,
+        seed: int = 0,
+        progress: bool = False,
+        **constants: Any,
+    ) -> CoordCheck:
+        """Finite networks trained at several widths: the slope of every activation and update against the derived exponent."""
+        from tp.readings.coord_check import coord_check
+
+        engine = self._engine(growth)
+        return coord_check(engine, parametrization, optimizer, widths, steps, seeds, lr, inputs, seed, progress, constants)
 
     def inputs(self, X: Any) -> dict[str, Any]:
         """``X`` by input name: an array for the only input there is, or a dict already."""

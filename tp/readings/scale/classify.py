@@ -1,0 +1,151 @@
+"""Stable or not, trivial or not, lazy or learning features; and where a parametrization first goes wrong.
+
+A parametrization is stable at initialization if everything is O(1) and what a hidden or input weight makes of a Θ(1) vector is Θ(1);
+in training if no update moves anything by a positive power of n. It is trivial if the output does not move. Of the stable and
+nontrivial ones those that move features by n^0 learn them; the others are kernel methods.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, Theorems 3.3 (stability), 3.4 (nontriviality) and 3.8 (the dichotomy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tp.readings.indexing import show
+from tp.readings.scale.forms import Form
+from tp.readings.scale.members import Member
+from tp.readings.scale.report import Exponent, Quantity, Reason, power
+from tp.readings.scale.walk import Role, Sized, Step, Walk
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something of a positive exponent (or, ``vanishing``, an initial one that is negative)."""
+
+    step: int
+    member: Member
+    sized: Sized
+    role: Role | None = None
+    vanishing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The classification of one run."""
+
+    stable_at_init: bool
+    stable: bool
+    nontrivial: bool
+    r: Exponent
+    layers: Mapping[str, Exponent]
+
+
+def violations(walk: Walk, steps: list[Step], last: int | None = None) -> list[Violation]:
+    """All constraints that fail, in order of steps and of the program."""
+    found = []
+    for step in steps[: None if last is None else last + 1]:
+        units = {role.slot: (role, s) for role, s in step.roles.items() if role.kind == "unit"}
+        for m in walk.forward:
+            base, pert = step.sizes[m.slot]
+            sized = base if step.t == 0 else pert
+            if sized is not None and sized[0] > 0:
+                found.append(Violation(step.t, m, sized))
+            elif step.t == 0 and m.slot in units:
+                role, unit = units[m.slot]
+                if unit is not None and unit[0] < 0:
+                    found.append(Violation(0, m, unit, role, True))
+    return found
+
+
+def verdict(walk: Walk, steps: list[Step], point: Mapping[str, Fraction]) -> Verdict:
+    """What the exponents of a run amount to."""
+    wrong = violations(walk, steps)
+    at_init = not any(v.step == 0 for v in wrong)
+    stable = not wrong
+    layers = layer_rates(walk, steps) if stable else {p: -x for p, x in walk.first_order(point).items()}
+    if stable:
+        moved = [x for s in steps[1:] for m in walk.forward if m.vector and (x := walk.exponent(s.sizes[m.slot][1])) is not None]
+        r = -max(moved) if moved else None
+    else:
+        r = min((x for x in layers.values() if x is not None), default=None)
+    outputs = [walk.exponent(s.sizes[o][1]) for s in steps[1:] for o in sorted(walk.program.outputs)]
+    return Verdict(at_init, stable, stable and Fraction(0) in outputs, r, layers)
+
+
+def layer_rates(walk: Walk, steps: list[Step]) -> dict[str, Exponent]:
+    """Per weight that features depend on: n^(-r) is how much its update moves them."""
+    found: dict[str, Exponent] = {}
+    vectors = {m.slot for m in walk.forward if m.vector}
+    for step in steps[1:]:
+        for role, sized in step.roles.items():
+            if role.kind == "update" and role.slot in vectors:
+                size = walk.exponent(sized)
+                before = found.get(role.parameter)
+                if size is not None and (before is None or -size < before):
+                    found[role.parameter] = -size
+                else:
+                    found.setdefault(role.parameter, None)
+    return found
+
+
+def label(m: Member, temps: frozenset[str]) -> str:
+    """The variable, or the product that a temporary stands for."""
+    return m.text if m.out[0] in temps and m.text else show(m.out)
+
+
+def quantities(walk: Walk, steps: list[Step], temps: frozenset[str]) -> dict[str, Quantity]:
+    """The table of exponents, up to and including the step of the first violation."""
+    wrong = violations(walk, steps)
+    last = wrong[0].step if wrong else len(steps)
+    stop = wrong[0].member.slot if wrong else None
+    found: dict[str, Quantity] = {}
+    for m in walk.forward:
+        name = label(m, temps)
+        if m.out[0] in temps and not m.text:
+            continue
+        changes = [walk.exponent(s.sizes[m.slot][1]) for s in steps[1:] if s.t <= last]
+        if name not in found:
+            found[name] = Quantity(name, walk.exponent(steps[0].sizes[m.slot][0]), tuple(changes), m.span)
+        if m.slot == stop:
+            break
+    return found
+
+
+def reason(walk: Walk, v: Violation, temps: frozenset[str]) -> Reason:
+    """A violated constraint in words, with its monomial and what would mend it."""
+    form = walk.form(v.sized)
+    size = walk.exponent(v.sized)
+    assert size is not None
+    name = label(v.member, temps)
+    if v.step == 0:
+        ways = _ways(form, size, ("w_",))
+        what = "vanishes like" if v.vanishing else "grows like"
+        sign = "<" if v.vanishing else ">"
+        text = f"at initialization `{name}` {what} {power(size)}: {form} = {size} {sign} 0"
+        blame = _blamed(form, "w_")
+        return Reason(name, 0, size, str(form), blame, text + _advice(blame, ways, v.vanishing), v.member.span)
+    blame = _blamed(form, "u_")
+    cause = " and ".join(f"`{p}`" for p in blame) or "the weights"
+    through = [p for p in _blamed(form, "w_") if p not in blame]
+    via = f", through the initial {' and '.join(f'`{p}`' for p in through)}," if through else ""
+    text = f"step {v.step}: the update of {cause}{via} contributes {power(size)} to `{name}`: {form} = {size} > 0"
+    return Reason(name, v.step, size, str(form), blame, text + _advice(blame, _ways(form, size, ("u_", "w_")), False), v.member.span)
+
+
+def _blamed(form: Form, kind: str) -> tuple[str, ...]:
+    return tuple(u[2:] for u, c in form.terms if u.startswith(kind) and c < 0)
+
+
+def _ways(form: Form, size: Fraction, kinds: tuple[str, ...]) -> list[str]:
+    words = {"u_": "the learning rate of", "w_": "the initial scale of"}
+    return [
+        f"{words[kind]} `{u[2:]}` by {power(abs(size) / -c)}" for kind in kinds for u, c in form.terms if u.startswith(kind) and c < 0
+    ]
+
+
+def _advice(blame: tuple[str, ...], ways: list[str], vanishing: bool) -> str:
+    if not ways:
+        return ""
+    return f"\n  {'raise' if vanishing else 'lower'} " + ", or ".join(ways)

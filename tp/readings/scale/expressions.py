@@ -1,0 +1,265 @@
+"""SymPy expressions as functions of cells, compiled once for each member that uses them.
+
+Indices are numbers here. Constants of the spec are Θ(1); powers of a width, ``n^(-alpha)`` with a symbol for an exponent included, are
+exponents; everything else is a sum, a product, or a function with a Taylor expansion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import sympy as sp
+
+from tp.errors import LimitError, Message, Span
+from tp.program.ir import Ref, Softmax
+from tp.readings.scale.forms import Form, Leaves, unknown
+from tp.readings.scale.rules import Shape, nonlinear
+from tp.readings.scale.tags import NONE, Cell, times, union
+
+Env = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A function of cells: ``kind`` zero, const (leaf), read (slot), add, mul or apply (shape)."""
+
+    kind: str
+    args: tuple[Any, ...] = ()
+
+    def slots(self) -> tuple[int, ...]:
+        """The members it reads."""
+        if self.kind == "read":
+            return (self.args[0],)
+        found = dict.fromkeys(s for a in self.args if isinstance(a, Op) for s in a.slots())
+        return tuple(found)
+
+
+ZERO, ONE = Op("zero"), Op("const", (0,))
+
+
+def value(op: Op, cells: list[Cell], leaves: list[int]) -> Cell:
+    """What ``op`` is, given the cells of all members and the values of all leaves."""
+    kind, args = op.kind, op.args
+    if kind == "read":
+        return cells[args[0]]
+    if kind == "const":
+        return {NONE: (leaves[args[0]], args[0])}, {}
+    if kind == "mul":
+        made = value(args[0], cells, leaves)
+        for arg in args[1:]:
+            made = times(made, value(arg, cells, leaves))
+        return made
+    if kind == "add":
+        return union([value(arg, cells, leaves) for arg in args])
+    if kind == "apply":
+        return nonlinear(value(args[0], cells, leaves), args[1])
+    return {}, {}
+
+
+@dataclass
+class Widths:
+    """Exponents of n: ``growth`` says how each width symbol grows; symbols of exponents become unknowns."""
+
+    growth: Mapping[str, Fraction]
+    unknowns: dict[str, None] = field(default_factory=dict)
+
+    def power(self, symbol: sp.Symbol, exponent: sp.Expr, span: Span) -> Form:
+        """The exponent of ``symbol^exponent``, for a width symbol."""
+        form = Form()
+        for term in sp.Add.make_args(sp.expand(exponent)):
+            c, rest = term.as_coeff_Mul()
+            if not c.is_Rational or not (rest == 1 or isinstance(rest, sp.Symbol)):
+                reason = f"the exponent `{exponent}` of `{symbol}` is not linear in constants"
+                raise LimitError(Message(span, reason, "write a rational, or a constant without a value", "no scaling rule"))
+            ratio = Fraction(int(c.p), int(c.q)) * self.growth[symbol.name]
+            if rest == 1:
+                form = form.plus(Form(ratio))
+            else:
+                self.unknowns[rest.name] = None
+                form = form.plus(unknown(rest.name, ratio))
+        return form
+
+    def size(self, expr: sp.Expr, span: Span) -> Form:
+        """The exponent of an expression in widths and constants: the largest over the terms of a sum."""
+        expr = sp.sympify(expr)
+        if isinstance(expr, sp.Add):
+            return max((self.size(t, span) for t in expr.args), key=lambda f: f.const)
+        if isinstance(expr, sp.Mul):
+            form = Form()
+            for factor in expr.args:
+                form = form.plus(self.size(factor, span))
+            return form
+        base, exponent = expr.as_base_exp()
+        if isinstance(base, sp.Symbol) and base.name in self.growth:
+            return self.power(base, exponent, span)
+        if exponent != 1 and exponent.is_Rational:
+            return Form().plus(self.size(base, span), Fraction(int(exponent.p), int(exponent.q)))
+        return Form()
+
+
+@dataclass
+class Compiler:
+    """Expressions to ops. ``slot`` finds the member that a read means, ``values`` the representatives of a range."""
+
+    leaves: Leaves
+    widths: Widths
+    slot: Callable[[str, tuple[int, ...]], int | None]
+    values: Callable[[sp.Symbol, int, int], list[int]]
+    given: frozenset[str]
+    shapes: dict[Any, Shape] = field(default_factory=dict)
+
+    def op(self, expr: sp.Expr, env: Env, span: Span) -> Op:
+        """``expr`` where the indices are ``env``."""
+        match expr:
+            case Ref():
+                return self._read(expr, env)
+            case sp.Add():
+                return _sum([self.op(a, env, span) for a in expr.args])
+            case sp.Mul():
+                return _product([self.op(a, env, span) for a in expr.args])
+            case sp.Pow():
+                return self._power(expr, env, span)
+            case sp.Sum():
+                return self._range(expr.function, list(expr.limits), env, span)
+            case sp.KroneckerDelta():
+                return ONE if self.integer(expr.args[0], env) == self.integer(expr.args[1], env) else ZERO
+            case sp.Piecewise():
+                return self._piecewise(expr, env, span)
+            case Softmax():
+                return self._softmax(expr, env, span)
+            case sp.Symbol():
+                return self._symbol(expr, env, span)
+        if not expr.args or not expr.has(Ref):
+            return self._constant(expr, env, span)
+        return self._function(expr, env, span)
+
+    def integer(self, expr: sp.Expr, env: Env) -> int:
+        """The value of an index expression; constants that are left symbolic count as the ``env`` says."""
+        if isinstance(expr, sp.Integer):
+            return int(expr)
+        if isinstance(expr, sp.Symbol) and expr.name in env:
+            return env[expr.name]
+        found = expr.subs({s: env[s.name] for s in expr.free_symbols if s.name in env})
+        return int(sp.floor(found))
+
+    def _read(self, ref: Ref, env: Env) -> Op:
+        if ref.name in self.given:
+            return ONE
+        at = self.slot(ref.name, tuple(self.integer(e, env) for e in ref.index))
+        return ZERO if at is None else Op("read", (at,))
+
+    def _symbol(self, symbol: sp.Symbol, env: Env, span: Span) -> Op:
+        if symbol.name in self.widths.growth:
+            return Op("const", (self.leaves.leaf(self.widths.power(symbol, sp.S.One, span)),))
+        return ZERO if env.get(symbol.name) == 0 else ONE
+
+    def _constant(self, expr: sp.Expr, env: Env, span: Span) -> Op:
+        if expr.is_number:
+            return ZERO if expr == 0 else ONE
+        return Op("const", (self.leaves.leaf(self.widths.size(expr, span)),))
+
+    def _power(self, expr: sp.Pow, env: Env, span: Span) -> Op:
+        base, exponent = expr.base, expr.exp
+        if isinstance(base, sp.Symbol) and base.name in self.widths.growth:
+            return Op("const", (self.leaves.leaf(self.widths.power(base, exponent, span)),))
+        inside = self.op(base, env, span)
+        if inside.kind == "const" and exponent.is_Rational:
+            form = Form().plus(self.leaves.forms[inside.args[0]], Fraction(int(exponent.p), int(exponent.q)))
+            return Op("const", (self.leaves.leaf(form),))
+        if not inside.slots():
+            return self._constant(expr, env, span)
+        if exponent.is_Integer and 1 <= exponent <= 4:
+            return _product([inside] * int(exponent))
+        if not exponent.is_Rational:
+            return self._refuse(f"the power `{expr}`", span)
+        return Op("apply", (inside, Shape(Fraction(int(exponent.p), int(exponent.q)))))
+
+    def _range(self, body: sp.Expr, limits: list[Any], env: Env, span: Span) -> Op:
+        if not limits:
+            return self.op(body, env, span)
+        index, lo, hi = limits[-1]
+        points = self.values(index, self.integer(lo, env), self.integer(hi, env))
+        return _sum([self._range(body, limits[:-1], {**env, index.name: p}, span) for p in points])
+
+    def _piecewise(self, expr: sp.Piecewise, env: Env, span: Span) -> Op:
+        for branch, condition in expr.args:
+            if condition.has(Ref):
+                return self._refuse("a case distinction on values", span)
+            held = condition.subs({s: env[s.name] for s in condition.free_symbols if s.name in env})
+            if held == sp.true:
+                return self.op(branch, env, span)
+            if held != sp.false:
+                return self._refuse(f"the undecided condition `{held}`", span)
+        return ZERO
+
+    def _softmax(self, expr: Softmax, env: Env, span: Span) -> Op:
+        at, body, bound, lo, hi = expr.args
+        logits = [self.op(at, env, span), self._range(body, [(bound, lo, hi)], env, span)]
+        return Op("apply", (_sum(logits), Shape()))
+
+    def _function(self, expr: sp.Expr, env: Env, span: Span) -> Op:
+        args = [self.op(a, env, span) for a in expr.args]
+        if not any(a.slots() for a in args):
+            return ONE
+        inside = _sum([a for a in args if a.slots() or a.kind == "add"])
+        return Op("apply", (inside, self._shape(expr, span)))
+
+    def _shape(self, expr: sp.Expr, span: Span) -> Shape:
+        numbers = tuple(a if not a.has(Ref) else None for a in expr.args)
+        key = (expr.func, numbers)
+        if key not in self.shapes:
+            self.shapes[key] = shape_of(expr, lambda: self._refuse(f"the function `{expr.func.__name__}`", span))
+        return self.shapes[key]
+
+    def _refuse(self, what: str, span: Span) -> Any:
+        reason = f"{what} has no rule for how its size follows from its argument's"
+        raise LimitError(Message(span, reason, "use functions with a Taylor expansion, or homogeneous ones", "no scaling rule"))
+
+
+HOMOGENEOUS = {"relu": 1, "leaky_relu": 1, "Abs": 1, "sign": 0, "step": 0, "Max": 1, "Min": 1, "Heaviside": 0, "DiracDelta": -1}
+SMOOTH = {
+    "exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "erf", "erfc", "atan", "gelu", "normal_cdf", "sigmoid", "softplus", "silu", "elu",
+    "hermite",
+}  # fmt: skip
+
+
+def shape_of(expr: sp.Expr, refuse: Callable[[], Any]) -> Shape:
+    """Homogeneous of which degree, or which derivatives at 0 vanish. A function that no list here names is refused."""
+    name = expr.func.__name__
+    if name in HOMOGENEOUS:
+        return Shape(Fraction(HOMOGENEOUS[name]))
+    if name not in SMOOTH:
+        refuse()
+    x = sp.Symbol("x", real=True)
+    free = [k for k, a in enumerate(expr.args) if a.has(Ref)]
+    if len(free) != 1:
+        return Shape()
+    try:
+        f = expr.func(*(x if k == free[0] else a for k, a in enumerate(expr.args)))
+        flags = tuple(bool(sp.diff(f, x, k).subs(x, 0) != 0) if k else bool(f.subs(x, 0) != 0) for k in range(3))
+    except (TypeError, ValueError, NotImplementedError, ArithmeticError):
+        return Shape()
+    return Shape(None, (flags[0], flags[1], flags[2]))
+
+
+def _sum(ops: list[Op]) -> Op:
+    flat: dict[Op, None] = {}
+    for op in ops:
+        for part in op.args if op.kind == "add" else (op,):
+            if part.kind != "zero":
+                flat[part] = None
+    if not flat:
+        return ZERO
+    return next(iter(flat)) if len(flat) == 1 else Op("add", tuple(flat))
+
+
+def _product(ops: list[Op]) -> Op:
+    flat = [p for op in ops for p in (op.args if op.kind == "mul" else (op,)) if p != ONE]
+    if any(p.kind == "zero" for p in flat):
+        return ZERO
+    if not flat:
+        return ONE
+    return flat[0] if len(flat) == 1 else Op("mul", tuple(flat))

@@ -1,0 +1,145 @@
+"""``scaling``: a program, a parametrization and an optimizer become a :class:`ScalingReport`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.program.ir import Program, Weight
+from tp.readings.scale import classify
+from tp.readings.scale.expressions import Widths
+from tp.readings.scale.forms import Form, unknown
+from tp.readings.scale.members import Concrete, concrete
+from tp.readings.scale.optimizers import Optimizer, exponent, optimizer
+from tp.readings.scale.report import Rule, Rules, ScalingReport
+from tp.readings.scale.walk import Step, Walk
+from tp.transform.parametrize import ABC, given, named, roles
+
+
+@dataclass
+class Engine:
+    """A program made ready for scaling questions: written out once, asked as often as one likes."""
+
+    program: Program
+    growth: dict[str, Fraction]
+    walks: dict[str, Walk] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.concrete: Concrete = concrete(self.program, self.growth)
+        self.roles = roles(self.program)
+        self.declared = {p: declared(w, self.growth) for p, w in self.concrete.parameters.items()}
+        self.steps = 2 if len(set(self.growth.values())) <= 1 else 3
+
+    def starts_at_zero(self, w: Weight) -> bool:
+        """Whether the weight is initialized at 0."""
+        return bool(w.variance == 0 and w.mean == 0) or bool(w.multiplier == 0)
+
+    def walk(self, name: str) -> Walk:
+        """The evaluator for an optimizer, with an unknown w and u for every weight."""
+        if name not in self.walks:
+            weights = self.concrete.parameters
+            w: dict[str, Form | None] = {p: None if self.starts_at_zero(x) else unknown(f"w_{p}") for p, x in weights.items()}
+            u = {p: unknown(f"u_{p}") for p, x in weights.items() if not x.frozen}
+            self.walks[name] = Walk(self.concrete, optimizer(name), w, u)
+        return self.walks[name]
+
+    def point(self, rules: Mapping[str, ABC], opt: Optimizer, constants: Mapping[str, Fraction]) -> dict[str, Fraction]:
+        """The values of all unknowns under given exponents."""
+        point = {f"w_{p}": r.a + r.b for p, r in rules.items()} | {f"u_{p}": exponent(opt, r.a, r.c) for p, r in rules.items()}
+        for name in self.concrete.constants:
+            if name not in constants:
+                reason = f"the exponent `{name}` has no value"
+                raise LimitError(Message(NOWHERE, reason, f"give it one, as in tp.load(…, {name}=1), or let net.mup() find it", "undetermined"))
+            point[name] = constants[name]
+        return point
+
+
+def declared(w: Weight, growth: Mapping[str, Fraction]) -> ABC:
+    """The exponents that a spec gives a weight."""
+    widths = Widths(growth)
+    law = [(w.multiplier, Fraction(-1)), (w.variance, Fraction(-1, 2)), (w.rate, Fraction(-1))]
+    if w.variance == 0:
+        law[1] = (w.mean, Fraction(-1))
+    forms = [Form().plus(widths.size(e, w.span), c) if e != 0 else Form() for e, c in law]
+    return ABC(*(f.const for f in forms))
+
+
+def growths(program: Program, given_: Mapping[str, Any] | None) -> dict[str, Fraction]:
+    """How every free width grows: like n unless ``given`` says ``{"m": "1/2"}``, like n^(1/2)."""
+    widths = sorted({s.name for space in program.spaces for s in space.size.free_symbols})
+    growth = dict.fromkeys(widths, Fraction(1))
+    for name, value in (given_ or {}).items():
+        if name not in growth:
+            raise DataError(Message(NOWHERE, f"there is no free width `{name}`", f"the widths are {', '.join(widths)}", "unknown width"))
+        growth[name] = Fraction(value)
+        if growth[name] < 0:
+            raise DataError(Message(NOWHERE, f"`{name}` would shrink", "give an exponent of at least 0", "no width"))
+    return growth
+
+
+def scaling(
+    engine: Engine,
+    parametrization: str | Mapping[str, Any] | None = None,
+    optimizer_name: str = "sgd",
+    steps: int | None = None,
+    constants: Mapping[str, Any] | None = None,
+) -> ScalingReport:
+    """The classification under a named parametrization, under (a, b, c) per weight, or (None) as the spec declares."""
+    opt = optimizer(optimizer_name)
+    walk = engine.walk(optimizer_name)
+    if isinstance(parametrization, str):
+        rules = named(engine.program, parametrization, opt.normalised)
+        title = parametrization
+    else:
+        rules = given(engine.program, parametrization or {}, engine.declared)
+        title = "as declared" if parametrization is None else "as given"
+    known = {k: Fraction(v) for k, v in (constants or {}).items()}
+    point = engine.point(rules, opt, known)
+    found = walk.run(point, steps or engine.steps)
+    return report(engine, walk, found, point, rules, title)
+
+
+def report(
+    engine: Engine, walk: Walk, steps: list[Step], point: Mapping[str, Fraction], rules: Mapping[str, ABC], title: str, **more: Any
+) -> ScalingReport:
+    """What a run says, as an object for people."""
+    temps = engine.program.temps
+    wrong = classify.violations(walk, steps)
+    quantities = classify.quantities(walk, steps, temps)
+    reasons = tuple(classify.reason(walk, v, temps) for v in _first(wrong))
+    gradients = steps[-2].gradients if len(steps) > 1 else {}
+    last = {p: walk.exponent(s) for p, s in gradients.items()}
+    table = {p: _rule(engine, p, r, walk.optimizer, last.get(p)) for p, r in rules.items()}
+    verdict = classify.verdict(walk, steps, point)  # after the others: it may run the walk again
+    return ScalingReport(
+        engine.program.name,
+        walk.optimizer.name,
+        title,
+        Rules(table),
+        verdict.stable_at_init,
+        verdict.stable,
+        verdict.nontrivial,
+        verdict.nontrivial and verdict.r == 0,
+        verdict.r,
+        verdict.layers,
+        quantities,
+        reasons,
+        constants={c: point[c] for c in engine.concrete.constants},
+        **more,
+    )
+
+
+def _first(wrong: list[Any]) -> list[Any]:
+    """The violations of the first step at which there are any: later ones have no meaning."""
+    return [v for v in wrong if v.step == wrong[0].step][:1] if wrong else []
+
+
+def _rule(engine: Engine, p: str, r: ABC, opt: Optimizer, gradient: Fraction | None) -> Rule:
+    zero = engine.starts_at_zero(engine.concrete.parameters[p])
+    epsilon = gradient - r.a if opt.epsilon and gradient is not None else None
+    return Rule(r.a, None if zero else r.b, r.c, engine.roles[p], epsilon, r.c if opt.decay else None)
+
+

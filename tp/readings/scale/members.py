@@ -1,0 +1,311 @@
+"""A program's instructions at a few representative indices, so that depth costs nothing.
+
+Of a loop over l in 2..L the members 2, 3 and L are kept; a read elsewhere goes to the nearest representative. Indices that
+nothing recurs over (positions, tokens, coordinates of finite axes) are alike, and one or two of them are kept.
+A bound that was left symbolic counts as 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import sympy as sp
+
+from tp.errors import NOWHERE, LimitError, Message, Span
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
+from tp.program.reads import flat as simple
+from tp.readings.scale.expressions import Compiler, Env, Op, Widths
+from tp.readings.scale.forms import Leaves
+from tp.readings.scale.tags import Tag
+from tp.transform.backprop import backprop
+from tp.transform.parametrize import parameters
+
+Key = tuple[Any, ...]
+SYMBOLIC_BOUND = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One instruction at one point. ``op`` is what a Nonlin or Moment averages; a MatMul has ``matrix`` and reads ``x``."""
+
+    slot: int
+    out: Key
+    kind: str  # "matmul" | "nonlin" | "moment"
+    span: Span
+    forward: bool
+    vector: bool
+    op: Op = Op("zero")
+    matrix: int = -1
+    transpose: bool = False
+    x: int | None = None
+    half: int = 0  # leaf of half the exponent of the space averaged over
+    weights: tuple[int, ...] = ()  # slots of vector weights that it reads
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A random matrix: its parameter, and half the exponents of its sides."""
+
+    key: Key
+    parameter: str
+    rows: int
+    cols: int
+
+
+@dataclass(frozen=True, slots=True)
+class VectorWeight:
+    """A vector or scalar weight: the slot of its value, its parameter, the slot of its gradient."""
+
+    key: Key
+    parameter: str
+    slot: int
+    letter: Tag
+    gradient: int | None
+    half: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixUse:
+    """The outer product ``out xᵀ`` that an update of ``matrix`` adds to."""
+
+    matrix: int
+    out: int
+    x: int
+    transpose: bool
+
+
+@dataclass
+class Concrete:
+    """A program and its gradients, written out at representatives."""
+
+    leaves: Leaves
+    members: list[Member] = field(default_factory=list)
+    matrices: list[Matrix] = field(default_factory=list)
+    vectors: list[VectorWeight] = field(default_factory=list)
+    uses: list[MatrixUse] = field(default_factory=list)
+    parameters: dict[str, Weight] = field(default_factory=dict)
+    outputs: set[int] = field(default_factory=set)
+    constants: tuple[str, ...] = ()
+    letters: int = 0
+    slots: int = 0
+
+
+def concrete(program: Program, growth: dict[str, Fraction]) -> Concrete:
+    """``program`` with its backward pass from the sum of its outputs."""
+    total = _fresh("total", program)
+    outputs = []
+    domains = {}
+    for ins, domain in _flat(program.body, ()):
+        domains[ins.out.name] = domain
+    for output in program.outputs:
+        ranges = [r for r in domains[output.name] if r.index in output.free_symbols]
+        term: sp.Expr = output
+        for r in ranges:
+            term = sp.Sum(term, (r.index, r.lo, r.hi))
+        outputs.append(term)
+    last = Nonlin(Ref(total), sp.Add(*outputs), None, ())
+    whole = Program(**{**_fields(program), "body": (*program.body, last), "outputs": (Ref(total),)})
+    backward = backprop(whole, Ref(total), sp.S.One)
+    return _Writer(program, backward, growth, total).run()
+
+
+def _fields(program: Program) -> dict[str, Any]:
+    return {name: getattr(program, name) for name in Program.__dataclass_fields__}
+
+
+def _fresh(name: str, program: Program) -> str:
+    taken = {i.out.name for i in simple(program.body)} | {w.ref.name for w in program.weights} | {d.ref.name for d in program.data}
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _flat(body: Sequence[Instruction], outer: Domain) -> Iterable[tuple[MatMul | Nonlin | Moment, Domain]]:
+    for ins in body:
+        if isinstance(ins, Loop):
+            yield from _flat(ins.body, (*outer, ins.range))
+        else:
+            yield ins, (*outer, *ins.domain)
+
+
+@dataclass
+class _Writer:
+    program: Program
+    backward: Any
+    growth: dict[str, Fraction]
+    total: str
+    keys: dict[str, dict[tuple[int, ...], int]] = field(default_factory=dict)
+    matrix_keys: dict[str, dict[tuple[int, ...], int]] = field(default_factory=dict)
+    representatives: dict[str, list[int]] = field(default_factory=dict)
+
+    def run(self) -> Concrete:
+        self.made = Concrete(Leaves())
+        self.widths = Widths(self.growth)
+        self.bounds = {s.name: SYMBOLIC_BOUND for s in self.program.constants}
+        given = frozenset({d.ref.name for d in self.program.data} | set(self.program.tables))
+        self.compiler = Compiler(self.made.leaves, self.widths, self._slot, self._values, given)
+        self.forward = {i.out.name for i in simple(self.program.body)}
+        self.edges = self.backward.program.boundary
+        self._choose()
+        self.made.parameters = parameters(self.program)
+        for name, w in self.made.parameters.items():
+            self._weight(name, w)
+        self.vector_slots = {v.slot for v in self.made.vectors}
+        self._body(self.backward.program.body, dict(self.bounds))
+        for use in self.backward.uses:
+            self._use(use)
+        self._gradients()
+        self.made.outputs = {s for ref in self.program.outputs for s in self.keys.get(ref.name, {}).values()}
+        self.made.constants = tuple(self.widths.unknowns)
+        return self.made
+
+    # ------------------------------------------------------------ representatives
+
+    def _choose(self) -> None:
+        """Per index name: first, second and last of a loop; the middle of what is parallel, two if weights differ."""
+        loops = {r.index.name for body in (self.program.body, self.backward.program.body) for r in _loops(body)}
+        weights = {r.index.name for w in self.program.weights for r in w.domain if not r.index.name.startswith("j_")}
+        ranges = [r for _, domain in _flat(self.program.body, ()) for r in domain] + [r for w in self.program.weights for r in w.domain]
+        for r in ranges:
+            name = r.index.name
+            if (r.lo.free_symbols | r.hi.free_symbols) - set(self.program.constants):
+                continue
+            lo, hi = (self.compiler.integer(e, self.bounds) for e in (r.lo, r.hi))
+            chosen = [lo, lo + 1, hi] if name in loops else [lo, hi] if name in weights else [(lo + hi + 1) // 2]
+            kept = self.representatives.setdefault(name, [])
+            kept.extend(v for v in chosen if lo <= v <= hi and v not in kept)
+            kept.sort()
+
+    def _values(self, index: sp.Symbol, lo: int, hi: int) -> list[int]:
+        name = index.name.rstrip("_*'")
+        chosen = self.representatives.get(index.name) or self.representatives.get(name) or [lo, lo + 1, hi]
+        return [v for v in chosen if lo <= v <= hi] or ([hi] if lo <= hi else [])
+
+    def _points(self, domain: Domain, env: Env) -> list[dict[str, int]]:
+        if not domain:
+            return [dict(env)]
+        own = {r.index for r in domain}
+        head = next(r for r in domain if not (r.lo.free_symbols | r.hi.free_symbols) & own)
+        rest = tuple(r for r in domain if r is not head)
+        return [p for v in self._interval(head, env) for p in self._points(rest, {**env, head.index.name: v})]
+
+    def _interval(self, r: Range, env: Env) -> list[int]:
+        return self._values(r.index, self.compiler.integer(r.lo, env), self.compiler.integer(r.hi, env))
+
+    def _slot(self, name: str, index: tuple[int, ...]) -> int | None:
+        for (mode, lo, hi), at in zip(self.edges.get(name, ()), index, strict=False):
+            if mode == "zero" and not self.compiler.integer(lo, self.bounds) <= at <= self.compiler.integer(hi, self.bounds):
+                return None
+        return _nearest(self.keys.get(name, {}), index)
+
+    # ------------------------------------------------------------ weights
+
+    def _half(self, space: Space | None) -> int:
+        if space is None:
+            return 0
+        size = self.widths.size(space.size, NOWHERE)
+        return self.made.leaves.leaf(_halved(size))
+
+    def _weight(self, name: str, w: Weight) -> None:
+        for point in self._points(w.domain, self.bounds):
+            index = tuple(self.compiler.integer(e, point) for e in w.ref.index)
+            if w.cols is not None:
+                self.matrix_keys.setdefault(w.ref.name, {})[index] = len(self.made.matrices)
+                self.made.matrices.append(Matrix((w.ref.name, *index), name, self._half(w.rows), self._half(w.cols)))
+                continue
+            constant = w.variance == 0
+            letter = (0, 0) if constant else (1 << self.made.letters, 0)
+            self.made.letters += not constant
+            slot = self._new(w.ref.name, index)
+            self.made.vectors.append(VectorWeight((w.ref.name, *index), name, slot, letter, None, self._half(w.rows)))
+
+    def _new(self, name: str, index: tuple[int, ...]) -> int:
+        slot = self.made.slots
+        self.made.slots += 1
+        self.keys.setdefault(name, {})[index] = slot
+        return slot
+
+    def _gradients(self) -> None:
+        found = []
+        for v in self.made.vectors:
+            family = self.backward.adjoint.get(v.key[0])
+            slot = _nearest(self.keys.get(family, {}), v.key[1:]) if family else None
+            found.append(VectorWeight(v.key, v.parameter, v.slot, v.letter, slot, v.half))
+        self.made.vectors = found
+
+    def _use(self, use: Any) -> None:
+        for point in self._points(use.domain, self.bounds):
+            matrix, x, out = (self._at(ref, point, keys) for ref, keys in ((use.W, self.matrix_keys), (use.x, self.keys), (use.d_out, self.keys)))
+            if matrix is not None and x is not None and out is not None:
+                item = MatrixUse(matrix, out, x, use.transpose)
+                if item not in self.made.uses:
+                    self.made.uses.append(item)
+
+    def _at(self, ref: Ref, env: Env, keys: dict[str, dict[tuple[int, ...], int]]) -> int | None:
+        index = tuple(self.compiler.integer(e, env) for e in ref.index)
+        return self._slot(ref.name, index) if keys is self.keys else _nearest(keys.get(ref.name, {}), index)
+
+    # ------------------------------------------------------------ instructions
+
+    def _body(self, body: Sequence[Instruction], env: Env) -> None:
+        for ins in body:
+            if isinstance(ins, Loop):
+                values = self._interval(ins.range, env)
+                for v in reversed(values) if ins.reverse else values:
+                    self._body(ins.body, {**env, ins.range.index.name: v})
+                continue
+            for point in self._points(ins.domain, env):
+                self._instruction(ins, point)
+
+    def _instruction(self, ins: MatMul | Nonlin | Moment, env: Env) -> None:
+        index = tuple(self.compiler.integer(e, env) for e in ins.out.index)
+        out, forward = (ins.out.name, *index), ins.out.name in self.forward
+        if isinstance(ins, MatMul):
+            matrix, x = self._at(ins.W, env, self.matrix_keys), self._at(ins.x, env, self.keys)
+            if matrix is None:
+                raise LimitError(Message(ins.span, f"`{ins.W}` is no matrix of this program", heading="no scaling rule"))
+            text = f"{ins.W}{'.T' if ins.transpose else ''} @ {ins.x}"
+            slot = self._new(ins.out.name, index)
+            item = Member(slot, out, "matmul", ins.span, forward, True, matrix=matrix, transpose=ins.transpose, x=x, text=text)
+            self.made.members.append(item)
+            return
+        averaged = isinstance(ins, Moment)
+        expr = ins.coeff * ins.expr if isinstance(ins, Moment) else ins.expr
+        op = self.compiler.op(expr, env, ins.span)
+        reads = tuple(s for s in op.slots() if s in self.vector_slots) if forward else ()
+        half = self._half(ins.space) if averaged else 0
+        slot = self._new(ins.out.name, index)
+        vector = not averaged and ins.space is not None
+        kind = "moment" if averaged else "nonlin"
+        self.made.members.append(Member(slot, out, kind, ins.span, forward, vector, op, half=half, weights=reads))
+
+
+def _loops(body: Sequence[Instruction]) -> Iterable[Range]:
+    for ins in body:
+        if isinstance(ins, Loop):
+            yield ins.range
+            yield from _loops(ins.body)
+
+
+def _nearest(members: dict[tuple[int, ...], int], index: tuple[int, ...]) -> int | None:
+    """Slot by slot: the largest index that is there and not above, else the smallest."""
+    if index in members:
+        return members[index]
+    candidates = [k for k in members if len(k) == len(index)]
+    for place, at in enumerate(index):
+        values = {k[place] for k in candidates}
+        if not values:
+            return None
+        below = [v for v in values if v <= at]
+        chosen = max(below) if below else min(values)
+        candidates = [k for k in candidates if k[place] == chosen]
+    return members[candidates[0]] if candidates else None
+
+
+def _halved(form: Any) -> Any:
+    return type(form)().plus(form, Fraction(1, 2))
+

@@ -1,0 +1,110 @@
+"""Rules of the calculus: nonlinearities by Taylor's formula, averages by the law of large numbers or the central limit.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, appendix H; the page on theory calls these rules 1, 4 and 5 of scaling inference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from tp.readings.scale.tags import Cell, Part, corr, largest, product, put
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a function of one argument is like: ``degree`` if homogeneous; else whether f, f′, f″ are nonzero at 0."""
+
+    degree: Fraction | None = None
+    at_zero: tuple[bool, bool, bool] = (True, True, True)
+
+
+def nonlinear(cell: Cell, shape: Shape) -> Cell:
+    """f(x): around the part of x that is Θ(1), to second order in the rest.
+
+    Base components of Θ(1) make f(x) depend on all their letters. A smaller one, and every perturbation, enters by its
+    first order and, in pairs, its second; of these only what has a mean is kept. Θ(1) is relative for homogeneous f.
+    """
+    base, pert = cell
+    top = largest(base) or largest(pert)
+    if top is None:
+        return ({(0, 0): (0, 0)}, {}) if shape.degree is None and shape.at_zero[0] else ({}, {})
+    if shape.degree is not None:
+        return _homogeneous(cell, shape.degree, top)
+    return _expanded(base, pert, 0, shape.at_zero, (0, 0), {})
+
+
+def _homogeneous(cell: Cell, degree: Fraction, top: tuple[int, Any]) -> Cell:
+    """f(λx) = λ^degree f(x), so that the largest component may be taken as Θ(1)."""
+    base, pert = cell
+    value, node = top
+    whole = int(value * degree) if (value * degree).denominator == 1 else value * degree
+    less = degree - 1
+    if base:
+        return _expanded(base, pert, value, (False, True, True), (whole, (0, node, degree)), {"less": less, "top": top})
+    made = _expanded(pert, {}, value, (False, True, True), (whole, (0, node, degree)), {"less": less, "top": top})
+    return {}, made[0]
+
+
+def _expanded(base: Part, pert: Part, zero: int, orders: tuple[bool, bool, bool], size: tuple[Any, Any], scale: dict[str, Any]) -> Cell:
+    """Taylor's formula; ``zero`` is the value that counts as Θ(1), ``size`` that of the result's leading part."""
+    star = 0
+    small: list[tuple[Any, int, Any, bool]] = []
+    for tag, (value, node) in base.items():
+        if value >= zero:
+            star |= tag[0] | tag[1]
+        else:
+            small.append((tag, value, node, False))
+    main = len(small) < len(base)
+    small += [(tag, value, node, True) for tag, (value, node) in pert.items()]
+    made: Cell = ({}, {})
+    f0, f1, f2 = orders
+    if main or f0:
+        put(made[0], (0, star), *size)
+    first, second = (main or f1), (main or f2)
+    for tag, value, node, moved in small if first else ():
+        put(made[moved], product((0, star), tag), *_relative(value, node, 1, scale))
+    for k, (tag, value, node, moved) in enumerate(small if second else ()):
+        for other, value2, node2, moved2 in small[k:]:
+            both = product((0, star), product(tag, other))
+            if not both[0]:
+                put(made[moved or moved2], both, *_relative(value + value2, (node, node2), 2, scale))
+    return made
+
+
+def _relative(value: int, node: Any, order: int, scale: dict[str, Any]) -> tuple[Any, Any]:
+    """For a homogeneous f of degree k: the term of order j is δ^j x^(k − j)."""
+    if not scale:
+        return value, node
+    power = scale["less"] - order + 1
+    if power == 0:
+        return value, node
+    top, top_node = scale["top"]
+    return value + top * power, (node, top_node, power)
+
+
+def averaged(cell: Cell, half: int, half_node: Any) -> Cell:
+    """avg(x) of each component: its size if it has a mean, n^(-1/2) of that if it has none."""
+    made: Cell = ({}, {})
+    for part, into in zip(cell, made, strict=True):
+        for tag, (value, node) in part.items():
+            if tag[0]:
+                put(into, (0, 0), value - half, (node, half_node, -1))
+            else:
+                put(into, (0, 0), value, node)
+    return made
+
+
+def inner(x: Cell, y: Cell, half: int, half_node: Any) -> tuple[int, Any] | None:
+    """⟨x, y⟩ = Σ_α x_α y_α: n where they are correlated, n^(1/2) where not; the largest of all components."""
+    best: tuple[int, Any] | None = None
+    for part in x:
+        for tag, (value, node) in part.items():
+            for other in y:
+                for tag2, (value2, node2) in other.items():
+                    k = 2 if corr(tag, tag2) else 1
+                    total = value + value2 + k * half
+                    if best is None or total > best[0]:
+                        best = (total, ((node, node2), half_node, k))
+    return best

@@ -1,0 +1,105 @@
+"""Cells: what a vector is made of, by what it is correlated with.
+
+A *letter* is an independent mean-zero family: the Gaussian part of a matrix product, an initial vector. A *tag* says of each letter
+whether a component is odd in it or depends on it in some generic way. Two components have E[Z Z'] ≠ 0, structurally,
+exactly if no letter remains odd in their product. A tag is a pair of bit masks (odd, star); a cell is a pair of maps
+tag → (value, node): *base*, what is there at initialization, and *pert*, what updates caused.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 and appendix H (which products are central-limit-, which
+law-of-large-numbers-sized); Yang 2020, *Tensor Programs III*, Definition E.5 (hat and dot parts).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Tag = tuple[int, int]
+Part = dict[Tag, tuple[int, Any]]
+Cell = tuple[Part, Part]
+
+NONE: Tag = (0, 0)
+EMPTY: Cell = ({}, {})
+
+
+def product(a: Tag, b: Tag) -> Tag:
+    """odd·odd is absent, anything·star is star."""
+    star = a[1] | b[1]
+    return (a[0] ^ b[0]) & ~star, star
+
+
+def corr(a: Tag, b: Tag) -> bool:
+    """Whether the expectation of the product is structurally nonzero."""
+    return not (a[0] ^ b[0]) & ~(a[1] | b[1])
+
+
+def put(part: Part, tag: Tag, value: int, node: Any) -> None:
+    """Keep the largest component of each tag."""
+    old = part.get(tag)
+    if old is None or value > old[0]:
+        part[tag] = (value, node)
+
+
+def largest(part: Part) -> tuple[int, Any] | None:
+    """The component of the largest value; None for what is zero."""
+    return max(part.values(), key=lambda c: c[0]) if part else None
+
+
+def union(cells: list[Cell]) -> Cell:
+    """The sum of cells."""
+    base: Part = {}
+    pert: Part = {}
+    for cell in cells:
+        for part, into in ((cell[0], base), (cell[1], pert)):
+            for tag, (value, node) in part.items():
+                put(into, tag, value, node)
+    return base, pert
+
+
+def shifted(cell: Cell, value: int, node: Any, times: int = 1) -> Cell:
+    """The cell times n^(times · exponent)."""
+    def move(part: Part) -> Part:
+        if times == 1:
+            return {t: (v + value, (n, node)) for t, (v, n) in part.items()}
+        return {t: (v + times * value, (n, node, times)) for t, (v, n) in part.items()}
+
+    return move(cell[0]), move(cell[1])
+
+
+def times(a: Cell, b: Cell) -> Cell:
+    """The coordinatewise product."""
+    base: Part = {}
+    pert: Part = {}
+    _products(a[0], b[0], base)
+    _products(a[0], b[1], pert)
+    _products(a[1], b[0], pert)
+    _products(a[1], b[1], pert)
+    return base, pert
+
+
+def _products(a: Part, b: Part, into: Part) -> None:
+    for (o1, s1), (v1, n1) in a.items():
+        for (o2, s2), (v2, n2) in b.items():
+            star = s1 | s2
+            tag = ((o1 ^ o2) & ~star, star)
+            value = v1 + v2
+            old = into.get(tag)
+            if old is None or value > old[0]:
+                into[tag] = (value, (n1, n2))
+
+
+def pruned(cell: Cell) -> Cell:
+    """The cell without components that another of the same kind exceeds in size and in correlations."""
+    return _prune(cell[0]), _prune(cell[1])
+
+
+def _prune(part: Part) -> Part:
+    if len(part) < 2:
+        return part
+    tops = [(t[1], v) for t, (v, _) in part.items() if not t[0]]
+    kept: Part = {}
+    for tag, item in part.items():
+        letters = tag[0] | tag[1]
+        if any(item[0] <= v and not letters & ~s and (s, tag[0]) != (tag[1], 0) for s, v in tops):
+            continue
+        kept[tag] = item
+    return kept

@@ -1,0 +1,321 @@
+"""A training run in exponents: forward, backward, update, at a point of the space of parametrizations.
+
+Every variable is a cell of components, each with its correlations (a tag) and its size (a linear form in the unknowns and its value
+at the point). One sample stands for all, for their components are generically correlated. What is recorded per step:
+the sizes of all variables, and the part of each parameter in the instructions that use it.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 (the program of training) and appendix H (sizes); the dot parts of a matrix
+that meets its own transpose: Yang 2020, *Tensor Programs III*, Definition E.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from tp.readings.scale.expressions import Op, value
+from tp.readings.scale.forms import Form, unknown
+from tp.readings.scale.members import Concrete, Member
+from tp.readings.scale.optimizers import Optimizer
+from tp.readings.scale.rules import averaged, inner
+from tp.readings.scale.tags import EMPTY, NONE, Cell, Part, Tag, corr, largest, pruned, put, shifted, union
+
+Sized = tuple[int, Any] | None  # a value and its node; None where there is nothing
+Letter = tuple[int, bool, int]  # matrix, transposed, class
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One thing that is wanted or forbidden: ``kind`` of ``parameter`` seen in member ``slot``.
+
+    ``update``: Δp acts on x. ``init``: p's initial value acts on what training changed. ``unit``: p's initial value acts on the input.
+    """
+
+    kind: str
+    parameter: str
+    slot: int
+
+
+@dataclass
+class Step:
+    """Sizes after ``t`` updates: of every forward member, (base, pert), and of every role."""
+
+    t: int
+    sizes: dict[int, tuple[Sized, Sized]] = field(default_factory=dict)
+    roles: dict[Role, Sized] = field(default_factory=dict)
+    gradients: dict[str, Sized] = field(default_factory=dict)
+
+
+@dataclass
+class Walk:
+    """Evaluates a concretised program. ``unknowns`` fixes which exponents are symbols and which are given forms."""
+
+    program: Concrete
+    optimizer: Optimizer
+    w: Mapping[str, Form | None]  # per parameter: initial size is n^(-w); None: it starts at 0
+    u: Mapping[str, Form]  # its updates are n^(-u) times what the optimizer makes of the gradient
+
+    def __post_init__(self) -> None:
+        leaves = self.program.leaves
+        self.w_leaf = {p: leaves.leaf(Form().plus(f, Fraction(-1))) for p, f in self.w.items() if f is not None}
+        self.u_leaf = {p: leaves.leaf(Form().plus(f, Fraction(-1))) for p, f in self.u.items()}
+        self.bits: dict[Letter, int] = {}
+        self.of_bit: dict[int, Letter] = {}
+        self.forward = [m for m in self.program.members if m.forward]
+        self.backward = [m for m in self.program.members if not m.forward]
+        self.vector_slots = {v.slot for v in self.program.vectors}
+        self.parameter_of = {v.slot: v.parameter for v in self.program.vectors}
+
+    # ------------------------------------------------------------ a run
+
+    def run(self, point: Mapping[str, Fraction], steps: int) -> list[Step]:
+        """The sizes at steps 0…``steps``."""
+        self.unit, self.values = self.program.leaves.scaled(point)
+        self.cells: list[Cell] = [EMPTY] * self.program.slots
+        self.remembered: dict[Letter, tuple[dict[Tag, None], dict[Tag, None]]] = {}
+        self.pairs: dict[int, list[tuple[Cell, Cell, int, Any]]] = {}
+        self._initial()
+        found = []
+        for t in range(steps + 1):
+            self.step = Step(t)
+            self._pass(self.forward, record=True)
+            if t < steps:
+                self._pass(self.backward, record=False)
+                self._update()
+            found.append(self.step)
+        return found
+
+    def exponent(self, sized: Sized) -> Fraction | None:
+        """The value of a size, as a fraction."""
+        return None if sized is None else Fraction(sized[0]) / self.unit
+
+    def form(self, sized: Sized) -> Form:
+        """The form that attains a size."""
+        assert sized is not None
+        return self.program.leaves.written(sized[1])
+
+    def _initial(self) -> None:
+        for v in self.program.vectors:
+            leaf = self.w_leaf.get(v.parameter)
+            self.cells[v.slot] = EMPTY if leaf is None else ({v.letter: (self.values[leaf], leaf)}, {})
+
+    def _pass(self, members: list[Member], record: bool) -> None:
+        for m in members:
+            if m.kind == "matmul":
+                cell = self._matmul(m, record)
+            else:
+                cell = self._evaluated(m, m.op)
+                if record:
+                    self._roles(m, cell)
+            self.cells[m.slot] = pruned(cell)
+            if record:
+                self.step.sizes[m.slot] = largest(cell[0]), largest(cell[1])
+
+    def _evaluated(self, m: Member, op: Op) -> Cell:
+        cell = value(op, self.cells, self.values)
+        if m.kind == "moment":
+            return averaged(cell, self.values[m.half], m.half)
+        if not m.vector:
+            return tuple({NONE: best} if (best := largest(part)) else {} for part in cell)  # type: ignore[return-value]
+        return cell
+
+    def _roles(self, m: Member, cell: Cell) -> None:
+        """The part that each vector weight has in one instruction."""
+        for slot in m.weights:
+            name = self.parameter_of[slot]
+            saved = [(s, self.cells[s]) for s in dict.fromkeys(m.op.slots())]
+            own = self.cells[slot]
+            for s, c in saved:
+                self.cells[s] = own if s == slot else (union([(c[0], {}), (c[1], {})])[0], {})
+            self._role("update", name, m, largest(self._evaluated(m, m.op)[1]))
+            for s, c in saved:
+                self.cells[s] = c
+            if own[0] and m.kind == "moment":
+                self._role("init", name, m, largest(self._only(m, slot)))
+            if own[0] and m.kind == "nonlin":
+                letter = next(iter(own[0]))[0]
+                carrying = {t: c for t, c in cell[0].items() if not letter or (t[0] | t[1]) & letter}
+                self._role("unit", name, m, largest(carrying))
+
+    def _only(self, m: Member, slot: int) -> Part:
+        """The perturbation of ``m`` through its other arguments, the weight in ``slot`` staying at its initial value."""
+        saved = {s: self.cells[s] for s in m.op.slots()}
+        for s, c in saved.items():
+            keep = s == slot or s not in self.vector_slots
+            self.cells[s] = (c[0], {}) if s == slot else c if keep else (c[0], {})
+        part = self._evaluated(m, m.op)[1]
+        for s, c in saved.items():
+            self.cells[s] = c
+        return part
+
+    def _role(self, kind: str, parameter: str, m: Member, sized: Sized) -> None:
+        role = Role(kind, parameter, m.slot)
+        self.step.roles[role] = sized
+
+    def first_order(self, point: Mapping[str, Fraction]) -> dict[str, Fraction]:
+        """The size of Δp x per parameter where activations stay as they begin and only read-outs move: TP4's -r_l, always defined."""
+        self.run(point, 0)
+        self._pass(self.backward, record=False)
+        self._update()
+        readouts = {s for m in self.forward if m.kind == "moment" for s in m.weights}
+        readouts -= {s for m in self.forward if m.kind == "nonlin" for s in m.weights}
+        for v in self.program.vectors:
+            if v.slot not in readouts:
+                self.cells[v.slot] = (self.cells[v.slot][0], {})
+        self.pairs = {}
+        self._pass(self.backward, record=False)
+        found: dict[str, Fraction] = {}
+        self._update()
+        for m in self.forward:
+            if m.kind == "matmul" and m.x is not None:
+                self._note(found, self.program.matrices[m.matrix].parameter, largest(self._updates(m, self.cells[m.x])))
+        for v in self.program.vectors:
+            if v.slot not in readouts:
+                self._note(found, v.parameter, largest(self.cells[v.slot][1]))
+        return found
+
+    def _note(self, found: dict[str, Fraction], parameter: str, sized: Sized) -> None:
+        size = self.exponent(sized)
+        if size is not None:
+            found[parameter] = max(size, found.get(parameter, size))
+
+    # ------------------------------------------------------------ matrices
+
+    def _matmul(self, m: Member, record: bool) -> Cell:
+        matrix = self.program.matrices[m.matrix]
+        x = self.cells[m.x] if m.x is not None else EMPTY
+        initial = self._initial_product(m, x)
+        update = self._updates(m, x)
+        if record:
+            self._role("update", matrix.parameter, m, largest(update))
+            into, out = (matrix.rows, matrix.cols) if m.transpose else (matrix.cols, matrix.rows)
+            wide = self.values[out] >= self.values[into]
+            if initial[0]:
+                self._role("unit" if wide else "bounded", matrix.parameter, m, largest(initial[0]))
+                if not wide:
+                    self._role("init", matrix.parameter, m, largest(initial[1]))
+        for tag, (v, node) in update.items():
+            put(initial[1], tag, v, node)
+        return initial
+
+    def _initial_product(self, m: Member, x: Cell) -> Cell:
+        """W₀ x: a Gaussian part, and a part along y for every earlier Wᵀ y that x depends on."""
+        matrix = self.program.matrices[m.matrix]
+        leaf = self.w_leaf.get(matrix.parameter)
+        made: Cell = ({}, {})
+        if leaf is None:
+            return made
+        into, out = (matrix.rows, matrix.cols) if m.transpose else (matrix.cols, matrix.rows)
+        w, s_in, s_out = self.values[leaf], self.values[into], self.values[out]
+        for moved, part in enumerate(x):
+            for tag, (v, node) in part.items():
+                letter = self._letter(m.matrix, m.transpose, tag, bool(moved))
+                put(made[moved], (letter, 0), v + w + s_in, ((node, leaf), into))
+                for arguments in self._dots(m, tag, bool(moved)):
+                    size = v + w + 2 * s_in - s_out, (((node, leaf), into, 2), out, -1)
+                    for argument in arguments:
+                        put(made[moved], argument, *size)
+        return made
+
+    def _letter(self, matrix: int, transpose: bool, tag: Tag, moved: bool) -> int:
+        """The bit of the Gaussian part of W x, by whether x is correlated with what W met at initialization."""
+        first = self.remembered.get((matrix, transpose, 0))
+        if first is None and not moved:
+            first = self.remembered[matrix, transpose, 0] = ({}, {})
+            known = True
+        else:
+            known = first is not None and any(corr(tag, other) for other in first[0])
+        letter = (matrix, transpose, 0 if known else 1)
+        memory = self.remembered.setdefault(letter, ({}, {}))
+        memory[moved][tag] = None
+        if letter not in self.bits:
+            self.bits[letter] = 1 << (self.program.letters + len(self.bits))
+            self.of_bit[self.bits[letter]] = letter
+        return self.bits[letter]
+
+    def _dots(self, m: Member, tag: Tag, moved: bool) -> list[list[Tag]]:
+        """For letters of the opposite direction by which ``tag`` has a mean derivative: what was multiplied then."""
+        found = []
+        for kind in (0, 1):
+            letter = (m.matrix, not m.transpose, kind)
+            bit = self.bits.get(letter, 0)
+            if letter not in self.remembered or not (tag[0] | tag[1]) & bit:
+                continue
+            if tag[0] & ~bit:
+                continue
+            base, pert = self.remembered[letter]
+            found.append([*base, *pert] if moved else [*base])
+        return found
+
+    def _updates(self, m: Member, x: Cell) -> Part:
+        """ΔW x = −n^(-u) Σ out ⟨in, x⟩ over the stored outer products."""
+        made: Part = {}
+        matrix = self.program.matrices[m.matrix]
+        leaf = self.u_leaf.get(matrix.parameter)
+        if leaf is None or (not x[0] and not x[1]):
+            return made
+        into = matrix.rows if m.transpose else matrix.cols
+        for left, right, size, node in self.pairs.get(m.matrix, ()):
+            out, other = (right, left) if m.transpose else (left, right)
+            overlap = inner(other, x, self.values[into], into)
+            if overlap is None:
+                continue
+            v = overlap[0] + size + self.values[leaf]
+            factor = ((overlap[1], node), leaf)
+            for part in out:
+                for tag, (value_, node_) in part.items():
+                    put(made, tag, value_ + v, (node_, factor))
+        return made
+
+    # ------------------------------------------------------------ updates
+
+    def _update(self) -> None:
+        normalised = self.optimizer.normalised
+        fresh: dict[int, list[tuple[Cell, Cell]]] = {}
+        for use in self.program.uses:
+            out, x = self.cells[use.out], self.cells[use.x]
+            if (out[0] or out[1]) and (x[0] or x[1]):
+                fresh.setdefault(use.matrix, []).append((x, out) if use.transpose else (out, x))
+        for k, pairs in fresh.items():
+            matrix = self.program.matrices[k]
+            top = max((_joint(left, right) for left, right in pairs), key=lambda s: s[0])
+            self._gradient(matrix.parameter, top)
+            size, node = self._shift(normalised, top, matrix.rows, matrix.cols)
+            self.pairs.setdefault(k, []).extend((left, right, size, node) for left, right in pairs)
+        for v in self.program.vectors:
+            if v.gradient is None or v.parameter not in self.u_leaf:
+                continue
+            g = self.cells[v.gradient]
+            best = largest(union([(g[0], {}), (g[1], {})])[0])
+            if best is None:
+                continue
+            self._gradient(v.parameter, best)
+            leaf = self.u_leaf[v.parameter]
+            change = shifted(g, self.values[leaf], leaf)
+            if normalised != "none":
+                change = shifted(change, best[0], best[1], -1)
+            base, pert = self.cells[v.slot]
+            self.cells[v.slot] = base, union([({}, pert), ({}, change[0]), ({}, change[1])])[1]
+
+    def _gradient(self, parameter: str, sized: tuple[int, Any]) -> None:
+        before = self.step.gradients.get(parameter)
+        if before is None or sized[0] > before[0]:
+            self.step.gradients[parameter] = sized
+
+    def _shift(self, normalised: str, top: tuple[int, Any], rows: int, cols: int) -> tuple[int, Any]:
+        """What dividing by the size of the gradient does: by that of its entries, or by its spectral norm."""
+        if normalised == "none":
+            return 0, 0
+        size, node = top
+        if normalised == "spectral":
+            size, node = size + self.values[rows] + self.values[cols], ((node, rows), cols)
+        return -size, (0, node, -1)
+
+
+def _joint(left: Cell, right: Cell) -> tuple[int, Any]:
+    (a, m), (b, n) = (max([*c[0].values(), *c[1].values()], key=lambda s: s[0]) for c in (left, right))
+    return a + b, (m, n)
+
+
