@@ -83,9 +83,10 @@ def project(rows: Any, which: int, out: Any, first: int, terms: int) -> float:
     Weighted recursion √(k+1) ψ_{k+1} = x ψ_k − √k ψ_{k−1}, ψ_k = h_k e^{−x²/4}, all nodes at a time.
     """
     x, n = rows[0], rows.shape[1]
-    before, now, weight = np.zeros(n), np.empty(n), np.empty(n)
+    before, now, weight = np.empty(n), np.empty(n), np.empty(n)
     square = 0.0
     for i in range(n):
+        before[i] = 0.0
         now[i] = math.exp(-0.25 * x[i] * x[i])
         weight[i] = rows[1, i] * rows[which, i]
         square += weight[i] * now[i] * rows[which, i]
@@ -107,16 +108,21 @@ def project(rows: Any, which: int, out: Any, first: int, terms: int) -> float:
 def site(q: float, out: Any) -> float:
     """Fill ``out`` from φ and φ'; the larger of the two tails."""
     top = out.shape[0] - 2
-    out[:] = 0.0
+    for k in range(top + 2):
+        out[k] = 0.0
     if not q > 0.0:
         f, df = phi(0.0)
         out[0] = f
         out[1] = df
         return 0.0
     rows = samples(q, top)
-    value = project(rows, 2, out, 0, 1)
-    slope = project(rows, 3, out, 1, top - 1)
-    left, dleft = value - out[0] ** 2, slope
+    slope, mean, value = project(rows, 3, out, 1, top - 1), 0.0, 0.0
+    for i in range(rows.shape[1]):
+        mass = rows[1, i] * math.exp(-0.25 * rows[0, i] * rows[0, i])
+        mean += mass * rows[2, i]
+        value += mass * rows[2, i] * rows[2, i]
+    out[0] = mean
+    left, dleft = value - mean * mean, slope
     for k in range(1, top):
         dleft -= out[k] ** 2
         left -= out[k] ** 2 * q / k
@@ -133,12 +139,12 @@ def count(q: float, eps: float) -> int:
     """
     most = 32
     while most < phi_most():
-        out = np.zeros(most + 2)
+        out = np.empty(most + 2)
         site(q, out)
         if out[most] ** 2 <= 0.1 * eps and out[most + 1] ** 2 <= 0.1 * eps:
             break
         most *= 2
-    out = np.zeros(most + 2)
+    out = np.empty(most + 2)
     site(q, out)
     left, dleft, value, slope = out[most] ** 2, out[most + 1] ** 2, out[0] ** 2, 0.0
     for k in range(1, most):
@@ -187,7 +193,8 @@ def mehler(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float
 def site_of_jump(q: float, out: Any) -> float:
     """``site`` for a φ without square-integrable derivative: out[k] = a_k, and out[K] = out[K+1] the tail of V."""
     top = out.shape[0] - 2
-    out[:] = 0.0
+    for k in range(top + 2):
+        out[k] = 0.0
     if not q > 0.0:
         out[0] = phi(0.0)[0]
         return 0.0
