@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tp.cli import demo, derive, gram, plot, show, verify, zoo
+from tp.cli import demo, derive, gram, plot, show, train, verify, zoo
 from tp.errors import TPError
 from tp.version import __version__
 
@@ -27,7 +27,8 @@ start here:
   tp show my.tp                              what was understood, and the tensor program
   tp derive my.tp --limit ntk --closed       the recursions of the tangent kernel
   tp gram my.tp --data X.npy --out K.npy     its numbers on your data
-  tp verify my.tp                            finite networks against what was derived"""
+  tp verify my.tp                            finite networks against what was derived
+  tp train mup_mlp --let d=2 --data rows.csv --steps 5 --lr 0.5    training at infinite width"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tp {__version__}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (show, derive, gram, verify, plot, zoo, demo):
+    for verb in (show, derive, gram, verify, train, plot, zoo, demo):
         verb.add(verbs)
     return top
 

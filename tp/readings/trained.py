@@ -54,9 +54,9 @@ class Trained:
         return self.table()
 
     def to_json(self) -> str:
-        """The whole result as JSON."""
+        """The whole result as JSON; errors that one seed cannot tell are null."""
         arrays = {
-            name: None if (value := getattr(self, name)) is None else value.tolist()
+            name: None if (value := getattr(self, name)) is None or np.isnan(value).any() else value.tolist()
             for name in ("outputs", "errors", "losses", "loss_errors", "kernels", "kernel_errors")
         }
         return json.dumps({"network": self.name, "method": self.method, "details": self.details, **arrays}, indent=2)

@@ -1,0 +1,58 @@
+"""``tp train``: files in, a table, a picture or JSON out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tp.cli import main
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,y\n1,0.5,1\n-0.6,0.8,-0.5\n")
+    return path
+
+
+def test_a_csv_with_targets_last(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "linear_mup", "--let", "d=2", "--data", str(rows), "--steps", "2", "--lr", "0.5", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["method"] == "exact"
+    assert np.array(found["outputs"]).shape == (3, 2, 1)
+
+
+def test_finite_widths_and_a_picture(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "run.png"
+    command = ["train", "linear_mup", "--let", "d=2", "--data", str(rows), "--steps", "2", "--lr", "0.5", "--batch", "1"]
+    assert main([*command, "--widths", "32,64", "--seeds", "2", "--plot", str(picture)]) == 0
+    assert capsys.readouterr().out.count("step") == 3
+    assert picture.stat().st_size > 1000
+
+
+def test_arrays_in_one_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.npz"
+    np.savez(path, X=np.eye(2), y=np.array([1.0, -1.0]), X_test=np.ones((3, 2)))
+    assert main(["train", "linear_mup", "--let", "d=2", "--data", str(path), "--steps", "1", "--lr", "0.5", "--json"]) == 0
+    assert np.array(json.loads(capsys.readouterr().out)["outputs"]).shape == (2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [("lr", ["--steps", "2"]), ("random", ["--steps", "2", "--lr", "1"]), ("unknown loss", ["--steps", "2", "--lr", "1", "--loss", "f +"])],
+)
+def test_mistakes_end_with_1_and_a_message(words: str, extra: list[str], rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = "mlp" if words == "random" else "mup_mlp"
+    assert main(["train", spec, "--let", "d=2", "--data", str(rows), *extra]) == 1
+    captured = capsys.readouterr()
+    assert words in captured.err and not captured.out
+
+
+def test_targets_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "X.npy"
+    np.save(path, np.eye(2))
+    assert main(["train", "mup_mlp", "--let", "d=2", "--data", str(path), "--steps", "1", "--lr", "1"]) == 1
+    assert "--targets" in capsys.readouterr().err
