@@ -68,6 +68,7 @@ class Compiled:
     sites: dict[str, Table]
     outputs: tuple[str, ...]
     out_tables: dict[str, Table]
+    crossed: bool  # whether outputs at different indices are paired: axes (t, t') instead of t
     constants: dict[str, Any]
     coefficients: tuple[Coefficients, ...]
     lengths: dict[str, str]
@@ -118,6 +119,7 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
         site_tables,
         tuple(f"out{k + 1}" for k in range(len(kinds))),
         {n: t for n, t in pair_plan.tables.items() if t.role == "out"},
+        any(c.b is not None and c.a.index != c.b.index for c in system.clauses[kinds[0], name, name]),
         {n: limit.program.tables[n[6:]] for p in (site_plan, pair_plan) for n, t in p.tables.items() if t.role == "const"},
         tuple(shelf.tables.values()),
         {t.name: shelf.root(t.name) for t in shelf.tables.values()},

@@ -242,18 +242,13 @@ class Kernel:
             return
         i0, i1, j0, j1 = task
         half = axes // 2
-        swap = [*range(half, axes), *range(half)] if axes % 2 == 0 and self._paired(table) else list(range(axes))
+        swap = [*range(half, axes), *range(half)] if self.compiled.crossed else list(range(axes))
         upper = table[..., i0:i1, j0:j1]
         flipped = upper.transpose(*swap, axes + 1, axes)
         if i0 == j0:
-            keep = np.tri(i1 - i0, j1 - j0, -1, dtype=bool)
-            np.copyto(upper, flipped, where=keep)
+            np.copyto(upper, flipped.copy(), where=np.tri(i1 - i0, k=-1, dtype=bool))
         else:
             table[..., j0:j1, i0:i1] = flipped
-
-    def _paired(self, table: Array) -> bool:
-        axes = table.ndim - 2
-        return table.shape[: axes // 2] == table.shape[axes // 2 : axes]
 
     def _tasks(self, first: int, second: int, symmetric: bool, numbers: int) -> list[tuple[int, int, int, int]]:
         """Blocks of pairs: big enough for BLAS, small enough for memory and for an even load."""
