@@ -42,7 +42,11 @@ def test_arrays_in_one_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("words", "extra"),
-    [("lr", ["--steps", "2"]), ("random", ["--steps", "2", "--lr", "1"]), ("unknown loss", ["--steps", "2", "--lr", "1", "--loss", "f +"])],
+    [
+        ("lr", ["--steps", "2"]),
+        ("random", ["--steps", "2", "--lr", "1"]),
+        ("unknown loss", ["--steps", "2", "--lr", "1", "--loss", "f +"]),
+    ],
 )
 def test_mistakes_end_with_1_and_a_message(words: str, extra: list[str], rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = "mlp" if words == "random" else "mup_mlp"

@@ -98,7 +98,7 @@ def chain(case: dict[str, object]) -> tp.Net:
     """The tied network of a case, as a spec."""
     act = "" if case["act"] == "lin" else case["act"]
     steps = case["steps"]
-    lines = ["index t in 0..%d" % steps, "x[0] = g"]
+    lines = [f"index t in 0..{steps}", "x[0] = g"]
     if case["family"] == "gia_fail":
         slope = {"relu": "step", "softplus": "sigmoid"}[str(act)]
         lines = [f"z = W.T @ {slope}(W @ g)", "output grad_q = avg(z^2)", "output grad_dot_x = avg(z*g)"]

@@ -35,7 +35,9 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--optimizer", metavar="O", help="sgd or momentum (default: sgd)")
     parser.add_argument("--momentum", type=float, metavar="BETA", help="heavy-ball momentum")
     parser.add_argument("--decay", type=float, metavar="D", help="weights shrink by 1 - D a step")
-    parser.add_argument("--batch", type=options.positive, metavar="B", help="rows a step, in order and round again (default: all)")
+    parser.add_argument(
+        "--batch", type=options.positive, metavar="B", help="rows a step, in order and round again (default: all)"
+    )
     parser.add_argument("--method", choices=("auto", "exact", "grid", "sobol"), default="auto", help="default: auto")
     parser.add_argument("--tol", type=float, metavar="EPS", help="error to aim at")
     parser.add_argument("--widths", type=options.widths, default=(), metavar="N,N", help="finite widths to train as well")
@@ -82,7 +84,10 @@ def _rows(arguments: argparse.Namespace) -> tuple[Any, Any, Any]:
         X = X["X"] if set(X) == {"X"} else X
     elif y is None:
         if arguments.data.suffix != ".csv" or X.ndim != 2 or X.shape[1] < 2:
-            raise wrong(f"`{arguments.data.name}` has no targets", "give --targets, an .npz with X and y, or a .csv whose last column is y")
+            raise wrong(
+                f"`{arguments.data.name}` has no targets",
+                "give --targets, an .npz with X and y, or a .csv whose last column is y",
+            )
         X, y = X[:, :-1], X[:, -1]
     if y is None or isinstance(y, dict):
         raise wrong("there are no targets", "give --targets, or an .npz with the arrays X and y")

@@ -76,7 +76,9 @@ class Evaluation:
         return 0.0 if self.plan.known[key] else float(self.values[key][0])
 
 
-def prepared(program: Program, data: Mapping[Key, float], wanted: Iterable[Key] = (), env: Mapping[str, Any] | None = None) -> Evaluation:
+def prepared(
+    program: Program, data: Mapping[Key, float], wanted: Iterable[Key] = (), env: Mapping[str, Any] | None = None
+) -> Evaluation:
     """An evaluation with its plan and no nodes yet; ``wanted`` are the scalars it is for (all, when empty)."""
     run = Evaluation(program, Sobol(0, np.random.default_rng(0)), {**{s.name: 1 for s in program.spaces}, **(env or {})})
     integer = run.compiler.integer

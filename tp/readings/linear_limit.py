@@ -49,7 +49,7 @@ class Linear:
 
 
 def recognised(run: TrainingRun) -> Linear | None:
-    """The parameters of a linear network with one hidden layer, or None for any other. Raises ``LimitError`` where it diverges."""
+    """A linear network with one hidden layer, or None for any other. Raises ``LimitError`` where it diverges."""
     if not isinstance(run.loss, str) or NAMES.get(run.loss) is None or len(run.X) != 1:
         return None
     if NAMES[run.loss] == "xent" and len(run.coordinates) == 1:
@@ -60,9 +60,9 @@ def recognised(run: TrainingRun) -> Linear | None:
 
 def _shape(program: Program) -> Linear | None:
     instructions = [ins for ins, _ in flat(program.body)]
-    if len(program.weights) != 2 or len(program.spaces) != 1 or not isinstance(instructions[-1], Moment):
-        return None
     *hidden, readout = instructions
+    if len(program.weights) != 2 or len(program.spaces) != 1 or not isinstance(readout, Moment):
+        return None
     expr = readout.expr
     for ins in reversed(hidden):
         if not isinstance(ins, Nonlin) or ins.space is None or ins.out.free_symbols:
@@ -112,8 +112,8 @@ def _numbers(name: str, c: sp.Expr, u: Weight, v: Weight, n: sp.Symbol) -> Linea
     sizes = [w.domain[0].hi - w.domain[0].lo + 1 if w.domain else sp.S.One for w in (u, v)]
     scale = at_infinity(c, "the output", v.span)
     std_u, std_v = (at_infinity(w.multiplier * sp.sqrt(w.variance), f"`{w.ref}`", w.span) for w in (u, v))
-    rates = [at_infinity(w.rate * w.multiplier**2 * c / n, f"the update of `{w.ref}`", w.span) for w in (u, v)]
-    return Linear(name, int(sizes[0]), int(sizes[1]), scale, std_u, std_v, *rates, u.span)
+    rate_u, rate_v = (at_infinity(w.rate * w.multiplier**2 * c / n, f"the update of `{w.ref}`", w.span) for w in (u, v))
+    return Linear(name, int(sizes[0]), int(sizes[1]), scale, std_u, std_v, rate_u, rate_v, u.span)
 
 
 def train(run: TrainingRun, net: Linear) -> Trained:
@@ -191,4 +191,6 @@ def loss_and_slope(loss: str, f: Array, y: Array) -> tuple[float, Array]:
             top = f.max(axis=1, keepdims=True)
             whole = top + np.log(np.exp(f - top).sum(axis=1, keepdims=True))
             total = y.sum(axis=1, keepdims=True)
-            return float(np.sum(total * whole - (y * f).sum(axis=1, keepdims=True)) / rows), (total * np.exp(f - whole) - y) / rows
+            return float(np.sum(total * whole - (y * f).sum(axis=1, keepdims=True)) / rows), (
+                total * np.exp(f - whole) - y
+            ) / rows

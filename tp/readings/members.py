@@ -97,9 +97,11 @@ class _Walk:
                 found |= inside
                 return False
             case Add(terms=terms):
-                return all([self.expression(t, at, found) for t in terms])
+                zeros = [self.expression(t, at, found) for t in terms]  # every term is walked
+                return all(zeros)
             case SumOver(body=body):
-                return all([self.expression(body, inner, found) for inner in op.frames(at)])
+                zeros = [self.expression(body, inner, found) for inner in op.frames(at)]
+                return all(zeros)
         if not op.active:
             return bool(at.value(op) == 0)
         if isinstance(op, Over):
@@ -112,7 +114,12 @@ class _Walk:
 
 
 def written_out(
-    program: Program, compiler: Compiler, edges: Mapping[str, tuple[Edge, ...]], env: Env, zero: Mapping[Key, bool], wanted: Iterable[Key]
+    program: Program,
+    compiler: Compiler,
+    edges: Mapping[str, tuple[Edge, ...]],
+    env: Env,
+    zero: Mapping[Key, bool],
+    wanted: Iterable[Key],
 ) -> Plan:
     """The plan that computes ``wanted`` (everything, when that is empty). ``zero`` says of the given members which are 0."""
     walk = _Walk(compiler, edges, dict(zero))

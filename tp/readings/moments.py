@@ -60,7 +60,9 @@ def moments(
             values[name].append([found.values.get(key, 0.0) for key in members])
             errors[name].append([found.errors.get(key, 0.0) for key in members])
     assert found is not None
-    shapes = {name: tuple(len({key[k] for key in members}) for k in range(1, len(members[0]))) for name, members in wanted.items()}
+    shapes = {
+        name: tuple(len({key[k] for key in members}) for k in range(1, len(members[0]))) for name, members in wanted.items()
+    }
 
     def arrays(of: dict[str, list[list[float]]]) -> dict[str, Array]:
         return {name: np.array(rows).reshape(count, *shapes[name]) for name, rows in of.items()}

@@ -27,7 +27,7 @@ def leading_order(program: Program) -> Program:
     """
     widths = _widths(program)
     orders = _settled(program, widths)
-    one = {n: sp.S.One for n in widths}
+    one = dict.fromkeys(widths, sp.S.One)
     body = tuple(_leading(ins, orders, widths, one) for ins in program.body)
     spaces = tuple(replace(s, size=s.size.subs(one)) for s in program.spaces)
     sizes = {s.name: s.size for s in program.spaces}
@@ -70,7 +70,9 @@ def adjoint_scale(program: Program) -> sp.Expr:
             (n, *_) = widths
             return found.space.size * n ** (-order if order != -sp.oo else 0)
         names.extend(sorted(r.name for r in found.expr.atoms(Ref)))
-    raise LimitError(Message(ins.span, f"`{output}` is no function of the network's width", "read it out of a vector", "nothing to train"))
+    raise LimitError(
+        Message(ins.span, f"`{output}` is no function of the network's width", "read it out of a vector", "nothing to train")
+    )
 
 
 def output_orders(program: Program) -> dict[str, sp.Expr]:
@@ -84,7 +86,7 @@ def _bounded(output: Ref, ins: Nonlin | Moment, orders: Orders) -> sp.Expr:
     order = orders.get(output.name, sp.S.Zero)
     if order > 0:
         reason = f"`{output}` is n^({order}) times an average over the width: at initialization it is random, or diverges"
-        remedy = "scale the readout like 1/n, as μP does (net.mup() derives all scales); net.ntk() is the kernel limit of this one"
+        remedy = "scale the readout like 1/n, as μP does: net.mup() derives all scales; net.ntk() is the kernel limit of this one"
         raise LimitError(Message(ins.span, reason, remedy, "no deterministic limit"))
     return order
 
@@ -121,7 +123,9 @@ def _visit(ins: Instruction, orders: Orders, widths: list[sp.Symbol]) -> None:
         case Nonlin(space=None):
             orders[ins.out.name] = sp.Max(orders.get(ins.out.name, -sp.oo), _order(ins.expr, orders, widths))
         case Moment():
-            orders[ins.out.name] = sp.Max(orders.get(ins.out.name, -sp.oo), _order(sp.expand_mul(ins.coeff * ins.expr), orders, widths))
+            orders[ins.out.name] = sp.Max(
+                orders.get(ins.out.name, -sp.oo), _order(sp.expand_mul(ins.coeff * ins.expr), orders, widths)
+            )
         case _:
             return
 

@@ -240,7 +240,9 @@ def prepare(
     padded[:rows] = targets
     named = loss_named(loss)
     if named is cross_entropy and targets[0].size == 1:
-        raise _wrong("loss", "cross entropy compares several outputs, and the network has one", 'use loss="logistic", with targets ±1')
+        raise _wrong(
+            "loss", "cross entropy compares several outputs, and the network has one", 'use loss="logistic", with targets ±1'
+        )
     return TrainingRun(program, all_rows, padded, test, every, rates, loss, beta, float(decay))
 
 
@@ -278,7 +280,9 @@ def _check_program(program: Program) -> None:
         names = ", ".join(f"{s}=…" for s in program.constants)
         raise _wrong("missing constant", "the spec leaves constants without a value", f"load it with {names}")
     if len(program.outputs) != 1:
-        raise _wrong("several outputs", f"the network has {len(program.outputs)} outputs", "train a network with one `output`, or a family")
+        raise _wrong(
+            "several outputs", f"the network has {len(program.outputs)} outputs", "train a network with one `output`, or a family"
+        )
     (output,) = program.outputs
     made = [ins for ins, _ in flat(program.body) if ins.out.name == output.name]
     if any(getattr(ins, "space", None) is not None and type(ins).__name__ != "Moment" for ins in made):
@@ -315,7 +319,7 @@ def _rates(lr: Any, steps: int) -> tuple[float, ...]:
     if len(rates) != steps:
         raise _wrong("learning rates", f"{len(rates)} learning rates for {steps} steps", "give one number, or one per step")
     if not np.isfinite(rates).all():
-        raise _wrong("learning rates", f"a learning rate is {[r for r in rates if not np.isfinite(r)][0]}", "")
+        raise _wrong("learning rates", f"a learning rate is {next(r for r in rates if not np.isfinite(r))}", "")
     return tuple(rates)
 
 
@@ -343,7 +347,8 @@ def _joined(rows: dict[str, Array], test: dict[str, Array], count: int) -> tuple
     seen: dict[bytes, int] = {}
     for i, mark in enumerate(marks(rows)):
         seen.setdefault(mark, i)
-    places, fresh = [], []
+    places: list[int] = []
+    fresh: list[int] = []
     for i, mark in enumerate(marks(test)):
         if mark not in seen:
             seen[mark] = count + len(fresh)
@@ -366,5 +371,3 @@ def _bar(runs: range, progress: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(runs, desc="finite width", unit="net", leave=False)
-
-

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import sympy as sp
 
 from tp.errors import LimitError, Message, Span
 from tp.program.affine import affine, highest, lowest
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Space
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Space, derivative
 from tp.program.reads import Simple
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
 
@@ -296,7 +297,7 @@ def partials(expr: sp.Expr, ranges: Domain = ()) -> Iterator[tuple[Ref, sp.Expr,
         yield from _softmax(expr, ranges)
     elif not expr.has(sp.Sum, Softmax):
         for ref in sorted(expr.atoms(Ref), key=str):
-            slope = sp.diff(expr, ref)
+            slope = derivative(expr, ref)
             if slope != 0:
                 yield ref, slope, ranges
     else:
@@ -322,7 +323,9 @@ def _softmax(expr: Softmax, ranges: Domain) -> Iterator[tuple[Ref, sp.Expr, Doma
 
 def _differentiable(slope: sp.Expr, span: Span) -> None:
     if slope.has(sp.DiracDelta, sp.Derivative, sp.Subs):
-        raise LimitError(Message(span, "the activation has no derivative to train with", "use a continuous activation", "no backward pass"))
+        raise LimitError(
+            Message(span, "the activation has no derivative to train with", "use a continuous activation", "no backward pass")
+        )
 
 
 # ---------------------------------------------------------------- index conditions
@@ -348,7 +351,8 @@ def _solvable(e: sp.Expr, slot: sp.Expr, ranges: Domain) -> Range | None:
     """An index that ``e = slot`` determines; rather the reader's own position than a tap."""
     found = [r for r in ranges if sp.expand(e).coeff(r.index) in (1, -1)]
     same = [r for r in found if r.index.name.rstrip("*") == str(slot)]
-    return (same or found or [None])[-1]
+    chosen = same or found
+    return chosen[-1] if chosen else None
 
 
 def _bound(values: list[sp.Expr], domain: Domain, sign: int) -> sp.Expr:
@@ -382,7 +386,11 @@ def _cuts(total: sp.Expr, r: Range, domain: Domain) -> list[sp.Expr]:
     found: set[sp.Expr] = set()
     for delta in total.atoms(sp.KroneckerDelta):
         difference = sp.expand(delta.args[0] - delta.args[1])
-        if difference.free_symbols & own == {r.index} and difference.coeff(r.index) in (1, -1) and not _bound_symbols(total, difference):
+        if (
+            difference.free_symbols & own == {r.index}
+            and difference.coeff(r.index) in (1, -1)
+            and not _bound_symbols(total, difference)
+        ):
             at = sp.expand(r.index - difference.coeff(r.index) * difference)
             found |= {at, at + 1}
     for relation in total.atoms(sp.core.relational.Relational):
@@ -412,7 +420,7 @@ def _intervals(r: Range, cuts: list[sp.Expr]) -> list[tuple[sp.Expr, sp.Expr]]:
         place = sum(1 for c in ordered if _before(c, cut))
         ordered.insert(place, cut)
     ends = [r.lo, *ordered, r.hi + 1]
-    return [(a, sp.expand(b - 1)) for a, b in zip(ends, ends[1:], strict=False) if not _empty(a, b)]
+    return [(a, sp.expand(b - 1)) for a, b in pairwise(ends) if not _empty(a, b)]
 
 
 def _before(a: sp.Expr, b: sp.Expr) -> bool:

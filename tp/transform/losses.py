@@ -52,7 +52,9 @@ def cross_entropy(f: Ref, y: Ref, ranges: Domain) -> sp.Expr:
     """−Σ_k y_k log softmax(f)_k = (Σ_k y_k) log Σ_k exp f_k − Σ_k y_k f_k."""
     if not ranges:
         reason = "cross entropy compares several outputs, and the network has one"
-        raise DataError(Message(NOWHERE, reason, 'use loss="logistic" with targets ±1, or `output f = V @ h` with V : [k, n]', "loss"))
+        raise DataError(
+            Message(NOWHERE, reason, 'use loss="logistic" with targets ±1, or `output f = V @ h` with V : [k, n]', "loss")
+        )
     return _summed(y, ranges) * sp.log(_summed(sp.exp(f), ranges)) - _summed(y * f, ranges)
 
 

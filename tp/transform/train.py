@@ -5,8 +5,8 @@ after t updates. A trained matrix is never formed: with ``g_s`` the gradients,
 
     W_t x = κ₀(t) W₀ x − Σ_{s<t} κ(t, s) Σ_uses d_out_s ⟨x_s, x⟩ · rate/N,
 
-one MatMul by the initial matrix plus Moments and Nonlins. Optimizers that are linear in the gradients (SGD, momentum, decoupled weight decay,
-any schedule) are their tables κ₀ and κ.
+one MatMul by the initial matrix plus Moments and Nonlins. Optimizers that are linear in the gradients (SGD, momentum,
+decoupled weight decay, any schedule) are their tables κ₀ and κ.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, section 5 and Definition H.3 (the program of SGD training).
 """
@@ -59,7 +59,12 @@ class Training:
 
 
 def sgd(
-    steps: int, rates: Sequence[sp.Expr], batches: Sequence[Sequence[int]], samples: int, momentum: sp.Expr = sp.S.Zero, decay: sp.Expr = sp.S.Zero
+    steps: int,
+    rates: Sequence[sp.Expr],
+    batches: Sequence[Sequence[int]],
+    samples: int,
+    momentum: sp.Expr = sp.S.Zero,
+    decay: sp.Expr = sp.S.Zero,
 ) -> Schedule:
     """SGD with heavy-ball momentum and decoupled weight decay (factor 1 − decay a step).
 
@@ -71,9 +76,7 @@ def sgd(
         keep.append(keep[-1] * (1 - decay))
         row = [(1 - decay) * push[-1][s] + rate * momentum ** (t - s) if s <= t else zero for s in range(steps)]
         push.append(tuple(row))
-    weight = tuple(
-        tuple(sp.Rational(list(batch).count(i), len(batch)) for i in range(samples)) for batch in (batches or [[0]])
-    )
+    weight = tuple(tuple(sp.Rational(list(batch).count(i), len(batch)) for i in range(samples)) for batch in (batches or [[0]]))
     return Schedule(steps, tuple(keep), tuple(push), (*weight, (zero,) * samples))
 
 
@@ -97,11 +100,10 @@ class _Training:
     def run(self) -> Training:
         self.samples = len(self.schedule.weight[0])
         self.taken = _names(self.program)
-        with_loss, output, loss, domain = self._with_loss()
+        with_loss, output, loss = self._with_loss()
         self.backward = backprop(with_loss, loss, self.scale)
-        self.initial = {
-            (w.ref.name, len(w.ref.index)): self._fresh(f"{w.ref.name}_0") for w in self.program.weights if w.cols is None and not w.frozen
-        }
+        trained = [w.ref for w in self.program.weights if w.cols is None and not w.frozen]
+        self.initial = {(ref.name, len(ref.index)): self._fresh(f"{ref.name}_0") for ref in trained}
         self.steps = Range(STEP, sp.S.Zero, sp.Integer(self.schedule.steps))
         self.every = Range(SAMPLE, sp.S.Zero, sp.Integer(self.samples - 1))
         self._tables()
@@ -150,7 +152,7 @@ class _Training:
 
     # ------------------------------------------------------------ loss
 
-    def _with_loss(self) -> tuple[Program, Ref, Ref, Domain]:
+    def _with_loss(self) -> tuple[Program, Ref, Ref]:
         """The program with one sample's loss and, as its last scalar, what that counts in the batch."""
         (output,) = self.program.outputs
         domain = next(d for ins, d in flat(self.program.body) if ins.out.name == output.name)
@@ -160,7 +162,7 @@ class _Training:
         added = (Nonlin(loss, self.loss(output, y, ranges), None, ()), Nonlin(total, Ref(self.count) * loss, None, ()))
         data = (*self.program.data, Data(y, ranges), Data(Ref(self.count), ()))
         body = (*self.program.body, *added)
-        return replace(self.program, data=data, body=body, outputs=(total,)), output, total, ranges
+        return replace(self.program, data=data, body=body, outputs=(total,)), output, total
 
     # ------------------------------------------------------------ lifting
 
@@ -219,7 +221,8 @@ class _Training:
         overlap = Ref(self._fresh(f"c_{ins.out.name}"), *(r.index for r in inner))
         self.new.append((Moment(overlap, right * x, space, space.size, inner, ins.span), inner))
         rate = weight.rate * weight.multiplier**2 / self.scale
-        same = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in zip(ins.W.index, moved[2].index, strict=True)))
+        pairs = zip(ins.W.index, moved[2].index, strict=True)
+        same = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in pairs))
         body = Ref(self.push, STEP, EARLIER) * rate * same * overlap * left
         bounds = [*reversed(ranges), other, earlier]
         return sp.Sum(body, *((r.index, r.lo, r.hi) for r in bounds))
