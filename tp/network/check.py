@@ -10,12 +10,14 @@ from typing import Any
 from tp.errors import NOWHERE, Span, SpecError
 from tp.network import faults, limits
 from tp.network.axes import Axes, Params, Scaled, Typing
+from tp.network.bounded import symbol_ranges
 from tp.network.constants import Number
 from tp.network.coverage import Coverage, check_overlaps, check_reads
 from tp.network.cycles import check_order
 from tp.network.diagnostics import listing, locate, nearest
-from tp.network.domains import Domains, Line
+from tp.network.domains import Domains
 from tp.network.infer import Families, infer, report_axes
+from tp.network.lines import Line
 from tp.network.names import Clause, Declarations, Report, declare
 from tp.network.numbers import check_numbers
 from tp.network.references import References, Scope
@@ -54,7 +56,8 @@ class Checked:
     bodies with all functions written out (only primitives, ``avg``, ``dot`` and ``softmax`` remain); a line whose range is
     empty (``for l in 2..L`` when L = 1) is gone. Lets and dims carry the values given from outside. A let without value is
     a positive symbol; ``lowest`` has those that bound a range, whole numbers, with the smallest value they are taken at.
-    ``numbers`` has what lets and dims work out to.
+    ``numbers`` has what lets and dims work out to. ``indices`` also has those of families of symbols (``let a[l]``),
+    with the range over which they are used.
     """
 
     network: Network
@@ -91,11 +94,11 @@ class Checked:
 
     def boundary(self, name: str) -> tuple[str | None, ...]:
         """Per index of a family (or table), what an index outside its range means."""
-        return self._domains.modes(name)
+        return self._domains.bounded.modes(name)
 
     def hull(self, name: str) -> tuple[tuple[Expr, Expr], ...]:
         """Per index of a family, the smallest and the largest value it is defined at."""
-        return tuple((lo.expr(), hi.expr()) for lo, hi in self._domains.hull(name, NOWHERE))
+        return tuple((lo.expr(), hi.expr()) for lo, hi in self._domains.bounded.hull(name, NOWHERE))
 
     def family_axes(self, name: str, clause: Clause | None = None) -> Axes:
         """The axes of a family, or of one of its clauses where they differ."""
@@ -129,6 +132,7 @@ def check(network: Network, overrides: Mapping[str, Any] | None = None) -> Check
     check_training(d, references, report)
     if not d.outputs and not report.found:
         report(faults.NoOutput(_last(network)))
+    symbols = symbol_ranges(domains, lines)
     if found := report.sorted():
         raise SpecError(found)
     written, clauses = _elaborated(d, lines)
@@ -141,7 +145,7 @@ def check(network: Network, overrides: Mapping[str, Any] | None = None) -> Check
         dims=d.dims,
         lets=d.lets,
         functions=d.functions,
-        indices=d.indices,
+        indices={**d.indices, **symbols},
         families=clauses,
         outputs=outputs,
         train=d.train,

@@ -9,7 +9,8 @@ from itertools import islice
 from tp.errors import Diagnostic
 from tp.network import faults
 from tp.network.affine import Affine, Box, Span1, constant, extreme, points, size
-from tp.network.domains import Domains, Line, Read
+from tp.network.domains import Domains
+from tp.network.lines import Line, Read
 from tp.network.names import Clause, Report
 from tp.network.references import left_side
 from tp.network.show import show
@@ -94,7 +95,7 @@ class Coverage:
     def missing(self, read: Read) -> tuple[int, ...] | None:
         """An index that ``read`` reaches and no clause defines."""
         family = self.families[read.name.name]
-        free = [mode not in (None, "valid") for mode in self.domains.modes(read.name.name)]
+        free = [mode not in (None, "valid") for mode in self.domains.bounded.modes(read.name.name)]
         for point in self.reached(read, family):
             inside = point
             if any(free) and family.hull:
@@ -127,7 +128,7 @@ class Coverage:
             return ()
         inside = {s.name for s in box}
         reach: list[tuple[int, int] | None] = []
-        for a, mode in zip(read.index, self.domains.modes(read.name.name), strict=True):
+        for a, mode in zip(read.index, self.domains.bounded.modes(read.name.name), strict=True):
             e = self.number(a, inside)
             ends = int(extreme(e, box, -1).const), int(extreme(e, box, 1).const)
             reach.append(None if mode in ("circular", "reflect") else ends)

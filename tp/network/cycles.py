@@ -14,7 +14,7 @@ from itertools import product
 from tp.network import faults
 from tp.network.affine import extreme
 from tp.network.coverage import Coverage
-from tp.network.domains import Line, Read
+from tp.network.lines import Line, Read
 from tp.network.names import Report
 from tp.network.references import left_side
 from tp.network.show import show, tight
@@ -92,7 +92,7 @@ def _step(coverage: Coverage, line: Line, read: Read, at: Mapping[str, int], sig
     box = coverage.put(read.box)
     inside = {s.name for s in box}
     e = coverage.number(read.index[j], inside)
-    mode = coverage.domains.modes(read.name.name)[j]
+    mode = coverage.domains.bounded.modes(read.name.name)[j]
     if mode in ("circular", "reflect"):
         lo, hi = coverage.families[read.name.name].hull[j]
         if extreme(e, box, -1).const < lo or extreme(e, box, 1).const > hi:

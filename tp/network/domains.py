@@ -7,53 +7,23 @@ such a constant, a few of its possible values stand for all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil
 from typing import Any
 
-from tp.errors import Diagnostic, Span
+from tp.errors import Diagnostic
 from tp.network import faults, limits
-from tp.network.affine import Affine, Span1, affine, constant, extreme, size
+from tp.network.affine import Affine, Span1, affine, constant, size
+from tp.network.bounded import Bounded
 from tp.network.constants import Number
-from tp.network.inline import inline, names_in
+from tp.network.elaborate import Elaboration
+from tp.network.inline import names_in
+from tp.network.lines import Failed, Line, Read
 from tp.network.names import Clause, Declarations, Report
 from tp.network.show import show, tight
 from tp.network.tree import Call, Define, Expr, Input, Name, Range, Reduce, Weight
-from tp.network.walk import children, rebuild
-
-DEPTH = 150
-"""Levels of an expression whose functions are written out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A family read at affine indices, by a line that runs over ``box`` there."""
-
-    name: Name
-    index: tuple[Affine, ...]
-    box: tuple[Span1, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A clause with all its ranges written out and its functions put in, its box, and what it reads."""
-
-    written: Clause
-    clause: Clause
-    box: tuple[Span1, ...]
-    slots: tuple[Affine, ...]
-    reads: tuple[Read, ...]
-    sound: bool = True  # False: something in it was reported, only its left side counts
-
-    @property
-    def empty(self) -> bool:
-        """Whether its range is known to be empty."""
-        return any(not (s.hi - s.lo).terms and (s.hi - s.lo).const < 0 for s in self.box)
-
-
-class Failed(Exception):
-    """The line cannot be understood further; why has been reported."""
+from tp.network.walk import children
 
 
 class Domains:
@@ -67,7 +37,7 @@ class Domains:
         self.open: list[Clause] = []
         self.lowest: dict[str, int] = {}
         self.names = set().union(*(names_in(e) for s in d.network.statements for e in _parts(s)), d.names())
-        self._hulls: dict[str, tuple[tuple[Affine, Affine], ...]] = {}
+        self.bounded = Bounded(self)
 
     # ------------------------------------------------------------ numbers
 
@@ -143,9 +113,9 @@ class Domains:
         if len(names) == 1 and not s.lo.terms and s.hi.names == names:
             (name,) = names
             if s.hi.of(name) > 0:
-                self._enlarge(s.hi - s.lo)
+                self.enlarge(s.hi - s.lo)
 
-    def _enlarge(self, a: Affine) -> None:
+    def enlarge(self, a: Affine) -> None:
         """Take the one symbolic constant in ``a`` to be so large that ``a`` is not negative, if it can be."""
         if len(a.terms) == 1 and a.terms[0][1] > 0 and a.terms[0][0] in self.lowest:
             ((name, c),) = a.terms
@@ -188,7 +158,7 @@ class Domains:
         whole = {name for name in free if name not in given or given[name].lo is None}
         spans = {e.name: e.span for e in c.index if isinstance(e, Name)}
         ranges = self.ordered([self.declared(given.get(n) or Range(n, span=spans[n])) for n in free])
-        box = self._box(ranges, {}, c.name)
+        box = self.box(ranges, {}, c.name)
         clause: Clause = replace(c, ranges=tuple(ranges))
         reads: tuple[Read, ...] = ()
         sound = self.good(c)[1]
@@ -196,23 +166,27 @@ class Domains:
             body = Elaboration(self, c).expr(c.body, box, 0)
             reads = tuple(self.reads(body, box))
             for i, r in enumerate(ranges):
-                if r.index in whole and self._valid(r.index):
-                    ranges[i], box = self.shrink(r, box, reads)
+                if r.index in whole and self.bounded.valid(r.index):
+                    ranges[i], box = self.bounded.shrink(r, box, reads)
                     reads = tuple(self.reads(body, box))
             clause = replace(c, ranges=tuple(ranges), body=body)
         elif isinstance(c, Weight) and sound:
-
-            def write(e: Expr | None) -> Any:
-                return None if e is None else Elaboration(self, c).expr(e, box, 0)
-
-            numbers = write(c.multiplier), write(c.mean), write(c.variance), write(c.rate)
-            clause = replace(
-                c, ranges=tuple(ranges), multiplier=numbers[0], mean=numbers[1], variance=numbers[2], rate=numbers[3]
-            )
+            clause, parts = self._weight(c, box, tuple(ranges))
+            reads = tuple(read for e in parts for read in self.reads(e, box))
         slots = tuple(self.affine(e, {r.index: r.index for r in ranges}) for e in c.index)
         return Line(c, clause, tuple(box), slots, reads, sound)
 
-    def _box(self, ranges: Sequence[Range], outer: Mapping[str, str], name: str | None = None) -> tuple[Span1, ...]:
+    def _weight(self, c: Weight, box: tuple[Span1, ...], ranges: tuple[Range, ...]) -> tuple[Weight, list[Expr]]:
+        """A weight with its constants written out, and these."""
+
+        def write(e: Expr | None) -> Any:
+            return None if e is None else Elaboration(self, c).expr(e, box, 0)
+
+        parts = write(c.multiplier), write(c.mean), write(c.variance), write(c.rate)
+        written = replace(c, ranges=ranges, multiplier=parts[0], mean=parts[1], variance=parts[2], rate=parts[3])
+        return written, [e for e in parts if e is not None]
+
+    def box(self, ranges: Sequence[Range], outer: Mapping[str, str], name: str | None = None) -> tuple[Span1, ...]:
         box: list[Span1] = []
         known = dict(outer)
         for r in ranges:
@@ -248,125 +222,6 @@ class Domains:
             case _:
                 for child in children(e):
                     yield from self.reads(child, box, names)
-
-    # ------------------------------------------------------------ boundary valid
-
-    def modes(self, name: str) -> tuple[str | None, ...]:
-        """Per index of a family, what its boundary is: that of the index in the family's first clause."""
-        c = self.d.families[name][0]
-        declared = (self.d.indices.get(e.name) if isinstance(e, Name) else None for e in c.index)
-        return tuple(index.boundary if index else None for index in declared)
-
-    def _valid(self, index: str) -> bool:
-        return index in self.d.indices and self.d.indices[index].boundary == "valid"
-
-    def hull(self, name: str, by: Span) -> tuple[tuple[Affine, Affine], ...]:
-        """Per index of a family, the smallest and the largest value it is defined at."""
-        if name not in self._hulls:
-            if any(c.name == name for c in self.open):
-                raise self.failed(faults.ShrinkingRecursion(by, self._shrinking(), name))
-            lines = [self.line(c) for c in self.d.families[name]]
-            if not lines or any(line is None for line in lines):
-                raise Failed
-            hulls = [[(extreme(s, line.box, -1), extreme(s, line.box, 1)) for s in line.slots] for line in lines if line]
-            self._hulls[name] = tuple(
-                (self._most([h[j][0] for h in hulls], -1, by), self._most([h[j][1] for h in hulls], 1, by))
-                for j in range(len(hulls[0]))
-            )
-        return self._hulls[name]
-
-    def _shrinking(self) -> str:
-        c = self.open[-1]
-        return next((e.name for e in c.index if isinstance(e, Name) and self._valid(e.name)), "p")
-
-    def _most(self, candidates: Sequence[Affine], sign: int, by: Span) -> Affine:
-        """The largest (``sign`` 1) or smallest of them."""
-        for a in candidates:
-            if all(self.never_negative(constant(0).plus(a - b, Fraction(sign))) for b in candidates):
-                return a
-        raise self.failed(faults.NeedsValue(by, "which of several ranges ends first"))
-
-    def shrink(self, r: Range, box: Sequence[Span1], reads: Sequence[Read]) -> tuple[Range, tuple[Span1, ...]]:
-        """``r`` cut down to where all ``reads`` that depend on it are in range; and the box with it."""
-        at = next(i for i, s in enumerate(box) if s.name == r.index)
-        lows, highs = [box[at].lo], [box[at].hi]
-        for read in reads:
-            modes = self.modes(read.name.name) if read.name.name in self.d.families else ()
-            for j, (e, mode) in enumerate(zip(read.index, modes, strict=False)):
-                if mode == "valid" and e.of(r.index):
-                    lo, hi = self.hull(read.name.name, read.name.span)[j]
-                    others = [s for s in read.box if s.name != r.index]
-                    self._limit(r, extreme(e, others, -1) - lo, 1, lows, highs)
-                    self._limit(r, hi - extreme(e, others, 1), 1, lows, highs)
-        lo, hi = self._most(lows, 1, r.span), self._most(highs, -1, r.span)
-        self._enlarge(hi - lo)
-        if not self.never_negative(hi - lo):
-            raise self.failed(faults.NothingLeft(r.span, r.index))
-        new = tuple(Span1(s.name, lo, hi) if i == at else s for i, s in enumerate(box))
-        if lo == box[at].lo and hi == box[at].hi:
-            return r, tuple(box)
-        return replace(r, lo=lo.expr(), hi=hi.expr()), new
-
-    def _limit(self, r: Range, a: Affine, sign: int, lows: list[Affine], highs: list[Affine]) -> None:
-        """The bound on ``r`` that ``a ≥ 0`` is."""
-        c, rest = a.of(r.index), a.without(r.index)
-        if not c:
-            return
-        bound = constant(0).plus(rest, -1 / c)
-        if not bound.whole:
-            if bound.terms:
-                raise self.failed(faults.NeedsValue(r.span, f"the range of `{r.index}`"))
-            bound = constant(ceil(bound.const) if c > 0 else floor(bound.const))
-        (lows if c > 0 else highs).append(bound)
-
-
-class Elaboration:
-    """The body of a line with its functions written out and all its ranges filled in."""
-
-    def __init__(self, domains: Domains, c: Clause) -> None:
-        self.domains, self.c = domains, c
-        self.count = 0
-        self.used = domains.names
-
-    def fresh(self, name: str) -> str:
-        """``name_1``, ``name_2``, … that nothing here is called."""
-        k = 1
-        while f"{name}_{k}" in self.used:
-            k += 1
-        self.used = self.used | {f"{name}_{k}"}
-        return f"{name}_{k}"
-
-    def expr(self, e: Expr, box: tuple[Span1, ...], depth: int) -> Expr:
-        self.count += 1
-        if self.count > limits.EXPANDED or depth > DEPTH:
-            raise self.domains.failed(faults.FunctionTooLarge(e.span, limits.EXPANDED))
-        match e:
-            case Reduce():
-                return self.reduce(e, box, depth)
-            case Call(fn) if fn in self.domains.d.functions:
-                args = tuple(self.expr(a, box, depth + 1) for a in e.args)
-                over = None if e.over is None else self.domains.declared(e.over)
-                call = replace(e, args=args, over=over)
-                return self.expr(inline(self.domains.d.functions[fn], call, args, self.fresh), box, depth + 1)
-            case _:
-                return rebuild(e, lambda x: self.expr(x, box, depth + 1), self.domains.declared)
-
-    def reduce(self, e: Reduce, box: tuple[Span1, ...], depth: int) -> Expr:
-        """A finite sum; an index with ``boundary valid`` runs where all it reads is defined."""
-        domains = self.domains
-        outer = {s.name: s.name for s in box}
-        ranges = domains.ordered([domains.declared(r) for r in e.ranges])
-        inner = (*box, *domains._box(ranges, outer))
-        body = self.expr(e.body, inner, depth + 1)
-        whole = {r.index for r in e.ranges if r.lo is None}
-        for i, r in enumerate(ranges):
-            if r.index in whole and domains._valid(r.index):
-                ranges[i], inner = domains.shrink(r, inner, tuple(domains.reads(body, inner)))
-        for r, s in zip(ranges, inner[len(box) :], strict=True):
-            length = s.hi - s.lo
-            if e.kind == "mean" and not length.terms and length.const < 0:
-                raise domains.failed(faults.EmptyMean(r.span, show(r)))
-        return replace(e, body=body, ranges=tuple(ranges))
 
 
 def _names(r: Range) -> set[str]:

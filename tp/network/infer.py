@@ -8,7 +8,7 @@ from tp.errors import Diagnostic
 from tp.network import faults
 from tp.network.axes import Axes, Typing, text
 from tp.network.coverage import Coverage
-from tp.network.domains import Line
+from tp.network.lines import Line
 from tp.network.names import Clause, Declarations, Report
 from tp.network.references import left_side
 from tp.network.tree import Define, Name

@@ -10,7 +10,8 @@ from tp.errors import Diagnostic
 from tp.network import faults, limits
 from tp.network.affine import points
 from tp.network.constants import Lookup, Number, Unworkable, evaluate, sign
-from tp.network.domains import Domains, Line
+from tp.network.domains import Domains
+from tp.network.lines import Line
 from tp.network.names import Report
 from tp.network.show import show
 from tp.network.tree import Binary, Call, Expr, Name, Weight

@@ -225,7 +225,7 @@ class References:
         if e.name in d.functions or e.name in PRIMITIVES or e.name in FORMS:
             return self.fail(faults.FunctionAsValue(e.span, e.name))
         near = self.near(e.name, (*d.names(), *scope.indices, *(f.params if f else ())))
-        return self.fail(faults.UndefinedName(_head(e), e.name, near or _suggest(e)))
+        return self.fail(faults.UndefinedName(_head(e), e.name, near or _suggest(e, scope)))
 
     def _no_index(self, e: Name) -> bool:
         if e.index:
@@ -322,8 +322,14 @@ def _head(e: Name) -> Span:
     return Span(e.span.source, e.span.line, e.span.column, len(e.name))
 
 
-def _suggest(e: Name) -> str:
-    return f"define it, `{show(e)} = …`" if e.index else f"define it, `{e.name} = …`, or give a constant a name, `let {e.name}`"
+def _suggest(e: Name, scope: Scope) -> str:
+    """How to define a name that is not."""
+    if not scope.constant:
+        return f"define it, `{show(e)} = …`" + ("" if e.index else f", or give a constant a name, `let {e.name}`")
+    if not e.index:
+        return f"give it a value, `let {e.name} = …`, or keep a symbol, `let {e.name}`"
+    named = all(isinstance(i, Name) for i in e.index)
+    return f"keep symbols, `let {show(e)}`" if named else f"keep symbols, `let {e.name}[l]`"
 
 
 def _count(span: Span, name: str, declared: Sequence[Clause | Let], found: int) -> faults.WrongIndexCount:

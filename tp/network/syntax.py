@@ -150,6 +150,8 @@ def _hint(token: Token, accepts: set[str], before: Token | None) -> str:
         return "ranges are written `for l in a..b`"
     if "_IN" in accepts or "_DOTS" in accepts:
         return "ranges are written `l in a..b`"
+    if "COLON" in accepts and token.type == "COMMA":
+        return "declare one on a line"
     if "COLON" in accepts:
         return "after the name come its axes: `x : [d]`"
     if token.type == "_LSQB" and accepts >= OPERANDS:
