@@ -1,0 +1,313 @@
+"""``mup``: the maximal-update parametrization of any program, for any optimizer with a rule, solved exactly.
+
+Sizes are maxima of linear forms in the unknown exponents, so that what is stable is a polyhedron, and evaluating the program at a
+point is a separation oracle: it names a violated form or says there is none. A linear program over the forms found so far
+proposes a point, the oracle cuts, until a stable point is left at which every update is as large as can be: what
+each weight's update makes of its argument is Θ(1), and so is what a read-out's initial value makes of the features' change.
+The last point is certified by evaluating the program there.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, Definition 5.1 and Theorem 5.6 (μP is the unique maximal stable parametrization of an MLP);
+Yang et al. 2022, *Tensor Programs V*, Tables 3, 8 and 9 (gauges).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.readings.scale import classify
+from tp.readings.scale.forms import Form
+from tp.readings.scale.infer import Engine, report
+from tp.readings.scale.report import ScalingReport
+from tp.readings.scale.walk import Sized, Step, Walk
+from tp.readings.simplex import Infeasible, Polyhedron
+from tp.transform.parametrize import ABC
+
+BOX = Fraction(4)
+ROUNDS = 400
+ONE, HALF = Fraction(1), Fraction(1, 2)
+
+Target = tuple[str, str]  # "update" | "init" | "constant", and whose
+
+
+@dataclass
+class _Search:
+    """One polyhedron of the search: what is required so far, and the point it proposes."""
+
+    polyhedron: Polyhedron
+    texts: list[str] = field(default_factory=list)
+
+    def copy(self) -> _Search:
+        return _Search(self.polyhedron.copy(), list(self.texts))
+
+
+@dataclass
+class Solver:
+    """The search for a maximal stable point of one program and optimizer."""
+
+    engine: Engine
+    walk: Walk
+    steps: int
+    fixed: dict[str, Fraction]
+    unknowns: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        weights = self.engine.concrete.parameters
+        for p, w in weights.items():
+            if self.walk.w.get(p) is not None:
+                if w.variance == 0:  # a constant initialization, such as a gain's 1, is what it is
+                    self.fixed[f"w_{p}"] = sum(self.engine.declared[p], Fraction(0)) - self.engine.declared[p].c
+                else:
+                    self.unknowns.append(f"w_{p}")
+        self.unknowns += [f"u_{p}" for p in self.walk.u]
+        self.unknowns += [c for c in self.engine.concrete.constants if c not in self.fixed]
+        self.index = {u: k for k, u in enumerate(self.unknowns)}
+        self.temps = self.engine.program.temps
+
+    def solve(self) -> tuple[dict[str, Fraction], _Search, list[Step]]:
+        """A maximal point; raises ``LimitError`` where the constraints conflict or targets cannot be met together."""
+        search = _Search(Polyhedron([(-BOX, BOX)] * len(self.unknowns), [ONE] * len(self.unknowns)))
+        try:
+            self._initialize(search)
+            found = self._settle(search)
+        except Infeasible as error:
+            raise self._refused(search, error) from None
+        answer = self._maximal(search, found, 0)
+        if answer is None:
+            raise self._blocked(found)
+        return answer
+
+    # ------------------------------------------------------------ constraints
+
+    def _require(self, search: _Search, form: Form, text: str, equal: bool = False) -> None:
+        const = form.const + sum((c * self.fixed[u] for u, c in form.terms if u in self.fixed), Fraction(0))
+        terms = {self.index[u]: c for u, c in form.terms if u in self.index}
+        search.polyhedron.require(const, terms)
+        search.texts.append(f"{text}: {form} {'= 0' if equal else '≤ 0'}")
+        if equal:
+            search.polyhedron.require(-const, {k: -c for k, c in terms.items()})
+            search.texts.append(f"{text}: {form} = 0")
+
+    def _point(self, search: _Search) -> dict[str, Fraction]:
+        return dict(zip(self.unknowns, search.polyhedron.point(), strict=True)) | self.fixed
+
+    def _initialize(self, search: _Search) -> None:
+        """Everything is O(1) at initialization; hidden and input weights make Θ(1) of Θ(1)."""
+        for _ in range(ROUNDS):
+            search.polyhedron.settle()
+            (step,) = self.walk.run(self._point(search), 0)
+            wrong = self._first_wrong(step)
+            if wrong is None:
+                return
+            sized, text, equal = wrong
+            self._require(search, self.walk.form(sized), text, equal)
+        raise AssertionError("initialization did not settle")
+
+    def _first_wrong(self, step: Step) -> tuple[Sized, str, bool] | None:
+        units = {role.slot: sized for role, sized in step.roles.items() if role.kind == "unit"}
+        for m in self.walk.forward:
+            name = classify.label(m, self.temps)
+            unit = units.get(m.slot)
+            if unit is not None and unit[0] != 0:
+                return unit, f"`{name}` is Θ(1) at initialization", True
+            base = step.sizes[m.slot][0]
+            if base is not None and base[0] > 0:
+                return base, f"`{name}` is O(1) at initialization", False
+        return None
+
+    def _settle(self, search: _Search) -> list[Step]:
+        """Cut until the proposed point is stable."""
+        for _ in range(ROUNDS):
+            search.polyhedron.settle()
+            steps = self.walk.run(self._point(search), self.steps)
+            wrong = classify.violations(self.walk, steps)
+            if not wrong:
+                return steps
+            seen = set()
+            for v in wrong:
+                form = self.walk.form(v.sized)
+                if v.step == wrong[0].step and form not in seen:
+                    seen.add(form)
+                    name = classify.label(v.member, self.temps)
+                    what = "is O(1) at initialization" if v.step == 0 else f"does not grow in step {v.step}"
+                    self._require(search, form, f"`{name}` {what}", v.vanishing)
+        raise AssertionError("training did not settle")
+
+    # ------------------------------------------------------------ targets
+
+    def targets(self, steps: list[Step]) -> dict[Target, Sized]:
+        """What should be Θ(1), at its largest over steps and places."""
+        found: dict[Target, Sized] = {}
+
+        def note(target: Target, sized: Sized) -> None:
+            before = found.get(target)
+            if before is None or (sized is not None and sized[0] > before[0]):
+                found[target] = sized
+
+        for step in steps[1:]:
+            for role, sized in step.roles.items():
+                if role.kind == "init" or (role.kind == "update" and role.parameter in self.walk.u):
+                    note((role.kind, role.parameter), sized)
+            for m in self.walk.forward:
+                for c in self._constants(m.op):
+                    note(("constant", c), step.sizes[m.slot][1])
+        return found
+
+    def _constants(self, op: Any) -> set[str]:
+        """Unknown constants in the exponents of an expression."""
+        if op.kind == "const":
+            return {u for u, _ in self.engine.concrete.leaves.forms[op.args[0]].terms if u in self.index}
+        return set().union(*(self._constants(a) for a in op.args if hasattr(a, "kind"))) if op.args else set()
+
+    def _maximal(self, search: _Search, steps: list[Step], depth: int) -> tuple[dict[str, Fraction], _Search, list[Step]] | None:
+        """Raise targets that are off, one after the other; go back where that is infeasible."""
+        off = [(t, s) for t, s in self.targets(steps).items() if s is not None and s[0] < 0]
+        if not off:
+            return self._point(search), search, steps
+        if depth > 4 * len(self.unknowns):
+            return None
+        forms = [(t, self.walk.form(s)) for t, s in off]
+        for target, form in forms:
+            trial = search.copy()
+            self._require(trial, form, self.words(target), True)
+            try:
+                found = self._settle(trial)
+            except Infeasible:
+                continue
+            answer = self._maximal(trial, found, depth + 1)
+            if answer is not None:
+                return answer
+        return None
+
+    def words(self, target: Target) -> str:
+        """A target in words."""
+        kind, whose = target
+        if kind == "update":
+            return f"the update of `{whose}` acts at Θ(1)"
+        if kind == "init":
+            return f"the initial `{whose}` sees what training changed at Θ(1)"
+        return f"what `{whose}` scales moves by Θ(1)"
+
+    # ------------------------------------------------------------ uniqueness
+
+    def free(self, search: _Search, steps: list[Step]) -> tuple[list[str], list[str]]:
+        """Unknowns that the final face leaves free, and the tight forms that hold the others."""
+        face = search.copy()
+        facets = []
+        for target, sized in self.targets(steps).items():
+            if sized is not None:
+                form = self.walk.form(sized)
+                self._require(face, form, "", True)
+                facets.append(f"{self.words(target)}: {form} = 0")
+        face.polyhedron.settle()
+        return [u for u in self.unknowns if self._range(face, u)], facets
+
+    def _range(self, face: _Search, unknown: str) -> bool:
+        """Whether ``unknown`` varies over the face: both ends are certified by evaluation, or cut."""
+        k = self.index[unknown]
+        for _ in range(ROUNDS):
+            ends = []
+            for sign in (1, -1):
+                trial = face.copy()
+                low = trial.polyhedron.minimise([Fraction(sign * (j == k)) for j in range(len(self.unknowns))])
+                ends.append((sign * low, self._point(trial)))
+            if ends[0][0] == ends[1][0]:
+                return False
+            cut = False
+            for _, point in ends:
+                steps = self.walk.run(point, self.steps)
+                for v in classify.violations(self.walk, steps)[:1]:
+                    self._require(face, self.walk.form(v.sized), "", v.vanishing)
+                    cut = True
+            if not cut:
+                return True
+            face.polyhedron.minimise([ONE] * len(self.unknowns))
+            face.polyhedron.settle()
+        return True
+
+    # ------------------------------------------------------------ refusals
+
+    def _refused(self, search: _Search, error: Infeasible) -> LimitError:
+        lines = list(dict.fromkeys(search.texts[k] for k in error.conflict))
+        reason = "these constraints contradict each other:\n  " + "\n  ".join(lines)
+        remedy = "leave the exponent of a multiplier free, `let beta` and n^(-beta), or change the network"
+        return LimitError(Message(NOWHERE, reason, remedy, "no stable parametrization"))
+
+    def _blocked(self, steps: list[Step]) -> LimitError:
+        off = [t for t, s in self.targets(steps).items() if s is not None and s[0] < 0]
+        reason = "not all updates can be maximal together; at the largest stable rates these stay small:\n  "
+        reason += "\n  ".join(self.words(t) for t in off)
+        return LimitError(Message(NOWHERE, reason, "scale other multipliers, or change the network", "no maximal parametrization"))
+
+
+def mup(engine: Engine, optimizer_name: str, gauge: Any, steps: int | None, constants: Mapping[str, Any] | None = None) -> ScalingReport:
+    """The maximal-update rules in a gauge, with the tight constraints that hold them and what they leave free."""
+    walk = engine.walk(optimizer_name)
+    known = {k: Fraction(v) for k, v in (constants or {}).items()}
+    last = steps or engine.steps
+    while True:
+        solver = Solver(engine, walk, last, dict(known))
+        point, search, found = solver.solve()
+        silent = {p for p in walk.u if not any(p in s.gradients for s in found)}
+        if steps is not None or not silent or last >= 4:
+            break
+        last += 1
+    free, facets = solver.free(search, found)
+    found = walk.run(point, last)
+    rules = gauged(engine, walk, point, gauge)
+    title = f"maximal update ({gauge or 'table3'})" if gauge is None or isinstance(gauge, str) else "maximal update"
+    return report(
+        engine, walk, found, point, rules, title, facets=tuple(facets), unique=not free, free=tuple(free), gauge=str(gauge or "table3")
+    )
+
+
+# ---------------------------------------------------------------- gauges
+
+
+def gauged(engine: Engine, walk: Walk, point: Mapping[str, Fraction], gauge: Any) -> dict[str, ABC]:
+    """(a, b, c) from the invariants w = a + b and u = degree · a + c, one of the three being chosen per weight."""
+    choices = _choices(engine, walk, gauge)
+    rules = {}
+    for p in engine.concrete.parameters:
+        w, u = point.get(f"w_{p}"), point.get(f"u_{p}", Fraction(0))
+        degree = walk.optimizer.degree
+        which, value = choices[p]
+        if which == "b":
+            a = w - value if w is not None else Fraction(0)
+        elif which == "c":
+            a = (u - value) / degree
+        else:
+            a = value
+        rules[p] = ABC(a, (w if w is not None else a) - a, u - degree * a)
+    return rules
+
+
+PRESETS = {
+    "table3": {"input": ("a", 0), "hidden": ("a", 0), "output": ("a", 0)},
+    "table8": {"input": ("a", 0), "hidden": ("a", 0), "output": ("b", 0)},
+    "table9": {"input": ("a", -HALF), "hidden": ("a", 0), "output": ("a", HALF)},
+    "a=0": dict.fromkeys(("input", "hidden", "output"), ("a", 0)),
+    "b=0": dict.fromkeys(("input", "hidden", "output"), ("b", 0)),
+    "c=0": dict.fromkeys(("input", "hidden", "output"), ("c", 0)),
+}
+
+
+def _choices(engine: Engine, walk: Walk, gauge: Any) -> dict[str, tuple[str, Fraction]]:
+    preset = gauge if isinstance(gauge, str) else "table3"
+    if preset not in PRESETS or not (gauge is None or isinstance(gauge, str | Mapping)):
+        reason = f"there is no gauge {gauge!r}"
+        remedy = f'choose {", ".join(PRESETS)}, or fix one exponent per weight: {{"W": {{"a": 0}}}}'
+        raise DataError(Message(NOWHERE, reason, remedy, "unknown gauge"))
+    found = {p: (which, Fraction(x)) for p, role in engine.roles.items() for which, x in [PRESETS[preset][role]]}
+    for name, choice in gauge.items() if isinstance(gauge, Mapping) else ():
+        matching = [p for p in found if p == name] or [p for p in found if p.split("[")[0].rstrip("'") == name]
+        items = list(choice.items()) if isinstance(choice, Mapping) else [choice]
+        if not matching or len(items) != 1 or len(items[0]) != 2 or items[0][0] not in ("a", "b", "c"):
+            reason = f"the gauge of `{name}` is {choice!r}"
+            raise DataError(Message(NOWHERE, reason, f'give one of a, b, c for one of {", ".join(found)}: {{"a": 0}}', "no gauge"))
+        for p in matching:
+            found[p] = (items[0][0], Fraction(items[0][1]))
+    return found
