@@ -1,0 +1,105 @@
+"""Wrong arrays are told apart, by name, shape and index."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tp
+from tests.kernel.plain import data, kernel
+from tests.kernel.specs import TWO_INPUTS, conv, mlp
+
+X = np.arange(6.0).reshape(2, 3)
+
+
+@pytest.fixture(scope="module")
+def k():
+    return kernel(mlp())[0]
+
+
+def bad(value, index):
+    array = X.copy()
+    array[index] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (bad(np.nan, (1, 2)), r"is nan at index \[1, 2\]"),
+        (bad(-np.inf, (0, 1)), r"is -inf at index \[0, 1\]"),
+        (X.T, r"has shape \[N, 3\], but X has shape \[3, 2\]"),
+        (X[0], "leading axis"),
+        (X[None], r"X has shape \[1, 2, 3\]"),
+        (X[:0], r"shape \[0, 3\]: no samples"),
+        (X.astype(complex), "complex128, not real numbers"),
+        (X.astype(object), "object, not real numbers"),
+        (np.array([["a", "b", "c"]]), "not real numbers"),
+        ([[1.0, 2.0], [3.0]], "no rectangular array"),
+        ({"y": X}, "no input `y`"),
+        ({}, "no array for the input `x`"),
+        ("text", "not real numbers"),
+        (None, "not real numbers"),
+    ],
+    ids=str,
+)
+def test_wrong_arrays(k, array, message):
+    for call in (k, k.diag):
+        with pytest.raises(tp.DataError, match=message):
+            call(array)
+
+
+def test_the_second_argument_is_checked_too(k):
+    with pytest.raises(tp.DataError, match=r"X2 .* is nan at index \[0, 0\]"):
+        k(X, bad(np.nan, (0, 0)))
+
+
+def test_the_axes_in_another_order():
+    k, limit = kernel(conv())
+    with pytest.raises(tp.DataError, match="index ranges first, features last"):
+        k(data(limit, 3).transpose(0, 2, 1))
+
+
+def test_flat_images_are_told_how_to_reshape():
+    k, limit = kernel(conv())
+    with pytest.raises(tp.DataError, match=r"X.reshape\(-1, 4, 2\)"):
+        k(data(limit, 3).reshape(3, 8))
+
+
+def test_several_inputs_are_given_by_name():
+    k, limit = kernel(TWO_INPUTS)
+    given = data(limit, 3)
+    with pytest.raises(tp.DataError, match="pass a dict"):
+        k(given["x"])
+    with pytest.raises(tp.DataError, match="`x` has 3, `y` has 2"):
+        k({"x": given["x"], "y": given["y"][:2]})
+    with pytest.raises(tp.DataError, match="did you mean `x`"):
+        k({"xx": given["x"], "y": given["y"]})
+
+
+def test_a_value_too_large_for_single_precision():
+    k, _ = kernel(mlp(), dtype="float32")
+    with pytest.raises(tp.DataError, match="too large for float32"):
+        k(bad(1e300, (0, 0)))
+
+
+def test_the_memory_limit():
+    k, _ = kernel(mlp(), memory=10_000)
+    with pytest.raises(tp.DataError, match=r"1000 × 1000 samples takes 16\.\d MB, over the limit of 10\.0 kB"):
+        k(np.zeros((1000, 3)))
+
+
+def test_what_cannot_be_built():
+    with pytest.raises(tp.DataError, match="float64 and float32"):
+        kernel(mlp(), dtype="float16")
+    with pytest.raises(tp.DeviceError):
+        kernel(mlp(), device="cuda")
+    with pytest.raises(tp.DataError, match="no output `g`"):
+        kernel(mlp(), output="g")
+
+
+def test_symbolic_constants_need_a_number():
+    text = mlp(sb2="s").replace("let L = 3", "let L = 3\n  let s")
+    with pytest.raises(tp.DataError, match="value for `s`"):
+        kernel(text)
+    assert kernel(text, constants={"s": 0.1})[0].source == kernel(mlp())[0].source
