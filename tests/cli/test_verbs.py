@@ -163,6 +163,18 @@ def test_gram_between_two_sets_and_as_json(run, small, samples, tmp_path):
     np.testing.assert_allclose(json.loads(out)["matrix"], tp.parse(SMALL).kernel("nngp")(X, X[:2]), rtol=1e-12)
 
 
+def test_rows_of_a_csv_take_the_shape_of_the_input(run, tmp_path):
+    X = np.random.default_rng(1).standard_normal((3, 4, 2))
+    np.savetxt(tmp_path / "X.csv", X.reshape(3, 8), delimiter=",", fmt="%.17g")
+    network = "network seq\n  width n\n  dim d = 2\n  index t in 1..4\n  input x[t] : [d]\n"
+    network += "  weight U : [n, d] ~ N(0, 1/d)\n  weight v : [n] ~ N(0, 1/n)\n  output f = v @ mean(relu(U @ x[t]) for t)\n"
+    (tmp_path / "seq.tp").write_text(network)
+    code, out, err = run("gram", tmp_path / "seq.tp", "--data", tmp_path / "X.csv", "--json")
+    assert code == 0, err
+    np.testing.assert_allclose(json.loads(out)["matrix"], tp.parse(network).kernel("ntk")(X), rtol=1e-12)
+    assert run("gram", tmp_path / "seq.tp", "--data", tmp_path / "X.csv", "--let", "d=3")[0] == 1
+
+
 def test_gram_prints_without_out_and_takes_float32(run, small, samples):
     _, out, _ = run("gram", small, "--data", samples[0], "--dtype", "float32")
     assert len(out.splitlines()) == 5 and len(out.splitlines()[0].split()) == 5

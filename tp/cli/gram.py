@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tp.cli import files, options
 
+if TYPE_CHECKING:
+    from tp.net import Net
+
 ABOUT = """
 Derives the limit, compiles it and evaluates it on the samples of a file: .npy or .npz (samples first, then the
-input's own shape; several inputs are the arrays of one .npz by name) or .csv (one sample a row).
+input's own shape; several inputs are the arrays of one .npz by name) or .csv (one sample a row, last index fastest).
 Without --out the matrix is printed; with it, it is written whole or not at all."""
 
 EXAMPLES = """
@@ -33,8 +39,8 @@ def add(verbs: options.Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     net = options.load(arguments)
-    X = files.read_arrays(arguments.data)
-    Y = files.read_arrays(arguments.data2) if arguments.data2 else None
+    X = _samples(net, arguments.data)
+    Y = _samples(net, arguments.data2) if arguments.data2 else None
     matrix = net.kernel(arguments.limit, dtype=arguments.dtype)(X, Y)
     rows, columns = matrix.shape
     about = {"kernel": arguments.limit, "shape": [rows, columns], "dtype": str(matrix.dtype)}
@@ -47,3 +53,14 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         for row in matrix:
             print(" ".join(f"{entry:12.6g}" for entry in row))
+
+
+def _samples(net: Net, path: Path) -> Any:
+    """The arrays of a file; rows of a .csv take the shape of the network's input where they have its size."""
+    arrays = files.read_arrays(path)
+    if path.suffix != ".csv" or isinstance(arrays, dict) or len(net.program.data) != 1:
+        return arrays
+    extents = [r.hi - r.lo + 1 for r in net.program.data[0].domain]
+    if not all(extent.is_Integer for extent in extents) or prod(extents) != arrays.shape[1]:
+        return arrays
+    return arrays.reshape(-1, *map(int, extents))
