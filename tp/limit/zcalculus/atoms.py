@@ -48,6 +48,10 @@ class Hat(_Random):
     """Ẑ^a(s): Gaussian, jointly so with the other calls of the same matrix in the same direction."""
 
 
+class Output(_Random):
+    """A scalar f(s) that stays random: Gaussian over the draws of its readout weights."""
+
+
 class Dot(_Random):
     """Ż^a(s): a combination of the arguments of the transposed calls."""
 

@@ -15,7 +15,7 @@ import sympy as sp
 from tp.errors import LimitError, Message
 from tp.limit.clauses import flatten
 from tp.limit.equations import I
-from tp.limit.zcalculus.atoms import Cov
+from tp.limit.zcalculus.atoms import Cov, Output
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.mean import gaussians, products
 from tp.limit.zcalculus.members import Members
@@ -27,10 +27,11 @@ from tp.transform.normalize import normalize
 
 @dataclass
 class Readouts:
-    """Which scalars are random in the limit, and their covariances."""
+    """Which scalars are random in the limit, and their covariances. ``forward``: without a backward pass."""
 
     program: Program
     members: Members
+    forward: Program | None = None
     names: frozenset[str] = field(init=False)
     orders: dict[str, sp.Expr] = field(init=False)
 
@@ -60,7 +61,7 @@ class Readouts:
             if ref.name in self.names and any(ref.name == f.name for f in self.program.outputs):
                 ins = self.members.instruction(ref)
                 assert ins is not None
-                calculus.write(Cov(_Output(ref, I), _Output(ref, I)), self.covariance(calculus, ref, I, ref, I), "readout", ins.span)
+                calculus.write(Cov(Output(ref, I), Output(ref, I)), self.covariance(calculus, ref, I, ref, I), "readout", ins.span)
 
     def covariance(self, calculus: Calculus, f: Ref, s: sp.Expr, g: Ref, t: sp.Expr) -> sp.Expr:
         """Cov(f(s), g(t)), without the power n^(2·order − 1)."""
@@ -123,7 +124,7 @@ class Readouts:
         families = self.members.families
         if ref.name in families.clauses:
             return False
-        for clause in flatten(self.members.program.body):
+        for clause in flatten((self.forward or self.members.program).body):
             ins = clause.ins
             if isinstance(ins, MatMul):
                 if ins.x.name == ref.name:
@@ -132,14 +133,3 @@ class Readouts:
                 return False
         return True
 
-
-class _Output(sp.Expr):
-    """A random output at one sample."""
-
-    is_real = True
-    is_commutative = True
-    a = property(lambda self: self.args[0])
-    s = property(lambda self: self.args[1])
-
-    def _sympystr(self, printer: object) -> str:
-        return f"{self.args[0]}({self.args[1]})"

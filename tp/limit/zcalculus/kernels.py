@@ -1,0 +1,180 @@
+"""NNGP and tangent kernel where a matrix meets its transpose: the full calculus at two samples, as limit equations.
+
+- K: the covariance of an output over its readout weights, E[Z^z(i) Z^z(j)] with all dot parts; 0 for an output that is
+  an average, whose limit is a number;
+- Θ: the program is differentiated (:mod:`tp.transform.backprop`), and ⟨∂f(i)/∂W, ∂f(j)/∂W⟩ is a sum of products of
+  moments of the backward program: E[Z^{dy} Z^{dy'}] E[Z^x Z^{x'}] for two uses of W.
+
+Sources: Yang 2020, *Tensor Programs III*, Master Theorem 2.10; Yang 2020, *Tensor Programs II*, section 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import sympy as sp
+
+from tp.errors import NOWHERE, LimitError, Message, Span
+from tp.limit.clauses import at
+from tp.limit.equations import Entry, I, J, Limit
+from tp.limit.moments import Reading, sum_over
+from tp.limit.zcalculus.calculus import Calculus
+from tp.limit.zcalculus.members import Members
+from tp.limit.zcalculus.ratios import leading, one_width, widths
+from tp.limit.zcalculus.readout import Readouts
+from tp.limit.zcalculus.translate import Translation
+from tp.program.ir import Nonlin, Program, Range, Ref, Weight
+from tp.transform.backprop import Backward, Use, backprop
+from tp.transform.normalize import normalize
+
+Sized = tuple[sp.Expr, sp.Expr]
+"""A value and the power of the width in front of it."""
+
+
+def z_kernels(program: Program, kinds: tuple[str, ...], literal: bool = False) -> Limit:
+    """The kernels of a program by the full calculus; see :func:`tp.limit.take.take_limit` for the arguments.
+
+    Raises ``LimitError`` where an output has no such kernel, or a constant needs a number.
+    """
+    return _Kernels(program, kinds, Reading(literal)).limit()
+
+
+@dataclass
+class _Kernels:
+    program: Program
+    kinds: tuple[str, ...]
+    reading: Reading
+    backward: Backward | None = None
+    scale: sp.Expr = field(default=sp.S.One)
+
+    def limit(self) -> Limit:
+        self.wide = normalize(one_width(self.program))
+        self.n = widths(self.wide)[0]
+        whole = self._with_gradients() if "Theta" in self.kinds else self.wide
+        self.members = Members(leading(whole))
+        self.readouts = Readouts(whole, self.members, self.wide)
+        self.calculus = Calculus(self.members, self.readouts.names)
+        self._vectors()
+        outputs = [ref for ref in self.members if ref.name in {f.name for f in self.program.outputs}]
+        translation = Translation(self.calculus)
+        power: dict[str, sp.Expr] = {}
+        for kind in self.kinds:
+            found = {(f, g): self._output(kind, f, g) for k, f in enumerate(outputs) for g in outputs[k:]}
+            power[kind] = max((p for value, p in found.values() if value != 0), default=sp.S.Zero)
+            for (f, g), (value, p) in found.items():
+                rhs = value if p == power[kind] else sp.S.Zero
+                translation.root(Entry(kind, f, g, I, J), rhs, "readout" if kind == "K" else "tangent", self._span(f))
+        for f in outputs:
+            if f.name not in self.readouts.names:
+                translation.need(self.calculus.scalar(f, I))
+        return Limit(self.program, self.kinds, self.program.outputs, tuple(translation.equations), (), power)
+
+    def _vectors(self) -> None:
+        """Every vector, in program order, so that no derivation is deep."""
+        for ref in self.members:
+            if self.members.families.is_vector(ref):
+                for s in (I, J):
+                    self.calculus.vector(ref, s)
+
+    def _span(self, f: Ref) -> Span:
+        return self.members.families.span(f.name)
+
+    def _output(self, kind: str, f: Ref, g: Ref) -> Sized:
+        if kind == "Theta":
+            return self._tangent()
+        if f.name not in self.readouts.names or g.name not in self.readouts.names:
+            return sp.S.Zero, sp.S.Zero
+        orders = self.readouts.orders
+        return self.readouts.covariance(self.calculus, f, I, g, J), orders[f.name] + orders[g.name] - 1
+
+    # ------------------------------------------------------------ the tangent kernel
+
+    def _with_gradients(self) -> Program:
+        """The program with its adjoints, N ∂f/∂x with N such that the last ones are Θ(1)."""
+        outputs = self.program.outputs
+        if len(outputs) != 1 or outputs[0].index:
+            names = ", ".join(f"`{f}`" for f in outputs)
+            reason = f"the tangent kernel of {names} where a matrix meets its transpose is derived for one scalar output"
+            raise LimitError(Message(NOWHERE, reason, "keep one output", "several outputs"))
+        order = Readouts(self.wide, Members(leading(self.wide))).orders[outputs[0].name]
+        self.scale = self.n ** (1 - order)
+        self.backward = backprop(self.wide, outputs[0], self.scale)
+        return self.backward.program
+
+    def _tangent(self) -> Sized:
+        """Σ over the trained weights of rate ⟨∂f(i)/∂W, ∂f(j)/∂W⟩, its leading power of the width."""
+        parts = []
+        for original, weight in zip(one_width(self.program).weights, self.wide.weights, strict=True):
+            if not weight.frozen:
+                parts += self._matrix(original) if weight.cols is not None else self._vector(original, weight)
+        parts = [(value, sp.expand(p)) for value, p in parts if value != 0]
+        power = max((p for _, p in parts), default=sp.S.Zero)
+        return sp.Add(*(value for value, p in parts if p == power)), power
+
+    def _sized(self, coefficient: sp.Expr) -> Sized:
+        """A coefficient c n^p as (c, p)."""
+        p = sp.expand_log(sp.log(sp.powsimp(sp.expand(coefficient), force=True)), force=True).coeff(sp.log(self.n))
+        return coefficient.subs(self.n, 1), p
+
+    def _matrix(self, weight: Weight) -> list[Sized]:
+        """ΔW-directions of all pairs of uses: dy xᵀ / N each."""
+        assert self.backward is not None and weight.rows is not None and weight.cols is not None
+        uses: dict[Ref, list[Use]] = {}
+        for use in self.backward.uses:
+            if use.W.name == weight.ref.name:
+                for binding in self.members.points(use.domain, weight.span):
+                    W, x, dy = (at(r, binding) for r in (use.W, use.x, use.d_out))
+                    uses.setdefault(W, []).append(Use(W, x, dy, use.transpose, ()))
+        found = []
+        for W, same in uses.items():
+            rate = self.reading.rate(weight).subs(self.members.families.binding(weight, W))
+            c, p = self._sized(rate * weight.rows.size * weight.cols.size / self.scale**2)
+            value = sp.Add(*(self._pair(a, b) for a in same for b in same))
+            found.append((c * value, p))
+        return found
+
+    def _pair(self, a: Use, b: Use) -> sp.Expr:
+        """⟨dy xᵀ, dy' x'ᵀ⟩ / (rows · cols); a transposed use is x dyᵀ."""
+        (left, right), (up, down) = ((u.x, u.d_out) if u.transpose else (u.d_out, u.x) for u in (a, b))
+        value = self._second(left, up)
+        return sp.S.Zero if value == 0 else value * self._second(right, down)
+
+    def _second(self, x: Ref, y: Ref) -> sp.Expr:
+        return self.calculus.mean(self.calculus.vector(x, I) * self.calculus.vector(y, J))
+
+    def _vector(self, original: Weight, weight: Weight) -> list[Sized]:
+        """E[Z^{dv}(i) Z^{dv}(j)] of a vector weight, ∂f/∂θ(i) ∂f/∂θ(j) of a scalar one."""
+        assert self.backward is not None
+        name = self.backward.adjoint.get(weight.ref.name)
+        found: list[Sized] = []
+        if name is None:
+            return found
+        factor = weight.multiplier / original.multiplier
+        for clause in self.members.families.clauses[name]:
+            ins = clause.ins
+            assert isinstance(ins, Nonlin)
+            if len(ins.out.index) != len(weight.ref.index):
+                continue
+            last = ins.out.index[-1] if ins.out.index and weight.ref.name in self.members.private else None
+            summed = [r for r in clause.domain if r.index == last]
+            for binding in self.members.points(tuple(r for r in clause.domain if r not in summed), ins.span):
+                ref = Ref(original.ref.name, *(at(e, binding) for e in ins.out.index))
+                rate = self.reading.rate(original).subs(self.members.families.binding(original, ref))
+                if weight.rows is None:
+                    c, p = self._sized(rate * factor**2)
+                    p += 2 * self.readouts.orders.get(name, sp.S.Zero)
+                    a, b = (self.calculus.scalar(Ref(name, *ref.index), s) for s in (I, J))
+                    found.append((c * a * b, p))
+                    continue
+                c, p = self._sized(rate * factor**2 * weight.rows.size / self.scale**2)
+                found.append((c * self._square(at(ins.expr, binding), summed, ins), p))
+        return found
+
+    def _square(self, expr: sp.Expr, summed: list[Range], ins: Nonlin) -> sp.Expr:
+        """Σ_j E[expr(i) expr(j)] over the coordinates of an input."""
+        written = self.members.written(expr, ins.span)
+        a, b = (self.calculus.expression(written, s, ins.span, lambda r, s=s: self.calculus.vector(r, s)) for s in (I, J))
+        terms = sp.Add.make_args(sp.expand_mul(self.calculus.mean(a * b)))
+        return sp.Add(*(sum_over(t, summed) for t in terms))
+
+

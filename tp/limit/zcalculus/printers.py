@@ -1,0 +1,240 @@
+r"""A Z-limit as text, LaTeX and data: the printers of limit equations with the atoms Ẑ, Ż, Cov and E[∂Z/∂Ẑ]."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import sympy as sp
+
+from tp.faces.latex import _spec, _steps
+from tp.faces.layout import Layout
+from tp.faces.measure import width
+from tp.faces.notation import Notation, notation
+from tp.faces.order import outside
+from tp.faces.tex import LimitPrinter, decorated, escape
+from tp.faces.text import TextPrinter, _cited, _origin, greek
+from tp.gaussian.expectation import Expectation
+from tp.limit.equations import Limit, Value, Z
+from tp.limit.zcalculus.atoms import Cov, Dot, Drive, Hat, Output, Slope
+from tp.limit.zcalculus.calculus import Line
+from tp.limit.zcalculus.limit import ZLimit
+from tp.program.ir import Ref
+
+COLUMN = 24
+LINE = 30.0
+
+
+def style_of(limit: ZLimit) -> Notation:
+    """Names and indices as the other faces write them."""
+    return notation(Limit(limit.program, (), limit.outputs, ()))
+
+
+# ---------------------------------------------------------------- text
+
+
+class ZText(TextPrinter):
+    """One-line formulas; what does not depend on an input has no sample."""
+
+    def __init__(self, style: Notation, sampled: frozenset[str]) -> None:
+        super().__init__(style)
+        self.sampled = sampled
+
+    def at(self, ref: Ref, s: sp.Expr) -> str:
+        return f"({self.sample(s)})" if ref.name in self.sampled else ""
+
+    def _print_Z(self, expr: Z) -> str:
+        return f"Z_{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
+
+    def _print_Hat(self, expr: Hat) -> str:
+        return f"Ẑ_{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
+
+    def _print_Dot(self, expr: Dot) -> str:
+        return f"Ż_{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
+
+    def _print_Output(self, expr: Output) -> str:
+        return f"{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
+
+    def _print_Drive(self, expr: Drive) -> str:
+        return self._print(expr.total)
+
+    def _print_Slope(self, expr: Slope) -> str:
+        return f"E[∂{self._print(expr.a)}/∂{self._print(expr.b)}]"
+
+    def _print_Cov(self, expr: Cov) -> str:
+        if expr.a == expr.b:
+            return f"Var {self._print(expr.a)}"
+        return f"Cov({self._print(expr.a)}, {self._print(expr.b)})"
+
+    def _print_Value(self, expr: Value) -> str:
+        if expr.kind_name == "theta":
+            return greek(expr.a.name) + self.bracket(expr.a.index) + self.at(expr.a, expr.s)
+        return super()._print_Value(expr)
+
+
+def text(limit: ZLimit, columns: int = 100) -> str:
+    """The derivation, ``columns`` wide where a formula can be broken."""
+    printer = ZText(style_of(limit), limit.sampled)
+    widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
+    title = f"{greek(limit.program.name)}: the Z of every vector in the limit of infinite width {widths}"
+    lines, sources = [title, ""], []  # type: list[str], list[str]
+    lefts = [printer.doprint(line.lhs) for line in limit.lines]
+    column = min(max(map(len, lefts), default=0), COLUMN)
+    pad = " " * (column + 3)
+    for left, line in zip(lefts, limit.lines, strict=True):
+        room = max(columns - column - 3, 30)
+        body = Layout(printer, len, "  ", 2.0).lines(outside(line.rhs), room - 2, room - max(len(left) - column, 0))
+        lines += [f"{left:>{column}} = {body[0]}", *(pad + "  " + b for b in body[1:])]
+        lines += [pad + told for told in _origin(line, sources)]  # type: ignore[arg-type]
+    return "\n".join([*lines, "", *_legend(limit), *_cited(sources, columns)]) + "\n"
+
+
+_MEANINGS: dict[type, str] = {
+    Hat: "Ẑ_y         the Gaussian part of W x: jointly Gaussian over the calls of one matrix in one direction",
+    Dot: "Ż_y         what W x owes to earlier calls Wᵀ y: v Σ_j Z_{y_j} E[∂Z_x/∂Ẑ_{Wᵀ y_j}]",
+}
+
+
+def _legend(limit: ZLimit) -> Iterator[str]:
+    for kind, meaning in _MEANINGS.items():
+        if any(line.rhs.has(kind) or isinstance(line.lhs, kind) for line in limit.lines):
+            yield meaning
+
+
+# ---------------------------------------------------------------- LaTeX
+
+
+class ZTex(LimitPrinter):
+    """LaTeX of the same atoms."""
+
+    def __init__(self, style: Notation, sampled: frozenset[str]) -> None:
+        super().__init__(style)
+        self.sampled = sampled
+
+    def at(self, ref: Ref, s: sp.Expr) -> str:
+        return f"({self.sample(s)})" if ref.name in self.sampled else ""
+
+    def _variable(self, letter: str, expr: sp.Expr) -> str:
+        return f"{letter}^{{{self._print_Ref(expr.a)}}}{self.at(expr.a, expr.s)}"
+
+    def _print_Z(self, expr: Z) -> str:
+        return self._variable("Z", expr)
+
+    def _print_Hat(self, expr: Hat) -> str:
+        return self._variable(r"\hat{Z}", expr)
+
+    def _print_Dot(self, expr: Dot) -> str:
+        return self._variable(r"\dot{Z}", expr)
+
+    def _print_Output(self, expr: Output) -> str:
+        return f"{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
+
+    def _print_Drive(self, expr: Drive) -> str:
+        return str(self._print(expr.total))
+
+    def _print_Slope(self, expr: Slope) -> str:
+        return rf"\mathbb{{E}}\bigl[\partial {self._print(expr.a)}/\partial {self._print(expr.b)}\bigr]"
+
+    def _print_Cov(self, expr: Cov) -> str:
+        if expr.a == expr.b:
+            return rf"\operatorname{{Var}}\bigl({self._print(expr.a)}\bigr)"
+        return rf"\operatorname{{Cov}}\bigl({self._print(expr.a)},\, {self._print(expr.b)}\bigr)"
+
+    def _print_Value(self, expr: Value) -> str:
+        if expr.kind_name == "theta":
+            above, below = self.indices(expr.a)
+            return decorated(self.style.parts(expr.a.name), below, above, wrap=r"\mathring") + self.at(expr.a, expr.s)
+        return super()._print_Value(expr)
+
+    def _print_Pow(self, expr: sp.Pow) -> str:
+        base, power = expr.as_base_exp()
+        if isinstance(base, (Z, Hat, Dot)) and power.is_Integer and power > 0:
+            return rf"\bigl({self._print(base)}\bigr)^{{{power}}}"
+        return super()._print_Pow(expr)
+
+
+def rows(line: Line, printer: ZTex) -> list[str]:
+    """The rows of one line in an ``align``."""
+    left = printer.doprint(line.lhs)
+    room = LINE - min(width(left), 12.0)
+    first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(outside(line.rhs), room - 1.0, room - 1.5)
+    return [f"{left} &= {first}", *(rf"&\quad {r}" for r in rest)]
+
+
+def latex(limit: ZLimit, document: bool = False) -> str:
+    """A fragment for any document class, or an article with the sources and the spec."""
+    printer = ZTex(style_of(limit), limit.sampled)
+    blocks = []
+    for k, line in enumerate(limit.lines, 1):
+        first, *rest = rows(line, printer)
+        blocks.append(" \\\\\n".join([rf"{first} \tag{{{k}}}", *rest]))
+    body = "\\begin{align*}\n" + " \\\\[2pt]\n".join(blocks) + "\n\\end{align*}"
+    numbers = {id(line): str(k) for k, line in enumerate(limit.lines, 1)}
+    shown = _Page(limit)
+    steps = "\n\n".join(_steps(shown, numbers))  # type: ignore[arg-type]
+    if not document:
+        return f"\\paragraph{{Z-variables.}} {_WORDS}\n{body}\n\n\\paragraph{{Derivation.}}\n{steps}\n"
+    name = escape(limit.program.name)
+    parts = [
+        r"\documentclass[10pt]{article}",
+        r"\usepackage{amsmath,amssymb,booktabs}",
+        r"\addtolength{\textheight}{3cm}\addtolength{\topmargin}{-1.5cm}\allowdisplaybreaks",
+        r"\begin{document}",
+        rf"\begin{{center}}\Large The $Z$-variables of \texttt{{{name}}}\end{{center}}",
+        rf"\section{{$Z$-variables}} {_WORDS}",
+        body,
+        r"\section{Derivation}",
+        steps,
+        _spec(shown),  # type: ignore[arg-type]
+        r"\end{document}",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+_WORDS = (
+    r"$Z = \hat{Z} + \dot{Z}$: the hats of one matrix in one direction are jointly Gaussian, those of a matrix and of its "
+    r"transpose independent."
+)
+
+
+class _Page:
+    """What the page-making of the other faces asks of a limit."""
+
+    def __init__(self, limit: ZLimit) -> None:
+        self.program, self.equations = limit.program, limit.lines
+
+
+def display(limit: ZLimit) -> str:
+    """All lines in one display, for a notebook."""
+    printer = ZTex(style_of(limit), limit.sampled)
+    lines = [row for line in limit.lines for row in rows(line, printer)]
+    return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
+
+
+# ---------------------------------------------------------------- data
+
+KINDS: dict[type, str] = {Z: "Z", Dot: "dot", Cov: "covariance", Slope: "expected derivative", Value: "scalar"}
+
+
+def to_json(limit: ZLimit) -> str:
+    """The lines as a JSON document; the same text for equal limits."""
+    printer = ZTex(style_of(limit), limit.sampled)
+    plain = ZText(style_of(limit), limit.sampled)
+    content = {
+        "network": limit.program.name,
+        "outputs": [str(ref) for ref in limit.outputs],
+        "lines": [
+            {
+                "kind": KINDS[type(line.lhs)],
+                "left": plain.doprint(line.lhs),
+                "right": plain.doprint(line.rhs),
+                "latex": r"\begin{aligned} " + r" \\ ".join(rows(line, printer)) + r" \end{aligned}",
+                "closed": not line.rhs.has(Expectation),
+                "rule": line.rule,
+                "source": line.source,
+                "line": line.span.line or None,
+            }
+            for line in limit.lines
+        ],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False)
