@@ -77,7 +77,7 @@ def _roots(e: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
     if not e.has(x):
         return []
     if not e.is_polynomial(x):
-        raise _unknown(e)
+        raise _unknown(e.xreplace({x: sp.Symbol("z")}))
     poly = sp.Poly(e, x)
     if poly.degree() == 1:
         b, a = poly.all_coeffs()
@@ -89,7 +89,7 @@ def _roots(e: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
             return []
         root = sp.sqrt(sp.Max(disc, 0))
         return [(-a1 - root) / (2 * a2), (-a1 + root) / (2 * a2)]
-    raise _unknown(e)
+    raise _unknown(e.xreplace({x: sp.Symbol("z")}))
 
 
 def _unknown(e: sp.Expr) -> LimitError:

@@ -160,7 +160,8 @@ class Printer:
         if type(e) in OURS:
             return self.ours(OURS[type(e)], *map(self, e.args))
         remedy = "use the functions of the language"
-        raise LimitError(Message(NOWHERE, f"`{e}` has no numerical value here", remedy, "no numbers"))
+        shown = e.xreplace({symbol: sp.Symbol(name) for symbol, name in self.names.items()})
+        raise LimitError(Message(NOWHERE, f"`{shown}` has no numerical value here", remedy, "no numbers"))
 
     def number(self, e: sp.Basic) -> str:
         if e in (sp.nan, sp.zoo, sp.oo, -sp.oo):
