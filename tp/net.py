@@ -19,6 +19,7 @@ from tp.network.tree import Network
 if TYPE_CHECKING:
     from tp.kernel.kernel import Kernel
     from tp.limit.equations import Limit
+    from tp.limit.zcalculus import ZLimit
     from tp.program.ir import Program
     from tp.readings.moments import Moments
     from tp.readings.coord_check import CoordCheck
@@ -121,6 +122,12 @@ class Net:
         if mode not in (None, "ntk", "as written"):
             raise DataError(Message(NOWHERE, f"unknown reading {mode!r}", 'choose "ntk" or "as written"', "unknown mode"))
         return self._limit("Theta", mode == "as written")
+
+    def z(self, **constants: Number) -> ZLimit:
+        """Every vector's Z and every scalar's limit, dot parts included; ``constants`` are numbers for symbolic ranges."""
+        from tp.limit.zcalculus import z_limit
+
+        return z_limit(self.program, constants)
 
     def kernel(
         self, *kinds: str, device: str = "cpu", dtype: str = "float64", mode: str | None = None, **constants: Any

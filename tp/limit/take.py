@@ -15,7 +15,7 @@ from tp.errors import NOWHERE, LimitError, Message
 from tp.limit.clauses import Clause, Families, at, fresh, provably
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.forms import Ambiguous, Forms
-from tp.limit.independence import check_gradient_independence
+from tp.limit.independence import gradient_dependence
 from tp.limit.moments import Moments, Reading
 from tp.limit.powers import leading
 from tp.limit.readout import Readout
@@ -28,14 +28,17 @@ Side = tuple[Clause, dict[sp.Symbol, sp.Expr], Ref]  # a clause, its index bindi
 
 
 def take_limit(program: Program, kinds: tuple[str, ...] = ("K",), literal: bool = False) -> Limit:
-    """The infinite-width limit of a program whose gradients are independent of its weights.
+    """The infinite-width limit of a program: recursions where gradients are independent of its weights, else the Z-calculus.
 
     ``kinds``: ``("K",)`` the covariance of the outputs (NNGP), ``("K", "Theta")`` also the tangent kernel.
     ``literal`` reads every rate and multiplier as written (``ntk("as written")``).
     Raises ``LimitError`` where no rule gives a limit, naming the line.
     Sources: Yang 2019, *Tensor Programs I* (NNGP); Yang 2020, *Tensor Programs II* (NTK), simple GIA check.
     """
-    check_gradient_independence(program, "Theta" in kinds)
+    if gradient_dependence(program) is not None:
+        from tp.limit.zcalculus.kernels import z_kernels
+
+        return z_kernels(program, kinds, literal)
     return Derivation(program, kinds, Reading(literal)).limit()
 
 
