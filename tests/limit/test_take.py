@@ -1,0 +1,131 @@
+"""Equations of a limit: their form, what they ask for, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import sympy as sp
+
+import tp
+from tp.gaussian.expectation import Expectation
+from tp.limit.equations import Entry, I, J
+from tp.program.ir import Ref
+
+HEAD = """network net
+  width n
+  dim d = 4
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight W : [n, n] ~ N(0, 2/n)
+  weight v : [n] ~ N(0, 1/n)
+"""
+
+SYMBOLIC = """network mlp
+  width n
+  dim d
+  let L, sw2, sb2
+  input x : [d]
+  weight W[1] : [n, d] ~ N(0, sw2/d)
+  weight W[l] : [n, n] ~ N(0, sw2/n)   for l in 2..L
+  weight b[l] : [n] ~ N(0, sb2)        for l in 1..L
+  weight v : [n] ~ N(0, 1/n)
+  h[1] = W[1] @ x + b[1]
+  h[l] = W[l] @ relu(h[l-1]) + b[l]    for l in 2..L
+  output f = v @ relu(h[L])
+"""
+
+
+def equation(limit, text):
+    return next(e for e in limit.equations if str(e.lhs) == text)
+
+
+def test_depth_and_variances_stay_symbols():
+    """K^l = σ_w² E[φφ'] + σ_b², Θ^l = K^l + σ_w² E[φ'φ'] Θ^{l-1}: one recursion for all depths."""
+    limit = tp.parse(SYMBOLIC).ntk()
+    sw2, sb2 = (next(s for s in limit.program.constants if s.name == n) for n in ("sw2", "sb2"))
+    recursion = equation(limit, "K[h[l], h[l]](i,j)")
+    (expectation,) = recursion.rhs.atoms(Expectation)
+    assert sp.expand(recursion.rhs - sw2 * expectation - sb2) == 0
+    assert [str(r) for r in recursion.domain] == ["l in 2..L"]
+    tangent = equation(limit, "Theta[h[l], h[l]](i,j)")
+    (slope,) = tangent.rhs.atoms(Expectation)
+    l = recursion.domain[0].index
+    h, before = Ref("h", l), Ref("h", l - 1)
+    assert sp.expand(tangent.rhs - Entry("K", h, h, I, J) - sw2 * slope * Entry("Theta", before, before, I, J)) == 0
+
+
+def test_equations_remember_rule_source_and_line():
+    limit = tp.parse(SYMBOLIC).nngp()
+    recursion = equation(limit, "K[h[l], h[l]](i,j)")
+    assert recursion.rule and "Tensor Programs" in recursion.source
+    assert recursion.span.line == 11
+    assert len(limit.steps) == len(limit.equations)
+
+
+def test_only_needed_pairs_are_derived():
+    """A flatten readout needs equal positions only, pooling needs all pairs, untied layers never meet."""
+    text = """network conv
+  width n
+  dim c = 2
+  index p in 0..5 boundary zero
+  input x[p] : [c]
+  weight A[k] : [n, c] ~ N(0, 1/c) for k in -1..1
+  weight v{slot} : [n] ~ N(0, 1/n)
+  h[p] = sum(A[k] @ x[p+k] for k in -1..1)
+  output f = {readout}
+"""
+    flat = tp.parse(text.format(slot="[p]", readout="sum(v[p] @ relu(h[p]) for p)")).nngp()
+    pooled = tp.parse(text.format(slot="", readout="v @ mean(relu(h[p]) for p)")).nngp()
+    assert "K[h[p], h[p]](i,j)" in {str(e.lhs) for e in flat.equations}
+    assert "K[h[p], h[p']](i,j)" in {str(e.lhs) for e in pooled.equations}
+
+
+def test_closed_forms_replace_expectations():
+    limit = tp.parse(SYMBOLIC).ntk().closed()
+    assert not any(e.rhs.has(Expectation) for e in limit.equations)
+    assert any("Cho & Saul" in e.source for e in limit.equations)
+
+
+def test_as_written_keeps_the_leading_power():
+    """In the standard parametrization the kernel grows like n; biases and the input layer drop out."""
+    limit = tp.parse(SYMBOLIC).ntk("as written")
+    assert limit.power == {"K": 0, "Theta": 1}
+    assert equation(limit, "Theta[h[1], h[1]](i,j)").rhs == 0
+    recursion = equation(limit, "Theta[h[l], h[l]](i,j)")
+    assert not recursion.rhs.free_symbols & limit.program.spaces[0].size.free_symbols
+
+
+def test_a_mean_field_readout_vanishes_with_a_power():
+    limit = tp.parse(HEAD.replace("N(0, 1/n)\n", "N(0, 1/n^2)\n") + "  output f = v @ relu(W @ (U @ x))\n").nngp()
+    assert limit.power["K"] == -1
+
+
+REFUSED = {
+    "readout used twice": ("  h = U @ x\n  y = W @ v\n  output f = v @ relu(h) + v @ relu(y)\n", "independent|depends on it"),
+    "no limit": ("  h = U @ x\n  a = dot(h, h)\n  output f = v @ (h*tanh(a))\n", "grows like n"),
+    "random scalar": ("  h = U @ x\n  k = W @ h\n  a = dot(h, k)/sqrt(n)\n  output f = v @ (h*tanh(a))\n", "stays random"),
+    "not a Gaussian process": ("  h = U @ x\n  f0 = v @ relu(h)\n  output f = tanh(f0)\n", "nonlinear function"),
+    "no independent readout": ("  h = U @ x\n  output f = avg(relu(h))\n", "not linear in centred weights"),
+    "no finite NTK": ("  h = U @ x\n  output f = v @ sign(h)\n", "tangent kernel is infinite"),
+}
+
+
+@pytest.mark.parametrize("title", REFUSED)
+def test_refusals_name_the_line_and_the_remedy(title):
+    body, reason = REFUSED[title]
+    net = tp.parse(HEAD + body)
+    with pytest.raises(tp.LimitError, match=reason) as caught:
+        net.ntk()
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.span.line > 7 and "help: " in str(caught.value)
+
+
+def test_weights_of_the_wrong_size_are_refused():
+    net = tp.parse(HEAD.replace("W : [n, n] ~ N(0, 2/n)", "W : [n, n] ~ N(0, 2)") + "  output f = v @ relu(W @ (U @ x))\n")
+    with pytest.raises(tp.LimitError, match="has no limit as n grows"):
+        net.nngp()
+
+
+def test_untied_queries_and_keys_attend_uniformly():
+    """⟨q, k⟩/n → 0 for independent Q and K, so every position gets the same share."""
+    limit = tp.zoo("attention").nngp()
+    assert not any("softmax" in str(e.rhs) for e in limit.equations)
