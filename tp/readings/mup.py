@@ -4,7 +4,7 @@ Sizes are maxima of linear forms in the unknown exponents, so that what is stabl
 point is a separation oracle: it names a violated form or says there is none. A linear program over the forms found so far
 proposes a point, the oracle cuts, until a stable point is left at which every update is as large as can be: what
 each weight's update makes of its argument is Θ(1), and so is what a read-out's initial value makes of the features' change.
-The last point is certified by evaluating the program there.
+The last point is certified by evaluating the program there. Activations count as generic at 0.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, Definition 5.1 and Theorem 5.6 (μP is the unique maximal stable parametrization of an MLP);
 Yang et al. 2022, *Tensor Programs V*, Tables 3, 8 and 9 (gauges).
@@ -245,7 +245,7 @@ class Solver:
 
 def mup(engine: Engine, optimizer_name: str, gauge: Any, steps: int | None, constants: Mapping[str, Any] | None = None) -> ScalingReport:
     """The maximal-update rules in a gauge, with the tight constraints that hold them and what they leave free."""
-    walk = engine.walk(optimizer_name)
+    walk = engine.walk(optimizer_name, generic=True)
     known = {k: Fraction(v) for k, v in (constants or {}).items()}
     last = steps or engine.steps
     while True:

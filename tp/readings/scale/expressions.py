@@ -40,7 +40,7 @@ class Op:
 ZERO, ONE = Op("zero"), Op("const", (0,))
 
 
-def value(op: Op, cells: list[Cell], leaves: list[int]) -> Cell:
+def value(op: Op, cells: list[Cell], leaves: list[int], generic: bool = False) -> Cell:
     """What ``op`` is, given the cells of all members and the values of all leaves."""
     kind, args = op.kind, op.args
     if kind == "read":
@@ -48,14 +48,14 @@ def value(op: Op, cells: list[Cell], leaves: list[int]) -> Cell:
     if kind == "const":
         return {NONE: (leaves[args[0]], args[0])}, {}
     if kind == "mul":
-        made = value(args[0], cells, leaves)
+        made = value(args[0], cells, leaves, generic)
         for arg in args[1:]:
-            made = times(made, value(arg, cells, leaves))
+            made = times(made, value(arg, cells, leaves, generic))
         return made
     if kind == "add":
-        return union([value(arg, cells, leaves) for arg in args])
+        return union([value(arg, cells, leaves, generic) for arg in args])
     if kind == "apply":
-        return nonlinear(value(args[0], cells, leaves), args[1])
+        return nonlinear(value(args[0], cells, leaves, generic), args[1], generic)
     return {}, {}
 
 
@@ -175,7 +175,7 @@ class Compiler:
             return _product([inside] * int(exponent))
         if not exponent.is_Rational:
             return self._refuse(f"the power `{expr}`", span)
-        return Op("apply", (inside, Shape(Fraction(int(exponent.p), int(exponent.q)))))
+        return Op("apply", (inside, Shape(Fraction(int(exponent.p), int(exponent.q)), power=True)))
 
     def _range(self, body: sp.Expr, limits: list[Any], env: Env, span: Span) -> Op:
         if not limits:

@@ -18,15 +18,24 @@ class Shape:
 
     degree: Fraction | None = None
     at_zero: tuple[bool, bool, bool] = (True, True, True)
+    power: bool = False  # x^degree, which is never generic
 
 
-def nonlinear(cell: Cell, shape: Shape) -> Cell:
+GENERIC = (True, True, True)
+
+
+def nonlinear(cell: Cell, shape: Shape, generic: bool = False) -> Cell:
     """f(x): around the part of x that is Θ(1), to second order in the rest.
+
+    ``generic``: as if f had no special behaviour at 0, so that f(x) is Θ(1) for small x too.
 
     Base components of Θ(1) make f(x) depend on all their letters. A smaller one, and every perturbation, enters by its
     first order and, in pairs, its second; of these only what has a mean is kept. Θ(1) is relative for homogeneous f.
     """
     base, pert = cell
+    if generic and not shape.power and all(v <= 0 for v, _ in base.values()):
+        raised = {tag: (0, node) for tag, (_, node) in base.items()}
+        return _expanded(raised, pert, 0, GENERIC, (0, 0), {})
     top = largest(base) or largest(pert)
     if top is None:
         return ({(0, 0): (0, 0)}, {}) if shape.degree is None and shape.at_zero[0] else ({}, {})

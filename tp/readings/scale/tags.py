@@ -55,14 +55,17 @@ def union(cells: list[Cell]) -> Cell:
     return base, pert
 
 
-def shifted(cell: Cell, value: int, node: Any, times: int = 1) -> Cell:
-    """The cell times n^(times · exponent)."""
-    def move(part: Part) -> Part:
-        if times == 1:
-            return {t: (v + value, (n, node)) for t, (v, n) in part.items()}
-        return {t: (v + times * value, (n, node, times)) for t, (v, n) in part.items()}
+def shifted(cell: Cell, value: int, node: Any) -> Cell:
+    """The cell times n^exponent."""
+    base, pert = ({t: (v + value, (n, node)) for t, (v, n) in part.items()} for part in cell)
+    return base, pert
 
-    return move(cell[0]), move(cell[1])
+
+def divided(cell: Cell, by: tuple[int, Any] | None) -> Cell:
+    """The cell over its own largest component; all components as large as that one become exactly 1."""
+    value, node = by or (0, 0)
+    base, pert = ({t: (0, 0) if v == value else (v - value, (n, node, -1)) for t, (v, n) in part.items()} for part in cell)
+    return base, pert
 
 
 def times(a: Cell, b: Cell) -> Cell:

@@ -20,7 +20,7 @@ from tp.readings.scale.forms import Form, unknown
 from tp.readings.scale.members import Concrete, Member
 from tp.readings.scale.optimizers import Optimizer
 from tp.readings.scale.rules import averaged, inner
-from tp.readings.scale.tags import EMPTY, NONE, Cell, Part, Tag, corr, largest, pruned, put, shifted, union
+from tp.readings.scale.tags import EMPTY, NONE, Cell, Part, Tag, corr, divided, largest, pruned, put, shifted, union
 
 Sized = tuple[int, Any] | None  # a value and its node; None where there is nothing
 Letter = tuple[int, bool, int]  # matrix, transposed, class
@@ -30,7 +30,8 @@ Letter = tuple[int, bool, int]  # matrix, transposed, class
 class Role:
     """One thing that is wanted or forbidden: ``kind`` of ``parameter`` seen in member ``slot``.
 
-    ``update``: Δp acts on x. ``init``: p's initial value acts on what training changed. ``unit``: p's initial value acts on the input.
+    ``update``: Δp acts on x. ``init``: p's initial value acts on what training changed. ``unit``: what p's initial
+    value makes of a Θ(1) vector, or of the input.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Walk:
     optimizer: Optimizer
     w: Mapping[str, Form | None]  # per parameter: initial size is n^(-w); None: it starts at 0
     u: Mapping[str, Form]  # its updates are n^(-u) times what the optimizer makes of the gradient
+    generic: bool = False  # activations without special behaviour at 0
 
     def __post_init__(self) -> None:
         leaves = self.program.leaves
@@ -114,7 +116,7 @@ class Walk:
                 self.step.sizes[m.slot] = largest(cell[0]), largest(cell[1])
 
     def _evaluated(self, m: Member, op: Op) -> Cell:
-        cell = value(op, self.cells, self.values)
+        cell = value(op, self.cells, self.values, self.generic)
         if m.kind == "moment":
             return averaged(cell, self.values[m.half], m.half)
         if not m.vector:
@@ -191,11 +193,11 @@ class Walk:
         if record:
             self._role("update", matrix.parameter, m, largest(update))
             into, out = (matrix.rows, matrix.cols) if m.transpose else (matrix.cols, matrix.rows)
-            wide = self.values[out] >= self.values[into]
-            if initial[0]:
-                self._role("unit" if wide else "bounded", matrix.parameter, m, largest(initial[0]))
-                if not wide:
-                    self._role("init", matrix.parameter, m, largest(initial[1]))
+            if initial[0] and self.values[out] < self.values[into]:
+                self._role("init", matrix.parameter, m, largest(initial[1]))
+            elif initial[0]:
+                leaf = self.w_leaf[matrix.parameter]
+                self._role("unit", matrix.parameter, m, (self.values[leaf] + self.values[into], (leaf, into)))
         for tag, (v, node) in update.items():
             put(initial[1], tag, v, node)
         return initial
@@ -279,43 +281,46 @@ class Walk:
             if (out[0] or out[1]) and (x[0] or x[1]):
                 fresh.setdefault(use.matrix, []).append((x, out) if use.transpose else (out, x))
         for k, pairs in fresh.items():
-            matrix = self.program.matrices[k]
             top = max((_joint(left, right) for left, right in pairs), key=lambda s: s[0])
-            self._gradient(matrix.parameter, top)
-            size, node = self._shift(normalised, top, matrix.rows, matrix.cols)
-            self.pairs.setdefault(k, []).extend((left, right, size, node) for left, right in pairs)
+            self._gradient(self.program.matrices[k].parameter, top)
+            stored = self.pairs.setdefault(k, [])
+            for left, right in pairs:
+                stored.append((left, right, 0, 0) if normalised == "none" else self._normalised(k, left, right, top))
         for v in self.program.vectors:
             if v.gradient is None or v.parameter not in self.u_leaf:
                 continue
             g = self.cells[v.gradient]
-            best = largest(union([(g[0], {}), (g[1], {})])[0])
+            best = _top(g)
             if best is None:
                 continue
             self._gradient(v.parameter, best)
             leaf = self.u_leaf[v.parameter]
-            change = shifted(g, self.values[leaf], leaf)
-            if normalised != "none":
-                change = shifted(change, best[0], best[1], -1)
+            change = shifted(g if normalised == "none" else divided(g, best), self.values[leaf], leaf)
             base, pert = self.cells[v.slot]
             self.cells[v.slot] = base, union([({}, pert), ({}, change[0]), ({}, change[1])])[1]
+
+    def _normalised(self, k: int, left: Cell, right: Cell, top: tuple[int, Any]) -> tuple[Cell, Cell, int, Any]:
+        """left rightᵀ over the size of the whole gradient: of its entries, or its spectral norm (of rank one, in effect)."""
+        own = _joint(left, right)
+        left, right = divided(left, _top(left)), divided(right, _top(right))
+        size, node = (0, 0) if own[0] == top[0] else (own[0] - top[0], (own[1], top[1], -1))
+        if self.optimizer.normalised == "spectral":
+            rows, cols = self.program.matrices[k].rows, self.program.matrices[k].cols
+            size, node = size - self.values[rows] - self.values[cols], ((node, rows, -1), cols, -1)
+        return left, right, size, node
 
     def _gradient(self, parameter: str, sized: tuple[int, Any]) -> None:
         before = self.step.gradients.get(parameter)
         if before is None or sized[0] > before[0]:
             self.step.gradients[parameter] = sized
 
-    def _shift(self, normalised: str, top: tuple[int, Any], rows: int, cols: int) -> tuple[int, Any]:
-        """What dividing by the size of the gradient does: by that of its entries, or by its spectral norm."""
-        if normalised == "none":
-            return 0, 0
-        size, node = top
-        if normalised == "spectral":
-            size, node = size + self.values[rows] + self.values[cols], ((node, rows), cols)
-        return -size, (0, node, -1)
+
+def _top(cell: Cell) -> tuple[int, Any] | None:
+    """The largest component, initial or not."""
+    return max([*cell[0].values(), *cell[1].values()], key=lambda s: s[0], default=None)
 
 
 def _joint(left: Cell, right: Cell) -> tuple[int, Any]:
+    """The size of the entries of left rightᵀ."""
     (a, m), (b, n) = (max([*c[0].values(), *c[1].values()], key=lambda s: s[0]) for c in (left, right))
     return a + b, (m, n)
-
-
