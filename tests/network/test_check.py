@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from network.specs import CAUSAL, EVERYTHING, GOOD, ZOO
+from network.specs import ABC, CAUSAL, EVERYTHING, GOOD, ZOO
 
 from tp.errors import SpecError
 from tp.network.check import check
@@ -186,6 +186,35 @@ def test_valid_shrinks_strides():
 def test_explicit_ranges_do_not_shrink():
     text = VALID.replace("h[p+k]) for k in -1..1)", "h[p+k]) for k in -1..1) for p in 0..9")
     assert "`h[p+k]` reaches `h[-1]`" in message(text)
+
+
+SHRUNK = """network n
+  width n
+  dim d = 4
+  let L = 3
+  index p in 0..9 boundary valid
+  input x[p] : [d]
+  weight A[k] : [n, d] ~ N(0, 1/d) for k in -1..1
+  weight W[l] : [n, n] ~ N(0, 1/n) for l in 1..L
+  weight v : [n] ~ N(0, 1/n)
+  h[0, p] = sum(A[k] @ x[p+k] for k in -1..1)
+  h[l, p] = h[l-1, p] + g[l, p] for l in 1..L
+  g[l, p] = W[l] @ relu(h[l-1, p]) for l in 1..L
+  output f = v @ mean(h[L, p] for p)
+"""
+
+
+def test_valid_follows_a_recursion_that_does_not_shift():
+    c = checked(SHRUNK)
+    assert lines(c, "g")[0].endswith("for l in 1..L, p in 1..8")
+    assert lines(c, "h")[1].endswith("for l in 1..L, p in 1..8")
+    assert "shrinks with every step" in message(SHRUNK.replace("relu(h[l-1, p])", "relu(h[l-1, p+1])"))
+
+
+def test_families_of_symbols_know_where_they_are_used():
+    c = checked(ABC)
+    assert show(c.indices["l"]) == "index l in 1..4"
+    assert "keep symbols, `let a[l]`" in message(ABC.replace("let a[l], b[l], c[l]", "let b[l], c[l]"))
 
 
 # ---------------------------------------------------------------- recursions
