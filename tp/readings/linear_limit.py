@@ -145,38 +145,42 @@ def train(run: TrainingRun, net: Linear) -> Trained:
 
 
 class _State:
-    """U : [d + k, d] and V : [d + k, k] of the finite network, and their velocities."""
+    """U : [d + k, d] and V : [d + k, k] of the finite network, and their velocities; columns are contiguous."""
 
     def __init__(self, net: Linear, momentum: float, decay: float) -> None:
         self.net, self.momentum, self.decay = net, momentum, decay
-        self.U = np.zeros((net.d + net.k, net.d))
-        self.V = np.zeros((net.d + net.k, net.k))
+        self.U = np.zeros((net.d + net.k, net.d), order="F")
+        self.V = np.zeros((net.d + net.k, net.k), order="F")
         np.fill_diagonal(self.U, net.std_u)
         np.fill_diagonal(self.V[net.d :], net.std_v)
         self.velocity = (np.zeros_like(self.U), np.zeros_like(self.V)) if momentum else None
 
     def outputs(self, X: Array) -> Array:
-        seen = np.flatnonzero(X.any(axis=0))
-        self.seen, self.hidden = seen, self.U[:, seen] @ X[:, seen].T
+        self.seen = np.flatnonzero(X.any(axis=0))
+        self.hidden = self.U[:, self.seen] @ X[:, self.seen].T
         return np.asarray(self.net.c * self.hidden.T @ self.V)
 
     def step(self, X: Array, slope: Array, rate: float) -> None:
         """One update; ``slope`` is ∂loss/∂f of the rows last given to ``outputs``."""
-        seen = self.seen
-        du, dv = (self.V @ slope.T) @ X[:, seen], self.hidden @ slope
-        if self.velocity is not None:
-            vu, vv = self.velocity
-            vu *= self.momentum
-            vv *= self.momentum
-            vu[:, seen] += du
-            vv += dv
-            du, dv, seen = vu, vv, np.arange(self.net.d)
-        du, dv = du * (rate * self.net.rate_u), dv * (rate * self.net.rate_v)
+        from scipy.linalg.blas import dgemm
+
+        seen, keep = self.seen, 1 - self.decay
+        du = (self.V @ slope.T) @ X[:, seen]
+        eta_u, eta_v = rate * self.net.rate_u, rate * self.net.rate_v
         if self.decay:
-            self.U *= 1 - self.decay
-            self.V *= 1 - self.decay
-        self.U[:, seen] -= du
-        self.V -= dv
+            self.U *= keep
+        if self.velocity is None:
+            self.U[:, seen] -= eta_u * du
+            self.V = dgemm(-eta_v, self.hidden, slope, beta=keep, c=self.V, overwrite_c=1)
+            return
+        vu, vv = self.velocity
+        vu *= self.momentum
+        vu[:, seen] += du
+        vv = dgemm(1.0, self.hidden, slope, beta=self.momentum, c=vv, overwrite_c=1)
+        self.velocity = (vu, vv)
+        self.U -= eta_u * vu
+        self.V *= keep
+        self.V -= eta_v * vv
 
 
 def loss_and_slope(loss: str, f: Array, y: Array) -> tuple[float, Array]:
