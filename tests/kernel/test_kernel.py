@@ -32,7 +32,11 @@ def test_compiled_values_are_those_of_the_equations(relu):
 
 def test_a_published_depth_three_network():
     case = CASES["mlp_relu_depth3"]
-    text = mlp(sw2="1.96", sb2="0.01").replace("d = 3", "d = 10").replace("v : [n] ~ N(0, 1/n)", "v : [n] ~ N(0, 1.96/n)\n  weight c : [] ~ N(0, 0.01)")
+    text = (
+        mlp(sw2="1.96", sb2="0.01")
+        .replace("d = 3", "d = 10")
+        .replace("v : [n] ~ N(0, 1/n)", "v : [n] ~ N(0, 1.96/n)\n  weight c : [] ~ N(0, 0.01)")
+    )
     k, _ = kernel(text.replace("output f = v @ relu(h[L])", "output f = v @ relu(h[L]) + c"))
     x1, x2 = np.array(case["x1"]), np.array(case["x2"])
     for kind, ours in zip(("nngp", "ntk"), k(x1, x2), strict=True):
@@ -79,7 +83,7 @@ def test_a_zero_input(relu):
 
 def test_opposite_and_nearly_equal_inputs():
     """Relative error near ρ = −1 and ρ = 1, where textbook formulas lose half the digits."""
-    k, limit = kernel(mlp(L=1, sb2="0"))
+    k, _ = kernel(mlp(L=1, sb2="0"))
     for angle in (1e-3, 1e-5):
         X = np.array([[1.0, 0.0, 0.0]])
         for at in (angle, np.pi - angle):

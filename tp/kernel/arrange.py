@@ -90,7 +90,9 @@ def _abstract(e: sp.Expr, ranges: Domain, tables: dict[str, Table]) -> _Abstract
         index.append(expr)
     rest: dict[sp.Basic, sp.Basic] = {}
     order = _in_order(body)
-    for k, r in sorted(((k, r) for k, r in enumerate(ranges) if r.index in body.free_symbols), key=lambda x: order.index(x[1].index)):
+    for k, r in sorted(
+        ((k, r) for k, r in enumerate(ranges) if r.index in body.free_symbols), key=lambda x: order.index(x[1].index)
+    ):
         new = sp.Symbol(f"_t{len(domain) + 1}", integer=True)
         lo, hi = hull(r, ranges[:k])
         own = (r.lo.free_symbols | r.hi.free_symbols) <= rest.keys()

@@ -191,4 +191,23 @@ def _end(expr: sp.Expr, ranges: Domain, sign: int) -> float:
     return highest(form, ranges) if sign > 0 else lowest(form, ranges)
 
 
-__all__ = ["Axis", "Cell", "Formula", "Largest", "Over", "Same", "Spot", "Table", "Total", "U", "V", "greatest", "hull", "least", "ordered", "outermost", "parts", "shape"]
+__all__ = [
+    "Axis",
+    "Cell",
+    "Formula",
+    "Largest",
+    "Over",
+    "Same",
+    "Spot",
+    "Table",
+    "Total",
+    "U",
+    "V",
+    "greatest",
+    "hull",
+    "least",
+    "ordered",
+    "outermost",
+    "parts",
+    "shape",
+]

@@ -12,13 +12,11 @@ from typing import Any
 
 import sympy as sp
 
-
-
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel.arrange import arrange
 from tp.kernel.cells import Axis, Formula, Table
 from tp.kernel.demand import Demand, Key, Plan, Tied, Want
-from tp.kernel.emit import Library
+from tp.kernel.emit import Emitter, Library
 from tp.kernel.functions import (
     ENTRY,
     FILL,
@@ -29,7 +27,6 @@ from tp.kernel.functions import (
     REFLECT,
     Coefficients,
     DiagonalEmitter,
-    Emitter,
     Function,
     PairsEmitter,
     Shelf,
@@ -41,7 +38,6 @@ from tp.kernel.functions import (
 from tp.kernel.order import order
 from tp.kernel.prepare import System, numbers, prepare
 from tp.limit.equations import Entry, I, J, Limit, Value
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +129,9 @@ def _output_wants(system: System, kind: str, name: str, out: str) -> list[Want]:
     """The answer ``Entry(kind, f, f)``: an axis per index of the left side, none for coordinates that are all alike."""
     clauses = system.clauses.get((kind, name, name))
     if not clauses:
-        raise DataError(Message(NOWHERE, f"the limit has no {kind} of the output `{name}`", "ask for it when deriving", "no such kernel"))
+        raise DataError(
+            Message(NOWHERE, f"the limit has no {kind} of the output `{name}`", "ask for it when deriving", "no such kernel")
+        )
     wants = []
     for c in clauses:
         assert c.b is not None
@@ -185,5 +183,3 @@ def _all(item: Any) -> list[Formula]:
     from tp.kernel.order import formulas
 
     return list(formulas(item))
-
-

@@ -15,9 +15,24 @@ import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, lower
-from tp.kernel.cells import Axis, Cell, Formula, Largest, Over, Same, Spot, Table, Total, greatest, least, ordered, outermost, parts
+from tp.kernel.cells import (
+    Axis,
+    Cell,
+    Formula,
+    Largest,
+    Over,
+    Same,
+    Spot,
+    Table,
+    Total,
+    greatest,
+    least,
+    ordered,
+    outermost,
+    parts,
+)
 from tp.kernel.expressions import call_text, condition_text, index_text, power_text
-from tp.kernel.order import Code, Item, Loop, Nest
+from tp.kernel.order import Code, Item, Nest
 from tp.kernel.text import Lines, Numbers
 from tp.program.affine import affine
 from tp.program.ir import Domain, Range
@@ -336,7 +351,7 @@ class Emitter:
         for e, body, lane in work:
             nested = type(body) is type(e)
             alone = nested and _delta(body.body, body.range.index) is not None
-            key = (e, lane) if alone else (body.range.lo, body.range.hi) if nested else None
+            key: object = (e, lane) if alone else (body.range.lo, body.range.hi) if nested else None
             deeper.setdefault(key, []).append((e, body, lane))
         for key, members in deeper.items():
             if key is None:
@@ -425,7 +440,9 @@ class _Lane:
                 text = "math.nan"
                 for branch, condition in reversed(e.args):
                     value = self.value(branch)
-                    text = value if condition == sp.true else f"({value} if {condition_text(condition, emitter.index)} else {text})"
+                    text = (
+                        value if condition == sp.true else f"({value} if {condition_text(condition, emitter.index)} else {text})"
+                    )
                 return text
         if hasattr(e, "definition"):
             return self.value(e.definition())
@@ -472,7 +489,9 @@ def _delta(body: sp.Expr, index: sp.Symbol) -> tuple[sp.Expr, sp.Expr] | None:
             difference = affine(factor.args[0] - factor.args[1])
             slope = difference.coefficient(index) if difference else 0
             if abs(slope) == 1:
-                return sp.expand(index - slope * (factor.args[0] - factor.args[1])), sp.Mul(*(a for a in sp.Mul.make_args(body) if a is not factor))
+                return sp.expand(index - slope * (factor.args[0] - factor.args[1])), sp.Mul(
+                    *(a for a in sp.Mul.make_args(body) if a is not factor)
+                )
     return None
 
 

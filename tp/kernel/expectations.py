@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 
 import sympy as sp
 
-from tp.errors import LimitError, Message
-from tp.errors import NOWHERE
+from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian.expectation import Expectation
 from tp.kernel.cells import Same, Spot, U, V
 from tp.limit.equations import I, Z
@@ -65,7 +64,12 @@ def _pair(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, spo
     where = []
     for one, two in zip(spots(u), spots(v), strict=True):
         difference = sp.expand(one.args[0] - two.args[0])
-        if difference.is_number and difference != 0 and one.args[3] == two.args[3] and str(one.args[3]) not in ("circular", "reflect"):
+        if (
+            difference.is_number
+            and difference != 0
+            and one.args[3] == two.args[3]
+            and str(one.args[3]) not in ("circular", "reflect")
+        ):
             return apart
         if difference != 0:
             where.append(sp.Tuple(one, two))

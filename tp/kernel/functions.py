@@ -28,14 +28,14 @@ HELPER = '@njit(error_model="numpy", forceinline=True)\n'
 LOOPING = '@njit(error_model="numpy")\n'
 ENTRY = '@njit(cache=True, nogil=True, error_model="numpy")\n'
 
-REFLECT = '''def reflect(at, size):
+REFLECT = """def reflect(at, size):
     period = max(2 * (size - 1), 1)
     distance = at % period
-    return min(distance, period - distance) if size > 1 else 0'''
+    return min(distance, period - distance) if size > 1 else 0"""
 
-FILL = '''def fill(acc, row, b, value):
+FILL = """def fill(acc, row, b, value):
     for z in range(b):
-        acc[row, z] = value'''
+        acc[row, z] = value"""
 
 MIRROR = '''def mirror(table, i0, i1, j0, j1):
     """Entries (i, j) of a block also at (j, i), tile by tile."""
@@ -138,7 +138,10 @@ class DiagonalEmitter(_Samples):
         names = []
         for site in low.sites:
             table, index = self.shelf.find(site, self.ranges)
-            at = [f"{self.index(e)} - {self.library.end(table.name, k, 'lo', a.lo)}" for k, (e, a) in enumerate(zip(index, table.axes, strict=True))]
+            at = [
+                f"{self.index(e)} - {self.library.end(table.name, k, 'lo', a.lo)}"
+                for k, (e, a) in enumerate(zip(index, table.axes, strict=True))
+            ]
             self.used[table.name] = None
             names.append(self.remember(("row", table.name, tuple(at)), f"{table.name}[{', '.join([*at, 'at : at + b'])}]", "m"))
             self.shelf.tie(table.name, self.shelf.find(low.sites[0], self.ranges)[0].name)
@@ -183,7 +186,10 @@ class PairsEmitter(Emitter):
         names = []
         for which, site in ((1, low.sites[0]), (2, low.sites[-1])):
             table, index = self.shelf.find(site, self.ranges)
-            at = [f"{self.index(x)} - {self.library.end(table.name, k, 'lo', a.lo)}" for k, (x, a) in enumerate(zip(index, table.axes, strict=True))]
+            at = [
+                f"{self.index(x)} - {self.library.end(table.name, k, 'lo', a.lo)}"
+                for k, (x, a) in enumerate(zip(index, table.axes, strict=True))
+            ]
             name = f"{table.name}_{which}"
             self.used[name] = None
             where = "i" if which == 1 else "at : at + b"
@@ -213,7 +219,6 @@ class Function:
 def allocations(emitter: Emitter) -> Lines:
     """The local tables, ``width`` lanes each; slots beyond a zero boundary stay 0."""
     lines = Lines()
-    library = emitter.library
     for name in dict.fromkeys(f.table for item in emitter.code.items for f in _formulas(item)):
         table = emitter.tables[name]
         if table.role != "local" or name in emitter.code.passing:
@@ -317,7 +322,9 @@ def _length(table: Coefficients, library: Library, tables: dict[str, Table]) -> 
             f"{indent}    length = {table.site.count}({', '.join([*values, 'eps'])})",
         ]
     )
-    return _coefficient_function(f"count_{table.name}", "eps", emitter, ["    top = -1.0", "    length = 1"], line, "    return length")
+    return _coefficient_function(
+        f"count_{table.name}", "eps", emitter, ["    top = -1.0", "    length = 1"], line, "    return length"
+    )
 
 
 def _coefficient_function(name: str, extra: str, emitter: Emitter, before: list[str], line: str, after: str) -> Function:

@@ -37,12 +37,16 @@ def _by_name(wanted: Mapping[str, Data], X: Any, argument: str) -> dict[str, Any
     names = ", ".join(f"`{n}`" for n in wanted)
     if not isinstance(X, Mapping):
         if len(wanted) != 1:
-            raise _wrong("several inputs", f"the network has the inputs {names}, but {argument} is one array", "pass a dict: {name: array}")
+            raise _wrong(
+                "several inputs", f"the network has the inputs {names}, but {argument} is one array", "pass a dict: {name: array}"
+            )
         return {next(iter(wanted)): X}
     for name in X:
         if name not in wanted:
             near = difflib.get_close_matches(str(name), wanted, 1)
-            raise _wrong("unknown input", f"the network has no input `{name}`", f"did you mean `{near[0]}`?" if near else f"it has {names}")
+            raise _wrong(
+                "unknown input", f"the network has no input `{name}`", f"did you mean `{near[0]}`?" if near else f"it has {names}"
+            )
     missing = [n for n in wanted if n not in X]
     if missing:
         raise _wrong("missing input", f"{argument} has no array for the input `{missing[0]}`", f"the network has {names}")

@@ -100,7 +100,9 @@ class Kernel:
             "error bound": f"{self.bound:.1e}",
             "threads": str(self.threads),
         }
-        body = "".join(f"<tr><th style='text-align:left'>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
+        body = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items()
+        )
         return f"<table>{body}</table>"
 
     # ------------------------------------------------------------ evaluation
@@ -168,7 +170,9 @@ class Kernel:
             return
         for name, table in self.compiled.sites.items():
             side.sites[name] = np.zeros((*(a.size for a in table.axes), side.count))
-        layouts = {n: gram.table(side.data, e) for n, e in self.compiled.inputs.items() if n in function.arrays and e.key.kind == "Gram"}
+        layouts = {
+            n: gram.table(side.data, e) for n, e in self.compiled.inputs.items() if n in function.arrays and e.key.kind == "Gram"
+        }
         whole = {
             n: gram.coordinates(side.data[e.key.a], e.axes)
             for n, e in self.compiled.inputs.items()
@@ -179,7 +183,12 @@ class Kernel:
 
         def work(start: int) -> None:
             stop = min(side.count, start + step)
-            arrays = {**whole, **side.sites, **self._constants, **{n: gram.alone(g, side.data, slice(start, stop)) for n, g in layouts.items()}}
+            arrays = {
+                **whole,
+                **side.sites,
+                **self._constants,
+                **{n: gram.alone(g, side.data, slice(start, stop)) for n, g in layouts.items()},
+            }
             integers, floats = self._parameters
             self._module.sites(integers, floats, start, stop, width, *(arrays[a] for a in function.arrays))
 
@@ -197,7 +206,9 @@ class Kernel:
             root = self.compiled.lengths[table.name]
             for side in sides:
                 arrays = {**side.sites, **self._constants}
-                count = getattr(self._module, function.name)(integers, floats, side.count, *(arrays[a] for a in function.arrays), EPS)
+                count = getattr(self._module, function.name)(
+                    integers, floats, side.count, *(arrays[a] for a in function.arrays), EPS
+                )
                 lengths[root] = max(lengths.get(root, 1), count)
         for table in self.compiled.coefficients:
             function = self.compiled.functions[f"fill_{table.name}"]
@@ -212,7 +223,9 @@ class Kernel:
     def _pairs(self, one: _Side, two: _Side, results: dict[str, Array]) -> None:
         function = self.compiled.functions["pairs"]
         layouts = {
-            n[5:]: gram.table(one.data, e) for n, e in self.compiled.inputs.items() if n.startswith("pair.") and e.key.kind == "Gram"
+            n[5:]: gram.table(one.data, e)
+            for n, e in self.compiled.inputs.items()
+            if n.startswith("pair.") and e.key.kind == "Gram"
         }
         ahead = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in layouts.items()}
         fixed: dict[str, Array] = {**results, **self._constants}
@@ -225,9 +238,7 @@ class Kernel:
             blocks = {n: gram.block(g, a, b, slice(i0, i1), slice(j0, j1)) for n, (g, a, b) in ahead.items()}
             arrays = {**fixed, **blocks}
             width = self._width("pairs", j1 - j0)
-            self._module.pairs(
-                integers, floats, i0, i1, j0, j1, one is two, width, *(arrays[a] for a in function.arrays)
-            )
+            self._module.pairs(integers, floats, i0, i1, j0, j1, one is two, width, *(arrays[a] for a in function.arrays))
             if one is two:
                 for table in results.values():
                     self._mirror(table, task)
@@ -263,9 +274,9 @@ class Kernel:
         first = inputs.groups(one.data)
         if one is two:
             rows = columns = np.arange(one.count)
-            firsts, counts = np.unique(first, return_counts=True)
+            counts = np.unique(first, return_counts=True)[1]
             if counts.max() > 1:
-                rows, columns = np.nonzero(first[:, None] == first[None, :]) if one.count <= 4096 else _matches(first, first)
+                rows, columns = _matches(first, first)
         else:
             both = inputs.groups({n: np.concatenate([one.data[n], two.data[n]]) for n in one.data})
             rows, columns = _matches(both[: one.count], both[one.count :])
@@ -286,7 +297,9 @@ class Kernel:
         results = {t: np.empty((*self._out_shape(t), part.count), self.dtype) for t in self.compiled.outputs}
         function = self.compiled.functions["diagonal"]
         layouts = {
-            n[5:]: gram.table(part.data, e) for n, e in self.compiled.inputs.items() if n.startswith("pair.") and e.key.kind == "Gram"
+            n[5:]: gram.table(part.data, e)
+            for n, e in self.compiled.inputs.items()
+            if n.startswith("pair.") and e.key.kind == "Gram"
         }
         step = max(1, min(BLOCK // max(1, sum(g.numbers for g in layouts.values())), -(-part.count // self.threads)))
         width = self._width("diagonal", step)
@@ -306,7 +319,9 @@ class Kernel:
     def _run(self, work: Callable[[Any], None], tasks: list[Any], what: str) -> None:
         from tqdm import tqdm
 
-        bar = tqdm(total=len(tasks), desc=what, delay=2.0, file=sys.stderr, disable=not self.progress or len(tasks) < 2, leave=False)
+        bar = tqdm(
+            total=len(tasks), desc=what, delay=2.0, file=sys.stderr, disable=not self.progress or len(tasks) < 2, leave=False
+        )
         with bar:
             if self.threads == 1 or len(tasks) == 1:
                 for task in tasks:

@@ -14,7 +14,7 @@ from tp.errors import NOWHERE, DataError, Message
 
 
 def cache_folder() -> Path:
-    """``$TP_CACHE_DIR``, or ``tensor-programs/kernels`` in the user's cache folder; a temporary folder where neither can be written."""
+    """``$TP_CACHE_DIR``, or ``tensor-programs/kernels`` in the user's cache folder; else a temporary folder."""
     named = os.environ.get("TP_CACHE_DIR")
     base = Path(named) if named else _user_cache() / "tensor-programs" / "kernels"
     for folder in (base, Path(tempfile.gettempdir()) / f"tensor-programs-{_user()}"):
@@ -24,7 +24,9 @@ def cache_folder() -> Path:
             continue
         if os.access(folder, os.W_OK):
             return folder
-    raise DataError(Message(NOWHERE, f"no folder to keep compiled kernels: {base} cannot be written", "set TP_CACHE_DIR", "no cache folder"))
+    raise DataError(
+        Message(NOWHERE, f"no folder to keep compiled kernels: {base} cannot be written", "set TP_CACHE_DIR", "no cache folder")
+    )
 
 
 def _user_cache() -> Path:

@@ -55,7 +55,8 @@ def order(plan: Plan) -> Code:
     """The plan's formulas as loops and nests."""
     own = {f.table for f in plan.formulas}
     modes = {
-        name: tuple((axis.mode, sp.Integer(axis.lo), sp.Integer(axis.hi)) for axis in table.axes) for name, table in plan.tables.items()
+        name: tuple((axis.mode, sp.Integer(axis.lo), sp.Integer(axis.hi)) for axis in table.axes)
+        for name, table in plan.tables.items()
     }
     clauses = [Clause(f.table, f.index, f.domain, tuple(_reads(f.rhs, own)), f) for f in plan.formulas]
     items = tuple(_item(step) for step in schedule(clauses, modes))
@@ -257,7 +258,11 @@ def _renamed_item(item: Item, names: dict[sp.Basic, sp.Basic]) -> Item:
         domain = tuple(Range(r.index, r.lo.xreplace(names), r.hi.xreplace(names)) for r in item.domain)
         return Nest(domain, tuple(_renamed(f, names, domain) for f in item.formulas))
     r = item.range
-    return Loop(Range(r.index, r.lo.xreplace(names), r.hi.xreplace(names)), tuple(_renamed_item(x, names) for x in item.body), item.reverse)
+    return Loop(
+        Range(r.index, r.lo.xreplace(names), r.hi.xreplace(names)),
+        tuple(_renamed_item(x, names) for x in item.body),
+        item.reverse,
+    )
 
 
 def _no_later(item: Loop, group: list[Item], leader: Loop) -> bool:

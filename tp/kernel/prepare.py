@@ -61,7 +61,9 @@ def prepare(limit: Limit, constants: Mapping[str, Any]) -> System:
     values = numbers(limit, constants)
     system = System(limit)
     for name, slots in limit.program.boundary.items():
-        system.edges[name] = tuple((None if mode == "valid" else mode, _int(lo, values), _int(hi, values)) for mode, lo, hi in slots)
+        system.edges[name] = tuple(
+            (None if mode == "valid" else mode, _int(lo, values), _int(hi, values)) for mode, lo, hi in slots
+        )
     hoisting = _Sites(system)
     fresh = Bounds()
     for e in limit.equations:
@@ -84,7 +86,9 @@ def numbers(limit: Limit, constants: Mapping[str, Any]) -> dict[sp.Symbol, sp.Ex
     missing = [name for name in wanted if name not in constants]
     if missing:
         names = ", ".join(f"`{n}`" for n in missing)
-        raise DataError(Message(NOWHERE, f"numbers need a value for {names}", f"give `{missing[0]}=…` when loading", "symbolic constant"))
+        raise DataError(
+            Message(NOWHERE, f"numbers need a value for {names}", f"give `{missing[0]}=…` when loading", "symbolic constant")
+        )
     return {symbol: exact(constants[name]) for name, symbol in wanted.items()}
 
 
@@ -221,7 +225,9 @@ class _Sites:
         expr = _swap_index(expr, swap)
         rest: dict[sp.Symbol, sp.Symbol] = {}
         free = [s for s in _in_order(expr) if s not in bound and s not in swap.values() and any(r.index == s for r in ranges)]
-        for k, r in sorted(((k, r) for k, r in enumerate(ranges) if r.index in free), key=lambda x: (x[0], free.index(x[1].index))):
+        for k, r in sorted(
+            ((k, r) for k, r in enumerate(ranges) if r.index in free), key=lambda x: (x[0], free.index(x[1].index))
+        ):
             new = sp.Symbol(f"_s{len(found) + 1}", integer=True)
             lo, hi = hull(r, ranges[:k])
             own = (r.lo.free_symbols | r.hi.free_symbols) <= rest.keys()
@@ -255,8 +261,7 @@ def _random(expr: sp.Basic) -> bool:
 def _heavy(expr: sp.Expr) -> bool:
     """Worth a table of its own: more than products and sums of what is known."""
     return any(
-        isinstance(e, (Over, Expectation, sp.Function))
-        or (isinstance(e, sp.Pow) and not (e.exp.is_Integer and e.exp > 0))
+        isinstance(e, (Over, Expectation, sp.Function)) or (isinstance(e, sp.Pow) and not (e.exp.is_Integer and e.exp > 0))
         for e in sp.preorder_traversal(expr)
         if e.free_symbols & {I, J}
     )

@@ -108,7 +108,9 @@ def _half_line(power: int, panels: int = 6, count: int = 20) -> tuple[Array, Arr
     return r, np.tile(w * width, panels) * r**power * np.exp(-r * r / 2)
 
 
-def expect(integrand: sp.Expr, variables: Sequence[sp.Basic], cov: Sequence[Sequence[Any]], values: Mapping[sp.Basic, Any]) -> Array:
+def expect(
+    integrand: sp.Expr, variables: Sequence[sp.Basic], cov: Sequence[Sequence[Any]], values: Mapping[sp.Basic, Any]
+) -> Array:
     """E[integrand] over centred Gaussian ``variables``; entries of ``cov`` and ``values`` are arrays that broadcast."""
     flat, shape = _flatten([c for row in cov for c in row], values)
     n = len(variables)

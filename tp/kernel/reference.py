@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from tp.errors import LimitError
 from tp.gaussian.expectation import Expectation
-from tp.kernel.indices import Env, holds, inside, integer
+from tp.kernel.indices import Env, holds, inside, integer, points
 from tp.kernel.quadrature import FUNCTIONS, expect
-from tp.limit.equations import Entry, Equation, I, J, Limit, Value, Z
+from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.program.ir import Ref, Softmax
 
 Array = NDArray[np.float64]
-Side = sp.Symbol
 Samples = Mapping[str, Array]
 
 
@@ -42,7 +41,7 @@ def reference(
         if X2 is None:
             alone = Interpreter(limit, {I: first}, constants or {})
             at = np.arange(value.shape[0])
-            value[at, at] = _output(alone, kind, I, I)[:, 0]
+            value[at, at] = _output(alone, kind, I, I)[at, 0]
         results.append(value)
     return tuple(results)
 
@@ -53,20 +52,30 @@ def _named(limit: Limit, X: Samples | Array) -> Samples:
     return {limit.program.data[0].ref.name: np.asarray(X, dtype=np.float64)}
 
 
-def _output(run: Interpreter, kind: str, s: Side, t: Side) -> Array:
-    """The answer for the first output, over the values of its left side's indices."""
+def _output(run: Interpreter, kind: str, s: sp.Symbol, t: sp.Symbol) -> Array:
+    """The answer for the first output, [N1, N2, …]: one axis per index of its left side."""
     name = run.limit.outputs[0].name
-    clauses = [e for e in run.limit.equations if isinstance(e.lhs, Entry) and (e.lhs.kind_name, e.lhs.a.name, e.lhs.b.name) == (kind, name, name)]
+    clauses = run.clauses[kind, name, name]
     shape = (run.count(s), run.count(t) if s != t else 1)
-    if not clauses[0].lhs.a.index:
-        return np.array(np.broadcast_to(run.value(clauses[0].lhs.func(kind, clauses[0].lhs.a, clauses[0].lhs.b, s, t), {}), shape))
-    raise LimitError("the reference evaluates outputs without indices only")
+    found = {}
+    for clause in clauses:
+        for env in points(clause.domain, {}):
+            entry = Entry(kind, clause.lhs.a, clause.lhs.b, s, t)
+            index = tuple(integer(e, env) for e in dict.fromkeys([*clause.lhs.a.index, *clause.lhs.b.index]))
+            found[index] = np.array(np.broadcast_to(run.value(entry, env), shape))
+    if list(found) == [()]:
+        return found[()]
+    lows = np.min(list(found), axis=0)
+    result = np.zeros((*shape, *(np.max(list(found), axis=0) - lows + 1)))
+    for index, value in found.items():
+        result[(..., *(np.array(index) - lows))] = value
+    return result
 
 
 class Interpreter:
     """Equations by memoised recursion. ``samples`` gives the inputs for each of the samples I (and J)."""
 
-    def __init__(self, limit: Limit, samples: Mapping[Side, Samples], constants: Mapping[str, float]) -> None:
+    def __init__(self, limit: Limit, samples: Mapping[sp.Symbol, Samples], constants: Mapping[str, float]) -> None:
         self.limit, self.samples = limit, samples
         self.constants = {sp.Symbol(k): v for k, v in constants.items()} | {
             s: constants[s.name] for s in limit.program.constants if s.name in constants
@@ -76,7 +85,7 @@ class Interpreter:
         for e in limit.equations:
             self.clauses.setdefault(_family(e.lhs), []).append(e)
 
-    def count(self, side: Side) -> int:
+    def count(self, side: sp.Symbol) -> int:
         return len(next(iter(self.samples[side].values())))
 
     # ------------------------------------------------------------ expressions
@@ -145,7 +154,7 @@ class Interpreter:
             return 0.0
         return self.pair(e.kind_name, a, b, e.s, e.t)
 
-    def pair(self, kind: str, a: tuple[Any, ...], b: tuple[Any, ...], s: Side, t: Side) -> Any:
+    def pair(self, kind: str, a: tuple[Any, ...], b: tuple[Any, ...], s: sp.Symbol, t: sp.Symbol) -> Any:
         """A number per pair of samples for concrete members a, b; symmetry K[a,b](s,t) = K[b,a](t,s) is used."""
         key = (kind, a, b, s, t)
         if key not in self.memo:
@@ -195,17 +204,17 @@ class Interpreter:
 
     # ------------------------------------------------------------ inputs and expectations
 
-    def _data(self, a: tuple[Any, ...], side: Side) -> Array:
+    def _data(self, a: tuple[Any, ...], side: sp.Symbol) -> Array:
         name, *index = a
         declared = next(d for d in self.limit.program.data if d.ref.name == name)
         starts = [integer(r.lo, {}) for r in declared.domain]
         array = self.samples[side][name]
         return array[(slice(None), *(k - lo for k, lo in zip(index, starts, strict=False)))]
 
-    def _column(self, array: Array, side: Side) -> Array:
+    def _column(self, array: Array, side: sp.Symbol) -> Array:
         return array[:, None] if side == I else array[None, :]
 
-    def _gram(self, a: tuple[Any, ...], b: tuple[Any, ...], s: Side, t: Side) -> Array:
+    def _gram(self, a: tuple[Any, ...], b: tuple[Any, ...], s: sp.Symbol, t: sp.Symbol) -> Array:
         left, right = self._data(a, s), self._data(b, t)
         if s == t:
             return self._column(np.einsum("nc,nc->n", left, right), s)
