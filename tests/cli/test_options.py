@@ -57,7 +57,16 @@ def test_top_help_names_every_verb(capsys):
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["nonsense"], ["derive"], ["derive", "mlp", "--limit", "x"], ["gram", "mlp"], ["show", "mlp", "--let", "L"]]
+    "argv",
+    [
+        [],
+        ["nonsense"],
+        ["derive"],
+        ["derive", "mlp", "--limit", "x"],
+        ["gram", "mlp"],
+        ["verify", "mlp", "--plot", "e.bmp"],
+        ["show", "mlp", "--let", "L"],
+    ],
 )
 def test_usage_errors_exit_2(argv, capsys):
     with pytest.raises(SystemExit) as stop:

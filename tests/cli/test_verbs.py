@@ -231,9 +231,23 @@ def test_wrong_specs_exit_1_with_a_caret(run, tmp_path, name, verb):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_network_without_gradient_independence_is_refused(run):
-    code, out, err = run("derive", "hopfield")
-    assert code == 1 and out == "" and "gradient independence fails" in err and "^" in err
+def test_a_network_without_gradient_independence_goes_through_the_z_calculus(run):
+    code, out, err = run("derive", "hopfield", "--limit", "nngp")
+    assert code == 0 and "ZDot" in out and not err
+
+
+def test_a_network_without_a_limit_is_refused(run, tmp_path):
+    (tmp_path / "sign.tp").write_text(SMALL.replace("relu", "sign"))
+    code, out, err = run("derive", tmp_path / "sign.tp", "--latex", tmp_path / "f.tex")
+    assert code == 1 and out == "" and "sign.tp:" in err and "^" in err and "help:" in err
+    assert not (tmp_path / "f.tex").exists()
+    assert run("derive", tmp_path / "sign.tp", "--limit", "nngp")[0] == 0
+
+
+def test_derive_z_shows_dot_parts(run):
+    code, out, err = run("derive", "hopfield", "--limit", "z")
+    assert code == 0 and "Ż_z(x)" in out, err
+    json.loads(run("derive", "hopfield", "--limit", "z", "--json")[1])
 
 
 @pytest.mark.parametrize("spec", ["nowhere.tp", "./nowhere", "mpl"])
@@ -245,7 +259,9 @@ def test_specs_that_are_not_there(run, spec):
 
 def test_an_output_folder_that_is_not_there(run, small, tmp_path):
     code, _, err = run("derive", small, "--latex", tmp_path / "no" / "f.tex")
-    assert code == 1 and "No such file" in err and "Traceback" not in err
+    assert code == 1 and "No such folder" in err and "Traceback" not in err
+    code, _, err = run("plot", small, "--out", tmp_path)
+    assert code == 1 and f"Is a directory: {tmp_path}\n" in err
 
 
 def test_a_let_the_spec_does_not_have(run, small):

@@ -10,6 +10,7 @@ from tp.cli import files, options
 
 if TYPE_CHECKING:
     from tp.limit.equations import Limit
+    from tp.limit.zcalculus import ZLimit
     from tp.net import Net
 
 ABOUT = """
@@ -18,6 +19,7 @@ published source and the line of the spec it is about. Loops of the spec stay re
 
   --limit nngp   the covariance of the outputs at initialization (the Gaussian process)
   --limit ntk    that and the tangent kernel
+  --limit z      the Z-variable of every vector and the limit of every scalar, with the dot parts of tied matrices
 
 The tangent kernel is read in the NTK parametrization: a weight `~ N(0, V)` is sqrt(V) times a standard normal
 that is trained. `--mode as-written` takes multipliers, variances and rates literally."""
@@ -26,13 +28,14 @@ EXAMPLES = """
   tp derive mlp --limit ntk --closed         expectations replaced by closed forms where a rule is known
   tp derive my.tp --let L=4 --latex ntk.tex  a document for pdflatex
   tp derive rnn --limit nngp --pdf rnn.pdf   typeset (needs pdflatex)
+  tp derive hopfield --limit z               where a matrix meets its transpose
   tp derive cnn1d --json                     equations as data"""
 
 
 def add(verbs: options.Verbs) -> None:
     parser = options.verb(verbs, "derive", "derive the infinite-width limit", ABOUT, EXAMPLES)
     options.spec(parser)
-    parser.add_argument("--limit", choices=("nngp", "ntk"), default="ntk", help="which limit (default: ntk)")
+    parser.add_argument("--limit", choices=("nngp", "ntk", "z"), default="ntk", help="which limit (default: ntk)")
     parser.add_argument("--mode", choices=("ntk", "as-written"), default="ntk", help="how --limit ntk reads the weights")
     parser.add_argument("--closed", action="store_true", help="closed forms instead of expectations where known")
     parser.add_argument("--latex", type=Path, metavar="F.tex", help="write the derivation as a LaTeX document")
@@ -42,6 +45,7 @@ def add(verbs: options.Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    files.writable(arguments.latex, arguments.pdf)
     limit = _limit(options.load(arguments), arguments)
     page = limit.latex(document=True) if arguments.latex or arguments.pdf else ""
     pdf = _typeset(page) if arguments.pdf else b""
@@ -55,7 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
         print(limit.text())
 
 
-def _limit(net: Net, arguments: argparse.Namespace) -> Limit:
+def _limit(net: Net, arguments: argparse.Namespace) -> Limit | ZLimit:
+    if arguments.limit == "z":
+        return net.z().closed() if arguments.closed else net.z()
     limit = net.nngp() if arguments.limit == "nngp" else net.ntk(arguments.mode.replace("-", " "))
     return limit.closed() if arguments.closed else limit
 

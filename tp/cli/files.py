@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import zipfile
 from collections.abc import Iterator
@@ -17,17 +18,30 @@ if TYPE_CHECKING:
 
 LARGEST = 8 * 2**30  # bytes of an input that is read as a whole
 ARRAYS = (".npy", ".npz", ".csv")
+PICTURES = (".png", ".pdf", ".svg")
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A temporary neighbour of ``path`` to write to; it takes the name only when the block succeeds."""
+    writable(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def writable(*paths: Path | None) -> None:
+    """Raise an ``OSError`` for a path that cannot be written to; ask before long work."""
+    for path in filter(None, paths):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "No such folder", str(path.parent))
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "No permission to write", str(path.parent))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -57,9 +71,18 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
 
 def array_path(text: str) -> Path:
     """A path whose suffix says how an array is stored."""
+    return _ending(text, ARRAYS)
+
+
+def picture_path(text: str) -> Path:
+    """A path whose suffix says how a figure is drawn."""
+    return _ending(text, PICTURES)
+
+
+def _ending(text: str, suffixes: tuple[str, ...]) -> Path:
     path = Path(text)
-    if path.suffix not in ARRAYS:
-        raise argparse.ArgumentTypeError(f"{text!r}: the name must end in {', '.join(ARRAYS)}")
+    if path.suffix not in suffixes:
+        raise argparse.ArgumentTypeError(f"{text!r}: the name must end in {', '.join(suffixes)}")
     return path
 
 

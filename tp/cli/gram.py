@@ -38,6 +38,7 @@ def add(verbs: options.Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    files.writable(arguments.out)
     net = options.load(arguments)
     X = _samples(net, arguments.data)
     Y = _samples(net, arguments.data2) if arguments.data2 else None

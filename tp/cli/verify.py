@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from tp.cli import files, options
 
@@ -28,12 +27,13 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument(
         "--seeds", type=options.positive, default=8, metavar="S", help="networks drawn at each width (default: 8)"
     )
-    parser.add_argument("--plot", type=Path, metavar="F.png", help="draw error against width (.png, .pdf or .svg)")
+    parser.add_argument("--plot", type=files.picture_path, metavar="F.png", help="draw error against width (.png, .pdf or .svg)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    files.writable(arguments.plot)
     report = options.load(arguments).verify(arguments.widths, arguments.seeds, progress=sys.stderr.isatty())
     if arguments.plot:
         with files.whole(arguments.plot) as temporary:
