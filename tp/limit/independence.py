@@ -46,7 +46,7 @@ def _shared_readout(program: Program) -> Message | None:
     """A Gaussian vector that an output averages against and that the network reads as well: a tied embedding."""
     families = Families(program)
     clauses = list(flatten(program.body))
-    last = _feeding_no_vector(clauses, families)
+    last = feeding_no_vector(clauses, families)
     for clause in clauses:
         ins = clause.ins
         if not isinstance(ins, Moment) or ins.out.name not in last:
@@ -65,7 +65,7 @@ def _shared_readout(program: Program) -> Message | None:
     return None
 
 
-def _feeding_no_vector(clauses: list[Clause], families: Families) -> set[str]:
+def feeding_no_vector(clauses: list[Clause], families: Families) -> set[str]:
     """Scalars that no vector depends on."""
     feeding: set[str] = set()
     while True:

@@ -63,6 +63,7 @@ class Calculus:
     numbers: dict[tuple[Ref, sp.Expr], sp.Expr] = field(default_factory=dict)
     covariances: dict[sp.Expr, sp.Expr] = field(default_factory=dict)
     slopes: dict[sp.Expr, sp.Expr] = field(default_factory=dict)
+    made: dict[tuple[Ref, bool, Ref, sp.Expr], tuple[Ref, sp.Expr]] = field(default_factory=dict)
 
     def write(self, lhs: sp.Expr, rhs: sp.Expr, rule: str, span: Span) -> None:
         name, source = RULES[rule]
@@ -124,6 +125,14 @@ class Calculus:
         if ins.transpose:
             v = sp.cancel(v * weight.rows.size / weight.cols.size)
         argument = self.vector(x, at)
+        if argument == 0:
+            self.write(z, sp.S.Zero, "matmul", ins.span)
+            return sp.S.Zero
+        same = (ins.W, ins.transpose, x, at)
+        if same in self.made:  # called before: the same vector
+            self.write(z, Z(*self.made[same]), "matmul", ins.span)
+            return self.vector(*self.made[same])
+        self.made[same] = (ins.out, s)
         self.calls[letter] = Call(ins.W, ins.transpose, x, at, v, ins.span)
         self.combinations[letter] = {letter: sp.S.One}
         shown, unfolded = [], []
@@ -159,7 +168,21 @@ class Calculus:
         unfolded = self.expression(ins.expr, s, ins.span, lambda r: self.vector(r, s))
         del self.lines[z]
         self.write(z, shown.replace(lambda e: isinstance(e, Drive), lambda e: e.total), "nonlin", ins.span)
-        return self._named(z, unfolded)
+        return self._gathered(ins, s, self._named(z, unfolded))
+
+    def _gathered(self, ins: Nonlin, s: sp.Expr, unfolded: sp.Expr) -> sp.Expr:
+        """A sum with several Gaussian terms beside others: these together are one Gaussian, the vector's Ẑ."""
+        if not isinstance(unfolded, sp.Add):
+            return unfolded
+        straight = sp.Add(*(t for t in sp.Add.make_args(sp.expand_mul(unfolded)) if gaussians(t) and self.linear(t)))
+        if len(gaussians(straight)) < 2:
+            return unfolded
+        hat = Hat(ins.out, s)
+        found = self.linear(straight)
+        assert found is not None
+        self.combinations[hat] = found
+        self.write(hat, straight.replace(lambda e: isinstance(e, Drive), lambda e: e.total), "gaussian part", ins.span)
+        return hat + sp.expand_mul(unfolded) - straight
 
     def _named(self, z: Z, unfolded: sp.Expr) -> sp.Expr:
         """A linear combination of several Gaussians is one Gaussian, called Z itself."""

@@ -14,7 +14,7 @@ from tp.limit.zcalculus.calculus import Line
 from tp.limit.zcalculus.limit import ZLimit
 from tp.limit.zcalculus.mean import mean
 
-SHORT = 16
+SHORT = 24
 """Operations of a formula in constants alone that is put in where its name is used."""
 NAMES = (Cov, Slope, Value, Entry)
 MOST = 3
@@ -34,7 +34,7 @@ def close(limit: ZLimit) -> ZLimit:
 
 
 def _plain(expr: sp.Expr) -> bool:
-    return not expr.has(Expectation, *NAMES, Dot) and (expr.is_number or expr.count_ops() <= SHORT)
+    return not expr.has(Expectation, *NAMES, Dot) and expr.count_ops() <= SHORT
 
 
 def _closed(line: Line) -> Line:
@@ -66,7 +66,7 @@ def _split(e: Expectation) -> sp.Expr:
 
 
 def _tidy(expr: sp.Expr) -> sp.Expr:
+    """A number multiplied out."""
     if expr.is_number and not expr.is_Rational:
-        together = sp.nsimplify(expr) if expr.is_Rational else sp.powdenest(sp.expand(expr))
-        return together
+        return sp.expand(expr)
     return expr

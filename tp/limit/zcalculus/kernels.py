@@ -82,9 +82,9 @@ class _Kernels:
     def _output(self, kind: str, f: Ref, g: Ref) -> Sized:
         if kind == "Theta":
             return self._tangent()
-        if f.name not in self.readouts.names or g.name not in self.readouts.names:
-            return sp.S.Zero, sp.S.Zero
         orders = self.readouts.orders
+        if any(r.name not in self.readouts.names and self.calculus.scalar(r, I) != 0 for r in (f, g)):
+            return sp.S.Zero, sp.S.Zero  # an average: it does not vary
         return self.readouts.covariance(self.calculus, f, I, g, J), orders[f.name] + orders[g.name] - 1
 
     # ------------------------------------------------------------ the tangent kernel

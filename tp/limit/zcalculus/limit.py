@@ -9,6 +9,7 @@ from typing import Any
 import sympy as sp
 
 from tp.limit.equations import I, Value
+from tp.limit.independence import gradient_dependence
 from tp.limit.zcalculus.atoms import Cov
 from tp.limit.zcalculus.calculus import Calculus, Line
 from tp.limit.zcalculus.members import Members
@@ -21,13 +22,15 @@ from tp.program.ir import Program, Ref
 class ZLimit:
     """Every vector's Z, every scalar's limit: ``lines``, each using earlier ones only.
 
-    ``outputs`` are the scalars the program returns; ``sampled`` the names of what depends on an input.
+    ``outputs`` are the scalars the program returns; ``sampled`` the names of what depends on an input; ``dependence``
+    says why gradient independence fails, where it does.
     """
 
     program: Program
     lines: tuple[Line, ...]
     outputs: tuple[Ref, ...]
     sampled: frozenset[str]
+    dependence: str = ""
 
     def __getitem__(self, name: str | tuple[Any, ...]) -> sp.Expr:
         """The right side for a vector's Z or a scalar: ``z["y"]``, ``z["h", 2]``, ``z["f"]``."""
@@ -109,5 +112,7 @@ def z_limit(program: Program, constants: Mapping[str, Any] | None = None, naive:
         hat = next((h for h in calculus.calls if h.a == ref), None)
         if hat is not None:
             calculus.cov(hat, hat)
-    return ZLimit(program, tuple(calculus.lines.values()), program.outputs, members.sampled)
+    reason = gradient_dependence(program)
+    lines = tuple(calculus.lines.values())
+    return ZLimit(program, lines, program.outputs, members.sampled, reason.reason if reason else "")
 

@@ -6,7 +6,7 @@ dimensions as the covariance has rank, and beyond five by Sobol points.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.gaussian.expectation import Expectation
+from tp.gaussian.functions import relu, step
 from tp.gaussian.quadrature import evaluate, integrate
 from tp.limit.equations import Entry, Value
 from tp.limit.zcalculus.atoms import Cov, Slope
@@ -22,6 +23,13 @@ from tp.limit.zcalculus.limit import ZLimit
 from tp.program.ir import Ref
 
 Array = NDArray[np.float64]
+BRANCHES: dict[type, Callable[[sp.Expr], tuple[sp.Expr, sp.Expr]]] = {
+    sp.sign: lambda u: (sp.S.One, -sp.S.One),
+    step: lambda u: (sp.S.One, sp.S.Zero),
+    sp.Abs: lambda u: (u, -u),
+    relu: lambda u: (u, sp.S.Zero),
+}
+"""What a function with a kink at 0 is above and below it."""
 NODES = {3: 61, 4: 31, 5: 17}
 """Nodes of an axis by the number of dimensions."""
 POINTS = 17
@@ -60,11 +68,22 @@ def expectation(e: Expectation, known: Mapping[sp.Basic, float]) -> float:
     integrand = e.integrand.xreplace(values).xreplace(plain)
     variables = tuple(plain.values())
     if len(variables) <= 2:
-        return float(integrate(Expectation(integrand, variables, cov.tolist()))[0])
+        return float(integrate(Expectation(by_cases(integrand), variables, cov.tolist()))[0])
     root = _root(cov)
     x, w = _nodes(root.shape[1])
     u = root @ x
     return float(np.sum(w * np.asarray(evaluate(integrand, dict(zip(variables, u, strict=True))))))
+
+
+def by_cases(expr: sp.Expr) -> sp.Expr:
+    """Kinks inside other functions taken apart, f(|u|) = 1[u > 0] f(u) + 1[u < 0] f(−u), so that all kinks are in plain sight."""
+    for inner in sorted(expr.atoms(*BRANCHES), key=lambda e: (e.count_ops(), str(e))):
+        outer = [f for f in expr.atoms(sp.Function) if f != inner and f.has(inner)]
+        if outer:
+            u = inner.args[0]
+            above, below = BRANCHES[type(inner)](u)
+            return step(u) * by_cases(expr.xreplace({inner: above})) + step(-u) * by_cases(expr.xreplace({inner: below}))
+    return expr
 
 
 def _root(cov: Array) -> Array:

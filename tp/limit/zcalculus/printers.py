@@ -3,6 +3,7 @@ r"""A Z-limit as text, LaTeX and data: the printers of limit equations with the 
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 
 import sympy as sp
@@ -77,7 +78,7 @@ def text(limit: ZLimit, columns: int = 100) -> str:
     printer = ZText(style_of(limit), limit.sampled)
     widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
     title = f"{greek(limit.program.name)}: the Z of every vector in the limit of infinite width {widths}"
-    lines, sources = [title, ""], []  # type: list[str], list[str]
+    lines, sources = [title, *textwrap.wrap(limit.dependence, columns), ""], []  # type: list[str], list[str]
     lefts = [printer.doprint(line.lhs) for line in limit.lines]
     column = min(max(map(len, lefts), default=0), COLUMN)
     pad = " " * (column + 3)
@@ -213,7 +214,7 @@ def display(limit: ZLimit) -> str:
 
 # ---------------------------------------------------------------- data
 
-KINDS: dict[type, str] = {Z: "Z", Dot: "dot", Cov: "covariance", Slope: "expected derivative", Value: "scalar"}
+KINDS: dict[type, str] = {Z: "Z", Hat: "Gaussian part", Dot: "dot", Cov: "covariance", Slope: "expected derivative", Value: "scalar"}
 
 
 def to_json(limit: ZLimit) -> str:
@@ -222,6 +223,7 @@ def to_json(limit: ZLimit) -> str:
     plain = ZText(style_of(limit), limit.sampled)
     content = {
         "network": limit.program.name,
+        "dependence": limit.dependence or None,
         "outputs": [str(ref) for ref in limit.outputs],
         "lines": [
             {

@@ -15,6 +15,7 @@ import sympy as sp
 from tp.errors import LimitError, Message
 from tp.limit.clauses import flatten
 from tp.limit.equations import I
+from tp.limit.independence import feeding_no_vector
 from tp.limit.zcalculus.atoms import Cov, Output
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.mean import gaussians, products
@@ -124,12 +125,13 @@ class Readouts:
         families = self.members.families
         if ref.name in families.clauses:
             return False
-        for clause in flatten((self.forward or self.members.program).body):
+        clauses = list(flatten((self.forward or self.members.program).body))
+        last = feeding_no_vector(clauses, families)
+        for clause in clauses:
             ins = clause.ins
             if isinstance(ins, MatMul):
                 if ins.x.name == ref.name:
                     return False
-            elif ins.out.name not in self.names and any(r.name == ref.name for r in ins.expr.atoms(Ref)):
+            elif ins.out.name not in last and any(r.name == ref.name for r in ins.expr.atoms(Ref)):
                 return False
         return True
-

@@ -12,6 +12,7 @@ RULES: dict[str, tuple[str, str]] = {
     "slope": ("ZDot, coefficient", f"{_TP3}, rule ZDot"),
     "stein": ("ZDot, coefficient by Stein's identity", f"{_TP3}, Remark 2.12"),
     "nonlin": ("ZNonlin", f"{_TP3}, Definition E.3"),
+    "gaussian part": ("Gaussian part", f"{_TP3}, rule ZHat: hats are jointly Gaussian"),
     "moment": ("ZMoment", f"{_TP3}, rule ZMoment and Master Theorem 2.10"),
     "hat covariance": ("ZHat", f"{_TP3}, rule ZHat: Cov = σ² E[Z^x Z^x']"),
     "covariance": ("bilinearity", f"{_TP3}, rules ZHat and ZInit: hats of different matrices are independent"),
