@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
+import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import LimitError, Message
 from tp.program.ir import MatMul, Moment, Nonlin, Program, Ref, Weight
 from tp.readings.expression import Compiler, Frame
+from tp.readings.families import Terms, product, split
 from tp.readings.indexing import Env, Key, resolve, show
 from tp.readings.members import Member, Plan, written_out
 from tp.readings.nodes import Nodes, Sobol, Stack
@@ -62,6 +65,11 @@ class Evaluation:
     calls: dict[tuple[Key, bool], Calls] = field(default_factory=dict)
     variances: dict[Key, float] = field(default_factory=dict)
     compiler: Compiler = field(default_factory=Compiler)
+    split: dict[sp.Expr, tuple[tuple[Terms, ...], sp.Expr]] = field(default_factory=dict)
+    vectors: set[str] = field(default_factory=set)
+
+    def is_vector(self, name: str) -> bool:
+        return name in self.vectors
 
     def read(self, key: Key) -> Array | None:
         """None for what is 0, and for what nothing wanted depends on."""
@@ -110,14 +118,46 @@ def evaluate(
 def executed(plan: Evaluation, nodes: Nodes, tick: Callable[[], object] = lambda: None) -> Evaluation:
     """A prepared evaluation carried out on ``nodes``; ``tick`` is called once per member."""
     run = replace(plan, nodes=nodes, values=dict(plan.values), calls={}, variances={})
-    nodes.begin(run.plan.sizes)
+    run.vectors = {key[0] for key in run.plan.group}
+    nodes.begin(run.plan.sizes, [m.out for m in run.plan.members if m.out in run.plan.group and not m.zero])
     with np.errstate(all="ignore"):
         _draw(run)
-        for member in run.plan.members:
-            if not member.zero:
-                _execute(run, member)
-            tick()
+        for ins, members in groupby((m for m in run.plan.members if not m.zero), key=lambda m: m.ins):
+            pair = product(sp.expand_mul(ins.coeff * ins.expr), run.is_vector) if isinstance(ins, Moment) else None
+            if pair is None:
+                for member in members:
+                    _keep(run, member, _instruction(run, member))
+                    tick()
+            else:
+                _products(run, list(members), *pair, tick)
     return run
+
+
+def _products(run: Evaluation, members: list[Member], c: float, x: Ref, y: Ref, tick: Callable[[], object]) -> None:
+    """The averages ``c E[x y]`` of many members, for all with the same x, or the same y, at once."""
+    keys = [(run.compiler.key(x, m.point), run.compiler.key(y, m.point)) for m in members]
+    one = 0 if len({a for a, _ in keys}) <= len({b for _, b in keys}) else 1
+    together: dict[Key, list[int]] = {}
+    for k, pair in enumerate(keys):
+        together.setdefault(pair[one], []).append(k)
+    for key, places in together.items():
+        fixed, others = run.read(key), [run.read(keys[k][1 - one]) for k in places]
+        live = [k for k, other in zip(places, others, strict=True) if fixed is not None and other is not None]
+        if fixed is not None and live:
+            family = run.nodes.family([_known(run, keys[k][1 - one]) for k in live], run.values)
+            means = family.means(fixed, run.plan.group[_known(run, key)])
+            for k, mean in zip(live, means, strict=True):
+                _keep(run, members[k], np.array([c * mean]))
+        for k in set(places) - set(live):
+            _keep(run, members[k], np.zeros(1))
+        for _ in places:
+            tick()
+
+
+def _known(run: Evaluation, key: Key) -> Key:
+    found = resolve(key, run.plan.known, run.edges.get(key[0], ()))
+    assert found is not None
+    return found
 
 
 def _law(run: Evaluation, w: Weight, point: Env) -> tuple[float, float, float]:
@@ -145,12 +185,11 @@ def _number(run: Evaluation, expr: Any, env: Env) -> float:
     return float(Frame(env, run, vector=False).value(run.compiler.op(expr)))
 
 
-def _execute(run: Evaluation, member: Member) -> None:
-    value = _instruction(run, member)
+def _keep(run: Evaluation, member: Member, value: Array) -> None:
     if not np.isfinite(value).all():
         reason = f"`{show(member.out)}` is not finite"
         raise LimitError(Message(member.ins.span, reason, "lower the learning rate or the number of steps", "diverges"))
-    run.values[member.out] = value
+    run.values[member.out] = run.nodes.keep(member.out, value) if member.out in run.plan.group else value
 
 
 def _instruction(run: Evaluation, member: Member) -> Array:
@@ -164,11 +203,25 @@ def _instruction(run: Evaluation, member: Member) -> Array:
         case Nonlin(space=None):
             return np.atleast_1d(np.asarray(Frame(point, run, vector=False).value(run.compiler.op(ins.expr)), float))
         case Nonlin():
-            return np.atleast_2d(np.asarray(Frame(point, run, vector=True).value(run.compiler.op(ins.expr)), float))
+            return _nonlin(run, ins, point)
         case Moment():
             value = np.asarray(Frame(point, run, vector=True).value(run.compiler.op(ins.coeff * ins.expr)), float)
             group = next((run.plan.group[key] for key in member.reads if key in run.plan.group), ())
             return np.array([run.nodes.mean(group, np.atleast_2d(value))])
+
+
+def _nonlin(run: Evaluation, ins: Nonlin, point: Env) -> Array:
+    """A vector; sums that are linear in a family as one product with it."""
+    if ins.expr not in run.split:
+        run.split[ins.expr] = split(ins.expr, run.is_vector)
+    sums, rest = run.split[ins.expr]
+    value = np.atleast_2d(np.asarray(Frame(point, run, vector=True).value(run.compiler.op(rest)), float))
+    for terms in sums:
+        found = [(c, key) for c, key in terms.expanded(run, run.compiler, point) if run.read(key) is not None]
+        if found:
+            family = run.nodes.family([_known(run, key) for _, key in found], run.values)
+            value = value + family.combine(np.array([c for c, _ in found]))
+    return value
 
 
 def matmul(run: Evaluation, member: Member, ins: MatMul, x: Array) -> Array:
@@ -181,21 +234,19 @@ def matmul(run: Evaluation, member: Member, ins: MatMul, x: Array) -> Array:
     variance = run.variances[W] * (ratio if ins.transpose else 1.0)
     inside, outside = run.plan.group[member.reads[0]], run.plan.group[member.out]
     for transpose in (ins.transpose, not ins.transpose):
-        if (W, transpose) not in run.calls:
-            here, there = (inside, outside) if transpose == ins.transpose else (outside, inside)
-            run.calls[W, transpose] = Calls(run.nodes.stack(here), run.nodes.stack(there))
+        run.calls.setdefault((W, transpose), Calls(run.nodes.stack(), run.nodes.stack()))
     own, opposite = run.calls[W, ins.transpose], run.calls[W, not ins.transpose]
     hat = _hat(run, own, x, variance, inside, outside)
     if not opposite.count:
         return hat
-    theta = solve_triangular(opposite.factor.T, opposite.innovations.means(x))
+    theta = solve_triangular(opposite.factor.T, opposite.innovations.means(x, inside))
     return hat + variance * opposite.arguments.combine(theta)
 
 
 def _hat(run: Evaluation, own: Calls, x: Array, variance: float, inside: Key, outside: Key) -> Array:
     """A Gaussian with the right covariance to the earlier hats: Σ row_k ξ_k + √d ξ_new."""
     c0 = variance * run.nodes.mean(inside, x * x)
-    row = solve_triangular(own.factor, variance * own.arguments.means(x), lower=True) if own.count else np.zeros(0)
+    row = solve_triangular(own.factor, variance * own.arguments.means(x, inside), lower=True) if own.count else np.zeros(0)
     d = c0 - row @ row
     hat = own.innovations.combine(row) if own.count else np.zeros((1, 1))
     if d <= DEGENERATE * c0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,8 +28,8 @@ AXES = 24
 class Nodes(Protocol):
     """A backend: fresh innovations and averages, per group of vectors that meet."""
 
-    def begin(self, sizes: Mapping[Key, int]) -> None:
-        """Start over; ``sizes`` are the dimensions that the groups will need at most."""
+    def begin(self, sizes: Mapping[Key, int], keys: Iterable[Key] = ()) -> None:
+        """Start over; ``sizes`` are the dimensions that the groups will need at most, ``keys`` the vectors to come."""
 
     def fresh(self, group: Key, size: float) -> Array:
         """A standard normal variable independent of all others of ``group``; it will be multiplied by ``size``."""
@@ -40,21 +40,31 @@ class Nodes(Protocol):
     def check(self, arrays: Iterable[Array]) -> None:
         """Raise ``LimitError`` when arrays of these shapes together are too large."""
 
-    def stack(self, group: Key) -> Stack:
-        """An empty stack of arrays of ``group``."""
+    def stack(self) -> Stack:
+        """An empty stack."""
+
+    def keep(self, key: Key, array: Array) -> Array:
+        """``array`` as the nodes like to store the member ``key``."""
+
+    def family(self, keys: Sequence[Key], values: Mapping[Key, Array]) -> Family:
+        """Members that are used together."""
 
 
-class Stack(Protocol):
+class Family(Protocol):
     """Arrays of one group; the products with all of them at once."""
 
-    def append(self, array: Array) -> None:
-        """One more."""
-
-    def means(self, x: Array) -> Array:
+    def means(self, x: Array, group: Key) -> Array:
         """E[x a] for every a in the stack."""
 
     def combine(self, weights: Array) -> Array:
         """Σ weight · a."""
+
+
+class Stack(Family, Protocol):
+    """A family that grows."""
+
+    def append(self, array: Array) -> None:
+        """One more."""
 
 
 @dataclass
@@ -66,9 +76,17 @@ class Sobol:
     sizes: Mapping[Key, int] = field(default_factory=dict)
     used: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
     points: dict[Key, Array] = field(default_factory=dict)
+    rows: dict[Key, tuple[Key, int]] = field(default_factory=dict)
+    blocks: dict[Key, Array] = field(default_factory=dict)
 
-    def begin(self, sizes: Mapping[Key, int]) -> None:
+    def begin(self, sizes: Mapping[Key, int], keys: Iterable[Key] = ()) -> None:
         self.sizes = sizes
+        counts: dict[Key, int] = {}
+        for key in keys:  # step and sample come first: what they range over lies together
+            block = (key[0], *key[3:])
+            self.rows[key] = (block, counts.get(block, 0))
+            counts[block] = counts.get(block, 0) + 1
+        self.blocks = {block: np.empty((count, 2**self.log2)) for block, count in counts.items()}
         self.used.clear()
         self.points.clear()
 
@@ -89,8 +107,24 @@ class Sobol:
     def check(self, arrays: Iterable[Array]) -> None:
         """All arrays have one size."""
 
-    def stack(self, group: Key) -> Stack:
+    def stack(self) -> Stack:
         return Rows(2**self.log2)
+
+    def keep(self, key: Key, array: Array) -> Array:
+        block, row = self.rows[key]
+        self.blocks[block][row] = array
+        return self.blocks[block][row : row + 1]
+
+    def family(self, keys: Sequence[Key], values: Mapping[Key, Array]) -> Family:
+        places = [self.rows.get(key) for key in keys]
+        blocks = {place[0] for place in places if place is not None}
+        if None in places or len(blocks) != 1:
+            return Rows.of(np.concatenate([np.broadcast_to(values[key], (1, 2**self.log2)) for key in keys]))
+        rows = [place[1] for place in places if place is not None]
+        (block,) = blocks
+        if rows == list(range(rows[0], rows[0] + len(rows))):
+            return Rows.of(self.blocks[block][rows[0] : rows[0] + len(rows)])
+        return Rows.of(self.blocks[block][rows])
 
 
 @dataclass
@@ -106,7 +140,7 @@ class Grid:
     strip: float = 0.8  # half-width of the strip in which activations are analytic, in units of their argument
     axes: dict[Key, list[Array]] = field(default_factory=lambda: defaultdict(list))
 
-    def begin(self, sizes: Mapping[Key, int]) -> None:
+    def begin(self, sizes: Mapping[Key, int], keys: Iterable[Key] = ()) -> None:
         self.axes.clear()
         if max(sizes.values(), default=0) > AXES:
             raise self._too_large(f"{max(sizes.values())} Gaussian dimensions are more than the {AXES} axes a grid has")
@@ -128,8 +162,14 @@ class Grid:
         if total > self.limit:
             raise self._too_large(f"the Gaussian dimensions that meet need {total:,} grid nodes, more than {self.limit:,}")
 
-    def stack(self, group: Key) -> Stack:
-        return Separate(self, group)
+    def stack(self) -> Stack:
+        return Separate(self)
+
+    def keep(self, key: Key, array: Array) -> Array:
+        return array
+
+    def family(self, keys: Sequence[Key], values: Mapping[Key, Array]) -> Family:
+        return Separate(self, [values[key] for key in keys])
 
     def _too_large(self, reason: str) -> GridTooLarge:
         return GridTooLarge(Message(NOWHERE, reason, 'use method="sobol", or a larger tol', "grid too large"))
@@ -141,13 +181,20 @@ class Rows:
     def __init__(self, nodes: int) -> None:
         self.rows, self.count = np.empty((4, nodes)), 0
 
+    @classmethod
+    def of(cls, rows: Array) -> Rows:
+        """The stack of the given rows, which are not copied."""
+        stack = cls.__new__(cls)
+        stack.rows, stack.count = rows, len(rows)
+        return stack
+
     def append(self, array: Array) -> None:
         if self.count == len(self.rows):
             self.rows = np.concatenate([self.rows, np.empty_like(self.rows)])
         self.rows[self.count] = array
         self.count += 1
 
-    def means(self, x: Array) -> Array:
+    def means(self, x: Array, group: Key) -> Array:
         x = np.broadcast_to(x, (1, self.rows.shape[1]))[0]
         return np.asarray(self.rows[: self.count] @ x / len(x))
 
@@ -160,15 +207,14 @@ class Separate:
     """A stack of arrays of different shapes."""
 
     nodes: Grid
-    group: Key
     arrays: list[Array] = field(default_factory=list)
 
     def append(self, array: Array) -> None:
         self.arrays.append(array)
 
-    def means(self, x: Array) -> Array:
+    def means(self, x: Array, group: Key) -> Array:
         self.nodes.check([x, *self.arrays])
-        return np.array([self.nodes.mean(self.group, x * a) for a in self.arrays])
+        return np.array([self.nodes.mean(group, x * a) for a in self.arrays])
 
     def combine(self, weights: Array) -> Array:
         self.nodes.check(self.arrays)
