@@ -1,0 +1,116 @@
+"""``train``: the unrolled program at finite width is gradient descent, to rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tp
+from tp.program.wellformed import check_program
+from tp.readings.simulate import simulate
+
+TEXT = """network net
+  width n
+  dim d = 2
+  dim k = 2
+  input x : [d]
+  weight U : [n, d] = MU * N(0, 1), lr RU
+  weight W : [n, n] = MW * N(0, 1/n)
+  weight V : [k, n] = MV * N(0, 1), lr RV
+  output f = V @ tanh(W @ tanh(U @ x))
+"""
+GAUGES = {
+    "mup": {"MU": "1", "RU": "n", "MW": "1", "MV": "1/n", "RV": "n"},
+    "mup, another gauge": {"MU": "1", "RU": "n", "MW": "2", "MV": "n^(-1/2)", "RV": "1"},
+    "ntp": {"MU": "1", "RU": "1", "MW": "1", "MV": "n^(-1/2)", "RV": "1"},
+}
+X = np.array([[1.0, 0.5], [-0.6, 0.8], [0.3, -1.1]])
+Y = np.array([[1.0, 0.0], [-0.5, 0.3], [0.7, -0.2]])
+BATCHES = [[0, 1], [2], [1, 1]]
+
+
+def network(gauge: dict[str, str]) -> tp.Net:
+    text = TEXT
+    for name, value in gauge.items():
+        text = text.replace(f" {name} ", f" {value} ").replace(f" {name}\n", f" {value}\n")
+    return tp.parse(text)
+
+
+def number(text: str, n: int) -> float:
+    return {"1": 1.0, "2": 2.0, "n": float(n), "1/n": 1 / n, "n^(-1/2)": n**-0.5}[text]
+
+
+def descend(gauge: dict[str, str], n: int, start: Any, lr: float, momentum: float, decay: float) -> list[np.ndarray[Any, Any]]:
+    """Gradient descent on stored parameters, as a textbook has it."""
+    mult = {name: number(gauge[f"M{name}"], n) for name in "UWV"}
+    rate = {name: number(gauge.get(f"R{name}", "1"), n) * lr for name in "UWV"}
+    w = {name: start[name] / mult[name] for name in "UWV"}
+    velocity = {name: np.zeros_like(a) for name, a in w.items()}
+    outputs = []
+    for t in range(len(BATCHES) + 1):
+        U, W, V = (mult[name] * w[name] for name in "UWV")
+        outputs.append((V @ np.tanh(W @ np.tanh(U @ X.T))).T)
+        if t == len(BATCHES):
+            break
+        x, y = X[BATCHES[t]].T, Y[BATCHES[t]].T
+        a1 = np.tanh(U @ x)
+        a2 = np.tanh(W @ a1)
+        chi = (V @ a2 - y) / len(BATCHES[t])
+        d2 = (V.T @ chi) * (1 - a2**2)
+        d1 = (W.T @ d2) * (1 - a1**2)
+        gradient = {"V": chi @ a2.T, "W": d2 @ a1.T, "U": d1 @ x.T}
+        for name in "UWV":
+            velocity[name] = momentum * velocity[name] + mult[name] * gradient[name]
+            w[name] = (1 - decay) * w[name] - rate[name] * velocity[name]
+    return outputs
+
+
+@pytest.mark.parametrize("gauge", GAUGES)
+@pytest.mark.parametrize(("momentum", "decay"), [(0.0, 0.0), (0.6, 0.0), (0.5, 0.1)])
+def test_the_program_is_gradient_descent(gauge: str, momentum: float, decay: float) -> None:
+    n, lr = 12, 0.3
+    run = network(GAUGES[gauge]).train(X, Y, steps=3, lr=lr, batches=BATCHES, momentum=momentum, decay=decay)
+    training = run.training
+    drawn = simulate(training.program, {"x": X[None], training.targets: Y[None]}, n, 0)
+    size = number(GAUGES[gauge]["MV"], n)  # the program's readout has been normalised
+    start = {
+        "U": np.stack([drawn[training.program.weights[0].ref.name, j] for j in (1, 2)], axis=1),
+        "W": drawn["W"],
+        "V": size * np.stack([drawn[training.program.weights[2].ref.name, k] for k in (1, 2)]),
+    }
+    wanted = descend(GAUGES[gauge], n, start, lr, momentum, decay)
+    for t, f in enumerate(wanted):
+        found = [[drawn["f", t, i, k][0] for k in (1, 2)] for i in range(3)]
+        assert np.array(found) == pytest.approx(f, rel=1e-10, abs=1e-12)
+
+
+def test_the_unrolled_program_is_well_formed() -> None:
+    run = network(GAUGES["mup"]).train(X, Y, steps=3, lr=0.3)
+    check_program(run.training.program)
+    check_program(run.leading)
+
+
+def test_steps_stay_a_loop() -> None:
+    small, large = (network(GAUGES["mup"]).train(X, Y, steps=t, lr=0.3).training.program for t in (2, 50))
+    assert len(small.body) == len(large.body)
+
+
+@pytest.mark.parametrize("name", ["cnn1d", "rnn", "attention", "layernorm", "gcn", "symmetric_rnn"])
+def test_every_kind_of_network_unrolls(name: str) -> None:
+    """At finite width a small step lowers the loss."""
+    net = tp.zoo(name, **({"T": 3} if name in ("rnn", "attention", "symmetric_rnn") else {}))
+    from tp.readings.verify import random_inputs
+
+    data = random_inputs(net, np.random.default_rng(1), {}, samples=2)
+    loss = net.train(data, [0.5, -0.5], steps=2, lr=0.01).simulate(width=16).losses
+    assert loss[2] < loss[1] < loss[0]
+
+
+def test_a_frozen_weight_stays() -> None:
+    text = TEXT.replace("MU", "1").replace("RU", "n").replace("MW", "1").replace("MV", "1/n").replace("RV", "n")
+    frozen = tp.parse(text.replace("weight V", "frozen weight V").replace("weight W", "frozen weight W"))
+    run = frozen.train(X[:1], Y[:1], steps=1, lr=0.5)
+    names = {w.ref.name for w in run.training.program.weights}
+    assert {"V", "W", "U_0"} <= names
