@@ -20,7 +20,7 @@ from tp.limit.equations import Entry, I, J, Limit
 from tp.limit.moments import Reading, sum_over
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.members import Members
-from tp.limit.zcalculus.ratios import leading, one_width, widths
+from tp.limit.zcalculus.ratios import leading, named_ratios, one_width, widths
 from tp.limit.zcalculus.readout import Readouts
 from tp.limit.zcalculus.translate import Translation
 from tp.program.ir import Nonlin, Program, Range, Ref, Weight
@@ -114,7 +114,7 @@ class _Kernels:
     def _sized(self, coefficient: sp.Expr) -> Sized:
         """A coefficient c n^p as (c, p)."""
         p = sp.expand_log(sp.log(sp.powsimp(sp.expand(coefficient), force=True)), force=True).coeff(sp.log(self.n))
-        return coefficient.subs(self.n, 1), p
+        return coefficient.subs(self.n, 1).xreplace(named_ratios(self.program)), p
 
     def _matrix(self, weight: Weight) -> list[Sized]:
         """ΔW-directions of all pairs of uses: dy xᵀ / N each."""

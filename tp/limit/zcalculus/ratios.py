@@ -29,7 +29,16 @@ def _free(program: Program) -> set[sp.Basic]:
 def one_width(program: Program) -> Program:
     """The program with every free width but the first written as ρ times the first."""
     found = widths(program)
-    swap = {m: sp.Symbol(f"rho_{m.name}", positive=True) * found[0] for m in found[1:]}
+    return substituted(program, {m: _ratio(m) * found[0] for m in found[1:]})
+
+
+def _ratio(m: sp.Symbol) -> sp.Expr:
+    """ρ, for now as a constant that no one takes for a width."""
+    return sp.Function(f"rho_{m.name}", positive=True)()
+
+
+def substituted(program: Program, swap: dict[sp.Expr, sp.Expr]) -> Program:
+    """The program with expressions in its sizes, weights and instructions replaced."""
     if not swap:
         return program
     spaces = {s.name: replace(s, size=s.size.subs(swap)) for s in program.spaces}
@@ -55,19 +64,18 @@ def one_width(program: Program) -> Program:
         )
         for w in program.weights
     )
-    ratios = tuple(sorted((s for e in swap.values() for s in e.free_symbols - {found[0]}), key=str))
-    return replace(
-        program,
-        spaces=tuple(spaces.values()),
-        weights=weights,
-        body=tuple(map(scaled, program.body)),
-        constants=(*program.constants, *ratios),
-    )
+    return replace(program, spaces=tuple(spaces.values()), weights=weights, body=tuple(map(scaled, program.body)))
 
 
 def leading(program: Program) -> Program:
     """Normalised, at leading order, at width 1. Raises ``LimitError`` for what diverges with the width."""
-    return sized(leading_order(normalize(one_width(program))))
+    at_one = leading_order(normalize(one_width(program)))
+    return sized(substituted(at_one, named_ratios(program)))
+
+
+def named_ratios(program: Program) -> dict[sp.Expr, sp.Expr]:
+    """The symbols that ratios are printed as."""
+    return {_ratio(m): sp.Symbol(f"rho_{m.name}", positive=True) for m in widths(program)}
 
 
 def sized(program: Program) -> Program:
