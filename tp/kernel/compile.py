@@ -14,9 +14,9 @@ import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel.arrange import arrange
-from tp.kernel.cells import Axis, Formula, Table
+from tp.kernel.cells import Axis, Formula, Table, parts
 from tp.kernel.demand import Demand, Key, Plan, Tied, Want
-from tp.kernel.emit import Emitter, Library
+from tp.kernel.emit import Emitter
 from tp.kernel.functions import (
     ENTRY,
     FILL,
@@ -35,6 +35,7 @@ from tp.kernel.functions import (
     pairs_function,
     samples_function,
 )
+from tp.kernel.lanes import Library
 from tp.kernel.order import order
 from tp.kernel.prepare import System, numbers, prepare
 from tp.limit.equations import Entry, I, J, Limit, Value
@@ -135,15 +136,25 @@ def _output_wants(system: System, kind: str, name: str, out: str) -> list[Want]:
     wants = []
     for c in clauses:
         assert c.b is not None
-        index = list(dict.fromkeys([*c.a.index, *c.b.index])) if c.a.index == c.b.index else [*c.a.index, *c.b.index]
-        domain = c.domain
-        if len(clauses) == 1 and c.a.index == c.b.index and not c.rhs.free_symbols & {r.index for r in c.domain}:
-            index, domain = [], ()
-            first = {r.index: r.lo for r in c.domain}
-            wants.append(Want(out, (), (), Entry(kind, c.a.xreplace(first), c.b.xreplace(first), I, J)))
-            continue
-        wants.append(Want(out, tuple(index), domain, Entry(kind, c.a, c.b, I, J)))
+        alike = {r.index: r.lo for r in c.domain if len(clauses) == 1 and _alike(system, (kind, name, name), r.index)}
+        a, b = c.a.xreplace(alike), c.b.xreplace(alike)
+        index = dict.fromkeys(e for e in (*c.a.index, *c.b.index) if e not in alike)
+        domain = tuple(r for r in c.domain if r.index not in alike)
+        wants.append(Want(out, tuple(index), domain, Entry(kind, a, b, I, J)))
     return wants
+
+
+def _alike(system: System, family: tuple[str, str, str], index: sp.Symbol) -> bool:
+    """Whether an output's kernel is the same for all values of an index: the coordinates of a finite axis are."""
+    clauses = system.clauses.get(family, [])
+    if len(clauses) != 1 or clauses[0].b is None or clauses[0].a.index != clauses[0].b.index:
+        return False
+    (c,) = clauses
+    same = [e for e in parts(c.rhs, Entry) if (e.a.name, e.b.name) == family[1:]]
+    own = {e for e in same if e.a.index == e.b.index == c.a.index}
+    if index in c.rhs.xreplace({e: sp.Dummy() for e in own}).free_symbols:
+        return False
+    return all(_alike(system, (e.kind_name, *family[1:]), index) for e in own if e.kind_name != family[0])
 
 
 def _site_wants(single: Demand, pairs: Plan) -> list[Want]:

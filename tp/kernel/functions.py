@@ -10,7 +10,8 @@ from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, Site
 from tp.kernel.cells import Axis, Cell, Formula, Table, hull, parts
 from tp.kernel.demand import Plan
-from tp.kernel.emit import Emitter, Library, _Lane
+from tp.kernel.emit import Emitter
+from tp.kernel.lanes import Lane, Library
 from tp.kernel.order import Code
 from tp.kernel.text import Lines
 from tp.program.ir import Domain, Range
@@ -299,7 +300,7 @@ def _walk(table: Coefficients, library: Library, tables: dict[str, Table]) -> tu
     emitter.out.depth = 2
     with emitter.loops(table.domain):
         depth = emitter.out.depth
-        values = [_Lane(emitter, emitter.out, scalar=True).value(a) for a in table.args]
+        values = [Lane(emitter, emitter.out, scalar=True).value(a) for a in table.args]
         at = [f"{emitter.names[r.index]} - {library.end(table.name, k, 'lo', int(r.lo))}" for k, r in enumerate(table.domain)]
     return emitter, values, [*at, str(depth)]
 

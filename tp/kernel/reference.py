@@ -30,18 +30,19 @@ def reference(
     X2: Samples | Array | None = None,
     kinds: tuple[str, ...] | None = None,
     constants: Mapping[str, float] | None = None,
+    output: str | None = None,
 ) -> tuple[Array, ...]:
-    """One array [N1, N2, …] per kind, as a compiled kernel would return."""
+    """One array [N1, N2, …] per kind, with an axis for every index of the output."""
     first = _named(limit, X1)
     second = first if X2 is None else _named(limit, X2)
     across = Interpreter(limit, {I: first, J: second}, constants or {})
     results = []
     for kind in kinds or limit.kinds:
-        value = _output(across, kind, I, J)
+        value = _output(across, kind, output, I, J)
         if X2 is None:
             alone = Interpreter(limit, {I: first}, constants or {})
             at = np.arange(value.shape[0])
-            value[at, at] = _output(alone, kind, I, I)[at, 0]
+            value[at, at] = _output(alone, kind, output, I, I)[at, 0]
         results.append(value)
     return tuple(results)
 
@@ -52,9 +53,9 @@ def _named(limit: Limit, X: Samples | Array) -> Samples:
     return {limit.program.data[0].ref.name: np.asarray(X, dtype=np.float64)}
 
 
-def _output(run: Interpreter, kind: str, s: sp.Symbol, t: sp.Symbol) -> Array:
-    """The answer for the first output, [N1, N2, …]: one axis per index of its left side."""
-    name = run.limit.outputs[0].name
+def _output(run: Interpreter, kind: str, output: str | None, s: sp.Symbol, t: sp.Symbol) -> Array:
+    """The answer for an output, [N1, N2, …]: one axis per index of its left side."""
+    name = output or run.limit.outputs[0].name
     clauses = run.clauses[kind, name, name]
     shape = (run.count(s), run.count(t) if s != t else 1)
     found = {}

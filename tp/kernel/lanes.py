@@ -1,0 +1,132 @@
+"""Values within one loop over lanes, and what all functions of a module share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import sympy as sp
+
+from tp.gaussian.expectation import Expectation
+from tp.gaussian.numeric import Lowered, lower
+from tp.kernel.cells import Cell, ordered
+from tp.kernel.expressions import call_text, condition_text, power_text
+from tp.kernel.text import Lines, Numbers
+
+if TYPE_CHECKING:
+    from tp.kernel.emit import Emitter
+
+
+@dataclass
+class Library:
+    """What all functions of a module share: the numbers, and the primitives that expectations are lowered to."""
+
+    numbers: Numbers = field(default_factory=Numbers)
+    sources: dict[str, str] = field(default_factory=dict)
+    lowered: dict[tuple[Expectation, ...], Lowered] = field(default_factory=dict)
+    ends: dict[tuple[str, int, str], str] = field(default_factory=dict)
+
+    def lower(self, group: tuple[Expectation, ...]) -> Lowered:
+        if group not in self.lowered:
+            found = self.lowered[group] = lower(*group)
+            self.sources |= dict(found.sources)
+        return self.lowered[group]
+
+    def end(self, table: str, axis: int, which: str, value: int) -> str:
+        """A table's first or last index, or number of slots, as a parameter."""
+        key = (table, axis, which)
+        if key not in self.ends:
+            self.ends[key] = self.numbers.integer(value)
+        return self.ends[key]
+
+
+class Lane:
+    """Values within one loop over lanes. What does not vary over lanes is computed before it."""
+
+    def __init__(self, emitter: Emitter, lines: Lines, scalar: bool = False) -> None:
+        self.emitter, self.lines, self.scalar = emitter, lines, scalar
+        self.memo: dict[sp.Basic, str] = {}
+
+    def value(self, e: sp.Expr) -> str:
+        """The name (or text) of a value."""
+        numbers = self.emitter.library.numbers
+        if e.is_Number or e.is_NumberSymbol:
+            return "-1.0" if e == -1 else numbers.real(float(e))
+        if e in self.memo:
+            return self.memo[e]
+        if not self.scalar and not self.emitter.varies(e):
+            return self.outside(e)
+        text = self.text(e)
+        if text.isidentifier() or isinstance(e, sp.Symbol):
+            found = text
+        else:
+            found = self.emitter.fresh("t")
+            self.lines.add(f"{found} = {text}")
+        self.memo[e] = found
+        return found
+
+    def outside(self, e: sp.Expr) -> str:
+        found = self.emitter.known(("scalar", e))
+        if found is None:
+            found = Lane(self.emitter, self.emitter.out, scalar=True).value(e)
+            self.emitter.memo[-1]["scalar", e] = found
+        return found
+
+    def text(self, e: sp.Expr) -> str:
+        emitter, numbers = self.emitter, self.emitter.library.numbers
+        match e:
+            case Cell():
+                return self.cell(e)
+            case sp.Symbol():
+                return emitter.totals[e] if e in emitter.totals else f"float({emitter.index(e)})"
+            case sp.Add():
+                return " + ".join(self.value(a) for a in ordered(e))
+            case sp.Mul():
+                return " * ".join(self.value(a) for a in ordered(e))
+            case sp.Pow():
+                if not e.exp.is_number:
+                    return f"{self.value(e.base)} ** {self.value(e.exp)}"
+                base = self.value(e.base)
+                return power_text(base, e.exp, numbers.real)
+            case Expectation():
+                return self.expectation(e)
+            case sp.KroneckerDelta():
+                return f"(1.0 if {emitter.index(e.args[0])} == {emitter.index(e.args[1])} else 0.0)"
+            case sp.Piecewise():
+                text = "math.nan"
+                for branch, condition in reversed(e.args):
+                    value = self.value(branch)
+                    text = (
+                        value if condition == sp.true else f"({value} if {condition_text(condition, emitter.index)} else {text})"
+                    )
+                return text
+        if hasattr(e, "definition"):
+            return self.value(e.definition())
+        return call_text(e, [self.value(a) for a in ordered(e)])
+
+    def cell(self, cell: Cell) -> str:
+        emitter = self.emitter
+        at = emitter.address(cell)
+        if not emitter.lane_cell(cell):
+            return emitter.remember(("scalar", cell), emitter.input_scalar(cell, at), "v")
+        text = emitter.input_row(cell, at)
+        if text is None:
+            return emitter.lane(cell.table, at)
+        row = emitter.remember(("row", text), text, "r")
+        given = emitter.tables[cell.table].role in ("gram", "data")  # in the kernel's precision
+        return f"np.float64({row}[z])" if given else f"{row}[z]"
+
+    def expectation(self, e: Expectation) -> str:
+        """One call for all expectations of the nest that share variables and covariance."""
+        emitter = self.emitter
+        group = tuple(x for x in dict.fromkeys([*emitter.group, e]) if x.args[1:] == e.args[1:])
+        low = emitter.library.lower(group)
+        coefficients = emitter.coefficients(low, e) if low.sites else None
+        if coefficients is None:
+            call = f"{low.function}({', '.join(self.value(a) for a in low.args)})"
+        else:
+            call = f"{low.with_sites}({', '.join([*coefficients, *(self.value(a) for a in low.pair_args)])})"
+        names = [emitter.fresh("e") for _ in group]
+        self.lines.add(f"{', '.join(names)} = {call}")
+        self.memo |= dict(zip(group, names, strict=True))
+        return self.memo[e]
