@@ -89,7 +89,6 @@ def test_the_program_is_gradient_descent(gauge: str, momentum: float, decay: flo
 def test_the_unrolled_program_is_well_formed() -> None:
     run = network(GAUGES["mup"]).train(X, Y, steps=3, lr=0.3)
     check_program(run.training.program)
-    check_program(run.leading)
 
 
 def test_steps_stay_a_loop() -> None:

@@ -252,9 +252,16 @@ class _Reverse:
         return sp.Sum(total, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else total
 
     def _vanishes_beyond(self, value: sp.Expr, solution: sp.Expr, r: Range) -> bool:
-        """Whether a factor is an adjoint read at ``solution`` in a slot of that very range: beyond it, it is 0."""
+        """Whether a factor is an adjoint read at ``solution`` in a slot of that very range: beyond it, it is 0.
+
+        Not when other factors are read there too, which beyond the range may be defined nowhere.
+        """
         names = {d: name for name, d in self.adjoint.items()}
         made = {ins.out.name: ins for ins in self.new}
+        if not solution.is_Symbol and any(
+            solution in r.index for r in value.atoms(Ref) if r.name not in names and r.name not in made
+        ):
+            return False
         for factor in sp.Mul.make_args(value):
             if not isinstance(factor, Ref) or solution not in factor.index:
                 continue
