@@ -62,9 +62,19 @@ def fuss_catalan(k: int) -> str:
     )
 
 
-JACOBIAN = SQUARE.format(s2="2") + (
-    "  weight v : [n] ~ N(0, 1)\n  h = W @ x\n  b = W.T @ (step(h)*v)\n  a = step(h)*(W @ b)\n  output t = avg(a^2)\n"
-)
+def jacobian(layers: int) -> str:
+    """(1/n) tr (J Jᵀ)² of a relu network, J its input-output Jacobian, by the trace trick: |J Jᵀ v|²/n."""
+    return HEAD + (
+        f"  let L = {layers}\n  weight W[l] : [n, n] ~ N(0, 2/n) for l in 1..L\n  weight x : [n] ~ N(0, 1)\n"
+        "  weight v : [n] ~ N(0, 1)\n  h[1] = W[1] @ x\n"
+        + ("  h[l] = W[l] @ relu(h[l-1]) for l in 2..L\n" if layers > 1 else "")
+        + "  b[L] = step(h[L])*v\n"
+        + ("  b[l] = step(h[l])*(W[l+1].T @ b[l+1]) for l in 1..L-1\n" if layers > 1 else "")
+        + "  a[1] = step(h[1])*(W[1] @ (W[1].T @ b[1]))\n"
+        + ("  a[l] = step(h[l])*(W[l] @ a[l-1]) for l in 2..L\n" if layers > 1 else "")
+        + "  output t = avg(a[L]^2)\n"
+    )
+
 
 GIA = HEAD + (
     "  weight W : [n, n] ~ N(0, 1/n)\n  weight x1 : [n] ~ 1\n  h = W @ x1\n  d = W.T @ (2*h)\n"
@@ -98,7 +108,7 @@ REFERENCE: dict[str, tuple[str, str]] = {
     "mp_tr3_rho0.5": (wishart(3, "1/2"), "t"),
     **{f"fusscatalan_k{k}_L2": (fuss_catalan(k), "t") for k in (2, 3)},
     **{f"semicircle_m{k}": (semicircle(k), "t") for k in (4, 6)},
-    "jac_relu_m2_L1": (JACOBIAN, "t"),
+    **{f"jac_relu_m2_L{layers}": (jacobian(layers), "t") for layers in (1, 3)},
     "gia_square_mean": (GIA, "m"),
     "gia_square_second": (GIA, "q"),
     "moment_rms_tanh_EZx": (RMS, "c"),

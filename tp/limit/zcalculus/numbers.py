@@ -1,11 +1,12 @@
 """Numbers for a Z-limit: its lines in order, every expectation integrated.
 
 Up to two variables by the quadrature of :mod:`tp.gaussian.quadrature`; more by a tensor trapezoidal rule in as many
-dimensions as the covariance has rank, and beyond five by Sobol points.
+dimensions as the covariance has rank, and by Sobol points where that would be too large.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.gaussian.expectation import Expectation
-from tp.gaussian.functions import relu, step
+from tp.gaussian.functions import elu, leaky_relu, relu, step
 from tp.gaussian.quadrature import evaluate, integrate
 from tp.limit.equations import Entry, Value
 from tp.limit.zcalculus.atoms import Cov, Slope
 from tp.limit.zcalculus.limit import ZLimit
 from tp.program.ir import Ref
+from tp.readings.nodes import rule
 
 Array = NDArray[np.float64]
 BRANCHES: dict[type, Callable[[sp.Expr], tuple[sp.Expr, sp.Expr]]] = {
@@ -30,8 +32,11 @@ BRANCHES: dict[type, Callable[[sp.Expr], tuple[sp.Expr, sp.Expr]]] = {
     relu: lambda u: (u, sp.S.Zero),
 }
 """What a function with a kink at 0 is above and below it."""
-NODES = {3: 61, 4: 31, 5: 17}
-"""Nodes of an axis by the number of dimensions."""
+KINKS = (*BRANCHES, sp.Max, sp.Min, sp.Heaviside, leaky_relu, elu)
+STRIP = 0.8
+"""Half-width of the strip in which activations are analytic, in units of their argument."""
+LARGEST = 1_200_000
+"""Nodes of a grid at most."""
 POINTS = 17
 """log2 of the Sobol points."""
 
@@ -67,10 +72,11 @@ def expectation(e: Expectation, known: Mapping[sp.Basic, float]) -> float:
     values = {a: sp.Float(known[a], 17) for a in e.integrand.atoms(Entry, Value, Cov, Slope) | e.integrand.free_symbols if a in known}
     integrand = e.integrand.xreplace(values).xreplace(plain)
     variables = tuple(plain.values())
-    if len(variables) <= 2:
+    kinked = any(isinstance(f, KINKS) for f in integrand.atoms(sp.Function))
+    if len(variables) <= (3 if kinked else 2):
         return float(integrate(Expectation(by_cases(integrand), variables, cov.tolist()))[0])
-    root = _root(cov)
-    x, w = _nodes(root.shape[1])
+    root, sizes = _root(cov)
+    x, w = _nodes(sizes, kinked)
     u = root @ x
     return float(np.sum(w * np.asarray(evaluate(integrand, dict(zip(variables, u, strict=True))))))
 
@@ -86,30 +92,29 @@ def by_cases(expr: sp.Expr) -> sp.Expr:
     return expr
 
 
-def _root(cov: Array) -> Array:
-    """A with A Aᵀ = cov and as many columns as the rank."""
+def _root(cov: Array) -> tuple[Array, list[float]]:
+    """A with A Aᵀ = cov and as many columns as the rank; the size of each column."""
     values, vectors = np.linalg.eigh(cov)
     keep = values > 1e-13 * max(values[-1], 1e-300)
-    return np.asarray(vectors[:, keep] * np.sqrt(values[keep]))
+    sizes = np.sqrt(values[keep])
+    return np.asarray(vectors[:, keep] * sizes), sizes.tolist()
 
 
-def _nodes(dimensions: int) -> tuple[Array, Array]:
-    """Points of N(0, 1) in several dimensions, [dimensions, points], and their weights."""
-    if dimensions <= max(NODES):
-        count = NODES.get(dimensions, 121)
-        x = np.linspace(-7.5, 7.5, count)
-        w = np.exp(-(x**2) / 2)
-        w /= w.sum()
-        grid = np.stack([g.ravel() for g in np.meshgrid(*[x] * dimensions, indexing="ij")])
-        weight = np.prod(np.stack([g.ravel() for g in np.meshgrid(*[w] * dimensions, indexing="ij")]), axis=0)
-        keep = weight > 1e-18 * weight.max()
-        return grid[:, keep], weight[keep]
-    if dimensions > 20:
-        raise LimitError(Message(NOWHERE, f"an expectation over {dimensions} Gaussians", "use tp.readings.evaluate", "too large"))
+def _nodes(sizes: list[float], kinked: bool) -> tuple[Array, Array]:
+    """Points of N(0, 1) in several dimensions, [dimensions, points], and their weights: the finest grid that is not too large."""
+    for eps in () if kinked else (1e-12, 1e-10, 1e-8, 1e-6, 1e-5):
+        rules = [rule(size, eps, STRIP) for size in sizes]
+        if math.prod(len(x) for x, _ in rules) <= LARGEST:
+            grid = np.stack([g.ravel() for g in np.meshgrid(*(x for x, _ in rules), indexing="ij")])
+            weight = math.prod(np.meshgrid(*(w for _, w in rules), indexing="ij"), start=np.ones(())).ravel()
+            keep = weight > 1e-20 * weight.max()
+            return grid[:, keep], weight[keep]
+    if len(sizes) > 20:
+        raise LimitError(Message(NOWHERE, f"an expectation over {len(sizes)} Gaussians", "use net.moments()", "too large"))
     from scipy.special import ndtri
     from scipy.stats import qmc
 
-    points = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(0)).random_base2(POINTS).T
+    points = qmc.Sobol(len(sizes), scramble=True, rng=np.random.default_rng(0)).random_base2(POINTS).T
     return np.asarray(ndtri(points)), np.full(points.shape[1], 1.0 / points.shape[1])
 
 
