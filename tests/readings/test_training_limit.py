@@ -235,3 +235,40 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     a, b, c = (run.limit(seed=s) for s in (1, 1, 2))
     assert (a.outputs == b.outputs).all()
     assert (a.outputs != c.outputs).any()
+
+
+def test_a_run_is_resumed_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tp.readings import feature_limit
+
+    run = mlp("relu", L=2).train([[1.0, 0.5]], [1.0], steps=2, lr=0.5)
+    whole = run.limit("sobol")
+    path = tmp_path / "run.npz"
+    real, calls = feature_limit.executed, []
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(feature_limit, "executed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.limit("sobol", checkpoint=path)
+    again = run.limit("sobol", checkpoint=path)
+    assert (again.outputs == whole.outputs).all()
+    assert len(calls) == 4 + feature_limit.SCRAMBLINGS - 3
+    with pytest.raises(tp.DataError, match="another"):
+        run.limit("sobol", seed=1, checkpoint=path)
+
+
+@pytest.mark.parametrize(("name", "changes"), [("symmetric_rnn", {"T": 2}), ("hopfield", {})])
+def test_any_program_trains(name: str, changes: dict[str, int]) -> None:
+    """Matrices and their transposes together, shared over time: the limit beside finite networks."""
+    text = str(tp.zoo(name)).replace("weight U : [n, d] ~ N(0, 1/d)", "weight U : [n, d] = 1 * N(0, 1/d), lr n")
+    net = tp.parse(text.replace("weight v : [n] ~ N(0, 1/n)", "weight v : [n] = 1/n * N(0, 1), lr n"), **changes)
+    generator = np.random.default_rng(1)
+    X = generator.standard_normal((2, 2, 4) if name == "symmetric_rnn" else (2, 4))
+    run = net.train(X, [0.7, -0.7], steps=2, lr=0.3)
+    limit, finite = run.limit(), run.simulate(width=256, seeds=24)
+    assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 256).all()
+    assert np.abs(limit.outputs[-1]).max() > 0.2

@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
 from tp.program.ir import Moment, Nonlin, Program
+from tp.readings.checkpoint import Checkpoint
 from tp.readings.evaluate import Evaluation, executed, prepared
 from tp.readings.indexing import Key
 from tp.readings.nodes import Grid, GridTooLarge, Sobol
@@ -61,8 +63,12 @@ def limit(
     seed: int = 0,
     progress: bool = False,
     memory: int | None = None,
+    checkpoint: Path | None = None,
 ) -> Numbers:
-    """The limits of the scalars ``wanted`` of a leading-order program; see :func:`tp.readings.orders.leading_order`."""
+    """The limits of the scalars ``wanted`` of a leading-order program; see :func:`tp.readings.orders.leading_order`.
+
+    ``checkpoint`` is a file that finished scramblings are kept in, and taken from when the run is started again.
+    """
     if method not in METHODS:
         raise DataError(Message(NOWHERE, f"unknown method {method!r}", f"choose one of {', '.join(METHODS)}", "unknown method"))
     if tol is not None and not 0 < tol < 1:
@@ -80,7 +86,7 @@ def limit(
                 raise
         else:
             return _timed(found, start)
-    return _timed(_sobol(plan, wanted, tol, seed, memory or MEMORY, progress), start)
+    return _timed(_sobol(plan, wanted, tol, seed, memory or MEMORY, progress, checkpoint), start)
 
 
 def _timed(found: Numbers, start: float) -> Numbers:
@@ -131,24 +137,47 @@ def _grid(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int, p
     return Numbers(before, errors, "grid", {"dimensions": dimensions, "nodes": largest, "converged": converged})
 
 
+def _fingerprint(plan: Evaluation, wanted: list[Key], seed: int) -> str:
+    """What tells one run from another: program, numbers, wanted members and seed."""
+    import hashlib
+
+    numbers = sorted((str(key), float(value[0])) for key, value in plan.values.items())
+    laws = [(str(w.ref), str(w.multiplier), str(w.mean), str(w.variance)) for w in plan.program.weights]
+    text = repr((plan.program.name, str(plan.program.body), laws, numbers, wanted, seed))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _grid_run(plan: Evaluation, wanted: list[Key], grid: Grid, progress: bool) -> dict[Key, float]:
     with _bar(len(plan.plan.members), progress) as tick:
         run = executed(plan, grid, tick)
     return {key: run[key] for key in wanted}
 
 
-def _sobol(plan: Evaluation, wanted: list[Key], tol: float | None, seed: int, memory: int, progress: bool) -> Numbers:
+def _sobol(
+    plan: Evaluation,
+    wanted: list[Key],
+    tol: float | None,
+    seed: int,
+    memory: int,
+    progress: bool,
+    checkpoint: Path | None,
+) -> Numbers:
     """Scramblings of 2^m nodes; with a tolerance, m grows until the standard errors are below it or memory ends."""
     members = len(plan.plan.group)
     most = min(FINEST, int(math.log2(max(memory / (8 * max(members, 1)), 2))))
     m = min(most, max(11, 14 - max(0, round(math.log2(members / 800)))) if tol is None else 11)
-    generator = np.random.default_rng(seed)
+    done = Checkpoint.load(checkpoint, _fingerprint(plan, wanted, seed)) if checkpoint is not None else None
     while True:
         values = np.empty((SCRAMBLINGS, len(wanted)))
         with _bar(SCRAMBLINGS * len(plan.plan.members), progress) as tick:
             for k in range(SCRAMBLINGS):
-                run = executed(plan, Sobol(m, generator.spawn(1)[0]), tick)
-                values[k] = [run[key] for key in wanted]
+                found = None if done is None else done.rows.get((m, k))
+                if found is None:
+                    run = executed(plan, Sobol(m, np.random.default_rng([seed, m, k])), tick)
+                    found = np.array([run[key] for key in wanted])
+                    if done is not None:
+                        done.add((m, k), found)
+                values[k] = found
         mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(SCRAMBLINGS)
         largest = float(error.max(initial=0))
         if tol is None or largest <= tol or m >= most:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,12 +95,14 @@ class TrainingRun:
         seed: int = 0,
         progress: bool = False,
         memory: int | None = None,
+        checkpoint: str | Path | None = None,
     ) -> Trained:
         """The run at infinite width.
 
         ``method``: ``"exact"`` (linear networks with one hidden layer, in finite dimensions), ``"grid"`` (few Gaussian
         dimensions, smooth activations), ``"sobol"``, or ``"auto"``, the first of these that applies. ``tol`` is the error
-        aimed at; ``memory`` limits the bytes of the arrays. Raises ``LimitError`` where training diverges.
+        aimed at; ``memory`` limits the bytes of the arrays. A Sobol run keeps its finished scramblings in the file
+        ``checkpoint`` (.npz) and goes on from there when it is started again. Raises ``LimitError`` where training diverges.
         """
         from tp.readings import linear_limit
         from tp.readings.feature_limit import limit
@@ -111,7 +114,8 @@ class TrainingRun:
             if method == "exact":
                 reason = "the exact method knows linear networks with one hidden layer, with the losses mse, logistic and xent"
                 raise LimitError(Message(NOWHERE, reason, 'use method="auto"', "no exact limit"))
-        found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory)
+        kept = None if checkpoint is None else Path(checkpoint)
+        found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, kept)
         outputs, losses, kernels = self._arranged(found.values)
         errors, loss_errors, kernel_errors = self._arranged(found.errors)
         return Trained(
