@@ -82,10 +82,9 @@ class _Kernels:
     def _output(self, kind: str, f: Ref, g: Ref) -> Sized:
         if kind == "Theta":
             return self._tangent()
-        orders = self.readouts.orders
         if any(r.name not in self.readouts.names and self.calculus.scalar(r, I) != 0 for r in (f, g)):
             return sp.S.Zero, sp.S.Zero  # an average: it does not vary
-        return self.readouts.covariance(self.calculus, f, I, g, J), orders[f.name] + orders[g.name] - 1
+        return self.readouts.covariance(self.calculus, f, I, g, J), self.readouts.order(f) + self.readouts.order(g) - 1
 
     # ------------------------------------------------------------ the tangent kernel
 
@@ -96,7 +95,7 @@ class _Kernels:
             names = ", ".join(f"`{f}`" for f in outputs)
             reason = f"the tangent kernel of {names} where a matrix meets its transpose is derived for one scalar output"
             raise LimitError(Message(NOWHERE, reason, "keep one output", "several outputs"))
-        order = Readouts(self.wide, Members(leading(self.wide))).orders[outputs[0].name]
+        order = Readouts(self.wide, Members(leading(self.wide))).order(outputs[0])
         self.scale = self.n ** (1 - order)
         self.backward = backprop(self.wide, outputs[0], self.scale)
         return self.backward.program

@@ -16,6 +16,7 @@ from tp.errors import LimitError, Message
 from tp.limit.clauses import flatten
 from tp.limit.equations import I
 from tp.limit.independence import feeding_no_vector
+from tp.limit.powers import degree
 from tp.limit.zcalculus.atoms import Cov, Output
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.mean import gaussians, products
@@ -43,18 +44,42 @@ class Readouts:
             if w.rows is None and w.variance != 0:
                 self.orders[w.ref.name] = sp.S.Half
         self.names = self._random()
+        self.wide = Members(wide, self.members.constants)
+        self.widths = widths(wide)
 
     def _random(self) -> frozenset[str]:
         """Moments larger than an average, and the scalars made of them: outputs only."""
         random = {name for name, order in self.orders.items() if order > 0}
         while True:
             before = len(random)
-            for clause in flatten(self.members.program.body):
+            for clause in flatten((self.forward or self.program).body):
                 ins = clause.ins
                 if isinstance(ins, Nonlin) and ins.space is None and {r.name for r in ins.expr.atoms(Ref)} & random:
                     random.add(ins.out.name)
             if len(random) == before:
                 return frozenset(random)
+
+    def order(self, f: Ref) -> sp.Expr:
+        """The power of the width by which f exceeds an average; a scalar weight counts as 1/2, as a readout does."""
+        ins = self.wide.instruction(f)
+        if isinstance(ins, Nonlin) and f.name in self.names:
+            return sp.Max(*(degree(coef, self.widths) + self.order(x) for coef, x in self.terms(f, ins)))
+        return self.orders.get(f.name, sp.S.Zero)
+
+    def terms(self, f: Ref, ins: Nonlin) -> list[tuple[sp.Expr, Ref]]:
+        """f as Σ coefficient · random scalar; what does not vary is left out."""
+        out = []
+        for term in sp.Add.make_args(sp.expand_mul(ins.expr)):
+            found = [r for r in sp.Mul.make_args(term) if isinstance(r, Ref) and self.varies(r)]
+            inside = [r for r in term.atoms(Ref) if self.varies(r)]
+            if not inside:
+                continue
+            if found != inside or len(found) != 1:
+                reason = f"`{f}` is a nonlinear function of `{inside[0]}`, which is Gaussian in the limit"
+                remedy = "return the linear readout as the output and apply the nonlinearity outside"
+                raise LimitError(Message(ins.span, reason, remedy, "not a Gaussian process"))
+            out.append((term / found[0], found[0]))
+        return out
 
     def write(self, calculus: Calculus) -> None:
         """A line for the variance of every output that is random."""
@@ -88,19 +113,14 @@ class Readouts:
             self._check(calculus, ins, expr)
             size = next(p.size for p in self.members.program.spaces if p.name == ins.space.name)
             return [(sp.S.One, (expr, ins.space.name, size))]
-        assert isinstance(ins, Nonlin)
+        wide = self.wide.instruction(f)
+        assert isinstance(wide, Nonlin)
+        order = self.order(f)
         out = []
-        for term in sp.Add.make_args(sp.expand_mul(ins.expr)):
-            found = [r for r in sp.Mul.make_args(term) if isinstance(r, Ref) and self.varies(r)]
-            inside = [r for r in term.atoms(Ref) if self.varies(r)]
-            if not inside:
-                continue
-            if found != inside or len(found) != 1:
-                reason = f"`{f}` is a nonlinear function of `{inside[0]}`, which is Gaussian in the limit"
-                remedy = "return the linear readout as the output and apply the nonlinearity outside"
-                raise LimitError(Message(ins.span, reason, remedy, "not a Gaussian process"))
-            coef = calculus.expression(term / found[0], s, ins.span, lambda r: calculus.vector(r, s))
-            out += [(coef * c, x) for c, x in self.parts(calculus, found[0], s)]
+        for coef, inner in self.terms(f, wide):
+            if degree(coef, self.widths) + self.order(inner) == order:
+                here = calculus.expression(coef.subs(dict.fromkeys(self.widths, 1)), s, wide.span, lambda r: calculus.vector(r, s))
+                out += [(here * c, x) for c, x in self.parts(calculus, inner, s)]
         return out
 
     def varies(self, ref: Ref) -> bool:
