@@ -52,7 +52,7 @@ class Polyhedron:
 
     def point(self) -> list[Fraction]:
         """The current vertex."""
-        return [self.boxes[k][0] + (self.rows[k][-1] if k in self.rows else ZERO) for k in range(self.n)]
+        return [self.boxes[k][0] + (self.rows[k].get(-1, ZERO) if k in self.rows else ZERO) for k in range(self.n)]
 
     def require(self, const: Fraction, coefficients: Mapping[int, Fraction]) -> int:
         """Add ``const + Σ c x ≤ 0``; the answer is the constraint's number. Call :meth:`settle` afterwards."""

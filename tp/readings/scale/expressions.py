@@ -16,8 +16,8 @@ import sympy as sp
 from tp.errors import LimitError, Message, Span
 from tp.program.ir import Ref, Softmax
 from tp.readings.scale.forms import Form, Leaves, unknown
-from tp.readings.scale.rules import Shape, nonlinear
-from tp.readings.scale.tags import NONE, Cell, times, union
+from tp.readings.scale.rules import Shape, averaged, contracted, nonlinear
+from tp.readings.scale.tags import NONE, Cell, pruned, times, union
 
 Env = Mapping[str, int]
 
@@ -40,23 +40,48 @@ class Op:
 ZERO, ONE = Op("zero"), Op("const", (0,))
 
 
-def value(op: Op, cells: list[Cell], leaves: list[int], generic: bool = False) -> Cell:
-    """What ``op`` is, given the cells of all members and the values of all leaves."""
+@dataclass(frozen=True, slots=True)
+class State:
+    """What an evaluation goes by: the cells of all members, the values of all leaves, and two settings of the walk."""
+
+    cells: list[Cell]
+    leaves: list[int]
+    cutoff: int
+    generic: bool = False
+
+
+def value(op: Op, state: State) -> Cell:
+    """What ``op`` is."""
     kind, args = op.kind, op.args
     if kind == "read":
-        return cells[args[0]]
+        return state.cells[args[0]]
     if kind == "const":
-        return {NONE: (leaves[args[0]], args[0])}, {}
+        return {NONE: (state.leaves[args[0]], args[0])}, {}
     if kind == "mul":
-        made = value(args[0], cells, leaves, generic)
-        for arg in args[1:]:
-            made = times(made, value(arg, cells, leaves, generic))
-        return made
+        return _folded(args, state)
     if kind == "add":
-        return union([value(arg, cells, leaves, generic) for arg in args])
+        return union([value(arg, state) for arg in args])
     if kind == "apply":
-        return nonlinear(value(args[0], cells, leaves, generic), args[1], generic)
+        return nonlinear(value(args[0], state), args[1], state.generic)
     return {}, {}
+
+
+def _folded(args: tuple[Any, ...], state: State) -> Cell:
+    made = value(args[0], state)
+    for arg in args[1:]:
+        made = times(made, value(arg, state))
+        if len(made[0]) + len(made[1]) > 12:
+            made = pruned(made, state.cutoff)
+    return made
+
+
+def average(op: Op, state: State, half: int) -> Cell:
+    """avg(op): a product's last factor is contracted without forming the product."""
+    node = half
+    half = state.leaves[half]
+    if op.kind != "mul":
+        return averaged(value(op, state), half, node)
+    return contracted(_folded(op.args[:-1], state), value(op.args[-1], state), half, node)
 
 
 @dataclass

@@ -150,6 +150,8 @@ class _Writer:
         self.compiler = Compiler(self.made.leaves, self.widths, self._slot, self._values, given)
         self.forward = {i.out.name for i in simple(self.program.body)}
         self.edges = self.backward.program.boundary
+        body = simple(self.backward.program.body)
+        self.indices = {i.out.name: tuple(str(e) for e in i.out.index) for i in body}  # bounds of a slot may use other slots
         self._choose()
         self.made.parameters = parameters(self.program)
         for name, w in self.made.parameters.items():
@@ -166,9 +168,9 @@ class _Writer:
     # ------------------------------------------------------------ representatives
 
     def _choose(self) -> None:
-        """Per index name: first, second and last of a loop; the middle of what is parallel, two if weights differ."""
+        """Per index name: first, second and last of a loop; the middle of what is parallel, two if matrices differ."""
         loops = {r.index.name for body in (self.program.body, self.backward.program.body) for r in _loops(body)}
-        weights = {r.index.name for w in self.program.weights for r in w.domain if not r.index.name.startswith("j_")}
+        weights = {r.index.name for w in self.program.weights if w.cols is not None for r in w.domain}
         ranges = [r for _, domain in _flat(self.program.body, ()) for r in domain] + [r for w in self.program.weights for r in w.domain]
         for r in ranges:
             name = r.index.name
@@ -197,8 +199,10 @@ class _Writer:
         return self._values(r.index, self.compiler.integer(r.lo, env), self.compiler.integer(r.hi, env))
 
     def _slot(self, name: str, index: tuple[int, ...]) -> int | None:
-        for (mode, lo, hi), at in zip(self.edges.get(name, ()), index, strict=False):
-            if mode == "zero" and not self.compiler.integer(lo, self.bounds) <= at <= self.compiler.integer(hi, self.bounds):
+        edges = self.edges.get(name, ())
+        env = {**self.bounds, **dict(zip(self.indices.get(name, ()), index, strict=False))} if edges else {}
+        for (mode, lo, hi), at in zip(edges, index, strict=False):
+            if mode == "zero" and not self.compiler.integer(lo, env) <= at <= self.compiler.integer(hi, env):
                 return None
         return _nearest(self.keys.get(name, {}), index)
 
@@ -282,6 +286,13 @@ class _Writer:
         vector = not averaged and ins.space is not None
         kind = "moment" if averaged else "nonlin"
         self.made.members.append(Member(slot, out, kind, ins.span, forward, vector, op, half=half, weights=reads))
+
+
+def _refs(ins: MatMul | Nonlin | Moment) -> set[Ref]:
+    """What an instruction reads."""
+    if isinstance(ins, MatMul):
+        return {ins.x}
+    return set(ins.expr.atoms(Ref))
 
 
 def _loops(body: Sequence[Instruction]) -> Iterable[Range]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from tp.readings.scale.tags import Cell, Part, corr, largest, product, put
+from tp.readings.scale.tags import Cell, Part, largest, product, put
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def _homogeneous(cell: Cell, degree: Fraction, top: tuple[int, Any]) -> Cell:
     """f(λx) = λ^degree f(x), so that the largest component may be taken as Θ(1)."""
     base, pert = cell
     value, node = top
-    whole = int(value * degree) if (value * degree).denominator == 1 else value * degree
+    whole = _plain(value * degree)
     less = degree - 1
     if base:
         return _expanded(base, pert, value, (False, True, True), (whole, (0, node, degree)), {"less": less, "top": top})
@@ -90,7 +90,12 @@ def _relative(value: int, node: Any, order: int, scale: dict[str, Any]) -> tuple
     if power == 0:
         return value, node
     top, top_node = scale["top"]
-    return value + top * power, (node, top_node, power)
+    return value + _plain(top * power), (node, top_node, power)
+
+
+def _plain(x: Any) -> Any:
+    """An int where possible: values are integers nearly always, and must stay fast."""
+    return int(x) if x == int(x) else x
 
 
 def averaged(cell: Cell, half: int, half_node: Any) -> Cell:
@@ -105,15 +110,37 @@ def averaged(cell: Cell, half: int, half_node: Any) -> Cell:
     return made
 
 
+def contracted(x: Cell, y: Cell, half: int, half_node: Any) -> Cell:
+    """avg(x y), without the cell x y."""
+    made: Cell = ({}, {})
+    for moved, part in enumerate(x):
+        for moved2, other in enumerate(y):
+            best = _best(part, other, half, half_node)
+            if best is not None:
+                put(made[moved or moved2], (0, 0), *best)
+    return made
+
+
+def _best(x: Part, y: Part, half: int, half_node: Any) -> tuple[int, Any] | None:
+    best: tuple[int, Any] | None = None
+    for (o1, s1), (v1, n1) in x.items():
+        for (o2, s2), (v2, n2) in y.items():
+            value = v1 + v2
+            if best is not None and value <= best[0]:
+                continue
+            if (o1 ^ o2) & ~(s1 | s2):
+                value -= half
+                if best is None or value > best[0]:
+                    best = (value, ((n1, n2), half_node, -1))
+            else:
+                best = (value, (n1, n2))
+    return best
+
+
 def inner(x: Cell, y: Cell, half: int, half_node: Any) -> tuple[int, Any] | None:
     """⟨x, y⟩ = Σ_α x_α y_α: n where they are correlated, n^(1/2) where not; the largest of all components."""
-    best: tuple[int, Any] | None = None
-    for part in x:
-        for tag, (value, node) in part.items():
-            for other in y:
-                for tag2, (value2, node2) in other.items():
-                    k = 2 if corr(tag, tag2) else 1
-                    total = value + value2 + k * half
-                    if best is None or total > best[0]:
-                        best = (total, ((node, node2), half_node, k))
-    return best
+    found = [b for part in x for other in y if (b := _best(part, other, half, half_node)) is not None]
+    if not found:
+        return None
+    value, node = max(found, key=lambda b: b[0])
+    return value + 2 * half, (node, half_node, 2)

@@ -19,6 +19,7 @@ Cell = tuple[Part, Part]
 
 NONE: Tag = (0, 0)
 EMPTY: Cell = ({}, {})
+LIMIT = 48
 
 
 def product(a: Tag, b: Tag) -> Tag:
@@ -90,15 +91,31 @@ def _products(a: Part, b: Part, into: Part) -> None:
                 into[tag] = (value, (n1, n2))
 
 
-def pruned(cell: Cell) -> Cell:
-    """The cell without components that another of the same kind exceeds in size and in correlations."""
-    return _prune(cell[0]), _prune(cell[1])
+def pruned(cell: Cell, cutoff: int) -> Cell:
+    """The cell without components that can decide nothing.
+
+    Of two components of the same kind one decides nothing if the other exceeds it in size and in correlations; nor does one that is
+    smaller than the largest perturbation by ``cutoff``, half the exponent of the width: what it gains by being correlated
+    with a partner, the largest one has without. Products in long residual streams have ever more letters: beyond ``LIMIT``
+    perturbations those with the fewest odd letters stay, which correlate with the most.
+    """
+    base, pert = cell
+    if len(pert) > 1:
+        floor = max(v for v, _ in pert.values()) - cutoff
+        if any(v <= floor for v, _ in pert.values()):
+            pert = {t: c for t, c in pert.items() if c[0] > floor}
+    base, pert = _prune(base), _prune(pert)
+    if len(pert) > LIMIT:
+        pert = dict(sorted(pert.items(), key=lambda item: (-item[1][0], item[0][0].bit_count()))[:LIMIT])
+    return base, pert
 
 
 def _prune(part: Part) -> Part:
     if len(part) < 2:
         return part
     tops = [(t[1], v) for t, (v, _) in part.items() if not t[0]]
+    if not tops:
+        return part
     kept: Part = {}
     for tag, item in part.items():
         letters = tag[0] | tag[1]

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from tp.readings.scale.expressions import Op, value
+from tp.readings.scale.expressions import Op, State, average, value
 from tp.readings.scale.forms import Form, unknown
 from tp.readings.scale.members import Concrete, Member
 from tp.readings.scale.optimizers import Optimizer
-from tp.readings.scale.rules import averaged, inner
+from tp.readings.scale.rules import inner
 from tp.readings.scale.tags import EMPTY, NONE, Cell, Part, Tag, corr, divided, largest, pruned, put, shifted, union
 
 Sized = tuple[int, Any] | None  # a value and its node; None where there is nothing
@@ -75,6 +75,9 @@ class Walk:
     def run(self, point: Mapping[str, Fraction], steps: int) -> list[Step]:
         """The sizes at steps 0…``steps``."""
         self.unit, self.values = self.program.leaves.scaled(point)
+        halves = [self.values[k] for m in self.program.matrices for k in (m.rows, m.cols)]
+        halves += [self.values[v.half] for v in self.program.vectors]
+        self.cutoff = max(halves, default=0) * (1 if len({*halves, 0}) <= 2 else 3)
         self.cells: list[Cell] = [EMPTY] * self.program.slots
         self.remembered: dict[Letter, tuple[dict[Tag, None], dict[Tag, None]]] = {}
         self.pairs: dict[int, list[tuple[Cell, Cell, int, Any]]] = {}
@@ -111,14 +114,15 @@ class Walk:
                 cell = self._evaluated(m, m.op)
                 if record:
                     self._roles(m, cell)
-            self.cells[m.slot] = pruned(cell)
+            self.cells[m.slot] = pruned(cell, self.cutoff)
             if record:
                 self.step.sizes[m.slot] = largest(cell[0]), largest(cell[1])
 
     def _evaluated(self, m: Member, op: Op) -> Cell:
-        cell = value(op, self.cells, self.values, self.generic)
+        state = State(self.cells, self.values, self.cutoff, self.generic)
         if m.kind == "moment":
-            return averaged(cell, self.values[m.half], m.half)
+            return average(op, state, m.half)
+        cell = value(op, state)
         if not m.vector:
             return tuple({NONE: best} if (best := largest(part)) else {} for part in cell)  # type: ignore[return-value]
         return cell
