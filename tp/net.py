@@ -197,7 +197,7 @@ class Net:
 
         ``lr`` multiplies the rates of the spec and may differ by step; ``loss`` is "mse", "logistic", "xent" or an
         expression in f and y; ``batches`` are row numbers per step (default: all rows); outputs are reported on
-        ``X_test`` (default: ``X``). ``decay`` is decoupled: weights shrink by 1 − decay a step. What is not given is taken
+        ``X_test`` (default: ``X``). ``optimizer`` is "sgd", "momentum" or "sign"; ``decay`` is decoupled: weights shrink by 1 − decay a step. What is not given is taken
         from the ``train`` line of the spec.
         """
         from tp.readings.training import defaults, prepare

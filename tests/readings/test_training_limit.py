@@ -219,7 +219,7 @@ def test_wrong_data_are_refused_at_once(settings: dict[str, Any], words: str) ->
 @pytest.mark.parametrize("method", ["exact", "grid", "sobol"])
 def test_divergence_names_the_step(method: str) -> None:
     run = mlp("", L=1).train([[1.0, 0.0]], [1.0], steps=12, lr=100.0)
-    with pytest.raises(tp.LimitError, match=r"step|\[\d+"):
+    with pytest.raises(tp.LimitError, match=r"at step \d+"):
         run.limit(method=method)
 
 
@@ -272,3 +272,17 @@ def test_any_program_trains(name: str, changes: dict[str, int]) -> None:
     limit, finite = run.limit(), run.simulate(width=256, seeds=24)
     assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 256).all()
     assert np.abs(limit.outputs[-1]).max() > 0.2
+
+
+SIGNS = MLP.replace("lr n\n  weight W[l] : [n, n] = 1 * N(0, sw2/n)", "lr 1\n  weight W[l] : [n, n] = 1 * N(0, sw2/n), lr 1/n")
+SIGNS = SIGNS.replace("N(0, sv2), lr n", "N(0, sv2), lr 1").replace("ACT", "tanh")
+
+
+def test_sign_descent() -> None:
+    one = tp.parse(SIGNS, L=1, d=1).train([[1.0]], [1.0], steps=1, lr=0.3, optimizer="sign").limit()
+    assert one.outputs[1, 0, 0] == pytest.approx(VALUES["sign_tanh1_f1"], abs=6 * one.errors[1, 0, 0] + 1e-6)
+    run = tp.parse(SIGNS, L=2).train([[1.0, 0.5], [-0.6, 0.8]], [1.0, -1.0], steps=3, lr=0.1, batches=[[0], [1], [0]], optimizer="sign")
+    limit, finite = run.limit(), run.simulate(width=256, seeds=24)
+    assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 256).all()
+    with pytest.raises(tp.LimitError, match="outer product"):
+        tp.parse(SIGNS, L=2).train([[1.0, 0.5], [-0.6, 0.8]], [1.0, -1.0], steps=1, lr=0.1, optimizer="sign").limit()

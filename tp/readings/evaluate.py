@@ -187,7 +187,8 @@ def _number(run: Evaluation, expr: Any, env: Env) -> float:
 
 def _keep(run: Evaluation, member: Member, value: Array) -> None:
     if not np.isfinite(value).all():
-        reason = f"`{show(member.out)}` is not finite"
+        step = f" at step {member.point['step']}" if "step" in member.point else ""
+        reason = f"`{show(member.out)}` is not finite{step}"
         raise LimitError(Message(member.ins.span, reason, "lower the learning rate or the number of steps", "diverges"))
     run.values[member.out] = run.nodes.keep(member.out, value) if member.out in run.plan.group else value
 

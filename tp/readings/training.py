@@ -7,7 +7,7 @@ Conventions: the loss is the mean over the batch; all weights are updated at onc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ class TrainingRun:
     loss: Any = "mse"
     momentum: float = 0.0
     decay: float = 0.0
-    _memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    sign: bool = False
 
     @property
     def steps(self) -> int:
@@ -75,6 +75,7 @@ class TrainingRun:
         numbers = [_float(r) for r in self.rates]
         batches = [list(b) for b in self.batches] or [[0]]
         schedule = sgd(self.steps, numbers, batches, self.samples, _float(self.momentum), _float(self.decay))
+        schedule = replace(schedule, sign=self.sign)
         return train(self.program, schedule, loss_named(self.loss), scale)
 
     @cached_property
@@ -230,8 +231,10 @@ def prepare(
         raise _wrong("steps", f"{steps!r} steps", "give a whole number")
     rates = _rates(lr, int(steps))
     every = _batches(batches, int(steps), rows)
-    if optimizer not in ("sgd", "momentum"):
-        raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", 'choose "sgd" or "momentum"')
+    if optimizer not in ("sgd", "momentum", "sign"):
+        raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", 'choose "sgd", "momentum" or "sign"')
+    if optimizer == "sign" and momentum:
+        raise _wrong("optimizer", "sign descent with momentum", "leave momentum out")
     beta = (0.9 if optimizer == "momentum" else 0.0) if momentum is None else float(momentum)
     if not 0 <= beta < 1 or not 0 <= decay < 1:
         raise _wrong("optimizer", f"momentum {beta}, decay {decay}", "both are at least 0 and below 1")
@@ -247,7 +250,7 @@ def prepare(
         raise _wrong(
             "loss", "cross entropy compares several outputs, and the network has one", 'use loss="logistic", with targets ±1'
         )
-    return TrainingRun(program, all_rows, padded, test, every, rates, loss, beta, float(decay))
+    return TrainingRun(program, all_rows, padded, test, every, rates, loss, beta, float(decay), optimizer == "sign")
 
 
 def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
+from tp.errors import LimitError, Message
 from tp.program.ir import Data, Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight, derivative
 from tp.program.reads import Simple
 from tp.transform.backprop import Use, arranged, backprop, flat
@@ -39,6 +40,8 @@ class Schedule:
     keep: tuple[sp.Expr, ...]
     push: tuple[tuple[sp.Expr, ...], ...]
     weight: tuple[tuple[sp.Expr, ...], ...]
+    sign: bool = False
+    """Gradients are replaced by their signs, entry by entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,8 @@ class _Training:
         first = Ref(self._fresh(f"w_{ins.out.name}"), *out.index)
         self.new.append((replace(ins, out=first, x=x), lifted))
         total = Ref(self.keep, STEP) * first
+        if self.schedule.sign:
+            self._check_rank_one(ins, weight)
         for use in self.backward.uses:
             if use.W.name == ins.W.name:
                 total -= self._update(ins, x, use, domain, weight)
@@ -215,17 +220,28 @@ class _Training:
         d_out, x_use = self.at(moved[0], EARLIER, OTHER), self.at(moved[1], EARLIER, OTHER)
         left, right = (d_out, x_use) if use.transpose == ins.transpose else (x_use, d_out)
         space = self._space(right)
+        rate = weight.rate * weight.multiplier**2 / self.scale
+        if self.schedule.sign:  # sign(d xᵀ) = sign(d) sign(x)ᵀ
+            left, right, rate = sp.sign(left), sp.sign(right), weight.rate * weight.multiplier
         earlier = Range(EARLIER, sp.S.Zero, STEP - 1)
         other = Range(OTHER, sp.S.Zero, self.every.hi)
         inner = (self.steps, self.every, *domain, earlier, other, *ranges)
         overlap = Ref(self._fresh(f"c_{ins.out.name}"), *(r.index for r in inner))
         self.new.append((Moment(overlap, right * x, space, space.size, inner, ins.span), inner))
-        rate = weight.rate * weight.multiplier**2 / self.scale
         pairs = zip(ins.W.index, moved[2].index, strict=True)
         same = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in pairs))
         body = Ref(self.push, STEP, EARLIER) * rate * same * overlap * left
         bounds = [*reversed(ranges), other, earlier]
         return sp.Sum(body, *((r.index, r.lo, r.hi) for r in bounds))
+
+    def _check_rank_one(self, ins: MatMul, weight: Weight) -> None:
+        """The sign of a gradient is an outer product of signs when the gradient is an outer product."""
+        uses = [u for u in self.backward.uses if u.W.name == ins.W.name]
+        rows = max(sum(w != 0 for w in weights) for weights in self.schedule.weight)
+        if rows > 1 or len(uses) > 1 or not all(set(map(str, u.W.index)) >= {str(r.index) for r in u.domain} for u in uses):
+            reason = f"the gradient of `{weight.ref}` is a sum of several outer products; their sign is none"
+            remedy = "train with batches of one sample, and use the matrix once; or freeze it"
+            raise LimitError(Message(ins.span, reason, remedy, "sign descent"))
 
     def _space(self, ref: Ref) -> Space:
         for ins, _ in flat(self.backward.program.body):
@@ -251,6 +267,12 @@ class _Training:
             body = Ref(self.push, STEP, EARLIER) * rate * gradient
             total -= sp.Sum(body, (OTHER, 0, self.every.hi), (EARLIER, 0, STEP - 1))
         lifted = (self.steps, *w.domain)
+        if self.schedule.sign and adjoint is not None:
+            gradient = Ref(self._fresh(f"g_{w.ref.name}"), STEP, *w.ref.index)
+            whole = sp.Sum(Ref(adjoint, STEP, OTHER, *w.ref.index), (OTHER, 0, self.every.hi))
+            self.new.append((Nonlin(gradient, whole, w.rows, lifted, w.span), lifted))
+            update = Ref(self.push, STEP, EARLIER) * w.rate * w.multiplier * sp.sign(gradient.xreplace({STEP: EARLIER}))
+            total = Ref(self.keep, STEP) * before - sp.Sum(update, (EARLIER, 0, STEP - 1))
         self.new.append((Nonlin(Ref(w.ref.args[0], STEP, *w.ref.index), total, w.rows, lifted, w.span), lifted))
 
     def _declared(self, w: Weight) -> Weight:
