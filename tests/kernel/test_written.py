@@ -27,7 +27,7 @@ def across(index: sp.Symbol) -> Range:
 def limit(*equations: Equation, boundary="zero", tables=None) -> Limit:
     x = Data(Ref("x", p, r), (across(p), Range(r, sp.Integer(1), sp.Integer(2))), 1)
     edge = ((boundary, sp.Integer(0), sp.Integer(P - 1)),)
-    edges = {name: edge for name in ("x", "h", "g", "a")} | {"x": (*edge, (None, sp.Integer(1), sp.Integer(2)))}
+    edges = dict.fromkeys(("x", "h", "g", "a"), edge) | {"x": (*edge, (None, sp.Integer(1), sp.Integer(2)))}
     program = Program("written", (), (x,), (), (), (f,), edges, (), tables or {})
     return Limit(program, ("K",), (f,), equations)
 

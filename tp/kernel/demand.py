@@ -65,16 +65,17 @@ class Demand:
     def plan(self, wants: Iterable[Want]) -> Plan:
         """Formulas for what is wanted and, transitively, all it reads."""
         wants = list(wants)
+        for want in wants:
+            self._scan(want.expr)
+        scanned: dict[Key, Tied] = {}
         while True:
-            before = dict(self.tied)
-            for want in wants:
-                self._scan(want.expr)
-            for role, key in list(self.tied):
-                if role == "local":
-                    for clause in self.clauses(key):
-                        self._scan(clause.rhs)
-            if before == self.tied:
+            new = [key for (role, key), tied in self.tied.items() if role == "local" and scanned.get(key) != tied]
+            if not new:
                 return self._plan(wants)
+            for key in new:
+                scanned[key] = self.tied["local", key]
+                for clause in self.clauses(key):
+                    self._scan(clause.rhs)
 
     # ------------------------------------------------------------ reads
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import inf
 
 import sympy as sp
 
-from tp.kernel.cells import Cell, Formula, Over, Table, greatest, least, ordered
+from tp.kernel.cells import Cell, Formula, Over, Table, greatest, least, ordered, parts
 from tp.kernel.demand import Plan
 from tp.program.affine import affine
 from tp.program.ir import Domain, Range
@@ -305,16 +306,18 @@ def _nests(items: tuple[Item, ...]) -> Iterator[Nest]:
 
 def _passing(items: tuple[Item, ...], plan: Plan) -> Iterator[str]:
     """Local tables that one nest computes and only that nest reads, at the point at hand."""
-    home: dict[str, list[Nest]] = {}
+    home: dict[str, list[tuple[Nest, tuple[sp.Expr, ...]]]] = {}
+    readers: dict[str, list[tuple[Nest, Cell]]] = {}
     for nest in _nests(items):
         for f in nest.formulas:
-            home.setdefault(f.table, []).append(nest)
-    for name, nests in home.items():
-        if plan.tables[name].role != "local" or len(nests) > 1:
+            home.setdefault(f.table, []).append((nest, f.index))
+            for cell in f.rhs.atoms(Cell):
+                readers.setdefault(cell.table, []).append((nest, cell))
+    for name, writes in home.items():
+        if plan.tables[name].role != "local" or len(writes) > 1:
             continue
-        index = next(f.index for f in nests[0].formulas if f.table == name)
-        readers = [(nest, c) for nest in _nests(items) for f in nest.formulas for c in f.rhs.atoms(Cell) if c.table == name]
-        if all(nest is nests[0] and tuple(c.index) == tuple(index) for nest, c in readers):
+        nest, index = writes[0]
+        if all(where is nest and tuple(c.index) == tuple(index) for where, c in readers.get(name, ())):
             yield name
 
 
@@ -332,29 +335,43 @@ def _rolled(items: tuple[Item, ...], plan: Plan, passing: frozenset[str]) -> dic
 
 def _steps(items: tuple[Item, ...], name: str, axis: int) -> int | None:
     """How many values of an axis are alive at a time, when one outer loop writes them in order; else None."""
-    loops = [x for x in items if isinstance(x, Loop) and any(f.table == name for f in formulas(x))]
+    loops = [x for x in items if isinstance(x, Loop) and name in _written(x)]
     if len(loops) != 1 or loops[0].reverse:
         return None
     loop = loops[0]
     lo, hi = loop.range.lo, loop.range.hi
-    if not (lo.is_Integer and hi.is_Integer) or any(f.index[axis] != loop.range.index for f in formulas(loop) if f.table == name):
+    if not (lo.is_Integer and hi.is_Integer) or any(e[axis] != loop.range.index for e in _written(loop)[name]):
         return None
     back = 0
-    for f in formulas(loop):
-        for c in f.rhs.atoms(Cell):
-            if c.table == name:
-                steps = _distance(c.index[axis], loop.range.index, False)
-                if steps is None:
-                    return None
-                back = max(back, steps)
+    for e in _read(loop).get(name, ()):
+        steps = _distance(e[axis], loop.range.index, False)
+        if steps is None:
+            return None
+        back = max(back, steps)
     position = items.index(loop)
     for k, x in enumerate(items):
-        if x is loop:
-            continue
-        writes = [f.index[axis] for f in formulas(x) if f.table == name]
-        reads = [c.index[axis] for f in formulas(x) for c in f.rhs.atoms(Cell) if c.table == name]
+        writes, reads = [e[axis] for e in _written(x).get(name, ())], [e[axis] for e in _read(x).get(name, ())]
         if k > position and (writes or not all(e.is_Integer and hi - back <= e <= hi for e in reads)):
             return None
         if k < position and not all(e.is_Integer and lo - back <= e < lo for e in writes + reads):
             return None
     return back + 1
+
+
+@cache
+def _written(item: Item) -> dict[str, list[tuple[sp.Expr, ...]]]:
+    """Left sides by table."""
+    found: dict[str, list[tuple[sp.Expr, ...]]] = {}
+    for f in formulas(item):
+        found.setdefault(f.table, []).append(f.index)
+    return found
+
+
+@cache
+def _read(item: Item) -> dict[str, list[tuple[sp.Expr, ...]]]:
+    """Reads by table."""
+    found: dict[str, list[tuple[sp.Expr, ...]]] = {}
+    for f in formulas(item):
+        for cell in parts(f.rhs, Cell):
+            found.setdefault(cell.table, []).append(cell.index)
+    return found
