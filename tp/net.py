@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from tp.kernel.kernel import Kernel
     from tp.limit.equations import Limit
     from tp.limit.zcalculus import ZLimit
+    from tp.limit.zcalculus.pairs import PairKernel
     from tp.program.ir import Program
-    from tp.readings.moments import Moments
     from tp.readings.coord_check import CoordCheck
+    from tp.readings.moments import Moments
     from tp.readings.scale.infer import Engine
     from tp.readings.scale.report import ScalingReport
     from tp.readings.simulate import Run
@@ -131,19 +132,23 @@ class Net:
 
     def kernel(
         self, *kinds: str, device: str = "cpu", dtype: str = "float64", mode: str | None = None, **constants: Any
-    ) -> Kernel:
+    ) -> Kernel | PairKernel:
         """The compiled kernel of one or several limits: ``net.kernel("ntk")``, ``net.kernel("nngp", "ntk")``.
 
         ``constants`` give numbers to constants that the spec leaves symbolic. Called with arrays of shape
         [N, …indices, …features] it returns [N1, N2], a tuple for several kinds.
         """
         from tp.kernel.build import build
+        from tp.limit.independence import gradient_dependence
+        from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
 
         wanted = kinds or ("ntk",)
         for kind in wanted:
             if kind not in LIMITS:
                 raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", 'choose "nngp" or "ntk"', "unknown kernel"))
         limit = self.ntk(mode) if "ntk" in wanted else self.nngp()
+        if gradient_dependence(self.program) is not None and needs_pairs(limit):
+            return pair_kernel(limit, tuple(LIMITS[k] for k in wanted), constants)
         return build(limit, tuple(LIMITS[k] for k in wanted), device=device, dtype=dtype, constants=constants)
 
     # ------------------------------------------------------------ finite width
@@ -192,12 +197,14 @@ class Net:
         optimizer: str | None = None,
         momentum: float | None = None,
         decay: float | None = None,
+        **adam: Any,
     ) -> TrainingRun:
         """A training run on rows ``X``, ``y``: ``.limit()`` is its infinite-width limit, ``.simulate(width=…)`` a finite one.
 
         ``lr`` multiplies the rates of the spec and may differ by step; ``loss`` is "mse", "logistic", "xent" or an
         expression in f and y; ``batches`` are row numbers per step (default: all rows); outputs are reported on
-        ``X_test`` (default: ``X``). ``optimizer`` is "sgd", "momentum" or "sign"; ``decay`` is decoupled: weights shrink by 1 − decay a step. What is not given is taken
+        ``X_test`` (default: ``X``). ``optimizer`` is "sgd", "momentum", "sign" or "adam" (input and output
+        weights; ``betas``, and ``eps`` in units in which gradients are Θ(1)); ``decay`` is decoupled: weights shrink by 1 − decay a step. What is not given is taken
         from the ``train`` line of the spec.
         """
         from tp.readings.training import defaults, prepare
@@ -205,7 +212,7 @@ class Net:
         given = {"steps": steps, "lr": lr, "loss": loss, "optimizer": optimizer, "momentum": momentum, "decay": decay}
         settings = defaults(self.checked.train, self.checked.numbers) | {k: v for k, v in given.items() if v is not None}
         test = None if X_test is None else self.inputs(X_test)
-        return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, **settings)
+        return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, **settings, **adam)
 
     # ------------------------------------------------------------ scaling with the width
 

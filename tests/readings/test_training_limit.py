@@ -204,7 +204,7 @@ def test_a_result_is_shown_and_drawn(tmp_path: Path) -> None:
         ({"loss": "xent"}, "several outputs"),
         ({"loss": "sin("}, "cannot be read"),
         ({"loss": "f + z"}, "cannot be read"),
-        ({"optimizer": "adam"}, "adam"),
+        ({"optimizer": "lion"}, "lion"),
         ({"X": [[1.0], [2.0]]}, "wanted [N, 2]"),
         ({"X_test": [[1.0, np.inf]]}, "inf"),
     ],
@@ -281,8 +281,18 @@ SIGNS = SIGNS.replace("N(0, sv2), lr n", "N(0, sv2), lr 1").replace("ACT", "tanh
 def test_sign_descent() -> None:
     one = tp.parse(SIGNS, L=1, d=1).train([[1.0]], [1.0], steps=1, lr=0.3, optimizer="sign").limit()
     assert one.outputs[1, 0, 0] == pytest.approx(VALUES["sign_tanh1_f1"], abs=6 * one.errors[1, 0, 0] + 1e-6)
-    run = tp.parse(SIGNS, L=2).train([[1.0, 0.5], [-0.6, 0.8]], [1.0, -1.0], steps=3, lr=0.1, batches=[[0], [1], [0]], optimizer="sign")
+    run = tp.parse(SIGNS, L=2).train(
+        [[1.0, 0.5], [-0.6, 0.8]], [1.0, -1.0], steps=3, lr=0.1, batches=[[0], [1], [0]], optimizer="sign"
+    )
     limit, finite = run.limit(), run.simulate(width=256, seeds=24)
     assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 256).all()
     with pytest.raises(tp.LimitError, match="outer product"):
         tp.parse(SIGNS, L=2).train([[1.0, 0.5], [-0.6, 0.8]], [1.0, -1.0], steps=1, lr=0.1, optimizer="sign").limit()
+
+
+def test_adam_with_one_hidden_layer() -> None:
+    run = tp.parse(SIGNS, L=1).train([[1.0, 0.5], [-0.6, 0.8]], [1.0, -1.0], steps=3, lr=0.1, optimizer="adam", eps=0.1)
+    limit, finite = run.limit(), run.simulate(width=256, seeds=24)
+    assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 256).all()
+    with pytest.raises(tp.LimitError, match="freeze"):
+        tp.parse(SIGNS, L=2).train([[1.0, 0.5]], [1.0], steps=1, lr=0.1, optimizer="adam").limit()

@@ -113,3 +113,27 @@ def test_a_frozen_weight_stays() -> None:
     run = frozen.train(X[:1], Y[:1], steps=1, lr=0.5)
     names = {w.ref.name for w in run.training.program.weights}
     assert {"V", "W", "U_0"} <= names
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.0, 0.5)])
+def test_adam_on_vector_weights(betas: tuple[float, float]) -> None:
+    """The unrolled program of a network with one hidden layer is Adam, to rounding."""
+    n, lr, eps = 10, 0.1, 0.05
+    text = TEXT.replace("MU", "1").replace("RU", "1").replace("MV", "1/n").replace("RV", "1")
+    text = "\n".join(line for line in text.splitlines() if "weight W" not in line).replace("tanh(W @ tanh(U @ x))", "tanh(U @ x)")
+    run = tp.parse(text + "\n").train(X, Y, steps=3, lr=lr, batches=BATCHES, optimizer="adam", betas=betas, eps=eps)
+    training = run.training
+    drawn = simulate(training.program, {"x": X[None], training.targets: Y[None]}, n, 0)
+    w = {"U": np.stack([drawn["U_0", j] for j in (1, 2)], axis=1), "V": np.stack([drawn["V_0", k] for k in (1, 2)])}
+    first, second = {k: 0 * a for k, a in w.items()}, {k: 0 * a for k, a in w.items()}
+    for t, batch in enumerate(BATCHES):
+        found = [[drawn["f", t, i, k][0] for k in (1, 2)] for i in range(3)]
+        assert np.array(found) == pytest.approx(np.tanh(X @ w["U"].T) @ w["V"].T / n, rel=1e-9)
+        a = np.tanh(w["U"] @ X[batch].T)
+        chi = (w["V"] @ a / n - Y[batch].T) / len(batch)
+        gradient = {"V": chi @ a.T / n, "U": ((w["V"].T @ chi / n) * (1 - a**2)) @ X[batch]}
+        for name, g in gradient.items():
+            first[name] = betas[0] * first[name] + (1 - betas[0]) * g
+            second[name] = betas[1] * second[name] + (1 - betas[1]) * g**2
+            m, v = first[name] / (1 - betas[0] ** (t + 1)), second[name] / (1 - betas[1] ** (t + 1))
+            w[name] = w[name] - lr * m / (np.sqrt(v) + eps / n)

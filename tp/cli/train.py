@@ -32,7 +32,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--steps", type=options.positive, metavar="T", help="updates")
     parser.add_argument("--lr", type=float, metavar="ETA", help="learning rate; the rates of the spec multiply it")
     parser.add_argument("--loss", metavar="L", help="mse, logistic, xent, or an expression in f and y (default: mse)")
-    parser.add_argument("--optimizer", metavar="O", help="sgd, momentum or sign (default: sgd)")
+    parser.add_argument("--optimizer", metavar="O", help="sgd, momentum, sign or adam (default: sgd)")
     parser.add_argument("--momentum", type=float, metavar="BETA", help="heavy-ball momentum")
     parser.add_argument("--decay", type=float, metavar="D", help="weights shrink by 1 - D a step")
     parser.add_argument(

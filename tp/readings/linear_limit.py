@@ -50,7 +50,7 @@ class Linear:
 
 def recognised(run: TrainingRun) -> Linear | None:
     """A linear network with one hidden layer, or None for any other. Raises ``LimitError`` where it diverges."""
-    if run.sign or not isinstance(run.loss, str) or NAMES.get(run.loss) is None or len(run.X) != 1:
+    if run.sign or run.adam or not isinstance(run.loss, str) or NAMES.get(run.loss) is None or len(run.X) != 1:
         return None
     if NAMES[run.loss] == "xent" and len(run.coordinates) == 1:
         return None

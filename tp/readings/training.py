@@ -54,6 +54,7 @@ class TrainingRun:
     momentum: float = 0.0
     decay: float = 0.0
     sign: bool = False
+    adam: tuple[float, float, float] | None = None
 
     @property
     def steps(self) -> int:
@@ -75,7 +76,8 @@ class TrainingRun:
         numbers = [_float(r) for r in self.rates]
         batches = [list(b) for b in self.batches] or [[0]]
         schedule = sgd(self.steps, numbers, batches, self.samples, _float(self.momentum), _float(self.decay))
-        schedule = replace(schedule, sign=self.sign)
+        adam = None if self.adam is None else (_float(self.adam[0]), _float(self.adam[1]), _float(self.adam[2]))
+        schedule = replace(schedule, sign=self.sign, adam=adam)
         return train(self.program, schedule, loss_named(self.loss), scale)
 
     @cached_property
@@ -216,6 +218,8 @@ def prepare(
     optimizer: str = "sgd",
     momentum: float | None = None,
     decay: float = 0.0,
+    betas: Sequence[float] = (0.9, 0.999),
+    eps: float = 1e-8,
 ) -> TrainingRun:
     """A checked training run; see :meth:`tp.net.Net.train`. Raises ``DataError`` for what does not fit."""
     _check_program(program)
@@ -231,10 +235,13 @@ def prepare(
         raise _wrong("steps", f"{steps!r} steps", "give a whole number")
     rates = _rates(lr, int(steps))
     every = _batches(batches, int(steps), rows)
-    if optimizer not in ("sgd", "momentum", "sign"):
-        raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", 'choose "sgd", "momentum" or "sign"')
-    if optimizer == "sign" and momentum:
-        raise _wrong("optimizer", "sign descent with momentum", "leave momentum out")
+    if optimizer not in ("sgd", "momentum", "sign", "adam"):
+        raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", 'choose "sgd", "momentum", "sign" or "adam"')
+    if optimizer in ("sign", "adam") and momentum:
+        raise _wrong("optimizer", f"{optimizer} with momentum", "leave momentum out; Adam has betas=(beta1, beta2)")
+    if not all(0 <= b < 1 for b in betas) or len(betas) != 2 or not eps >= 0:
+        raise _wrong("optimizer", f"betas {betas!r}, eps {eps!r}", "two betas at least 0 and below 1, and eps at least 0")
+    adam = (float(betas[0]), float(betas[1]), float(eps)) if optimizer == "adam" else None
     beta = (0.9 if optimizer == "momentum" else 0.0) if momentum is None else float(momentum)
     if not 0 <= beta < 1 or not 0 <= decay < 1:
         raise _wrong("optimizer", f"momentum {beta}, decay {decay}", "both are at least 0 and below 1")
@@ -250,7 +257,7 @@ def prepare(
         raise _wrong(
             "loss", "cross entropy compares several outputs, and the network has one", 'use loss="logistic", with targets ±1'
         )
-    return TrainingRun(program, all_rows, padded, test, every, rates, loss, beta, float(decay), optimizer == "sign")
+    return TrainingRun(program, all_rows, padded, test, every, rates, loss, beta, float(decay), optimizer == "sign", adam)
 
 
 def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +265,8 @@ def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:
     if line is None:
         return {}
     names = {"loss": "loss", "steps": "steps", "lr": "lr", "momentum": "momentum", "beta": "momentum", "weight_decay": "decay"}
-    found: dict[str, Any] = {"optimizer": line.optimizer}
+    names |= {"beta1": "beta1", "beta2": "beta2", "eps": "eps"}
+    found: dict[str, Any] = {"optimizer": {"adamw": "adam"}.get(line.optimizer, line.optimizer)}
     for key, e in line.options:
         if key not in names:
             continue
@@ -267,6 +275,8 @@ def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:
             raise _wrong("missing constant", f"`{key}` of the `train` line has no number", f"give {names[key]}=…")
         whole = key == "steps" and float(value) == int(value)
         found[names[key]] = int(value) if whole else value if key == "loss" else float(value)
+    if "beta1" in found or "beta2" in found:
+        found["betas"] = (found.pop("beta1", 0.9), found.pop("beta2", 0.999))
     return found
 
 

@@ -42,6 +42,8 @@ class Schedule:
     weight: tuple[tuple[sp.Expr, ...], ...]
     sign: bool = False
     """Gradients are replaced by their signs, entry by entry."""
+    adam: tuple[sp.Expr, sp.Expr, sp.Expr] | None = None
+    """(β₁, β₂, ε) of Adam; ε in units in which the gradients of coordinates are Θ(1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,10 @@ class _Training:
         total = Ref(self.keep, STEP) * first
         if self.schedule.sign:
             self._check_rank_one(ins, weight)
+        if self.schedule.adam:
+            reason = f"Adam normalises the entries of `{weight.ref}`; its update is no sum of outer products"
+            remedy = "freeze it (input and output weights may be trained), or use sgd, momentum or sign"
+            raise LimitError(Message(ins.span, reason, remedy, "no rule for Adam on a matrix of two widths"))
         for use in self.backward.uses:
             if use.W.name == ins.W.name:
                 total -= self._update(ins, x, use, domain, weight)
@@ -267,13 +273,29 @@ class _Training:
             body = Ref(self.push, STEP, EARLIER) * rate * gradient
             total -= sp.Sum(body, (OTHER, 0, self.every.hi), (EARLIER, 0, STEP - 1))
         lifted = (self.steps, *w.domain)
-        if self.schedule.sign and adjoint is not None:
+        if (self.schedule.sign or self.schedule.adam) and adjoint is not None:
             gradient = Ref(self._fresh(f"g_{w.ref.name}"), STEP, *w.ref.index)
             whole = sp.Sum(Ref(adjoint, STEP, OTHER, *w.ref.index), (OTHER, 0, self.every.hi))
             self.new.append((Nonlin(gradient, whole, w.rows, lifted, w.span), lifted))
-            update = Ref(self.push, STEP, EARLIER) * w.rate * w.multiplier * sp.sign(gradient.xreplace({STEP: EARLIER}))
+            scaled = Ref(self._fresh(f"q_{w.ref.name}"), STEP, *w.ref.index)
+            self.new.append((Nonlin(scaled, self._entrywise(gradient), w.rows, lifted, w.span), lifted))
+            update = Ref(self.push, STEP, EARLIER) * w.rate * w.multiplier * scaled.xreplace({STEP: EARLIER})
             total = Ref(self.keep, STEP) * before - sp.Sum(update, (EARLIER, 0, STEP - 1))
         self.new.append((Nonlin(Ref(w.ref.args[0], STEP, *w.ref.index), total, w.rows, lifted, w.span), lifted))
+
+    def _entrywise(self, gradient: Ref) -> sp.Expr:
+        """Q of the gradients so far: sign(g), or m̂ / (√v̂ + ε) with the exponential means of Adam."""
+        if self.schedule.adam is None:
+            return sp.sign(gradient)
+        beta1, beta2, eps = self.schedule.adam
+        earlier = gradient.xreplace({STEP: EARLIER})
+
+        def mean(beta: sp.Expr, value: sp.Expr) -> sp.Expr:
+            weight = (1 - beta) / (1 - beta ** (STEP + 1)) if beta != 0 else sp.S.One
+            powers = beta ** (STEP - EARLIER) if beta != 0 else sp.KroneckerDelta(STEP, EARLIER)
+            return weight * sp.Sum(powers * value, (EARLIER, 0, STEP))
+
+        return mean(beta1, earlier) / (sp.sqrt(mean(beta2, earlier**2)) + eps)
 
     def _declared(self, w: Weight) -> Weight:
         key = (w.ref.name, len(w.ref.index))
