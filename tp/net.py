@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tp.limit.equations import Limit
     from tp.limit.zcalculus import ZLimit
     from tp.limit.zcalculus.pairs import PairKernel
+    from tp.limit.zcalculus.pairs import PairKernel
     from tp.program.ir import Program
     from tp.readings.coord_check import CoordCheck
     from tp.readings.moments import Moments

@@ -59,11 +59,11 @@ class _Kernels:
         translation = Translation(self.calculus)
         power: dict[str, sp.Expr] = {}
         for kind in self.kinds:
-            found = {(f, g): self._output(kind, f, g) for k, f in enumerate(outputs) for g in outputs[k:]}
+            found = {f: self._output(kind, f) for f in outputs}
             power[kind] = max((p for value, p in found.values() if value != 0), default=sp.S.Zero)
-            for (f, g), (value, p) in found.items():
+            for f, (value, p) in found.items():
                 rhs = value if p == power[kind] else sp.S.Zero
-                translation.root(Entry(kind, f, g, I, J), rhs, "readout" if kind == "K" else "tangent", self._span(f))
+                translation.root(Entry(kind, f, f, I, J), rhs, "readout" if kind == "K" else "tangent", self._span(f))
         for f in outputs:
             if f.name not in self.readouts.names:
                 translation.need(self.calculus.scalar(f, I))
@@ -79,12 +79,12 @@ class _Kernels:
     def _span(self, f: Ref) -> Span:
         return self.members.families.span(f.name)
 
-    def _output(self, kind: str, f: Ref, g: Ref) -> Sized:
+    def _output(self, kind: str, f: Ref) -> Sized:
         if kind == "Theta":
             return self._tangent()
-        if any(r.name not in self.readouts.names and self.calculus.scalar(r, I) != 0 for r in (f, g)):
+        if f.name not in self.readouts.names and self.calculus.scalar(f, I) != 0:
             return sp.S.Zero, sp.S.Zero  # an average: it does not vary
-        return self.readouts.covariance(self.calculus, f, I, g, J), self.readouts.order(f) + self.readouts.order(g) - 1
+        return self.readouts.covariance(self.calculus, f, I, f, J), 2 * self.readouts.order(f) - 1
 
     # ------------------------------------------------------------ the tangent kernel
 
