@@ -102,7 +102,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained
 left.imshow(Theta)
 left.set(title="tangent kernel of 200 digits, by class", xticks=[], yticks=[])
 for name, matrix in (("NNGP", K), ("NTK", Theta)):
-    right.loglog(np.arange(1, 301), np.linalg.eigvalsh(matrix)[::-1], label=name)
+    right.loglog(np.arange(1, 201), np.linalg.eigvalsh(matrix)[::-1], label=name)
 right.set(title="spectrum", xlabel="rank", ylabel="eigenvalue")
 right.legend()
 plt.show()

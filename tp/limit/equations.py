@@ -171,6 +171,9 @@ class Limit:
     def __str__(self) -> str:
         return self.text()
 
+    def __repr__(self) -> str:
+        return f"<tp.Limit {self.program.name}: {' and '.join(self.kinds)}, {len(self.equations)} equations>"
+
     def _repr_latex_(self) -> str:
         from tp.faces.notebook import limit_latex
 

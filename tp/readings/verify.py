@@ -94,6 +94,8 @@ class Report:
     def __str__(self) -> str:
         return self.table()
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         head = "".join(f"<th>n = {n}</th>" for n in self.widths)
         rows = "".join(
