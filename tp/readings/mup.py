@@ -24,7 +24,7 @@ from tp.readings.scale.infer import Engine, report
 from tp.readings.scale.report import ScalingReport
 from tp.readings.scale.walk import Sized, Step, Walk
 from tp.readings.simplex import Infeasible, Polyhedron
-from tp.transform.parametrize import ABC
+from tp.transform.parametrize import ABC, named
 
 BOX = Fraction(4)
 ROUNDS = 400
@@ -70,6 +70,9 @@ class Solver:
     def solve(self) -> tuple[dict[str, Fraction], _Search, list[Step]]:
         """A maximal point; raises ``LimitError`` where the constraints conflict or targets cannot be met together."""
         search = _Search(Polyhedron([(-BOX, BOX)] * len(self.unknowns), [ONE] * len(self.unknowns)))
+        known = self._candidate(search)
+        if known is not None:
+            return known
         try:
             self._initialize(search)
             found = self._settle(search)
@@ -79,6 +82,27 @@ class Solver:
         if answer is None:
             raise self._blocked(found)
         return answer
+
+    def _candidate(self, search: _Search) -> tuple[dict[str, Fraction], _Search, list[Step]] | None:
+        """TP5's table by the roles of the weights, if evaluation certifies that it is stable and maximal here."""
+        opt = self.walk.optimizer
+        rules = named(self.engine.program, "mup", opt.normalised)
+        point = {c: ONE for c in self.engine.concrete.constants}
+        for p, (a, b, c) in rules.items():
+            matrix = self.engine.concrete.parameters[p].cols is not None
+            point |= {f"w_{p}": a + b, f"u_{p}": opt.degree * a + c if matrix or opt.normalised != "spectral" else a + b}
+        point |= self.fixed
+        steps = self.walk.run(point, self.steps)
+        wrong = classify.violations(self.walk, steps)
+        units = [s for role, s in steps[0].roles.items() if role.kind == "unit"]
+        if wrong or any(s is not None and s[0] != 0 for s in units):
+            return None
+        if any(s is not None and s[0] < 0 for s in self.targets(steps).values()):
+            return None
+        for role, sized in steps[0].roles.items():
+            if role.kind == "unit" and sized is not None:
+                self._require(search, self.walk.form(sized), f"`{role.parameter}` is Θ(1) at initialization", True)
+        return point, search, steps
 
     # ------------------------------------------------------------ constraints
 
