@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tp.limit.equations import Limit
     from tp.limit.zcalculus import ZLimit
     from tp.limit.zcalculus.pairs import PairKernel
-    from tp.limit.zcalculus.pairs import PairKernel
     from tp.program.ir import Program
     from tp.readings.coord_check import CoordCheck
     from tp.readings.moments import Moments
@@ -198,22 +197,24 @@ class Net:
         optimizer: str | None = None,
         momentum: float | None = None,
         decay: float | None = None,
-        **adam: Any,
+        betas: Sequence[float] | None = None,
+        eps: float | None = None,
     ) -> TrainingRun:
         """A training run on rows ``X``, ``y``: ``.limit()`` is its infinite-width limit, ``.simulate(width=…)`` a finite one.
 
         ``lr`` multiplies the rates of the spec and may differ by step; ``loss`` is "mse", "logistic", "xent" or an
         expression in f and y; ``batches`` are row numbers per step (default: all rows); outputs are reported on
-        ``X_test`` (default: ``X``). ``optimizer`` is "sgd", "momentum", "sign" or "adam" (input and output
-        weights; ``betas``, and ``eps`` in units in which gradients are Θ(1)); ``decay`` is decoupled: weights shrink by 1 − decay a step. What is not given is taken
-        from the ``train`` line of the spec.
+        ``X_test`` (default: ``X``). ``optimizer`` is "sgd", "momentum", "sign" or "adam" (of input and output weights;
+        ``betas``, and ``eps`` in units in which gradients are Θ(1)). ``decay`` is decoupled: weights shrink by 1 − decay a
+        step. What is not given is taken from the ``train`` line of the spec.
         """
         from tp.readings.training import defaults, prepare
 
         given = {"steps": steps, "lr": lr, "loss": loss, "optimizer": optimizer, "momentum": momentum, "decay": decay}
+        given |= {"betas": betas, "eps": eps}
         settings = defaults(self.checked.train, self.checked.numbers) | {k: v for k, v in given.items() if v is not None}
         test = None if X_test is None else self.inputs(X_test)
-        return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, **settings, **adam)
+        return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, **settings)
 
     # ------------------------------------------------------------ scaling with the width
 

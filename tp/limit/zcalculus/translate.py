@@ -38,13 +38,19 @@ class Translation:
         """Equations for all named values of ``expr``."""
         for atom in sorted(_named(expr), key=str):
             generic = self.generic(atom)
-            lhs = self.written(generic)
+            lhs = self.left(generic)
             if lhs in self.done or not isinstance(lhs, (Entry, Value)):
                 continue
             self.done.add(lhs)
             rhs, rule, source, span = self._meaning(generic)
             self.need(rhs)
             self.equations.append(Equation(lhs, self.written(rhs), (), rule, source, span))
+
+    def left(self, generic: sp.Expr) -> sp.Expr:
+        """The left side of its equation: samples (i, j), also of what is the same for all."""
+        if isinstance(generic, Cov):
+            return Entry("K", self.ref(generic.a), self.ref(generic.b), I, J)
+        return self.written(generic)
 
     def generic(self, atom: sp.Expr) -> sp.Expr:
         """The same value at samples (i, j), or i."""
