@@ -7,7 +7,7 @@ import pytest
 
 from tp.cli import main, options, parser
 
-VERBS = ("show", "derive", "gram", "verify", "plot", "zoo", "demo")
+VERBS = ("show", "derive", "gram", "verify", "train", "plot", "zoo", "demo")
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,17 @@ def test_other_settings_are_usage_errors(text):
         options.setting(text)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "1,,2", "1.5", "", "256", "256,256"])
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1,,2", "1.5", ""])
 def test_widths_are_whole_and_positive(text):
     with pytest.raises(argparse.ArgumentTypeError):
         options.widths(text)
+
+
+@pytest.mark.parametrize("text", ["256", "256,256"])
+def test_a_rate_needs_several_widths(text):
+    assert options.widths(text) == (256,)
+    with pytest.raises(argparse.ArgumentTypeError, match="two different"):
+        options.several_widths(text)
 
 
 @pytest.mark.parametrize("verb", VERBS)

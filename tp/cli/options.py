@@ -79,8 +79,13 @@ def positive(text: str) -> int:
 
 
 def widths(text: str) -> tuple[int, ...]:
-    """``256,1024,4096``: at least two, for a rate is fitted to them."""
-    found = tuple(sorted({positive(part.strip()) for part in text.split(",")}))
+    """``256,1024,4096``, in order and each once."""
+    return tuple(sorted({positive(part.strip()) for part in text.split(",")}))
+
+
+def several_widths(text: str) -> tuple[int, ...]:
+    """Widths that a rate can be fitted to: at least two."""
+    found = widths(text)
     if len(found) < 2:
         raise argparse.ArgumentTypeError(f"{text!r}: at least two different widths, as in 256,1024,4096")
     return found

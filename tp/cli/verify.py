@@ -23,7 +23,9 @@ EXAMPLES = """
 def add(verbs: options.Verbs) -> None:
     parser = options.verb(verbs, "verify", "check the derivation against finite networks", ABOUT, EXAMPLES)
     options.spec(parser)
-    parser.add_argument("--widths", type=options.widths, default=(256, 1024, 4096), metavar="N,N", help="default: 256,1024,4096")
+    parser.add_argument(
+        "--widths", type=options.several_widths, default=(256, 1024, 4096), metavar="N,N", help="default: 256,1024,4096"
+    )
     parser.add_argument(
         "--seeds", type=options.positive, default=8, metavar="S", help="networks drawn at each width (default: 8)"
     )
