@@ -24,12 +24,17 @@ from tp.kernel.inputs import Samples
 from tp.kernel.module import load
 
 Array = NDArray[Any]
+Task = tuple[int, int, int, int]
+"""A block of pairs: rows i0..i1, columns j0..j1."""
 
 CACHE = 1 << 16
 """Numbers a lane loop's tables should hold at most, so that they stay in a core's cache."""
 
-BLOCK = 1 << 22
+BLOCK = 1 << 21
 """Numbers of a Gram block."""
+
+BATCH = 1 << 23
+"""Numbers of Gram blocks that are made before the pairs are computed from them."""
 
 EPS = 1e-11
 """Error asked of expectations that are summed as series, relative to their size."""
@@ -151,9 +156,13 @@ class Kernel:
     def _check_memory(self, first: int, second: int) -> None:
         per_pair = sum(prod(self._out_shape(t)) for t in self.compiled.outputs)
         per_sample = sum(prod(a.size for a in t.axes) for t in self.compiled.sites.values())
-        need = self.dtype.itemsize * per_pair * first * second + 8 * per_sample * (first + second)
-        if need > self.memory:
-            reason = f"the result for {first} × {second} samples takes {_bytes(need)}, over the limit of {_bytes(self.memory)}"
+        result = self.dtype.itemsize * per_pair * first * second + 8 * per_sample * (first + second)
+        scratch = 8 * self.threads * max(self.compiled.lanes.values())  # at least one lane a thread
+        if result + scratch > self.memory:
+            what = "the result" if result > scratch else "computing the kernel"
+            reason = (
+                f"{what} for {first} × {second} samples takes {_bytes(result + scratch)}, over the limit of {_bytes(self.memory)}"
+            )
             raise DataError(Message(NOWHERE, reason, "pass fewer samples at a time, or raise memory=", "over the memory limit"))
 
     # ------------------------------------------------------------ sites
@@ -230,12 +239,16 @@ class Kernel:
         ahead = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in layouts.items()}
         fixed: dict[str, Array] = {**results, **self._constants}
         fixed |= {f"{n}_1": a for n, a in one.sites.items()} | {f"{n}_2": a for n, a in two.sites.items()}
-        tasks = self._tasks(one.count, two.count, one is two, sum(g.numbers for g in layouts.values()))
+        numbers = sum(g.numbers for g in layouts.values())
+        tasks = self._tasks(one.count, two.count, one is two, numbers)
         integers, floats = self._parameters
 
-        def work(task: tuple[int, int, int, int]) -> None:
+        def inner_products(task: Task) -> dict[str, Array]:
             i0, i1, j0, j1 = task
-            blocks = {n: gram.block(g, a, b, slice(i0, i1), slice(j0, j1)) for n, (g, a, b) in ahead.items()}
+            return {n: gram.block(g, a, b, slice(i0, i1), slice(j0, j1)) for n, (g, a, b) in ahead.items()}
+
+        def work(task: Task, blocks: dict[str, Array]) -> None:
+            i0, i1, j0, j1 = task
             arrays = {**fixed, **blocks}
             width = self._width("pairs", j1 - j0)
             self._module.pairs(integers, floats, i0, i1, j0, j1, one is two, width, *(arrays[a] for a in function.arrays))
@@ -243,9 +256,10 @@ class Kernel:
                 for table in results.values():
                     self._mirror(table, task)
 
-        self._run(work, tasks, "pairs")
+        i0, i1, j0, j1 = tasks[0]
+        self._run(work, tasks, "pairs", inner_products, BATCH // max(1, numbers * (i1 - i0) * (j1 - j0)))
 
-    def _mirror(self, table: Array, task: tuple[int, int, int, int]) -> None:
+    def _mirror(self, table: Array, task: Task) -> None:
         """Entry (t, i; t', j) is entry (t', j; t, i)."""
         axes = table.ndim - 2
         if not axes:
@@ -261,7 +275,7 @@ class Kernel:
         else:
             table[..., j0:j1, i0:i1] = flipped
 
-    def _tasks(self, first: int, second: int, symmetric: bool, numbers: int) -> list[tuple[int, int, int, int]]:
+    def _tasks(self, first: int, second: int, symmetric: bool, numbers: int) -> list[Task]:
         """Blocks of pairs: big enough for BLAS, small enough for memory and for an even load."""
         pairs = max(1, BLOCK // max(1, numbers))
         edge = max(1, min(isqrt(pairs), 512, -(-max(first, second) // 4)))
@@ -316,20 +330,22 @@ class Kernel:
 
     # ------------------------------------------------------------ threads
 
-    def _run(self, work: Callable[[Any], None], tasks: list[Any], what: str) -> None:
+    def _run(
+        self, work: Callable[..., None], tasks: list[Any], what: str, ahead: Callable[[Any], Any] | None = None, batch: int = 0
+    ) -> None:
+        """``work(task)`` for all tasks, or ``work(task, ahead(task))``: BLAS has threads of its own, so it goes first, in batches."""
         from tqdm import tqdm
 
-        bar = tqdm(
-            total=len(tasks), desc=what, delay=2.0, file=sys.stderr, disable=not self.progress or len(tasks) < 2, leave=False
-        )
-        with bar:
-            if self.threads == 1 or len(tasks) == 1:
-                for task in tasks:
-                    work(task)
-                    bar.update()
-                return
-            with ThreadPoolExecutor(self.threads) as pool:
-                for _ in pool.map(work, tasks):
+        quiet = True if not self.progress or len(tasks) < 2 else None  # None: shown where stderr is a terminal
+        batch = max(batch, 2 * self.threads) if ahead else len(tasks)
+        with (
+            tqdm(total=len(tasks), desc=what, delay=2.0, file=sys.stderr, disable=quiet, leave=False) as bar,
+            ThreadPoolExecutor(self.threads) as pool,
+        ):
+            for start in range(0, len(tasks), batch):
+                part = tasks[start : start + batch]
+                given = [part, [ahead(task) for task in part]] if ahead else [part]
+                for _ in pool.map(work, *given):
                     bar.update()
 
 
