@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import sympy as sp
+from limit.zcalculus.z_specs import GIA, REFERENCE, SQUARE, gram, through
 
 import tp
-from limit.zcalculus.z_specs import GIA, REFERENCE, SQUARE, gram, through
 from tp.limit.equations import I, Value
 from tp.limit.zcalculus import ZLimit, z_limit
 from tp.program.ir import Ref
@@ -133,7 +133,8 @@ def test_recurrences_through_a_matrix_and_back(name: str) -> None:
 def test_a_readout_that_is_not_centred(name: str) -> None:
     case = TIED[name]
     slope = {"relu": "step(h)", "softplus": "sigmoid(h)"}[case["act"]]
-    spec = SQUARE.format(s2=case["sigma_w2"]) + f"  h = W @ x\n  g = W.T @ {slope}\n  output q = avg(g^2)\n  output c = avg(g*x)\n"
+    spec = SQUARE.format(s2=case["sigma_w2"])
+    spec += f"  h = W @ x\n  g = W.T @ {slope}\n  output q = avg(g^2)\n  output c = avg(g*x)\n"
     for output, key in (("q", "grad_q"), ("c", "grad_dot_x")):
         assert value(spec, output) == pytest.approx(case["expected"][key], abs=1e-5 + 6 * case["stat_error"][key])
         assert value(spec, output, naive=True) == pytest.approx(case["naive"][key], abs=1e-4)

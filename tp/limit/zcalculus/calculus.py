@@ -330,7 +330,8 @@ class Calculus:
     def _stein(self, expr: sp.Expr, letter: sp.Expr) -> sp.Expr:
         """(C⁻¹ b)_j, C = Cov(Ẑ_i, Ẑ_j), b_i = E[Ẑ_i Z^x], over the hats of that matrix that Z^x is a function of."""
         call = self.calls[letter]
-        hats = [h for h in self.letters(expr) if h in self.calls and (self.calls[h].W, self.calls[h].transpose) == (call.W, call.transpose)]
+        same = [h for h in self.letters(expr) if h in self.calls]
+        hats = [h for h in same if (self.calls[h].W, self.calls[h].transpose) == (call.W, call.transpose)]
         b = sp.Matrix([self.mean(h * expr) for h in hats])
         C = sp.Matrix(len(hats), len(hats), lambda i, j: self.cov(hats[i], hats[j]))
         return sp.together((C.LUsolve(b) if len(hats) > 1 else b / C[0, 0])[hats.index(letter)])

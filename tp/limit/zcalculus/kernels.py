@@ -11,6 +11,7 @@ Sources: Yang 2020, *Tensor Programs III*, Master Theorem 2.10; Yang 2020, *Tens
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import sympy as sp
 
@@ -172,7 +173,7 @@ class _Kernels:
     def _square(self, expr: sp.Expr, summed: list[Range], ins: Nonlin) -> sp.Expr:
         """Σ_j E[expr(i) expr(j)] over the coordinates of an input."""
         written = self.members.written(expr, ins.span)
-        a, b = (self.calculus.expression(written, s, ins.span, lambda r, s=s: self.calculus.vector(r, s)) for s in (I, J))
+        a, b = (self.calculus.expression(written, s, ins.span, partial(self.calculus.vector, s=s)) for s in (I, J))
         terms = sp.Add.make_args(sp.expand_mul(self.calculus.mean(a * b)))
         return sp.Add(*(sum_over(t, summed) for t in terms))
 

@@ -80,7 +80,7 @@ def _term(term: sp.Expr, cov: Covariance) -> sp.Expr:
         if not atoms:
             outside.append(factor)
             continue
-        meeting = [g for g in groups if any(a == b or cov(a, b) != 0 for a in sorted(atoms, key=str) for b in sorted(g[0], key=str))]
+        meeting = [g for g in groups if _meet(atoms, g[0], cov)]
         groups = [g for g in groups if g not in meeting]
         groups.append((atoms.union(*(g[0] for g in meeting)), [f for g in meeting for f in g[1]] + [factor]))
     value = sp.Mul(*outside)
@@ -89,6 +89,10 @@ def _term(term: sp.Expr, cov: Covariance) -> sp.Expr:
             break
         value *= _group(sp.Mul(*factors), cov)
     return value
+
+
+def _meet(one: set[sp.Expr], two: set[sp.Expr], cov: Covariance) -> bool:
+    return bool(one & two) or any(cov(a, b) != 0 for a in sorted(one, key=str) for b in sorted(two, key=str))
 
 
 def _group(expr: sp.Expr, cov: Covariance) -> sp.Expr:

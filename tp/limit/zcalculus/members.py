@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import sympy as sp
@@ -89,7 +90,7 @@ class Members:
         for mode, lo, hi in slots:
             whole = Range(sp.Symbol(ref.name), lo, hi)
             edges.append((mode, self.integer(lo, whole, span), self.integer(hi, whole, span)) if mode else (None, 0, -1))
-        key = resolve((ref.name, *map(int, ref.index)), _Everything(edges), tuple(edges))
+        key = resolve((ref.name, *map(int, ref.index)), _within(ref, edges), tuple(edges))
         return None if key is None else Ref(key[0], *key[1:])
 
     def clause(self, ref: Ref) -> tuple[Clause, dict[sp.Symbol, sp.Expr]] | None:
@@ -170,14 +171,10 @@ class Members:
         return weight, {**self.numbers, **self.families.binding(weight, ref)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Everything:
-    """All members within the edges are known."""
-
-    edges: list[Any]
-
-    def __contains__(self, key: tuple[Any, ...]) -> bool:
-        return all(mode is None or lo <= v <= hi for (mode, lo, hi), v in zip(self.edges, key[1:], strict=False))
+def _within(ref: Ref, edges: list[Any]) -> dict[tuple[Any, ...], bool]:
+    """The member itself, as known, when its index is within the edges; else those a boundary may mean."""
+    spans = [[int(e)] if mode is None else range(lo, hi + 1) for (mode, lo, hi), e in zip(edges, ref.index, strict=True)]
+    return {(ref.name, *index): True for index in product(*spans)}
 
 
 def _exact(value: Any) -> sp.Expr:

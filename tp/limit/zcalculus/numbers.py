@@ -69,7 +69,8 @@ def expectation(e: Expectation, known: Mapping[sp.Basic, float]) -> float:
     """One expectation as a number."""
     cov = np.array([[number(c, known) for c in row] for row in e.cov.tolist()], float)
     plain = {v: sp.Dummy(f"u{k}", real=True) for k, v in enumerate(e.variables)}
-    values = {a: sp.Float(known[a], 17) for a in e.integrand.atoms(Entry, Value, Cov, Slope) | e.integrand.free_symbols if a in known}
+    named = e.integrand.atoms(Entry, Value, Cov, Slope) | e.integrand.free_symbols
+    values = {a: sp.Float(known[a], 17) for a in named if a in known}
     integrand = e.integrand.xreplace(values).xreplace(plain)
     variables = tuple(plain.values())
     kinked = any(isinstance(f, KINKS) for f in integrand.atoms(sp.Function))
@@ -127,7 +128,12 @@ def _data(limit: ZLimit, X: Any) -> dict[sp.Basic, float]:
     inputs = limit.program.data
     if X is None:
         return {}
-    arrays = {k: np.asarray(v, float) for k, v in X.items()} if isinstance(X, Mapping) else {inputs[0].ref.name: np.asarray(X, float)}
+    given = X if isinstance(X, Mapping) else {inputs[0].ref.name: X}
+    arrays = {k: np.asarray(v, float) for k, v in given.items()}
+    for d in inputs:
+        if d.ref.name not in arrays or arrays[d.ref.name].ndim != len(d.domain):
+            reason = f"one sample of the input `{d.ref.name}` has {len(d.domain)} axes"
+            raise DataError(Message(d.span, reason, "pass an array of its indices and features", "wrong shape"))
     known: dict[sp.Basic, float] = {}
     firsts = {d.ref.name: [int(r.lo) for r in d.domain] for d in inputs if d.ref.name in arrays}
     for atom in sorted({a for line in limit.lines for a in line.rhs.atoms(Value, Entry)}, key=str):

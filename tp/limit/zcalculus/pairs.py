@@ -87,7 +87,8 @@ class _Run:
 
     def value(self, atom: Entry | Value, place: Place) -> float:
         """An entry or value whose samples (i, j) are ``place``."""
-        at = tuple(place[0] if s == I else place[1] for s in ((atom.s, atom.t) if isinstance(atom, Entry) else (atom.s, atom.s)))
+        first = place[0] if atom.s == I else place[1]
+        at = (first, (place[0] if atom.t == I else place[1]) if isinstance(atom, Entry) else first)
         if isinstance(atom, Entry):
             if atom.kind_name == "Gram":
                 return float(self._read(atom.a, at[0]) @ self._read(atom.b, at[1]))
@@ -101,14 +102,15 @@ class _Run:
         if (key, at) not in self.memo:
             if key not in self.equations:
                 raise LimitError(Message(NOWHERE, f"no equation gives `{key}`", "", "incomplete limit"))
-            self.memo[key, at] = self._number(self.equations[key].rhs, (at[0], at[1]))
+            self.memo[key, at] = self._number(self.equations[key].rhs, at)
         return self.memo[key, at]
 
     def _number(self, rhs: sp.Expr, place: Place) -> float:
         if place[0] == place[1]:
             rhs = _together(rhs)
         known: dict[sp.Basic, float] = {a: self.value(a, place) for a in rhs.atoms(Entry, Value)}
-        known |= {s: float(self.constants[s.name]) for s in rhs.free_symbols if isinstance(s, sp.Symbol) and s.name in self.constants}
+        symbols = (s for s in rhs.free_symbols if isinstance(s, sp.Symbol) and s.name in self.constants)
+        known |= {s: float(self.constants[s.name]) for s in symbols}
         return number(rhs, known)
 
     def _read(self, ref: Ref, sample: int) -> Any:

@@ -214,7 +214,9 @@ def display(limit: ZLimit) -> str:
 
 # ---------------------------------------------------------------- data
 
-KINDS: dict[type, str] = {Z: "Z", Hat: "Gaussian part", Dot: "dot", Cov: "covariance", Slope: "expected derivative", Value: "scalar"}
+KINDS: dict[type, str] = {
+    Z: "Z", Hat: "Gaussian part", Dot: "dot", Cov: "covariance", Slope: "expected derivative", Value: "scalar",
+}  # fmt: skip
 
 
 def to_json(limit: ZLimit) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from tp.program.ir import Instruction, Loop, MatMul, Program
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Program
 from tp.readings.orders import leading_order
 from tp.transform.normalize import normalize
 
@@ -46,11 +46,11 @@ def substituted(program: Program, swap: dict[sp.Expr, sp.Expr]) -> Program:
     def scaled(ins: Instruction) -> Instruction:
         if isinstance(ins, Loop):
             return replace(ins, body=tuple(map(scaled, ins.body)))
-        space = None if ins.space is None else spaces[ins.space.name]
         if isinstance(ins, MatMul):
-            return replace(ins, space=space)
-        changes = {"coeff": ins.coeff.subs(swap)} if hasattr(ins, "coeff") else {}
-        return replace(ins, space=space, expr=ins.expr.subs(swap), **changes)
+            return replace(ins, space=spaces[ins.space.name])
+        if isinstance(ins, Moment):
+            return replace(ins, space=spaces[ins.space.name], expr=ins.expr.subs(swap), coeff=ins.coeff.subs(swap))
+        return replace(ins, space=ins.space and spaces[ins.space.name], expr=ins.expr.subs(swap))
 
     weights = tuple(
         replace(

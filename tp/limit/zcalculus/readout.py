@@ -87,7 +87,8 @@ class Readouts:
             if ref.name in self.names and any(ref.name == f.name for f in self.program.outputs):
                 ins = self.members.instruction(ref)
                 assert ins is not None
-                calculus.write(Cov(Output(ref, I), Output(ref, I)), self.covariance(calculus, ref, I, ref, I), "readout", ins.span)
+                variance = self.covariance(calculus, ref, I, ref, I)
+                calculus.write(Cov(Output(ref, I), Output(ref, I)), variance, "readout", ins.span)
 
     def covariance(self, calculus: Calculus, f: Ref, s: sp.Expr, g: Ref, t: sp.Expr) -> sp.Expr:
         """Cov(f(s), g(t)), without the power n^(2·order − 1)."""
@@ -95,7 +96,7 @@ class Readouts:
         for a, x in self.parts(calculus, f, s):
             for b, y in self.parts(calculus, g, t):
                 if isinstance(x, Ref) or isinstance(y, Ref):
-                    if x == y:
+                    if isinstance(x, Ref) and x == y:
                         weight, binding = self.members.weight(x)
                         total += a * b * (weight.multiplier**2 * weight.variance).subs(binding)
                     continue
@@ -119,7 +120,8 @@ class Readouts:
         out = []
         for coef, inner in self.terms(f, wide):
             if degree(coef, self.widths) + self.order(inner) == order:
-                here = calculus.expression(coef.subs(dict.fromkeys(self.widths, 1)), s, wide.span, lambda r: calculus.vector(r, s))
+                at_one = coef.subs(dict.fromkeys(self.widths, 1))
+                here = calculus.expression(at_one, s, wide.span, lambda r: calculus.vector(r, s))
                 out += [(here * c, x) for c, x in self.parts(calculus, inner, s)]
         return out
 
