@@ -271,7 +271,7 @@ class Net:
         widths: Sequence[int] = (128, 256, 512, 1024),
         steps: int = 2,
         seeds: int = 4,
-        lr: float = 0.1,
+        lr: float | None = None,
         growth: Mapping[str, Any] | None = None,
         inputs: Any = None,
         seed: int = 0,

@@ -11,7 +11,7 @@ the tangent kernel needs nothing but ⟨dy_u, dy_u'⟩⟨x_u, x_u'⟩.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -95,11 +95,16 @@ def gradient(run: Run, output: str | Ref | Key) -> Gradient:
     key = run.key(output)
     if run.values[key].ndim != 1:
         raise DataError(Message(NOWHERE, f"`{show(key)}` is no scalar", "name an output", "no gradient"))
-    tape = Tape(run, {key: np.ones(run.samples)})
+    return pullback(run, {key: np.ones(run.samples)})
+
+
+def pullback(run: Run, cotangents: Mapping[Key, Array]) -> Gradient:
+    """The gradient of ``Σ cotangent · member`` over several scalar members, for each sample by itself."""
+    tape = Tape(run, dict(cotangents))
     with np.errstate(all="ignore"):
         _reverse(tape, run.program.body, run.env)
     dense = {k: v for k, v in tape.adjoints.items() if k in run.weights}
-    return Gradient(run, key, dense, tape.factors)
+    return Gradient(run, next(iter(cotangents)), dense, tape.factors)
 
 
 def _reverse(tape: Tape, body: Sequence[Instruction], env: Env) -> None:

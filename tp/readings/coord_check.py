@@ -1,0 +1,317 @@
+"""``coord_check``: finite networks trained at several widths, and how the sizes of everything grow with the width.
+
+For every variable the root mean square of its coordinates initially, and of its change after every update, is fitted by a power of
+the width and compared with the derived exponent. The runs share the program with the derivation and nothing else.
+
+Source: Yang et al. 2022, *Tensor Programs V*, appendix D.1 (coordinate checking).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, DataError, Message
+from tp.program.ir import Program
+from tp.readings.indexing import Key
+from tp.readings.scale import classify
+from tp.readings.scale.infer import Engine, scaling
+from tp.readings.scale.optimizers import Optimizer, optimizer
+from tp.readings.scale.report import ScalingReport
+from tp.readings.scale.tables import html, latex, markdown
+from tp.readings.simulate import Run, replay, simulate
+from tp.readings.updates import trained
+from tp.transform.parametrize import ABC, given, named, parametrize
+
+Array = NDArray[np.float64]
+TOLERANCE = 0.1
+SAMPLES = 4
+REDRAWN = 24  # a scalar's initial size is a mean over this many draws of the vector weights
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One variable at one step (0: its initial size; later: its change): the fitted slope, and the derived exponent.
+
+    ``derived`` is None for what stays exactly zero. ``sizes`` are the root mean squares at the widths.
+    """
+
+    quantity: str
+    step: int
+    slope: float
+    error: float
+    derived: Fraction | None
+    sizes: tuple[float, ...]
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class CoordCheck:
+    """The fitted slopes of a network under one optimizer. ``passed``: they are as derived, and nothing grows."""
+
+    report: ScalingReport
+    widths: tuple[int, ...]
+    rows: tuple[Row, ...]
+    seeds: int
+    tolerance: float = TOLERANCE
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all slopes are within tolerance of the derived exponents."""
+        return all(r.agrees for r in self.rows)
+
+    @property
+    def growing(self) -> tuple[Row, ...]:
+        """What grows with the width, as measured, in order of steps and of the program."""
+        return tuple(r for r in self.rows if r.slope > 2 * self.tolerance + r.error)
+
+    @property
+    def passed(self) -> bool:
+        return self.agrees and self.report.stable and not self.growing
+
+    @property
+    def blame(self) -> str | None:
+        """The variable that grows first, as measured; the derivation's is ``report.reasons[0].quantity``."""
+        return self.growing[0].quantity if self.growing else None
+
+    def table(self, style: str = "markdown") -> str:
+        """All rows as a ``markdown``, ``html`` or ``latex`` table."""
+        head = ["quantity", "step", "slope", "±", "derived", ""]
+        rows = [
+            [r.quantity, str(r.step), f"{r.slope:+.2f}", f"{r.error:.2f}", "0 identically" if r.derived is None else f"{r.derived}", "" if r.agrees else "✗"]
+            for r in self.rows
+        ]  # fmt: skip
+        styles = {"markdown": markdown, "html": html, "latex": latex}
+        if style not in styles:
+            raise DataError(Message(NOWHERE, f"there is no table style {style!r}", f"choose {', '.join(styles)}", "unknown style"))
+        return styles[style](head, rows)
+
+    def __str__(self) -> str:
+        r = self.report
+        widths = ", ".join(map(str, self.widths))
+        head = f"{r.network}, {r.optimizer}, {r.parametrization}: {'passed' if self.passed else 'FAILED'}"
+        lines = [head, f"slopes of log size against log width, widths {widths}, {self.seeds} seeds", "", self.table()]
+        if self.blame is not None:
+            lines += ["", f"measured: `{self.blame}` is the first to grow, like n^{self.growing[0].slope:.2f}"]
+        lines += ["", *map(str, r.reasons)] if r.reasons else []
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table("html")
+
+    def to_json(self) -> str:
+        """The rows and the derivation, as JSON."""
+        rows = [
+            {
+                "quantity": r.quantity, "step": r.step, "slope": r.slope, "error": r.error,
+                "derived": None if r.derived is None else str(r.derived), "sizes": list(r.sizes), "agrees": r.agrees,
+            }
+            for r in self.rows
+        ]  # fmt: skip
+        data = {"passed": self.passed, "agrees": self.agrees, "blame": self.blame, "widths": list(self.widths), "seeds": self.seeds, "rows": rows}
+        return json.dumps({**data, "derivation": self.report.data()}, indent=1, ensure_ascii=False)
+
+    def plot(self, path: str | Path) -> None:
+        """Sizes against width, one panel per step, each line with its derived slope; .png, .pdf or .svg."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        steps = sorted({r.step for r in self.rows})
+        figure, panels = pyplot.subplots(1, len(steps), figsize=(4 * len(steps), 4), sharey=True, squeeze=False)
+        for panel, step in zip(panels[0], steps, strict=True):
+            for k, r in enumerate(r for r in self.rows if r.step == step and all(s > 0 for s in r.sizes)):
+                label = f"{r.quantity}: {r.slope:+.2f}" + ("" if r.agrees else " ✗")
+                panel.loglog(self.widths, r.sizes, marker="o", color=f"C{k % 10}", label=label)
+                if r.derived is not None:
+                    line = [r.sizes[0] * (n / self.widths[0]) ** float(r.derived) for n in self.widths]
+                    panel.loglog(self.widths, line, color=f"C{k % 10}", linestyle=":", linewidth=1)
+            panel.set_title("initially" if step == 0 else f"change after {step} update{'s' * (step > 1)}")
+            panel.set_xlabel("width")
+            panel.legend(fontsize="x-small")
+        panels[0][0].set_ylabel("root mean square (dotted: derived)")
+        figure.tight_layout()
+        figure.savefig(path, format=_format(path))
+        pyplot.close(figure)
+
+
+def _format(path: str | Path) -> str | None:
+    suffix = Path(path).suffix.lstrip(".").lower()
+    return suffix if suffix in ("png", "pdf", "svg") else "png"
+
+
+def coord_check(
+    engine: Engine,
+    parametrization: Any,
+    optimizer_name: str,
+    widths: Sequence[int],
+    steps: int,
+    seeds: int,
+    lr: float | None,
+    inputs: Any,
+    seed: int,
+    progress: bool,
+    constants: Mapping[str, Any],
+) -> CoordCheck:
+    """See :meth:`tp.net.Net.coord_check`."""
+    widths = tuple(sorted(set(widths)))
+    if len(widths) < 2 or widths[0] < 2 or steps < 1 or seeds < 1:
+        reason = f"widths {list(widths)}, {steps} steps, {seeds} seeds"
+        raise DataError(Message(NOWHERE, reason, "give two widths at least, one step and one seed", "nothing to fit"))
+    opt = optimizer(optimizer_name)
+    rules = _rules(engine, parametrization, opt)
+    derived = scaling(engine, {p: tuple(r) for p, r in rules.items()}, optimizer_name, steps, constants)
+    derived = _titled(derived, parametrization)
+    program = parametrize(engine.program, rules, engine.growth)
+    rate = lr if lr is not None else (0.1 if opt.normalised == "none" else 0.02)
+    run = _Check(engine, program, opt, rate, steps, np.random.default_rng(seed), dict(constants))
+    data = run.inputs(inputs)
+    sizes = run.sizes(data, widths, seeds, progress)
+    return CoordCheck(derived, widths, tuple(_rows(derived, sizes, widths, run.order)), seeds)
+
+
+def _rules(engine: Engine, parametrization: Any, opt: Optimizer) -> dict[str, ABC]:
+    if isinstance(parametrization, ScalingReport):
+        return {p: ABC(r.a, r.b if r.b is not None else Fraction(0), r.c) for p, r in parametrization.rules.items()}
+    if isinstance(parametrization, str):
+        return named(engine.program, parametrization, opt.normalised)
+    return given(engine.program, parametrization or {}, engine.declared)
+
+
+def _titled(report: ScalingReport, parametrization: Any) -> ScalingReport:
+    from dataclasses import replace
+
+    name = parametrization.parametrization if isinstance(parametrization, ScalingReport) else parametrization
+    return replace(report, parametrization=name if isinstance(name, str) else "as declared" if name is None else "as given")
+
+
+@dataclass
+class _Check:
+    engine: Engine
+    program: Program
+    optimizer: Optimizer
+    lr: float
+    steps: int
+    generator: np.random.Generator
+    constants: dict[str, Any]
+    order: list[tuple[str, int]] = field(default_factory=list)
+
+    def inputs(self, given_: Any) -> dict[str, Array]:
+        """The data, standard normal unless given."""
+        from tp.readings.verify import random_inputs
+
+        if given_ is not None:
+            names = [d.ref.name for d in self.program.data]
+            return dict(given_) if isinstance(given_, Mapping) else {names[0]: np.asarray(given_)}
+        holder: Any = type("Holder", (), {"program": self.program})()
+        return random_inputs(holder, self.generator, self.constants, SAMPLES)
+
+    def sizes(self, data: dict[str, Array], widths: Sequence[int], seeds: int, progress: bool) -> dict[tuple[str, int], Array]:
+        """Mean squares [widths, seeds] by quantity and step; NaN where a run diverged."""
+        found: dict[tuple[str, int], Array] = {}
+        targets: dict[Key, Array] = {}
+        runs = [(w, s) for w in range(len(widths)) for s in range(seeds)]
+        for w, s in _bar(runs, progress):
+            run = self._run(data, widths[w])
+            if not targets:
+                keys = [k for ref in self.program.outputs for k in run.members(ref)]
+                targets = {k: self.generator.choice([-1.0, 1.0], run.samples) for k in keys}
+            for name, step, size in self._measured(run, targets):
+                if (name, step) not in found:
+                    found[name, step] = np.full((len(widths), seeds), np.nan)
+                    self.order.append((name, step))
+                found[name, step][w, s] = size
+        return found
+
+    def _run(self, data: dict[str, Array], width: int) -> Run:
+        sizes = {n: max(2, round(width ** float(g))) for n, g in self.engine.growth.items()}
+        drawn = self.generator.spawn(1)[0]
+        return simulate(self.program, data, sizes, drawn, self.constants)
+
+    def _measured(self, run: Run, targets: dict[Key, Array]) -> Any:
+        """(quantity, step, mean square) of the initial values and of all changes."""
+        temps = self.engine.program.temps
+        members = [m for m in self.engine.concrete.members if m.forward and (m.out[0] not in temps or m.text)]
+        first: dict[Key, Array] = {}
+        scalars = [m.out for m in members if not m.vector and m.out in run.values]
+        spread = self._spread(run, scalars)
+        try:
+            for step, now in enumerate(trained(run, self.optimizer, targets, self.lr, self.steps)):
+                seen: dict[str, list[float]] = {}
+                for m in members:
+                    if m.out not in now.values:
+                        continue
+                    before = first.setdefault(m.out, now[m.out]) if step == 0 else first[m.out]
+                    change = now[m.out] if step == 0 else now[m.out] - before
+                    square = spread[m.out] if step == 0 and m.out in spread else float(np.mean(change**2))
+                    seen.setdefault(classify.label(m, temps), []).append(square)
+                yield from ((name, step, sizes[0]) for name, sizes in seen.items())
+        except DataError:  # diverged: what was measured before counts
+            return
+
+    def _spread(self, run: Run, scalars: list[Key]) -> dict[Key, float]:
+        """Mean squares of scalars at initialization, over fresh draws of the vector weights."""
+        total = {k: float(np.mean(run[k] ** 2)) for k in scalars}
+        for _ in range(REDRAWN if scalars else 0):
+            fresh = {}
+            for key, d in run.weights.items():
+                if d.weight.cols is None and d.variance > 0:
+                    entries = d.mean + np.sqrt(d.variance) * self.generator.standard_normal(run[key].shape)
+                    fresh[key] = d.multiplier * entries
+            again = replay(run, fresh)
+            for k in scalars:
+                total[k] += float(np.mean(again[k] ** 2))
+        return {k: x / (REDRAWN + 1) for k, x in total.items()}
+
+
+def _rows(report: ScalingReport, sizes: dict[tuple[str, int], Array], widths: Sequence[int], order: list[tuple[str, int]]) -> list[Row]:
+    rows = []
+    places = {name: k for k, name in enumerate(dict.fromkeys(n for n, _ in order))}
+    for name, step in sorted(order, key=lambda o: (o[1], places[o[0]])):
+        quantity = report.exponents.get(name)
+        if quantity is None or step > len(quantity.changes):
+            continue  # after the first violation exponents have no meaning
+        derived = quantity.initial if step == 0 else quantity.changes[step - 1]
+        rows.append(_row(name, step, derived, sizes[name, step], widths))
+    return rows
+
+
+def _row(name: str, step: int, derived: Fraction | None, squares: Array, widths: Sequence[int]) -> Row:
+    kept = np.isfinite(squares).all(axis=0)
+    squares = squares[:, kept]
+    roots = np.sqrt(squares.mean(axis=1)) if squares.size else np.zeros(len(widths))
+    if not roots.all():
+        zero = not roots.any()
+        return Row(name, step, 0.0 if zero else float("nan"), 0.0, derived, tuple(roots.tolist()), zero and derived is None)
+    slope = _slope(widths, roots)
+    error = 0.0
+    if squares.shape[1] > 1:  # the jackknife over seeds: a scalar's own logarithm may be anything
+        count = squares.shape[1]
+        left = [_slope(widths, np.sqrt(np.delete(squares, k, axis=1).mean(axis=1))) for k in range(count)]
+        error = float(np.sqrt((count - 1) / count * np.sum((np.array(left) - np.mean(left)) ** 2)))
+    agrees = derived is not None and abs(slope - float(derived)) <= TOLERANCE + 2 * error
+    return Row(name, step, slope, error, derived, tuple(roots.tolist()), agrees)
+
+
+def _slope(widths: Sequence[int], sizes: Array) -> float:
+    return float(np.polyfit(np.log(np.asarray(widths, float)), np.log(sizes), 1)[0])
+
+
+def _bar(runs: list[tuple[int, int]], progress: bool) -> Any:
+    if not progress:
+        return runs
+    from tqdm import tqdm
+
+    return tqdm(runs, unit="run")
+
+
