@@ -99,7 +99,7 @@ def test_steps_stay_a_loop() -> None:
 @pytest.mark.parametrize("name", ["cnn1d", "rnn", "attention", "layernorm", "gcn", "symmetric_rnn"])
 def test_every_kind_of_network_unrolls(name: str) -> None:
     """At finite width a small step lowers the loss."""
-    net = tp.zoo(name, **({"T": 3} if name in ("rnn", "attention", "symmetric_rnn") else {}))
+    net = tp.zoo(name, **({"T": 3} if name in ("rnn", "attention", "symmetric_rnn") else {"P": 5} if name == "cnn1d" else {}))
     from tp.readings.verify import random_inputs
 
     data = random_inputs(net, np.random.default_rng(1), {}, samples=2)
