@@ -42,7 +42,7 @@ class Example:
 
 SHOWN = (
     Example("mlp", 800, 997, (64,), (256, 1024, 4096), {"d": 64}, ("L", "sw2", "sb2")),
-    Example("cnn2d", 200, 100, (8, 8, 1), (32, 128, 512)),
+    Example("cnn2d", 150, 100, (8, 8, 1), (32, 128, 512)),
 )
 SEEDS = 4
 CHECKED = 4  # digits whose kernels are compared at finite width
