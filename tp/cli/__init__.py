@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tp.cli import demo, derive, gram, plot, show, train, verify, zoo
+from tp.cli import coord_check, demo, derive, gram, mup, plot, scale, show, train, verify, zoo
 from tp.errors import TPError
 from tp.version import __version__
 
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tp {__version__}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (show, derive, gram, verify, train, plot, zoo, demo):
+    for verb in (show, derive, gram, verify, scale, mup, coord_check, train, plot, zoo, demo):
         verb.add(verbs)
     return top
 

@@ -151,6 +151,16 @@ class ScalingReport:
         reasons = "".join(f"<pre>{_escaped(str(r))}</pre>" for r in self.reasons)
         return f"<p>{_escaped(self.network)}, {self.optimizer}, {_escaped(self.parametrization)}: <b>{_escaped(self.regime)}</b></p>" + self.table("html") + reasons
 
+    def explanation(self) -> str:
+        """What holds the exponents: the tight constraints, and by which power of the width each weight's update falls short."""
+        lines = [f"tight: {text}" for text in self.facets]
+        if self.unique is not None:
+            lines.append("no exponent can be changed alone" if self.unique else f"left free: {', '.join(self.free)}")
+        for name, r in self.layers.items():
+            how = "does not act on features" if r is None else "learns features" if r == 0 else f"moves features by {power(-r)}"
+            lines.append(f"the update of `{name}` {how}")
+        return "\n".join([*lines, *map(str, self.reasons)])
+
     # ------------------------------------------------------------ tables
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
