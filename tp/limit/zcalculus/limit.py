@@ -8,9 +8,8 @@ from typing import Any
 
 import sympy as sp
 
-from tp.limit.equations import I, Value
+from tp.limit.equations import I, Value, Z
 from tp.limit.independence import gradient_dependence
-from tp.limit.zcalculus.atoms import Cov
 from tp.limit.zcalculus.calculus import Calculus, Line
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.ratios import leading
@@ -37,7 +36,7 @@ class ZLimit:
         parts = name if isinstance(name, tuple) else (name,)
         ref = Ref(*parts)
         for line in self.lines:
-            if getattr(line.lhs, "a", None) == ref and not isinstance(line.lhs, Cov):
+            if isinstance(line.lhs, (Z, Value)) and line.lhs.a == ref:
                 return line.rhs
         raise KeyError(name)
 

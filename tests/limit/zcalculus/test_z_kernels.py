@@ -1,0 +1,144 @@
+"""NNGP and NTK where a matrix meets its transpose: against finite networks, and by more than one way of evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tp
+from tp.limit.equations import Entry, Value
+from tp.limit.independence import gradient_dependence
+from tp.limit.take import take_limit
+from tp.limit.zcalculus.kernels import z_kernels
+from tp.limit.zcalculus.pairs import PairKernel
+from tp.readings.empirical import empirical_kernels
+
+HEAD = (
+    "network t\n  width n\n  dim d = 3\n  input x : [d]\n  weight U : [n, d] ~ N(0, 1/d)\n  weight W : [n, n] ~ N(0, 2/n)\n"
+    "  weight v : [n] ~ N(0, 1/n)\n"
+)
+NETS = {
+    "linear": HEAD + "  h = U @ x\n  z = W.T @ (W @ h)\n  output f = v @ z\n",
+    "relu": HEAD + "  h = U @ x\n  z = W.T @ relu(W @ relu(h))\n  output f = v @ z\n",
+    "skips and biases": HEAD + "  weight b : [n] ~ N(0, 1)\n  weight c : [] ~ N(0, 1)\n  h = U @ x + b\n"
+    "  z = W.T @ erf(W @ erf(h)) + h\n  output f = v @ z + c\n",
+    "a narrower side": HEAD.replace("width n\n", "width n, m = n/2\n").replace("W : [n, n]", "W : [m, n]")
+    + "  h = U @ x\n  z = W.T @ tanh(W @ tanh(h))\n  output f = v @ tanh(z)\n",
+    "symmetric, three steps": "network s\n  width n\n  dim d = 3\n  index t in 1..3\n  input x[t] : [d]\n"
+    "  weight U : [n, d] ~ N(0, 1/d)\n  weight A : [n, n] ~ N(0, 1/n)\n  weight v : [n] ~ N(0, 1/n)\n  h[0] = 0\n"
+    "  h[t] = (A @ tanh(h[t-1]) + A.T @ tanh(h[t-1]))/sqrt(2) + U @ x[t]\n  output f = v @ tanh(h[3])\n",
+}
+
+
+def inputs(net: tp.Net, samples: int = 2) -> np.ndarray:
+    (data,) = net.program.data
+    return np.random.default_rng(0).standard_normal((samples, *(int(r.hi - r.lo + 1) for r in data.domain)))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_kernels_agree_with_finite_networks(name: str) -> None:
+    net = tp.parse(NETS[name])
+    X = inputs(net)
+    derived = dict(zip(("K", "Theta"), net.kernel("nngp", "ntk")(X), strict=True))
+    seeds = 8
+    found = [empirical_kernels(net.program, net.inputs(X), 400, s, ("K", "Theta")) for s in range(seeds)]
+    for kind, exact in derived.items():
+        seen = np.array([f[kind] for f in found])
+        error = seen.std(axis=0, ddof=1) / np.sqrt(seeds) + 0.01 * np.abs(np.diag(exact)).max()
+        assert (np.abs(seen.mean(axis=0) - exact) < 4 * error).all()
+
+
+def test_pairs_and_compiled_kernels_are_the_same() -> None:
+    net = tp.zoo("hopfield")
+    X = inputs(net)
+    slow, fast = PairKernel(net.ntk(), ("K", "Theta")), net.kernel("nngp", "ntk")
+    for one, two in zip(slow(X), fast(X), strict=True):
+        assert np.allclose(one, two, rtol=0, atol=1e-10)
+    assert np.allclose(slow(X[:1], X[1:])[1], fast(X)[1][:1, 1:], atol=1e-10)
+
+
+def test_the_calculus_and_the_recursions_agree_where_gradients_are_independent() -> None:
+    net = tp.parse(HEAD + "  weight b : [n] ~ N(0, 1/10)\n  h = U @ x + b\n  output f = v @ erf(W @ tanh(h) + h)\n")
+    X = inputs(net)
+    assert gradient_dependence(net.program) is None
+    full = z_kernels(net.program, ("K", "Theta"))
+    for one, two in zip(PairKernel(full, ("K", "Theta"))(X), net.kernel("nngp", "ntk")(X), strict=True):
+        assert np.allclose(one, two, rtol=0, atol=1e-7)
+
+
+def test_verify_goes_through_the_calculus() -> None:
+    report = tp.zoo("hopfield").verify(widths=(64, 256, 1024), seeds=6)
+    assert report.passed
+
+
+def test_without_dots_the_kernel_is_wrong() -> None:
+    """WᵀW h: E[Z²] = 8 E[h²] with ρ = 1, σ² = 2; an independent copy of Wᵀ would give 4."""
+    net = tp.parse(NETS["linear"])
+    x = inputs(net)
+    assert np.allclose(net.kernel("nngp")(x), 8 * (x @ x.T) / 3)
+
+
+# ---------------------------------------------------------------- outputs that do not vary
+
+
+def test_a_tied_autoencoder_has_a_limit_that_is_a_number() -> None:
+    limit = tp.zoo("autoencoder").nngp()
+    kernels = [e for e in limit.equations if isinstance(e.lhs, Entry) and e.lhs.a.name == "y"]
+    values = [e for e in limit.equations if isinstance(e.lhs, Value) and e.lhs.a.name == "y"]
+    assert len(kernels) == len(values) == 4 and all(e.rhs == 0 for e in kernels)
+
+
+def test_an_embedding_tied_to_the_readout() -> None:
+    net = tp.parse(
+        "network e\n  width n\n  dim k = 3\n  input x : [k]\n  weight E : [n, k] ~ N(0, 1)\n  weight W : [n, n] ~ N(0, 1/n)\n"
+        "  h = E @ x\n  output f = E.T @ erf(h + W @ erf(h)) / n\n"
+    )
+    found = gradient_dependence(net.program)
+    assert found is not None and "`E[j_k]`" in found.reason and "`h`" in found.reason and found.heading == "readout used twice"
+    x = np.array([0.5, -1.0, 0.25])
+    q = x @ x
+    variance = q + 2 / np.pi * np.arcsin(2 * q / (1 + 2 * q))
+    expected = x * 2 / np.sqrt(np.pi) / np.sqrt(1 + 2 * variance)
+    limit = net.z()
+    assert [limit.value("f", j, X=x) for j in (1, 2, 3)] == pytest.approx(expected, rel=1e-9)
+    assert "f" in {e.lhs.a.name for e in net.nngp().equations}
+
+
+def test_a_small_readout_gives_a_power_of_the_width() -> None:
+    net = tp.parse(NETS["linear"].replace("v : [n] ~ N(0, 1/n)", "v : [n] ~ N(0, 1/n^2)"))
+    limit = net.nngp()
+    assert limit.power["K"] == -1
+    x = inputs(net)
+    assert np.allclose(PairKernel(limit, ("K",))(x), 8 * (x @ x.T) / 3)
+
+
+# ---------------------------------------------------------------- why, and what is refused
+
+
+def test_the_check_names_the_vector_and_both_uses() -> None:
+    found = gradient_dependence(tp.zoo("hopfield").program)
+    assert found is not None and "`z` uses the transpose of `W`" in found.reason and "`y` (line 13)" in found.reason
+    assert all(gradient_dependence(tp.zoo(name).program) is None for name in ("mlp", "rnn", "layernorm", "attention"))
+
+
+REFUSED = {
+    "symbolic range": (
+        "  let L\n  h[0] = U @ x\n  h[l] = W.T @ tanh(W @ h[l-1]) for l in 1..L\n  output f = v @ h[L]\n",
+        "`L` needs a number",
+    ),
+    "random scalar": ("  y = W.T @ tanh(W @ (U @ x))\n  a = v @ y\n  output f = v @ (y*tanh(a))\n", "diverges|stays random"),
+    "not a Gaussian process": ("  a = v @ (W.T @ tanh(W @ (U @ x)))\n  output f = tanh(a)\n", "nonlinear function of"),
+    "no independent readout": ("  h = W @ v\n  output f = v @ (W.T @ tanh(h + U @ x))\n", "not linear in weights of its own"),
+    "several outputs": (
+        "  h = W.T @ tanh(W @ (U @ x))\n  weight u : [n] ~ N(0, 1/n)\n  output f = v @ h\n  output g = u @ h\n",
+        "keep one output",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_say_what_is_missing(name: str) -> None:
+    body, reason = REFUSED[name]
+    with pytest.raises(tp.LimitError, match=reason) as caught:
+        take_limit(tp.parse(HEAD + body).program, ("K", "Theta"))
+    assert "help: " in str(caught.value)
