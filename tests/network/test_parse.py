@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from fractions import Fraction
 
 import pytest
@@ -155,18 +154,6 @@ def test_numbers_show_exactly():
 
 def test_the_parser_is_built_once():
     assert parser() is parser()
-
-
-def test_two_hundred_lines_parse_quickly():
-    lines = [f"  h{k}[l] = W[l] @ relu(h{k}[l-1]) + b[l]  for l in 2..L" for k in range(200)]
-    text = "network big\n" + "\n".join(lines)
-    parse(text)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        parse(text)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.25  # 0.05 on a quiet machine
 
 
 def test_files(tmp_path):
