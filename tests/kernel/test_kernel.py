@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.kernel.plain import data, kernel
-from tests.kernel.specs import RNN, mlp
+from tests.kernel.specs import mlp
 from tp.kernel import module
 from tp.kernel.reference import reference
 
@@ -105,7 +106,7 @@ def test_single_precision(relu):
 
 
 def test_activations_without_closed_form_state_their_error():
-    k, limit = kernel(RNN.format(phi="tanh", readout="mean(tanh(h[t]) for t)"))
+    k, limit = kernel(mlp(phi="tanh", L=2))
     X = data(limit, 3)
     assert 0 < k.bound <= 1e-10
     for ours, theirs in zip(k(X), reference(limit, X), strict=True):
@@ -129,6 +130,13 @@ def test_generated_modules_are_kept_under_their_hash(tmp_path, monkeypatch):
     del sys.modules[made.__name__]
     assert module.load(text).VALUE == 41
     assert [p.suffix for p in tmp_path.iterdir() if p.is_file()] == [".py"]
+
+
+def test_a_kernel_travels(relu):
+    k, limit = relu
+    X = data(limit, 4)
+    again = pickle.loads(pickle.dumps(k))
+    np.testing.assert_array_equal(again(X)[1], k(X)[1])
 
 
 def test_importing_the_library_loads_no_kernel():

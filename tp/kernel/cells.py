@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import isinf
 from typing import Any
 
 import sympy as sp
 
+from tp.kernel.indices import integer, points
 from tp.program.affine import affine, highest, lowest
 from tp.program.ir import Domain, Range
 
@@ -168,7 +170,11 @@ def outermost(expr: sp.Basic, kind: type) -> list[Any]:
 
 def hull(range_: Range, outer: Domain) -> tuple[int, int]:
     """The least and the greatest value of an index, whatever the outer ones are."""
-    return int(least(range_.lo, outer)), int(greatest(range_.hi, outer))
+    lo, hi = least(range_.lo, outer), greatest(range_.hi, outer)
+    if isinf(lo) or isinf(hi):  # not affine: look at all values of the outer indices
+        ends = [(integer(range_.lo, at), integer(range_.hi, at)) for at in points(outer, {})]
+        lo, hi = min(e[0] for e in ends), max(e[1] for e in ends)
+    return int(lo), int(hi)
 
 
 def least(expr: sp.Expr, ranges: Domain) -> float:

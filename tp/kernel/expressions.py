@@ -59,7 +59,8 @@ def _index(e: sp.Expr, name: Render) -> str:
                 return f"({int(denominators[0].p)} * {_index(rest, name)} // {int(denominators[0].q)})"
             return "(" + " * ".join(_index(a, name) for a in ordered(e)) + ")"
         case sp.floor():
-            return _index(e.args[0], name)  # its quotients are integer divisions already
+            over, under = sp.fraction(sp.together(e.args[0]))
+            return f"({_index(over, name)} // {_index(under, name)})"
         case sp.Mod():
             return f"({_index(e.args[0], name)} % {_index(e.args[1], name)})"
         case sp.Max() | sp.Min():

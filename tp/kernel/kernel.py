@@ -77,6 +77,10 @@ class Kernel:
     memory: int
     progress: bool = True
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A kernel travels to other processes as its text; there the module is loaded again."""
+        return {k: v for k, v in vars(self).items() if k != "_module"}
+
     # ------------------------------------------------------------ faces
 
     @property
@@ -333,7 +337,7 @@ class Kernel:
     def _run(
         self, work: Callable[..., None], tasks: list[Any], what: str, ahead: Callable[[Any], Any] | None = None, batch: int = 0
     ) -> None:
-        """``work(task)`` for all tasks, or ``work(task, ahead(task))``: BLAS has threads of its own, so it goes first, in batches."""
+        """``work(task)`` for all tasks, or ``work(task, ahead(task))``: BLAS has its own threads and goes first, in batches."""
         from tqdm import tqdm
 
         quiet = True if not self.progress or len(tasks) < 2 else None  # None: shown where stderr is a terminal
