@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     net = options.load(arguments)
     X = _samples(net, arguments.data)
     Y = _samples(net, arguments.data2) if arguments.data2 else None
-    matrix = net.kernel(arguments.limit, dtype=arguments.dtype)(X, Y)
+    matrix: Any = net.kernel(arguments.limit, dtype=arguments.dtype)(X, Y)
     rows, columns = matrix.shape
     about = {"kernel": arguments.limit, "shape": [rows, columns], "dtype": str(matrix.dtype)}
     if arguments.out:

@@ -32,7 +32,9 @@ def add(verbs: options.Verbs) -> None:
 
 def add_optimizer(parser: argparse.ArgumentParser) -> None:
     """``--optimizer``, ``--steps`` and ``--growth``."""
-    parser.add_argument("--optimizer", default="sgd", metavar="NAME", help="sgd (default), momentum, sign, adam, adamw, adafactor, muon, …")
+    parser.add_argument(
+        "--optimizer", default="sgd", metavar="NAME", help="sgd (default), momentum, sign, adam, adamw, adafactor, muon, …"
+    )
     parser.add_argument("--steps", type=options.positive, metavar="T", help="updates that are followed (default: 2)")
     parser.add_argument(
         "--growth", metavar="WIDTH=EXPONENT", action="append", default=[], type=options.setting,
