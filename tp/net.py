@@ -131,12 +131,19 @@ class Net:
         return z_limit(self.program, constants)
 
     def kernel(
-        self, *kinds: str, device: str = "cpu", dtype: str = "float64", mode: str | None = None, **constants: Any
+        self,
+        *kinds: str,
+        device: str = "cpu",
+        dtype: Any = "float64",
+        mode: str | None = None,
+        output: str | None = None,
+        **constants: Any,
     ) -> Kernel | PairKernel:
         """The compiled kernel of one or several limits: ``net.kernel("ntk")``, ``net.kernel("nngp", "ntk")``.
 
         ``constants`` give numbers to constants that the spec leaves symbolic. Called with arrays of shape
-        [N, …indices, …features] it returns [N1, N2], a tuple for several kinds.
+        [N, …indices, …features] it returns [N1, N2], a tuple for several kinds. ``output`` names one of several
+        outputs (default: the first); an output over an index, ``f[t]``, gives [N1, N2, T], one kernel per coordinate.
         """
         from tp.kernel.build import build
         from tp.limit.independence import gradient_dependence
@@ -149,7 +156,8 @@ class Net:
         limit = self.ntk(mode) if "ntk" in wanted else self.nngp()
         if gradient_dependence(self.program) is not None and needs_pairs(limit):
             return pair_kernel(limit, tuple(LIMITS[k] for k in wanted), constants)
-        return build(limit, tuple(LIMITS[k] for k in wanted), device=device, dtype=dtype, constants=constants)
+        names = tuple(LIMITS[k] for k in wanted)
+        return build(limit, names, device=device, dtype=dtype, constants=constants, output=output)
 
     # ------------------------------------------------------------ finite width
 
@@ -242,7 +250,7 @@ class Net:
         """How all sizes scale with the width: stable or not, lazy or learning features, and what goes wrong first.
 
         ``parametrization`` is "sp", "ntp", "mup" or "mfp", exponents (a, b, c) per weight name, or None: as the spec declares.
-        ``growth`` says of free widths how they grow, {"m": "1/2"} like n^(1/2); ``constants`` give values to symbols in exponents.
+        ``growth`` says of free widths how they grow, {"m": "1/2"} like n^(1/2); ``constants`` are values of symbols in exponents.
         """
         from tp.readings.scale.infer import scaling
 

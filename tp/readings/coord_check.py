@@ -1,7 +1,7 @@
 """``coord_check``: finite networks trained at several widths, and how the sizes of everything grow with the width.
 
-For every variable the root mean square of its coordinates initially, and of its change after every update, is fitted by a power of
-the width and compared with the derived exponent. The runs share the program with the derivation and nothing else.
+For every variable the root mean square of its coordinates initially, and of its change after every update, is fitted by a
+power of the width and compared with the derived exponent. The runs share the program with the derivation and nothing else.
 
 Source: Yang et al. 2022, *Tensor Programs V*, appendix D.1 (coordinate checking).
 """
@@ -85,12 +85,13 @@ class CoordCheck:
         """All rows as a ``markdown``, ``html`` or ``latex`` table."""
         head = ["quantity", "step", "slope", "±", "derived", ""]
         rows = [
-            [r.quantity, str(r.step), f"{r.slope:+.2f}", f"{r.error:.2f}", "0 identically" if r.derived is None else f"{r.derived}", "" if r.agrees else "✗"]
+            [r.quantity, str(r.step), f"{r.slope:+.2f}", f"{r.error:.2f}", _derived(r), "" if r.agrees else "✗"]
             for r in self.rows
-        ]  # fmt: skip
+        ]
         styles = {"markdown": markdown, "html": html, "latex": latex}
         if style not in styles:
-            raise DataError(Message(NOWHERE, f"there is no table style {style!r}", f"choose {', '.join(styles)}", "unknown style"))
+            reason = f"there is no table style {style!r}"
+            raise DataError(Message(NOWHERE, reason, f"choose {', '.join(styles)}", "unknown style"))
         return styles[style](head, rows)
 
     def __str__(self) -> str:
@@ -117,7 +118,8 @@ class CoordCheck:
             }
             for r in self.rows
         ]  # fmt: skip
-        data = {"passed": self.passed, "agrees": self.agrees, "blame": self.blame, "widths": list(self.widths), "seeds": self.seeds, "rows": rows}
+        data: dict[str, Any] = {"passed": self.passed, "agrees": self.agrees, "blame": self.blame}
+        data |= {"widths": list(self.widths), "seeds": self.seeds, "rows": rows}
         return json.dumps({**data, "derivation": self.report.data()}, indent=1, ensure_ascii=False)
 
     def plot(self, path: str | Path) -> None:
@@ -143,6 +145,10 @@ class CoordCheck:
         figure.tight_layout()
         figure.savefig(path, format=_format(path))
         pyplot.close(figure)
+
+
+def _derived(r: Row) -> str:
+    return "0 identically" if r.derived is None else str(r.derived)
 
 
 def _format(path: str | Path) -> str | None:
@@ -274,7 +280,9 @@ class _Check:
         return {k: x / (REDRAWN + 1) for k, x in total.items()}
 
 
-def _rows(report: ScalingReport, sizes: dict[tuple[str, int], Array], widths: Sequence[int], order: list[tuple[str, int]]) -> list[Row]:
+def _rows(
+    report: ScalingReport, sizes: dict[tuple[str, int], Array], widths: Sequence[int], order: list[tuple[str, int]]
+) -> list[Row]:
     rows = []
     places = {name: k for k, name in enumerate(dict.fromkeys(n for n, _ in order))}
     for name, step in sorted(order, key=lambda o: (o[1], places[o[0]])):
@@ -313,5 +321,3 @@ def _bar(runs: list[tuple[int, int]], progress: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(runs, unit="run")
-
-

@@ -6,8 +6,8 @@ proposes a point, the oracle cuts, until a stable point is left at which every u
 each weight's update makes of its argument is Θ(1), and so is what a read-out's initial value makes of the features' change.
 The last point is certified by evaluating the program there. Activations count as generic at 0.
 
-Source: Yang & Hu 2021, *Tensor Programs IV*, Definition 5.1 and Theorem 5.6 (μP is the unique maximal stable parametrization of an MLP);
-Yang et al. 2022, *Tensor Programs V*, Tables 3, 8 and 9 (gauges).
+Source: Yang & Hu 2021, *Tensor Programs IV*, Definition 5.1 and Theorem 5.6 (μP is the unique maximal stable parametrization
+of an MLP); Yang et al. 2022, *Tensor Programs V*, Tables 3, 8 and 9 (gauges).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Solver:
         """TP5's table by the roles of the weights, if evaluation certifies that it is stable and maximal here."""
         opt = self.walk.optimizer
         rules = named(self.engine.program, "mup", opt.normalised)
-        point = {c: ONE for c in self.engine.concrete.constants}
+        point = dict.fromkeys(self.engine.concrete.constants, ONE)
         for p, (a, b, c) in rules.items():
             matrix = self.engine.concrete.parameters[p].cols is not None
             point |= {f"w_{p}": a + b, f"u_{p}": opt.degree * a + c if matrix or opt.normalised != "spectral" else a + b}
@@ -264,10 +264,12 @@ class Solver:
         off = [t for t, s in self.targets(steps).items() if s is not None and s[0] < 0]
         reason = "not all updates can be maximal together; at the largest stable rates these stay small:\n  "
         reason += "\n  ".join(self.words(t) for t in off)
-        return LimitError(Message(NOWHERE, reason, "scale other multipliers, or change the network", "no maximal parametrization"))
+        return LimitError(Message(NOWHERE, reason, "scale other multipliers, or change the network", "not maximal"))
 
 
-def mup(engine: Engine, optimizer_name: str, gauge: Any, steps: int | None, constants: Mapping[str, Any] | None = None) -> ScalingReport:
+def mup(
+    engine: Engine, optimizer_name: str, gauge: Any, steps: int | None, constants: Mapping[str, Any] | None = None
+) -> ScalingReport:
     """The maximal-update rules in a gauge, with the tight constraints that hold them and what they leave free."""
     walk = engine.walk(optimizer_name, generic=True)
     known = {k: Fraction(v) for k, v in (constants or {}).items()}
@@ -284,7 +286,16 @@ def mup(engine: Engine, optimizer_name: str, gauge: Any, steps: int | None, cons
     rules = gauged(engine, walk, point, gauge)
     title = f"maximal update ({gauge or 'table3'})" if gauge is None or isinstance(gauge, str) else "maximal update"
     return report(
-        engine, walk, found, point, rules, title, facets=tuple(facets), unique=not free, free=tuple(free), gauge=str(gauge or "table3")
+        engine,
+        walk,
+        found,
+        point,
+        rules,
+        title,
+        facets=tuple(facets),
+        unique=not free,
+        free=tuple(free),
+        gauge=str(gauge or "table3"),
     )
 
 
@@ -328,10 +339,11 @@ def _choices(engine: Engine, walk: Walk, gauge: Any) -> dict[str, tuple[str, Fra
     found = {p: (which, Fraction(x)) for p, role in engine.roles.items() for which, x in [PRESETS[preset][role]]}
     for name, choice in gauge.items() if isinstance(gauge, Mapping) else ():
         matching = [p for p in found if p == name] or [p for p in found if p.split("[")[0].rstrip("'") == name]
-        items = list(choice.items()) if isinstance(choice, Mapping) else [choice]
+        items: list[Any] = list(choice.items()) if isinstance(choice, Mapping) else [choice]
         if not matching or len(items) != 1 or len(items[0]) != 2 or items[0][0] not in ("a", "b", "c"):
             reason = f"the gauge of `{name}` is {choice!r}"
-            raise DataError(Message(NOWHERE, reason, f'give one of a, b, c for one of {", ".join(found)}: {{"a": 0}}', "no gauge"))
+            remedy = f'give one of a, b, c for one of {", ".join(found)}: {{"a": 0}}'
+            raise DataError(Message(NOWHERE, reason, remedy, "no gauge"))
         for p in matching:
             found[p] = (items[0][0], Fraction(items[0][1]))
     return found

@@ -1,8 +1,8 @@
 """Finite-width training of any program, by any optimizer that has a scaling rule.
 
-The run is replayed after every update; gradients come from the reverse pass over the program. A weight's multiplier M and rate r act
-as in the spec: the parameter is w, the network uses W = M w, so that SGD moves W by -lr r M² ∂L/∂W and a normalised optimizer by
--lr r M Q(∂L/∂W).
+The run is replayed after every update; gradients come from the reverse pass over the program. A weight's multiplier M and
+rate r act as in the spec: the parameter is w, the network uses W = M w, so that SGD moves W by -lr r M² ∂L/∂W and a
+normalised optimizer by -lr r M Q(∂L/∂W).
 """
 
 from __future__ import annotations

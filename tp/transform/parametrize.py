@@ -1,10 +1,10 @@
 """abc-parametrizations: ``W = n^(-a) w``, ``w ~ N(0, σ² n^(-2b))``, trained at rate ``η n^(-c)``; for any program.
 
-The named ones say a, b, c by what a weight does: *input* weights act coordinatewise on vectors of the width (first layers, embeddings,
-biases, gains), *hidden* ones map width to width, *output* ones read a vector out.
+The named ones say a, b, c by what a weight does: *input* weights act coordinatewise on vectors of the width (first layers,
+embeddings, biases, gains), *hidden* ones map width to width, *output* ones read a vector out.
 
-Source: Yang & Hu 2021, *Tensor Programs IV*, Definition 3.1 and Table 1; for adaptive optimizers Yang et al. 2022, *Tensor Programs V*,
-Table 3.
+Source: Yang & Hu 2021, *Tensor Programs IV*, Definition 3.1 and Table 1; for adaptive optimizers Yang et al. 2022, *Tensor
+Programs V*, Table 3.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def named(program: Program, name: str, normalised: str = "none") -> dict[str, AB
         table = NAMED["mup normalised" if normalised == "entries" else "mup spectral"]
     if table is None or " " in name:
         reason = f"there is no parametrization {name!r}"
-        raise DataError(Message(NOWHERE, reason, 'choose "sp", "ntp", "mup" or "mfp", or give (a, b, c) per weight', "unknown parametrization"))
+        remedy = 'choose "sp", "ntp", "mup" or "mfp", or give (a, b, c) per weight'
+        raise DataError(Message(NOWHERE, reason, remedy, "unknown parametrization"))
     found = {}
     for parameter_, role in roles(program).items():
         a, b, c = (Fraction(x) for x in table[role])
@@ -110,7 +111,8 @@ def _triple(name: str, value: Any) -> tuple[Fraction, Fraction, Fraction]:
         a, b, c = (_exact(x) for x in value)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         reason = f"the exponents of `{name}` are {value!r}"
-        raise DataError(Message(NOWHERE, reason, 'give three exact numbers (a, b, c), such as ("1/2", 0, 0)', "no exponents")) from error
+        remedy = 'give three exact numbers (a, b, c), such as ("1/2", 0, 0)'
+        raise DataError(Message(NOWHERE, reason, remedy, "no exponents")) from error
     return a, b, c
 
 
@@ -131,7 +133,7 @@ def parametrize(program: Program, rules: Mapping[str, ABC], growth: Mapping[str,
     """
     widths = sorted(set().union(*(s.size.free_symbols for s in program.spaces)), key=str)
     n = next((w for w in widths if not growth or growth.get(w.name, 1) == 1), widths[0])
-    one = {w: sp.S.One for w in widths}
+    one = dict.fromkeys(widths, sp.S.One)
     made = []
     for name, w in parameters(program).items():
         rule = rules.get(name)

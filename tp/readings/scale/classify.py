@@ -1,8 +1,8 @@
 """Stable or not, trivial or not, lazy or learning features; and where a parametrization first goes wrong.
 
-A parametrization is stable at initialization if everything is O(1) and what a hidden or input weight makes of a Θ(1) vector is Θ(1);
-in training if no update moves anything by a positive power of n. It is trivial if the output does not move. Of the stable and
-nontrivial ones those that move features by n^0 learn them; the others are kernel methods.
+A parametrization is stable at initialization if everything is O(1) and what a hidden or input weight makes of a Θ(1) vector
+is Θ(1); in training if no update moves anything by a positive power of n. It is trivial if the output does not move. Of the
+stable and nontrivial ones those that move features by n^0 learn them; the others are kernel methods.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, Theorems 3.3 (stability), 3.4 (nontriviality) and 3.8 (the dichotomy).
 """
@@ -131,7 +131,8 @@ def reason(walk: Walk, v: Violation, temps: frozenset[str]) -> Reason:
     through = [p for p in _blamed(form, "w_") if p not in blame]
     via = f", through the initial {' and '.join(f'`{p}`' for p in through)}," if through else ""
     text = f"step {v.step}: the update of {cause}{via} contributes {power(size)} to `{name}`: {form} = {size} > 0"
-    return Reason(name, v.step, size, str(form), blame, text + _advice(blame, _ways(form, size, ("u_", "w_")), False), v.member.span)
+    text += _advice(blame, _ways(form, size, ("u_", "w_")), False)
+    return Reason(name, v.step, size, str(form), blame, text, v.member.span)
 
 
 def _blamed(form: Form, kind: str) -> tuple[str, ...]:
@@ -140,9 +141,8 @@ def _blamed(form: Form, kind: str) -> tuple[str, ...]:
 
 def _ways(form: Form, size: Fraction, kinds: tuple[str, ...]) -> list[str]:
     words = {"u_": "the learning rate of", "w_": "the initial scale of"}
-    return [
-        f"{words[kind]} `{u[2:]}` by {power(abs(size) / -c)}" for kind in kinds for u, c in form.terms if u.startswith(kind) and c < 0
-    ]
+    terms = [(kind, u, c) for kind in kinds for u, c in form.terms if u.startswith(kind) and c < 0]
+    return [f"{words[kind]} `{u[2:]}` by {power(abs(size) / -c)}" for kind, u, c in terms]
 
 
 def _advice(blame: tuple[str, ...], ways: list[str], vanishing: bool) -> str:

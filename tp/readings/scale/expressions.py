@@ -1,7 +1,7 @@
 """SymPy expressions as functions of cells, compiled once for each member that uses them.
 
-Indices are numbers here. Constants of the spec are Θ(1); powers of a width, ``n^(-alpha)`` with a symbol for an exponent included, are
-exponents; everything else is a sum, a product, or a function with a Taylor expansion.
+Indices are numbers here. Constants of the spec are Θ(1); powers of a width, ``n^(-alpha)`` with a symbol for an exponent
+included, are exponents; everything else is a sum, a product, or a function with a Taylor expansion.
 """
 
 from __future__ import annotations
@@ -245,10 +245,28 @@ class Compiler:
 
 
 HOMOGENEOUS = {"relu": 1, "leaky_relu": 1, "Abs": 1, "sign": 0, "step": 0, "Max": 1, "Min": 1, "Heaviside": 0, "DiracDelta": -1}
-SMOOTH = {
-    "exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "erf", "erfc", "atan", "gelu", "normal_cdf", "sigmoid", "softplus", "silu", "elu",
-    "hermite",
-}  # fmt: skip
+SMOOTH = frozenset(
+    [
+        "exp",
+        "log",
+        "sin",
+        "cos",
+        "tan",
+        "tanh",
+        "sinh",
+        "cosh",
+        "erf",
+        "erfc",
+        "atan",
+        "gelu",
+        "normal_cdf",
+        "sigmoid",
+        "softplus",
+        "silu",
+        "elu",
+        "hermite",
+    ]
+)
 
 
 def shape_of(expr: sp.Expr, refuse: Callable[[], Any]) -> Shape:

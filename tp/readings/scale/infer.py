@@ -52,7 +52,8 @@ class Engine:
         for name in self.concrete.constants:
             if name not in constants:
                 reason = f"the exponent `{name}` has no value"
-                raise LimitError(Message(NOWHERE, reason, f"give it one, as in tp.load(…, {name}=1), or let net.mup() find it", "undetermined"))
+                remedy = f"give it one, net.scaling(…, {name}=1), or let net.mup() find it"
+                raise LimitError(Message(NOWHERE, reason, remedy, "undetermined"))
             point[name] = constants[name]
         return point
 
@@ -73,7 +74,8 @@ def growths(program: Program, given_: Mapping[str, Any] | None) -> dict[str, Fra
     growth = dict.fromkeys(widths, Fraction(1))
     for name, value in (given_ or {}).items():
         if name not in growth:
-            raise DataError(Message(NOWHERE, f"there is no free width `{name}`", f"the widths are {', '.join(widths)}", "unknown width"))
+            reason = f"there is no free width `{name}`"
+            raise DataError(Message(NOWHERE, reason, f"the widths are {', '.join(widths)}", "unknown width"))
         growth[name] = Fraction(value)
         if growth[name] < 0:
             raise DataError(Message(NOWHERE, f"`{name}` would shrink", "give an exponent of at least 0", "no width"))
@@ -103,7 +105,13 @@ def scaling(
 
 
 def report(
-    engine: Engine, walk: Walk, steps: list[Step], point: Mapping[str, Fraction], rules: Mapping[str, ABC], title: str, **more: Any
+    engine: Engine,
+    walk: Walk,
+    steps: list[Step],
+    point: Mapping[str, Fraction],
+    rules: Mapping[str, ABC],
+    title: str,
+    **more: Any,
 ) -> ScalingReport:
     """What a run says, as an object for people."""
     temps = engine.program.temps
@@ -141,5 +149,3 @@ def _rule(engine: Engine, p: str, r: ABC, opt: Optimizer, gradient: Fraction | N
     zero = engine.starts_at_zero(engine.concrete.parameters[p])
     epsilon = gradient - r.a if opt.epsilon and gradient is not None else None
     return Rule(r.a, None if zero else r.b, r.c, engine.roles[p], epsilon, r.c if opt.decay else None)
-
-

@@ -17,7 +17,7 @@ import sympy as sp
 from tp.errors import NOWHERE, LimitError, Message, Span
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
 from tp.program.reads import flat as simple
-from tp.readings.scale.expressions import Compiler, Env, Op, Widths
+from tp.readings.scale.expressions import ZERO, Compiler, Env, Op, Widths
 from tp.readings.scale.forms import Leaves
 from tp.readings.scale.tags import Tag
 from tp.transform.backprop import backprop
@@ -37,7 +37,7 @@ class Member:
     span: Span
     forward: bool
     vector: bool
-    op: Op = Op("zero")
+    op: Op = ZERO
     matrix: int = -1
     transpose: bool = False
     x: int | None = None
@@ -118,7 +118,8 @@ def _fields(program: Program) -> dict[str, Any]:
 
 
 def _fresh(name: str, program: Program) -> str:
-    taken = {i.out.name for i in simple(program.body)} | {w.ref.name for w in program.weights} | {d.ref.name for d in program.data}
+    taken = {i.out.name for i in simple(program.body)} | {w.ref.name for w in program.weights}
+    taken |= {d.ref.name for d in program.data}
     while name in taken:
         name += "_"
     return name
@@ -171,7 +172,8 @@ class _Writer:
         """Per index name: first, second and last of a loop; the middle of what is parallel, two if matrices differ."""
         loops = {r.index.name for body in (self.program.body, self.backward.program.body) for r in _loops(body)}
         weights = {r.index.name for w in self.program.weights if w.cols is not None for r in w.domain}
-        ranges = [r for _, domain in _flat(self.program.body, ()) for r in domain] + [r for w in self.program.weights for r in w.domain]
+        ranges = [r for _, domain in _flat(self.program.body, ()) for r in domain]
+        ranges += [r for w in self.program.weights for r in w.domain]
         for r in ranges:
             name = r.index.name
             if (r.lo.free_symbols | r.hi.free_symbols) - set(self.program.constants):
@@ -243,7 +245,8 @@ class _Writer:
 
     def _use(self, use: Any) -> None:
         for point in self._points(use.domain, self.bounds):
-            matrix, x, out = (self._at(ref, point, keys) for ref, keys in ((use.W, self.matrix_keys), (use.x, self.keys), (use.d_out, self.keys)))
+            matrix = self._at(use.W, point, self.matrix_keys)
+            x, out = self._at(use.x, point, self.keys), self._at(use.d_out, point, self.keys)
             if matrix is not None and x is not None and out is not None:
                 item = MatrixUse(matrix, out, x, use.transpose)
                 if item not in self.made.uses:
@@ -319,4 +322,3 @@ def _nearest(members: dict[tuple[int, ...], int], index: tuple[int, ...]) -> int
 
 def _halved(form: Any) -> Any:
     return type(form)().plus(form, Fraction(1, 2))
-

@@ -54,7 +54,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One tensor's scaling: multiplier n^(-a), initial std n^(-b), learning rate n^(-c); Adam's ε n^(epsilon), decay n^(decay)."""
+    """One tensor's scaling: multiplier n^(-a), initial std n^(-b), rate n^(-c); Adam's ε n^(epsilon), decay n^(decay)."""
 
     a: Fraction
     b: Fraction | None
@@ -149,7 +149,8 @@ class ScalingReport:
 
     def _repr_html_(self) -> str:
         reasons = "".join(f"<pre>{_escaped(str(r))}</pre>" for r in self.reasons)
-        return f"<p>{_escaped(self.network)}, {self.optimizer}, {_escaped(self.parametrization)}: <b>{_escaped(self.regime)}</b></p>" + self.table("html") + reasons
+        head = f"{_escaped(self.network)}, {self.optimizer}, {_escaped(self.parametrization)}: <b>{_escaped(self.regime)}</b>"
+        return f"<p>{head}</p>{self.table('html')}{reasons}"
 
     def explanation(self) -> str:
         """What holds the exponents: the tight constraints, and by which power of the width each weight's update falls short."""
@@ -166,7 +167,8 @@ class ScalingReport:
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """Head and rows of the table of rules."""
         head = ["weight", "role", "multiplier", "init std", "learning rate"]
-        extra = [(k, t) for k, t in (("epsilon", "epsilon"), ("decay", "weight decay")) if any(getattr(r, k) is not None for r in self.rules.values())]
+        columns = (("epsilon", "epsilon"), ("decay", "weight decay"))
+        extra = [(k, t) for k, t in columns if any(getattr(r, k) is not None for r in self.rules.values())]
         head += [t for _, t in extra]
         rows = []
         for name, rule in self.rules.items():
@@ -206,20 +208,23 @@ class ScalingReport:
             **{name: getattr(self, name) for name in flags},
             "r": _plain(self.r),
             "layers": {k: _plain(v) for k, v in self.layers.items()},
-            "rules": {
-                k: {"role": r.role, **{x: _plain(getattr(r, x)) for x in ("a", "b", "c", "epsilon", "decay")}} for k, r in self.rules.items()
-            },
+            "rules": {k: _rule(r) for k, r in self.rules.items()},
             "constants": {k: _plain(v) for k, v in self.constants.items()},
             "exponents": {
                 q.name: {"initial": _plain(q.initial), "changes": [_plain(x) for x in q.changes]} for q in self.exponents.values()
             },
             "reasons": [
                 {
-                    "quantity": r.quantity, "step": r.step, "exponent": _plain(r.exponent), "monomial": r.monomial, "blame": list(r.blame),
-                    "text": r.text, "place": str(r.span) if r.span.line else None,
+                    "quantity": r.quantity,
+                    "step": r.step,
+                    "exponent": _plain(r.exponent),
+                    "monomial": r.monomial,
+                    "blame": list(r.blame),
+                    "text": r.text,
+                    "place": str(r.span) if r.span.line else None,
                 }
                 for r in self.reasons
-            ],  # fmt: skip
+            ],
             "facets": list(self.facets),
             "unique": self.unique,
             "free": list(self.free),
@@ -231,6 +236,10 @@ def _styled(style: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     if style not in styles:
         raise DataError(Message(NOWHERE, f"there is no table style {style!r}", f"choose {', '.join(styles)}", "unknown style"))
     return styles[style](head, rows)
+
+
+def _rule(r: Rule) -> dict[str, str | None]:
+    return {"role": r.role, **{x: _plain(getattr(r, x)) for x in ("a", "b", "c", "epsilon", "decay")}}
 
 
 def _plain(x: Exponent) -> str | None:

@@ -56,7 +56,9 @@ def _homogeneous(cell: Cell, degree: Fraction, top: tuple[int, Any]) -> Cell:
     return {}, made[0]
 
 
-def _expanded(base: Part, pert: Part, zero: int, orders: tuple[bool, bool, bool], size: tuple[Any, Any], scale: dict[str, Any]) -> Cell:
+def _expanded(
+    base: Part, pert: Part, zero: int, orders: tuple[bool, bool, bool], size: tuple[Any, Any], scale: dict[str, Any]
+) -> Cell:
     """Taylor's formula; ``zero`` is the value that counts as Θ(1), ``size`` that of the result's leading part."""
     star = 0
     small: list[tuple[Any, int, Any, bool]] = []

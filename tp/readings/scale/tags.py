@@ -1,9 +1,9 @@
 """Cells: what a vector is made of, by what it is correlated with.
 
-A *letter* is an independent mean-zero family: the Gaussian part of a matrix product, an initial vector. A *tag* says of each letter
-whether a component is odd in it or depends on it in some generic way. Two components have E[Z Z'] ≠ 0, structurally,
-exactly if no letter remains odd in their product. A tag is a pair of bit masks (odd, star); a cell is a pair of maps
-tag → (value, node): *base*, what is there at initialization, and *pert*, what updates caused.
+A *letter* is an independent mean-zero family: the Gaussian part of a matrix product, an initial vector. A *tag* says of each
+letter whether a component is odd in it or depends on it in some generic way. Two components have E[Z Z'] ≠ 0, structurally,
+exactly if no letter remains odd in their product. A tag is a pair of bit masks (odd, star); a cell is a pair of maps tag →
+(value, node): *base*, what is there at initialization, and *pert*, what updates caused.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 and appendix H (which products are central-limit-, which
 law-of-large-numbers-sized); Yang 2020, *Tensor Programs III*, Definition E.5 (hat and dot parts).
@@ -94,10 +94,10 @@ def _products(a: Part, b: Part, into: Part) -> None:
 def pruned(cell: Cell, cutoff: int) -> Cell:
     """The cell without components that can decide nothing.
 
-    Of two components of the same kind one decides nothing if the other exceeds it in size and in correlations; nor does one that is
-    smaller than the largest perturbation by ``cutoff``, half the exponent of the width: what it gains by being correlated
-    with a partner, the largest one has without. Products in long residual streams have ever more letters: beyond ``LIMIT``
-    perturbations those with the fewest odd letters stay, which correlate with the most.
+    Of two components of the same kind one decides nothing if the other exceeds it in size and in correlations; nor does one
+    that is smaller than the largest perturbation by ``cutoff``, half the exponent of the width: what it gains by being
+    correlated with a partner, the largest one has without. Products in long residual streams have ever more letters: beyond
+    ``LIMIT`` perturbations those with the fewest odd letters stay, which correlate with the most.
     """
     base, pert = cell
     if len(pert) > 1:

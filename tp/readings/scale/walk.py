@@ -1,11 +1,11 @@
 """A training run in exponents: forward, backward, update, at a point of the space of parametrizations.
 
-Every variable is a cell of components, each with its correlations (a tag) and its size (a linear form in the unknowns and its value
-at the point). One sample stands for all, for their components are generically correlated. What is recorded per step:
+Every variable is a cell of components, each with its correlations (a tag) and its size (a linear form in the unknowns and its
+value at the point). One sample stands for all, for their components are generically correlated. What is recorded per step:
 the sizes of all variables, and the part of each parameter in the instructions that use it.
 
-Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 (the program of training) and appendix H (sizes); the dot parts of a matrix
-that meets its own transpose: Yang 2020, *Tensor Programs III*, Definition E.5.
+Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 (the program of training) and appendix H (sizes); the dot parts of a
+matrix that meets its own transpose: Yang 2020, *Tensor Programs III*, Definition E.5.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from tp.readings.scale.expressions import Op, State, average, value
-from tp.readings.scale.forms import Form, unknown
+from tp.readings.scale.forms import Form
 from tp.readings.scale.members import Concrete, Member
 from tp.readings.scale.optimizers import Optimizer
 from tp.readings.scale.rules import inner
@@ -161,7 +161,7 @@ class Walk:
         self.step.roles[role] = sized
 
     def first_order(self, point: Mapping[str, Fraction]) -> dict[str, Fraction]:
-        """The size of Δp x per parameter where activations stay as they begin and only read-outs move: TP4's -r_l, always defined."""
+        """The size of Δp x per weight where activations stay as they begin and only read-outs move: TP4's -r_l."""
         self.run(point, 0)
         self._pass(self.backward, record=False)
         self._update()

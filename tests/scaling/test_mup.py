@@ -1,0 +1,151 @@
+"""Maximal-update rules of many architectures: the tables of Tensor Programs V, and where there is no such rule."""
+
+from fractions import Fraction as F
+
+import pytest
+
+import tp
+from tests.scaling import specs
+from tests.scaling.specs import mlp
+
+HALF = F(1, 2)
+
+
+def rules(net, optimizer, gauge=None, **more):
+    report = net.mup(optimizer, gauge, **more)
+    assert report.feature_learning and report.unique, report
+    return {k: tuple(r) for k, r in report.rules.items()}
+
+
+@pytest.mark.parametrize("L", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("optimizer", "rates"),
+    [
+        ("sgd", (-1, 0, 1)),
+        ("momentum", (-1, 0, 1)),
+        ("sign", (0, 1, 1)),
+        ("adam", (0, 1, 1)),
+        ("adafactor", (0, 1, 1)),
+        ("muon", (0, 0, 1)),
+    ],
+)
+def test_multilayer_perceptrons(L, optimizer, rates):
+    found = rules(tp.parse(mlp(L)), optimizer)
+    first, hidden, last = rates
+    assert found["W1"] == (0, 0, first)
+    assert all(found[f"W{k}"] == (0, HALF, hidden) for k in range(2, L + 1))
+    assert found[f"W{L + 1}"] == (0, 1, last)
+
+
+@pytest.mark.parametrize(
+    ("gauge", "optimizer", "table"),
+    [
+        ("table3", "sgd", [(0, 0, -1), (0, HALF, 0), (0, 1, 1)]),
+        ("table3", "adam", [(0, 0, 0), (0, HALF, 1), (0, 1, 1)]),
+        ("table8", "sgd", [(0, 0, -1), (0, HALF, 0), (1, 0, -1)]),
+        ("table8", "adam", [(0, 0, 0), (0, HALF, 1), (1, 0, 0)]),
+        ("table9", "sgd", [(-HALF, HALF, 0), (0, HALF, 0), (HALF, HALF, 0)]),
+        ("table9", "adam", [(-HALF, HALF, HALF), (0, HALF, 1), (HALF, HALF, HALF)]),
+    ],
+)
+def test_the_tables_of_tensor_programs_v(gauge, optimizer, table):
+    assert list(rules(tp.parse(mlp(2)), optimizer, gauge).values()) == table
+
+
+def test_one_exponent_fixed_per_tensor():
+    net = tp.parse(mlp(2))
+    assert rules(net, "sgd", "c=0")["W1"] == (-HALF, HALF, 0)
+    assert rules(net, "sgd", {"W3": {"b": 0}})["W3"] == (1, 0, -1)
+    assert rules(net, "adam", {"W2": ("a", "1/2")})["W2"] == (HALF, 0, HALF)
+    for bad in ("table7", {"W2": {"e": 0}}, {"X": {"a": 0}}, {"W2": {"a": 0, "b": 0}}):
+        with pytest.raises(tp.DataError):
+            net.mup("sgd", bad)
+
+
+def test_epsilon_and_weight_decay():
+    """Adam's ε follows the gradient (all like 1/n in table 8's gauge); decay multiplies the rate, and their product is Θ(1)."""
+    net = tp.parse(mlp(2))
+    third, eighth = net.mup("adamw").rules, net.mup("adamw", "table8").rules
+    assert [r.epsilon for r in third.values()] == [-1, -1, 0]
+    assert [r.epsilon for r in eighth.values()] == [-1, -1, -1]
+    assert [r.decay for r in third.values()] == [0, 1, 1]
+
+
+INPUT, HIDDEN, OUTPUT = {"sgd": -1, "adam": 0}, {"sgd": 0, "adam": 1}, {"sgd": 1, "adam": 1}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+class TestArchitectures:
+    def test_residual_network_costs_the_same_at_any_depth(self, optimizer):
+        found = rules(tp.parse(specs.RESIDUAL), optimizer)
+        expected = {"U": (0, 0, INPUT[optimizer]), "W[l]": (0, HALF, HIDDEN[optimizer]), "v": (0, 1, OUTPUT[optimizer])}
+        assert found == expected
+        assert rules(tp.parse(specs.RESIDUAL, L=1000), optimizer) == expected
+
+    def test_symbolic_depth(self, optimizer):
+        assert rules(tp.parse(specs.RESIDUAL, L=None), optimizer)["W[l]"] == (0, HALF, HIDDEN[optimizer])
+
+    def test_recurrent_network(self, optimizer):
+        found = rules(tp.parse(specs.RNN), optimizer)
+        assert found == {"U": (0, 0, INPUT[optimizer]), "W": (0, HALF, HIDDEN[optimizer]), "v": (0, 1, OUTPUT[optimizer])}
+
+    def test_attention_finds_one_over_width(self, optimizer):
+        report = tp.parse(specs.ATTENTION.format(let="let alpha", scale="n^(-alpha)")).mup(optimizer)
+        assert report.constants == {"alpha": 1} and report.unique
+        assert {tuple(report.rules[k]) for k in "QKVO"} == {(0, HALF, HIDDEN[optimizer])}
+        assert tuple(report.rules["E"]) == (0, 0, INPUT[optimizer])
+
+    def test_attention_with_one_over_root_width_is_refused(self, optimizer):
+        wrong = tp.parse(specs.ATTENTION.format(let="", scale="n^(-1/2)"))
+        with pytest.raises(tp.LimitError, match="[QK]`"):
+            wrong.mup(optimizer)
+        report = wrong.scaling("mup", optimizer)
+        assert not report.stable and report.reasons[0].quantity.startswith("a[")
+
+    def test_biases_are_like_input_weights(self, optimizer):
+        found = rules(tp.parse(specs.BIASES), optimizer)
+        assert found["b1"] == (0, None, INPUT[optimizer]) and found["b2"] == (0, 0, INPUT[optimizer])
+        assert found["c"] == (0, None, 0)
+
+    def test_gains_are_like_input_weights(self, optimizer):
+        found = rules(tp.parse(specs.LAYERNORM), optimizer)
+        assert found["g"][2] == found["b"][2] == INPUT[optimizer]
+
+    def test_tied_read_out_needs_one_over_width(self, optimizer):
+        report = tp.parse(specs.TIED.format(let="let beta", scale="n^(-beta)")).mup(optimizer)
+        assert report.constants == {"beta": 1} and tuple(report.rules["E"]) == (0, 0, INPUT[optimizer])
+        with pytest.raises(tp.LimitError, match=r"contradict(.|\n)*h1(.|\n)*f\["):
+            tp.parse(specs.TIED.format(let="", scale="1")).mup(optimizer)
+
+    def test_read_out_from_zero(self, optimizer):
+        found = rules(tp.parse(specs.ZERO), optimizer)
+        assert found["v"] == (0, None, OUTPUT[optimizer]) and found["W"] == (0, HALF, HIDDEN[optimizer])
+
+    def test_tied_autoencoder(self, optimizer):
+        assert rules(tp.parse(specs.AUTOENCODER), optimizer)["W"] == (0, HALF, HIDDEN[optimizer])
+
+    def test_bottleneck_is_the_spectral_condition(self, optimizer):
+        found = rules(tp.parse(specs.BOTTLENECK), optimizer, growth={"m": "1/2"})
+        u = {"sgd": (-1, HALF, -HALF, 1), "adam": (0, 1, HALF, 1)}[optimizer]
+        assert [r[1] for r in found.values()] == [0, F(3, 4), F(1, 4), 1]
+        assert tuple(r[2] for r in found.values()) == u
+
+    def test_transformer(self, optimizer):
+        found = rules(tp.zoo("transformer"), optimizer)
+        for name, role in {"E": INPUT, "P[t]": INPUT, "g": INPUT, "c1[l]": INPUT, "Q[l,a]": HIDDEN, "A[l]": HIDDEN}.items():
+            assert found[name][2] == role[optimizer]
+
+
+def test_rules_by_name():
+    report = tp.zoo("mlp").mup("adam")
+    assert report.rules["W[2]"] == report.rules["W[l]"] and report.rules["W[1]"].c == 0
+    assert report.rules["b"].c == 0
+    with pytest.raises(tp.DataError, match="more than once"):
+        report.rules["W"]
+
+
+def test_a_function_without_a_rule_is_named():
+    text = specs.ZERO.replace("tanh(h1)", "tan(h1)")
+    assert "W" in tp.parse(specs.ZERO).mup().rules
+    with pytest.raises((tp.LimitError, tp.SpecError), match="tan"):
+        tp.parse(text).mup()
