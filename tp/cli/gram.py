@@ -32,6 +32,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--data2", type=files.array_path, metavar="Y.npy", help="a second set of samples, for the columns")
     parser.add_argument("--limit", choices=("nngp", "ntk"), default="ntk", help="which kernel (default: ntk)")
     parser.add_argument("--out", type=files.array_path, metavar="K.npy", help="where to write it: .npy, .npz or .csv")
+    parser.add_argument("--output", metavar="NAME", help="which output, where there are several (default: the first)")
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="precision (default: float64)")
     parser.add_argument("--json", action="store_true", help="print the matrix, or with --out a summary, as JSON")
     parser.set_defaults(run=run)
@@ -42,17 +43,17 @@ def run(arguments: argparse.Namespace) -> None:
     net = options.load(arguments)
     X = _samples(net, arguments.data)
     Y = _samples(net, arguments.data2) if arguments.data2 else None
-    matrix: Any = net.kernel(arguments.limit, dtype=arguments.dtype)(X, Y)
-    rows, columns = matrix.shape
-    about = {"kernel": arguments.limit, "shape": [rows, columns], "dtype": str(matrix.dtype)}
+    matrix: Any = net.kernel(arguments.limit, dtype=arguments.dtype, output=arguments.output)(X, Y)
+    shape = "×".join(map(str, matrix.shape))
+    about = {"kernel": arguments.limit, "shape": list(matrix.shape), "dtype": str(matrix.dtype)}
     if arguments.out:
         files.write_array(arguments.out, matrix)
-        text = f"{arguments.limit}, {rows}×{columns}, in {arguments.out}"
+        text = f"{arguments.limit}, {shape}, in {arguments.out}"
         print(json.dumps({**about, "out": str(arguments.out)}) if arguments.json else text)
     elif arguments.json:
         print(json.dumps({**about, "matrix": matrix.tolist()}))
     else:
-        for row in matrix:
+        for row in matrix.reshape(len(matrix), -1):
             print(" ".join(f"{entry:12.6g}" for entry in row))
 
 

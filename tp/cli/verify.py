@@ -41,4 +41,4 @@ def run(arguments: argparse.Namespace) -> int:
         with files.whole(arguments.plot) as temporary:
             report.plot(temporary)
     print(report.to_json() if arguments.json else report.table())
-    return 0 if report.passed else 1
+    return 1 if report.verdict == "does not converge" else 0

@@ -20,7 +20,7 @@ def build(
     limit: Limit,
     kinds: Sequence[str] | None = None,
     device: str = "cpu",
-    dtype: str = "float64",
+    dtype: Any = "float64",
     constants: Mapping[str, Any] | None = None,
     output: str | None = None,
     threads: int | None = None,
@@ -36,6 +36,8 @@ def build(
         raise DeviceError(
             Message(NOWHERE, f"kernels for the device {device!r} are not built yet", 'use device="cpu"', "no such device")
         )
+    if not isinstance(dtype, str):
+        dtype = getattr(dtype, "__name__", str(dtype))  # numpy's own types
     if dtype not in ("float64", "float32"):
         raise DataError(Message(NOWHERE, f"kernels come in float64 and float32, not {dtype!r}", "", "wrong dtype"))
     names = tuple(NAMES.get(k, k) for k in (kinds or limit.kinds))

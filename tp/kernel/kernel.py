@@ -17,7 +17,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from tp.errors import NOWHERE, DataError, Message
+from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.kernel import gram, inputs
 from tp.kernel.compile import Compiled
 from tp.kernel.inputs import Samples
@@ -134,6 +134,12 @@ class Kernel:
         return self._returned([np.moveaxis(a, -1, 0) for a in self._diagonal(one, np.arange(one.count)).values()])
 
     def _returned(self, arrays: Sequence[Array]) -> Any:
+        for kind, array in zip(self.kinds, arrays, strict=True):
+            if not np.isfinite(array).all():
+                at = ", ".join(map(str, np.argwhere(~np.isfinite(array))[0]))
+                reason = f"the {kind} kernel has no finite value at ({at})"
+                remedy = "is every function of the network defined, and smooth enough, for all real arguments?"
+                raise LimitError(Message(NOWHERE, reason, remedy, "not finite"))
         return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
     # ------------------------------------------------------------ what is needed

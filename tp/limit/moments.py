@@ -428,7 +428,7 @@ def _rescaled(group: sp.Expr, atoms: list[Z]) -> tuple[sp.Expr, dict[Z, sp.Expr]
     scale = dict.fromkeys(atoms, sp.S.One)
     for z in atoms:
         found = {_slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
-        if len(found) == 1 and (c := found.pop()) is not None and c.has(Value, Entry):
+        if len(found) == 1 and (c := found.pop()) is not None and c.has(Value, Entry) and not c.has(Z):
             scale[z] = c
             group = _expand_arguments(group.xreplace({z: z / c}), z)
     return group, scale
