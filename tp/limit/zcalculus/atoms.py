@@ -81,8 +81,6 @@ class Slope(_Number):
     """E[∂Z^x/∂u]: ``a`` is Z(x), ``b`` the Gaussian part u."""
 
 
-
-
 class Drive(sp.Expr):
     """Σ_j c_j Z^{U[j]} over a whole weight family that nothing else reads: one Gaussian; ``args = (c, U[j], j, lo, hi, s)``."""
 

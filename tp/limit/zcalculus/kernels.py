@@ -176,5 +176,3 @@ class _Kernels:
         a, b = (self.calculus.expression(written, s, ins.span, partial(self.calculus.vector, s=s)) for s in (I, J))
         terms = sp.Add.make_args(sp.expand_mul(self.calculus.mean(a * b)))
         return sp.Add(*(sum_over(t, summed) for t in terms))
-
-

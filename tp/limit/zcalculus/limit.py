@@ -114,4 +114,3 @@ def z_limit(program: Program, constants: Mapping[str, Any] | None = None, naive:
     reason = gradient_dependence(program)
     lines = tuple(calculus.lines.values())
     return ZLimit(program, lines, program.outputs, members.sampled, reason.reason if reason else "")
-

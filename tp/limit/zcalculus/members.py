@@ -26,17 +26,18 @@ LONGEST = 256
 
 @dataclass
 class Members:
-    """Look-up of members: ``constants`` are numbers for symbolic constants."""
+    """Look-up of members: ``constants`` are numbers for symbolic constants, ``data`` for coordinates of the input."""
 
     program: Program
     constants: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[Ref, sp.Expr] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.families = Families(self.program)
         names = {c for c in self.program.constants if c.name in self.constants}
         self.numbers: dict[sp.Symbol, sp.Expr] = {c: _exact(self.constants[c.name]) for c in names}
-        self.sampled = _sampled(self.families)
-        self.private = _private(self.families)
+        self.sampled = frozenset() if self.data else _sampled(self.families)
+        self.private = frozenset() if self.data else _private(self.families)
 
     # ------------------------------------------------------------ all members
 
@@ -119,6 +120,8 @@ class Members:
     def written(self, expr: sp.Expr, span: Span) -> sp.Expr:
         """``expr`` with constants as numbers, finite sums and softmaxes written out, tables looked up."""
         expr = expr.subs(self.numbers) if self.numbers else expr
+        if self.data:
+            expr = expr.xreplace({x: decimal(float(x)) for x in expr.atoms(sp.Float)})
         return self._written(expr, span)
 
     def _written(self, expr: sp.Expr, span: Span) -> sp.Expr:
@@ -132,7 +135,7 @@ class Members:
             total = sp.Add(*(sp.exp(at(body, {bound: v}) - here) for v in self._values(bound, lo, hi, span)))
             return self._written(1 / total, span)
         if isinstance(expr, Ref):
-            return self._table(expr) if expr.name in self.program.tables else expr
+            return self._table(expr) if expr.name in self.program.tables else self.data.get(expr, expr)
         if not expr.args or isinstance(expr, sp.Sum) or not expr.has(sp.Sum, Softmax, Ref):
             return expr
         return expr.func(*(self._written(a, span) for a in expr.args))
@@ -149,7 +152,7 @@ class Members:
         domain, values = self.program.tables[ref.name]
         for r, e in zip(domain, ref.index, strict=True):
             values = values[int(e) - int(r.lo)]
-        return sp.sympify(values) if isinstance(values, (int, float)) else values
+        return decimal(float(values)) if isinstance(values, (int, float, sp.Float)) else values
 
     def drive(self, total: sp.Sum) -> tuple[sp.Expr, Ref] | None:
         """(coefficient, U[…, j]) of ``Σ_j coefficient · U[…, j]`` over all of a weight family that nothing else reads."""
@@ -175,6 +178,11 @@ def _within(ref: Ref, edges: list[Any]) -> dict[tuple[Any, ...], bool]:
     """The member itself, as known, when its index is within the edges; else those a boundary may mean."""
     spans = [[int(e)] if mode is None else range(lo, hi + 1) for (mode, lo, hi), e in zip(edges, ref.index, strict=True)]
     return {(ref.name, *index): True for index in product(*spans)}
+
+
+def decimal(value: float) -> sp.Rational:
+    """The decimal number that was written, exactly."""
+    return sp.Rational(repr(value))
 
 
 def _exact(value: Any) -> sp.Expr:

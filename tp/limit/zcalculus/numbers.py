@@ -146,6 +146,3 @@ def _data(limit: ZLimit, X: Any) -> dict[sp.Basic, float]:
 
 def _place(ref: Ref, firsts: dict[str, list[int]]) -> tuple[int, ...]:
     return tuple(int(e) - lo for e, lo in zip(ref.index, firsts[ref.name], strict=False))
-
-
-

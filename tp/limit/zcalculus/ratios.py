@@ -81,7 +81,5 @@ def named_ratios(program: Program) -> dict[sp.Expr, sp.Expr]:
 def sized(program: Program) -> Program:
     """Weights with the sizes their spaces have at width 1."""
     spaces = {s.name: s for s in program.spaces}
-    weights = tuple(
-        replace(w, rows=w.rows and spaces[w.rows.name], cols=w.cols and spaces[w.cols.name]) for w in program.weights
-    )
+    weights = tuple(replace(w, rows=w.rows and spaces[w.rows.name], cols=w.cols and spaces[w.cols.name]) for w in program.weights)
     return replace(program, weights=weights)

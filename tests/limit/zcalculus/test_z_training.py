@@ -1,0 +1,61 @@
+"""Training runs of linear and polynomial networks: their limits are exact rationals."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+import sympy as sp
+
+import tp
+from tp.gaussian.expectation import Expectation
+from tp.limit.zcalculus import ZLimit
+from tp.limit.zcalculus.training import training_limit
+
+EXACT = {v["name"]: sp.Rational(v["exact"]) for v in json.loads((Path(__file__).parent / "data" / "training.json").read_text())}
+RUNS = {
+    "lin1": (1, "{h}", 0.25, 4),
+    "lin2": (2, "{h}", 0.25, 4),
+    "lin3": (3, "{h}", 0.125, 3),
+    "sq1": (1, "({h})^2", 0.1, 2),
+    "quad2": (2, "({h} + ({h})^2/2)", 0.1, 1),
+}
+"""Layers, activation, rate, steps."""
+
+
+def network(layers: int, phi: str, d: int) -> tp.Net:
+    deep = layers > 1
+    return tp.parse(
+        f"network m\n  width n\n  dim d = {d}\n  input x : [d]\n  weight U : [n, d] = 1 * N(0, 1), lr n\n"
+        + (f"  weight W[l] : [n, n] = 1 * N(0, 1/n) for l in 2..{layers}\n" if deep else "")
+        + "  weight v : [n] = 1/n * N(0, 1), lr n\n  h[1] = U @ x\n"
+        + (f"  h[l] = W[l] @ {phi.format(h='h[l-1]')} for l in 2..{layers}\n" if deep else "")
+        + f"  output f = v @ {phi.format(h=f'h[{layers}]')}\n"
+    )
+
+
+@cache
+def trained(name: str) -> tuple[ZLimit, str]:
+    layers, phi, rate, steps = RUNS[name]
+    X, y = ([[1.0, 0.0], [0.5, 1.0]], [1.0, -1.0]) if name == "lin1" else ([[1.0]], [1.0])
+    lr = rate * len(y)  # the loss is a mean over the batch, the reference's a sum
+    run = network(layers, phi, len(X[0])).train(X, y, steps=steps, lr=lr)
+    return training_limit(run), run.training.output.name
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_outputs_are_the_reference_rationals(name: str) -> None:
+    run, step, *sample = name.split("_")
+    limit, f = trained(run)
+    assert limit[f, int(step[1:]), int(sample[0][1:]) if sample else 0] == EXACT[name]
+
+
+def test_a_network_that_is_no_polynomial_keeps_its_integrals() -> None:
+    run = network(1, "tanh({h})", 1).train([[1.0]], [1.0], steps=2, lr=0.5)
+    limit = training_limit(run)
+    assert any(line.rhs.has(Expectation) for line in limit.lines)
+    f = run.training.output.name
+    assert limit.value(f, 1, 0) == pytest.approx(0.401021035336, abs=1e-9)
+    assert limit.value(f, 2, 0) == pytest.approx(0.614278920191, abs=1e-9)

@@ -1,0 +1,34 @@
+"""A training run as a Z-limit: exact, where every activation is a polynomial; explicit integrals elsewhere.
+
+The run is one program, whose data are numbers. After a step of feature learning Z's of a deep linear network are
+combinations of Gaussian letters, those of a polynomial network polynomials in them, so that every output is rational.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 and appendix on deep linear networks.
+"""
+
+from __future__ import annotations
+
+from tp.limit.equations import I
+from tp.limit.zcalculus.calculus import Calculus
+from tp.limit.zcalculus.closing import close
+from tp.limit.zcalculus.limit import ZLimit
+from tp.limit.zcalculus.members import Members, decimal
+from tp.limit.zcalculus.ratios import leading
+from tp.program.ir import Ref
+from tp.readings.training import TrainingRun
+
+
+def training_limit(run: TrainingRun, steps: int | None = None) -> ZLimit:
+    """The lines that give the run's outputs after every step up to ``steps``, closed; ``[f.name, t, i]`` is output i then.
+
+    Raises ``LimitError`` where training diverges with the width. Cost grows fast with the steps: a few, for theory.
+    """
+    data = {Ref(name, *index): decimal(float(value)) for (name, *index), value in run._numbers().items()}
+    calculus = Calculus(Members(leading(run.training.program), {}, data))
+    f = run.training.output.name
+    for t in range((run.steps if steps is None else steps) + 1):
+        for i in run.test:
+            for k in run.coordinates:
+                calculus.scalar(Ref(f, t, i, *k), I)
+    lines = tuple(calculus.lines.values())
+    return close(ZLimit(run.training.program, lines, (run.training.output,), frozenset()))
