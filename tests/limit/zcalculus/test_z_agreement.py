@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from limit.zcalculus.z_specs import SQUARE
 
 import tp
-from limit.zcalculus.z_specs import SQUARE
 from tp.limit.zcalculus import z_limit
 
 OUTPUTS = "  output c = avg(k*x)\n  output e = avg(k^2)\n  output g = avg(k*z)\n"

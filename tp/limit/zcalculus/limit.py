@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
 
 from tp.limit.equations import I, Value, Z
 from tp.limit.independence import gradient_dependence
+from tp.limit.zcalculus.atoms import Cov, Slope
 from tp.limit.zcalculus.calculus import Calculus, Line
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.ratios import leading
@@ -54,7 +55,18 @@ class ZLimit:
 
     def value(self, name: str, *index: int, X: Any = None, **constants: Any) -> float:
         """The limit of a scalar as a number."""
-        return self.numbers(X, **constants)[Value("theta", Ref(name, *index), I)]
+        wanted = Value("theta", Ref(name, *index), I)
+        behind = self._behind(wanted)
+        lines = tuple(line for line in self.lines if line.lhs in behind)
+        return replace(self, lines=lines).numbers(X, **constants)[wanted]
+
+    def _behind(self, wanted: sp.Expr) -> set[sp.Expr]:
+        """The named values that ``wanted`` is made of, itself included."""
+        found: set[sp.Expr] = {wanted}
+        for line in reversed(self.lines):
+            if line.lhs in found:
+                found |= line.rhs.atoms(Cov, Slope, Value)
+        return found
 
     # The faces are drawn elsewhere; a limit only knows where.
 
