@@ -64,6 +64,14 @@ def test_python_example_runs(tmp_path, monkeypatch):
     assert names["K"].shape == names["Theta"].shape == (3, 3)
 
 
+def test_training_example_runs():
+    code = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)[1]
+    X, y = tp.digits()[0][:2].reshape(2, 64), [1.0, -1.0]
+    names = {"X": X, "y": y, "tp": tp}
+    exec(code.replace("1024, seeds=8", "128, seeds=2").replace("steps=5", "steps=2"), names)
+    assert names["run"].limit().outputs.shape == (3, 2, 1)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^\s,)]+)\)", page.read_text("utf-8")):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import tp
-from tp.errors import LimitError
 from tp.faces import pdf
 from tp.faces.latex import document, formulas, latex
 from tp.faces.svg import graph
@@ -74,8 +73,3 @@ def test_comments_cannot_leave_the_listing():
 @pytest.mark.parametrize("name", ZOO)
 def test_graphs(name):
     assert graph(tp.zoo(name).program).count("<rect") > 3
-
-
-def test_what_has_no_limit_yet_says_so():
-    with pytest.raises(LimitError, match="transpose"):
-        tp.zoo("hopfield").ntk()

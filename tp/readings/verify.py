@@ -48,7 +48,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """``"converges"``, ``"does not converge"`` like 1/sqrt(n), or ``"inconclusive"`` where the seeds cannot tell it from no fall at all."""
+        """``"converges"`` or ``"does not converge"`` like 1/sqrt(n); ``"inconclusive"`` where it might not fall at all."""
         found = [_judge(fit) for fit in self.fits.values()]
         return next((v for v in ("does not converge", "inconclusive") if v in found), "converges")
 
