@@ -15,9 +15,9 @@ from functools import partial
 
 import sympy as sp
 
-from tp.errors import NOWHERE, LimitError, Message, Span
-from tp.limit.clauses import at
-from tp.limit.equations import Entry, I, J, Limit
+from tp.errors import LimitError, Message, Span
+from tp.limit.clauses import Families, at
+from tp.limit.equations import Entry, Equation, I, J, Limit
 from tp.limit.moments import Reading, sum_over
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.members import Members
@@ -37,71 +37,109 @@ def z_kernels(program: Program, kinds: tuple[str, ...], literal: bool = False) -
 
     Raises ``LimitError`` where an output has no such kernel, or a constant needs a number.
     """
-    return _Kernels(program, kinds, Reading(literal)).limit()
+    reading = Reading(literal)
+    forward = _Kernels(program, reading)
+    outputs = [ref for ref in forward.members if ref.name in {f.name for f in program.outputs}]
+    names: dict[object, str] = {}
+    shared = Translation(forward.calculus, names=names)
+    roots: dict[str, list[_Root]] = {}
+    if "K" in kinds:
+        roots["K"] = [_Root(f, *forward.covariance(f), shared) for f in outputs]
+    if "Theta" in kinds:
+        roots["Theta"] = _tangents(forward, outputs, names)
+    power = {kind: max((r.power for r in roots[kind] if r.value != 0), default=sp.S.Zero) for kind in kinds}
+    equations: dict[sp.Expr, Equation] = {}
+    for kind in kinds:
+        for root in roots[kind]:
+            rhs = root.value if root.power == power[kind] else sp.S.Zero
+            rule = "readout" if kind == "K" else "tangent"
+            root.translation.root(Entry(kind, root.f, root.f, I, J), rhs, rule, forward.span(root.f))
+            equations = _joined(equations, root.translation)
+    for f in outputs:
+        if f.name not in forward.readouts.names:
+            shared.need(forward.calculus.scalar(f, I))
+    equations = _joined(equations, shared)
+    return Limit(program, kinds, program.outputs, tuple(equations.values()), (), power)
+
+
+def _joined(equations: dict[sp.Expr, Equation], more: Translation) -> dict[sp.Expr, Equation]:
+    """Equations with those of another derivation that are not among them, in order."""
+    return equations | {e.lhs: e for e in more.equations if e.lhs not in equations}
+
+
+OUTPUTS = 12
+"""Outputs whose tangent kernels are derived, at most."""
+
+
+@dataclass(frozen=True)
+class _Root:
+    """A kernel of an output: n^power times ``value``, in the atoms that ``translation`` knows."""
+
+    f: Ref
+    value: sp.Expr
+    power: sp.Expr
+    translation: Translation
+
+
+def _tangents(forward: _Kernels, outputs: list[Ref], names: dict[object, str]) -> list[_Root]:
+    """Θ of each output, from a backward pass of its own."""
+    if len(outputs) > OUTPUTS:
+        reason = f"the tangent kernels of {len(outputs)} outputs, each with a backward pass of its own"
+        raise LimitError(Message(forward.span(outputs[0]), reason, f"keep at most {OUTPUTS} outputs", "too large"))
+    found = []
+    for k, f in enumerate(outputs, 1):
+        one = _Kernels(forward.program, forward.reading, f)
+        suffix = "" if len(outputs) == 1 else f"_{k}"
+        found.append(_Root(f, *one.tangent(), Translation(one.calculus, names=names, suffix=suffix, own=one.adjoints)))
+    return found
 
 
 @dataclass
 class _Kernels:
+    """The calculus at two samples; with the gradients of ``output`` where one is given."""
+
     program: Program
-    kinds: tuple[str, ...]
     reading: Reading
+    output: Ref | None = None
     backward: Backward | None = None
     scale: sp.Expr = field(default=sp.S.One)
 
-    def limit(self) -> Limit:
+    def __post_init__(self) -> None:
         self.wide = normalize(one_width(self.program))
         self.n = widths(self.wide)[0]
-        whole = self._with_gradients() if "Theta" in self.kinds else self.wide
+        whole = self._with_gradients(self.output) if self.output is not None else self.wide
         self.members = Members(leading(whole))
         self.readouts = Readouts(whole, self.members, self.wide)
         self.calculus = Calculus(self.members, self.readouts.names)
-        self._vectors()
-        outputs = [ref for ref in self.members if ref.name in {f.name for f in self.program.outputs}]
-        translation = Translation(self.calculus)
-        power: dict[str, sp.Expr] = {}
-        for kind in self.kinds:
-            found = {f: self._output(kind, f) for f in outputs}
-            power[kind] = max((p for value, p in found.values() if value != 0), default=sp.S.Zero)
-            for f, (value, p) in found.items():
-                rhs = value if p == power[kind] else sp.S.Zero
-                translation.root(Entry(kind, f, f, I, J), rhs, "readout" if kind == "K" else "tangent", self._span(f))
-        for f in outputs:
-            if f.name not in self.readouts.names:
-                translation.need(self.calculus.scalar(f, I))
-        return Limit(self.program, self.kinds, self.program.outputs, tuple(translation.equations), (), power)
-
-    def _vectors(self) -> None:
-        """Every vector, in program order, so that no derivation is deep."""
-        for ref in self.members:
+        for ref in self.members:  # in program order, so that no derivation is deep
             if self.members.families.is_vector(ref):
                 for s in (I, J):
                     self.calculus.vector(ref, s)
 
-    def _span(self, f: Ref) -> Span:
+    @property
+    def adjoints(self) -> frozenset[str]:
+        """Names that the backward pass made."""
+        return frozenset(self.members.families.clauses) - frozenset(Families(self.wide).clauses)
+
+    def span(self, f: Ref) -> Span:
         return self.members.families.span(f.name)
 
-    def _output(self, kind: str, f: Ref) -> Sized:
-        if kind == "Theta":
-            return self._tangent()
+    def covariance(self, f: Ref) -> Sized:
+        """K of an output over its readout weights; 0 of an average, which does not vary."""
         if f.name not in self.readouts.names and self.calculus.scalar(f, I) != 0:
-            return sp.S.Zero, sp.S.Zero  # an average: it does not vary
+            return sp.S.Zero, sp.S.Zero
         return self.readouts.covariance(self.calculus, f, I, f, J), 2 * self.readouts.order(f) - 1
 
     # ------------------------------------------------------------ the tangent kernel
 
-    def _with_gradients(self) -> Program:
+    def _with_gradients(self, output: Ref) -> Program:
         """The program with its adjoints, N ∂f/∂x with N such that the last ones are Θ(1)."""
-        outputs = self.program.outputs
-        if len(outputs) != 1 or outputs[0].index:
-            names = ", ".join(f"`{f}`" for f in outputs)
-            reason = f"the tangent kernel of {names} where a matrix meets its transpose is derived for one scalar output"
-            raise LimitError(Message(NOWHERE, reason, "keep one output", "several outputs"))
-        order = Readouts(self.wide, Members(leading(self.wide))).order(outputs[0])
+        order = Readouts(self.wide, Members(leading(self.wide))).order(output)
         self.scale = self.n ** (1 - order)
-        self.backward = backprop(self.wide, outputs[0], self.scale)
+        self.backward = backprop(self.wide, output, self.scale)
         return self.backward.program
 
-    def _tangent(self) -> Sized:
+    def tangent(self) -> Sized:
         """Σ over the trained weights of rate ⟨∂f(i)/∂W, ∂f(j)/∂W⟩, its leading power of the width."""
         parts = []
         for original, weight in zip(one_width(self.program).weights, self.wide.weights, strict=True):

@@ -109,6 +109,7 @@ class Members:
         if found is None:
             return None
         clause, binding = found
+        binding = {**self.numbers, **binding}
         ins = clause.ins
         if isinstance(ins, MatMul):
             return replace(ins, out=ref, W=at(ins.W, binding), x=at(ins.x, binding), domain=())

@@ -13,7 +13,7 @@ import sympy as sp
 from tp.errors import NOWHERE, Span
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Equation, I, J, Value, Z
-from tp.limit.zcalculus.atoms import RANDOM, Cov, Drive, Hat, Slope
+from tp.limit.zcalculus.atoms import RANDOM, Cov, Drive, Slope
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.rules import RULES
 from tp.program.ir import Ref
@@ -21,12 +21,14 @@ from tp.program.ir import Ref
 
 @dataclass
 class Translation:
-    """Equations asked for, each after those it uses."""
+    """Equations asked for, each after those it uses. Names in ``own`` get ``suffix``: one backward pass per output."""
 
     calculus: Calculus
     equations: list[Equation] = field(default_factory=list)
     done: set[sp.Expr] = field(default_factory=set)
     names: dict[object, str] = field(default_factory=dict)
+    suffix: str = ""
+    own: frozenset[str] = frozenset()
 
     def root(self, lhs: Entry, rhs: sp.Expr, rule: str, span: Span) -> None:
         """An equation, after everything it uses."""
@@ -94,16 +96,16 @@ class Translation:
 
     def ref(self, v: sp.Expr) -> Ref:
         """The vector that a Gaussian part is called in the equations."""
-        if isinstance(v, Z):
-            return v.a
-        if isinstance(v, Hat):
-            whole = self.calculus.vectors.get((v.a, v.s)) == v
-            return v.a if whole else Ref(self._fresh(("hat", v.a.name), f"{v.a.name}_hat"), *v.a.index)
-        key = ("sum", v.a.name, v.xreplace({I: J}).args[:5])
-        return Ref(self._fresh(key, f"{v.a.name}_x"), *v.a.index[:-1])
+        if isinstance(v, Drive):
+            key = ("sum", v.a.name, v.xreplace({I: J}).args[:5])
+            return Ref(self._fresh(key, f"{v.a.name}_x"), *v.a.index[:-1])
+        name = v.a.name + (self.suffix if v.a.name in self.own else "")
+        if isinstance(v, Z) or self.calculus.vectors.get((v.a, v.s)) == v:
+            return Ref(name, *v.a.index)
+        return Ref(self._fresh(("hat", name), f"{name}_hat"), *v.a.index)
 
     def _slope(self, slope: Slope) -> Ref:
-        x, u = slope.a.a, self.ref(slope.b)
+        x, u = self.ref(slope.a), self.ref(slope.b)
         return Ref(self._fresh(("slope", x.name, u.name), f"c_{x.name}_{u.name}"), *x.index, *u.index)
 
     def _fresh(self, key: object, name: str) -> str:
