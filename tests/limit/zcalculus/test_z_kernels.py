@@ -149,3 +149,17 @@ def test_refusals_say_what_is_missing(name: str) -> None:
     with pytest.raises(tp.LimitError, match=reason) as caught:
         take_limit(tp.parse(HEAD + body).program, ("K", "Theta"))
     assert "help: " in str(caught.value)
+
+
+def test_the_tangent_kernel_of_a_tied_autoencoder() -> None:
+    net = tp.parse(
+        "network a\n  width n\n  dim d = 2\n  input x : [d]\n  weight U : [n, d] ~ N(0, 1)\n  weight W : [n, n] ~ N(0, 1/n)\n"
+        "  output y = U.T @ (W.T @ tanh(W @ (U @ x))) / n\n"
+    )
+    x = np.array([[0.5, -0.3], [0.2, 0.9]])
+    limit, width, seeds = net.ntk(), 400, 8
+    assert limit.power["Theta"] == -1
+    exact = PairKernel(limit, ("Theta",))(x)[..., 0]
+    seen = width * np.array([empirical_kernels(net.program, {"x": x}, width, s, ("Theta",))["Theta"] for s in range(seeds)])
+    error = seen.std(axis=0, ddof=1) / np.sqrt(seeds) + 0.02
+    assert (np.abs(seen.mean(axis=0) - exact) < 4 * error).all()
