@@ -97,7 +97,7 @@ class TestArchitectures:
 
     def test_attention_with_one_over_root_width_is_refused(self, optimizer):
         wrong = tp.parse(specs.ATTENTION.format(let="", scale="n^(-1/2)"))
-        with pytest.raises(tp.LimitError, match="[QK]`"):
+        with pytest.raises(tp.LimitError, match=r"[QK]`"):
             wrong.mup(optimizer)
         report = wrong.scaling("mup", optimizer)
         assert not report.stable and report.reasons[0].quantity.startswith("a[")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from tp.program.ir import Program
 from tp.readings.indexing import Key
 from tp.readings.scale import classify
 from tp.readings.scale.infer import Engine, scaling
+from tp.readings.scale.members import Member
 from tp.readings.scale.optimizers import Optimizer, optimizer
 from tp.readings.scale.report import ScalingReport
 from tp.readings.scale.tables import html, latex, markdown
 from tp.readings.simulate import Run, replay, simulate
-from tp.readings.updates import trained
-from tp.transform.parametrize import ABC, given, named, parametrize
+from tp.readings.updates import first_update, trained
+from tp.transform.parametrize import ABC, given, named, parameters, parametrize
 
 Array = NDArray[np.float64]
 TOLERANCE = 0.1
@@ -61,6 +62,7 @@ class CoordCheck:
     rows: tuple[Row, ...]
     seeds: int
     tolerance: float = TOLERANCE
+    culprit: str | None = None
 
     @property
     def agrees(self) -> bool:
@@ -78,7 +80,10 @@ class CoordCheck:
 
     @property
     def blame(self) -> str | None:
-        """The variable that grows first, as measured; the derivation's is ``report.reasons[0].quantity``."""
+        """The variable that grows first, as measured; the derivation's is ``report.reasons[0].quantity``.
+
+        ``culprit`` is the weight whose update alone moves it most; the derivation's are ``report.reasons[0].blame``.
+        """
         return self.growing[0].quantity if self.growing else None
 
     def table(self, style: str = "markdown") -> str:
@@ -100,7 +105,8 @@ class CoordCheck:
         head = f"{r.network}, {r.optimizer}, {r.parametrization}: {'passed' if self.passed else 'FAILED'}"
         lines = [head, f"slopes of log size against log width, widths {widths}, {self.seeds} seeds", "", self.table()]
         if self.blame is not None:
-            lines += ["", f"measured: `{self.blame}` is the first to grow, like n^{self.growing[0].slope:.2f}"]
+            by = f", most of it by the update of `{self.culprit}`" if self.culprit else ""
+            lines += ["", f"measured: `{self.blame}` is the first to grow, like n^{self.growing[0].slope:.2f}{by}"]
         lines += ["", *map(str, r.reasons)] if r.reasons else []
         return "\n".join(lines)
 
@@ -118,7 +124,7 @@ class CoordCheck:
             }
             for r in self.rows
         ]  # fmt: skip
-        data: dict[str, Any] = {"passed": self.passed, "agrees": self.agrees, "blame": self.blame}
+        data: dict[str, Any] = {"passed": self.passed, "agrees": self.agrees, "blame": self.blame, "culprit": self.culprit}
         data |= {"widths": list(self.widths), "seeds": self.seeds, "rows": rows}
         return json.dumps({**data, "derivation": self.report.data()}, indent=1, ensure_ascii=False)
 
@@ -183,7 +189,10 @@ def coord_check(
     run = _Check(engine, program, opt, rate, steps, np.random.default_rng(seed), dict(constants))
     data = run.inputs(inputs)
     sizes = run.sizes(data, widths, seeds, progress)
-    return CoordCheck(derived, widths, tuple(_rows(derived, sizes, widths, run.order)), seeds)
+    check = CoordCheck(derived, widths, tuple(_rows(derived, sizes, widths, run.order)), seeds)
+    if check.growing and check.growing[0].step == 1:
+        check = replace(check, culprit=run.culprit(data, widths[-1], check.growing[0].quantity))
+    return check
 
 
 def _rules(engine: Engine, parametrization: Any, opt: Optimizer) -> dict[str, ABC]:
@@ -195,8 +204,6 @@ def _rules(engine: Engine, parametrization: Any, opt: Optimizer) -> dict[str, AB
 
 
 def _titled(report: ScalingReport, parametrization: Any) -> ScalingReport:
-    from dataclasses import replace
-
     name = parametrization.parametrization if isinstance(parametrization, ScalingReport) else parametrization
     return replace(report, parametrization=name if isinstance(name, str) else "as declared" if name is None else "as given")
 
@@ -248,22 +255,37 @@ class _Check:
         """(quantity, step, mean square) of the initial values and of all changes."""
         temps = self.engine.program.temps
         members = [m for m in self.engine.concrete.members if m.forward and (m.out[0] not in temps or m.text)]
-        first: dict[Key, Array] = {}
-        scalars = [m.out for m in members if not m.vector and m.out in run.values]
-        spread = self._spread(run, scalars)
+        alike = {m.out: _alike(run, m) for m in members}
+        first = {k: run[k] for keys in alike.values() for k in keys}
+        spread = self._spread(run, [k for m in members if not m.vector for k in alike[m.out]])
         try:
             for step, now in enumerate(trained(run, self.optimizer, targets, self.lr, self.steps)):
-                seen: dict[str, list[float]] = {}
+                seen: dict[str, float] = {}
                 for m in members:
-                    if m.out not in now.values:
-                        continue
-                    before = first.setdefault(m.out, now[m.out]) if step == 0 else first[m.out]
-                    change = now[m.out] if step == 0 else now[m.out] - before
-                    square = spread[m.out] if step == 0 and m.out in spread else float(np.mean(change**2))
-                    seen.setdefault(classify.label(m, temps), []).append(square)
-                yield from ((name, step, sizes[0]) for name, sizes in seen.items())
+                    squares = [spread.get(k) or float(np.mean(run[k] ** 2)) for k in alike[m.out]]
+                    if step > 0:
+                        squares = [float(np.mean((now[k] - first[k]) ** 2)) for k in alike[m.out]]
+                    if squares:
+                        seen.setdefault(classify.label(m, temps), float(np.mean(squares)))
+                yield from ((name, step, size) for name, size in seen.items())
         except DataError:  # diverged: what was measured before counts
             return
+
+    def culprit(self, data: dict[str, Array], width: int, quantity: str) -> str | None:
+        """The weight whose first update alone moves ``quantity`` most."""
+        run = self._run(data, width)
+        keys = [k for ref in self.program.outputs for k in run.members(ref)]
+        targets = {k: self.generator.choice([-1.0, 1.0], run.samples) for k in keys}
+        changed = first_update(run, self.optimizer, targets, self.lr)
+        temps = self.engine.program.temps
+        member = next(m for m in self.engine.concrete.members if m.forward and classify.label(m, temps) == quantity)
+        moved: dict[str, float] = {}
+        for name, weight in parameters(self.program).items():
+            own = {k: a for k, a in changed.items() if run.weights[k].weight is weight}
+            if own:
+                now = replay(run, own)
+                moved[name] = float(np.mean([np.mean((now[k] - run[k]) ** 2) for k in _alike(run, member)]))
+        return max(moved, key=lambda p: moved[p]) if moved else None
 
     def _spread(self, run: Run, scalars: list[Key]) -> dict[Key, float]:
         """Mean squares of scalars at initialization, over fresh draws of the vector weights."""
@@ -278,6 +300,13 @@ class _Check:
             for k in scalars:
                 total[k] += float(np.mean(again[k] ** 2))
         return {k: x / (REDRAWN + 1) for k, x in total.items()}
+
+
+def _alike(run: Run, m: Member) -> list[Key]:
+    """The members of a family that a representative stands for: all positions, tokens, coordinates, of its layer."""
+    fixed = [k for k in range(len(m.out) - 1) if k not in m.parallel]
+    same = (k for k in run.values if k[0] == m.out[0] and len(k) == len(m.out))
+    return [k for k in same if all(k[1 + slot] == m.out[1 + slot] for slot in fixed)]
 
 
 def _rows(

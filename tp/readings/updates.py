@@ -79,6 +79,12 @@ def trained(run: Run, optimizer: Optimizer, targets: Mapping[Key, Array], lr: fl
         yield run
 
 
+def first_update(run: Run, optimizer: Optimizer, targets: Mapping[Key, Array], lr: float) -> dict[Key, Array]:
+    """The weights after one update, those that it changes."""
+    cotangents = {k: (run[k] - y) / run.samples for k, y in targets.items()}
+    return _updated(run, pullback(run, cotangents), Memory(optimizer, 1), lr)
+
+
 def _updated(run: Run, gradient: Gradient, memory: Memory, lr: float) -> dict[Key, Array]:
     changed = {}
     for key, drawn in run.weights.items():

@@ -245,28 +245,8 @@ class Compiler:
 
 
 HOMOGENEOUS = {"relu": 1, "leaky_relu": 1, "Abs": 1, "sign": 0, "step": 0, "Max": 1, "Min": 1, "Heaviside": 0, "DiracDelta": -1}
-SMOOTH = frozenset(
-    [
-        "exp",
-        "log",
-        "sin",
-        "cos",
-        "tan",
-        "tanh",
-        "sinh",
-        "cosh",
-        "erf",
-        "erfc",
-        "atan",
-        "gelu",
-        "normal_cdf",
-        "sigmoid",
-        "softplus",
-        "silu",
-        "elu",
-        "hermite",
-    ]
-)
+ELEMENTARY = {"exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "erf", "erfc", "atan"}
+SMOOTH = ELEMENTARY | {"gelu", "normal_cdf", "sigmoid", "softplus", "silu", "elu", "hermite"}
 
 
 def shape_of(expr: sp.Expr, refuse: Callable[[], Any]) -> Shape:

@@ -44,6 +44,7 @@ class Member:
     half: int = 0  # leaf of half the exponent of the space averaged over
     weights: tuple[int, ...] = ()  # slots of vector weights that it reads
     text: str = ""
+    parallel: tuple[int, ...] = ()  # slots of ``out`` whose index nothing recurs over: their members are alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ class _Writer:
 
     def _choose(self) -> None:
         """Per index name: first, second and last of a loop; the middle of what is parallel, two if matrices differ."""
-        loops = {r.index.name for body in (self.program.body, self.backward.program.body) for r in _loops(body)}
+        loops = self.loops = {r.index.name for b in (self.program.body, self.backward.program.body) for r in _loops(b)}
         weights = {r.index.name for w in self.program.weights if w.cols is not None for r in w.domain}
         ranges = [r for _, domain in _flat(self.program.body, ()) for r in domain]
         ranges += [r for w in self.program.weights for r in w.domain]
@@ -271,13 +272,26 @@ class _Writer:
     def _instruction(self, ins: MatMul | Nonlin | Moment, env: Env) -> None:
         index = tuple(self.compiler.integer(e, env) for e in ins.out.index)
         out, forward = (ins.out.name, *index), ins.out.name in self.forward
+        alike = tuple(k for k, e in enumerate(ins.out.index) if isinstance(e, sp.Symbol) and e.name not in self.loops)
         if isinstance(ins, MatMul):
             matrix, x = self._at(ins.W, env, self.matrix_keys), self._at(ins.x, env, self.keys)
             if matrix is None:
                 raise LimitError(Message(ins.span, f"`{ins.W}` is no matrix of this program", heading="no scaling rule"))
             text = f"{ins.W}{'.T' if ins.transpose else ''} @ {ins.x}"
             slot = self._new(ins.out.name, index)
-            item = Member(slot, out, "matmul", ins.span, forward, True, matrix=matrix, transpose=ins.transpose, x=x, text=text)
+            item = Member(
+                slot,
+                out,
+                "matmul",
+                ins.span,
+                forward,
+                True,
+                matrix=matrix,
+                transpose=ins.transpose,
+                x=x,
+                text=text,
+                parallel=alike,
+            )
             self.made.members.append(item)
             return
         averaged = isinstance(ins, Moment)
@@ -288,7 +302,7 @@ class _Writer:
         slot = self._new(ins.out.name, index)
         vector = not averaged and ins.space is not None
         kind = "moment" if averaged else "nonlin"
-        self.made.members.append(Member(slot, out, kind, ins.span, forward, vector, op, half=half, weights=reads))
+        self.made.members.append(Member(slot, out, kind, ins.span, forward, vector, op, half=half, weights=reads, parallel=alike))
 
 
 def _refs(ins: MatMul | Nonlin | Moment) -> set[Ref]:

@@ -1,0 +1,108 @@
+"""Tables, JSON, the command line, and the way out to torch."""
+
+import json
+
+import pytest
+
+import tp
+from tests.scaling.specs import mlp
+from tp.adapters.torch import initialize_, param_groups
+from tp.cli import main
+
+
+def test_tables():
+    report = tp.parse(mlp(2)).mup("adamw", "table8")
+    assert "| W3     | output | n^(-1)     | 1        | 1             | n^(-1)  | 1            |" in report.table()
+    assert "$n^{-1/2}$" in report.table("latex") and "n<sup>-1/2</sup>" in report.table("html")
+    assert "feature learning" in str(report) and "<table>" in report._repr_html_()
+    with pytest.raises(tp.DataError):
+        report.table("rst")
+
+
+def test_json():
+    data = json.loads(tp.parse(mlp(1)).mup("adam").to_json())
+    assert data["rules"]["W2"] == {"role": "output", "a": "0", "b": "1", "c": "1", "epsilon": "0", "decay": None}
+    assert data["unique"] is True and data["regime"] == "feature learning"
+
+
+def test_the_proof_lists_a_tight_constraint_for_every_rate():
+    facets = "\n".join(tp.parse(mlp(2)).mup("sgd").facets)
+    for name in ("W1", "W2", "W3"):
+        assert f"the update of `{name}` acts at Θ(1)" in facets
+    assert "the initial `W3` sees what training changed" in facets
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*argv):
+        code = main([str(a) for a in argv])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_the_verbs(run, tmp_path):
+    spec = tmp_path / "m.tp"
+    spec.write_text(mlp(2))
+    code, out, _ = run("scale", spec, "--parametrization", "sp", "--explain")
+    assert code == 1 and "m.tp:9:" in out and "lower the learning rate of `W2`" in out
+    code, out, _ = run("scale", spec, "--parametrization", "ntp", "--json")
+    assert code == 0 and json.loads(out)["r"] == "1/2"
+    code, out, _ = run("mup", spec, "--optimizer", "adamw", "--explain")
+    assert code == 0 and "n^(-1/2)" in out and "tight: " in out
+    picture = tmp_path / "F.png"
+    code, out, _ = run("coord-check", spec, "--parametrization", "mup", "--widths", "32,64", "--seeds", "2", "--plot", picture)
+    assert "slope" in out and picture.stat().st_size > 1000
+    code, _, err = run("mup", spec, "--optimizer", "sophia")
+    assert code == 1 and "sophia" in err
+
+
+class Parameter:
+    requires_grad = True
+
+
+class Model:
+    """What the adapter asks of a module."""
+
+    def __init__(self, *names):
+        self.parameters = {name: Parameter() for name in names}
+
+    def named_parameters(self):
+        return self.parameters.items()
+
+
+@pytest.mark.parametrize("gauge", ["table3", "table8", "table9"])
+def test_parameter_groups_are_the_same_in_every_gauge(gauge):
+    model = Model("W1.weight", "block.W2.weight", "W3.weight")
+    report = tp.parse(mlp(2)).mup("adamw", gauge)
+    groups = param_groups(model, report, width=64, base_width=16, lr=0.1, weight_decay=0.01, eps=1e-8)
+    assert [g["lr"] for g in groups] == pytest.approx([0.1, 0.025, 0.025])
+    assert [g["init_factor"] for g in groups] == pytest.approx([1, 0.5, 0.25])
+    assert [g["weight_decay"] for g in groups] == pytest.approx([0.01, 0.04, 0.04])
+    assert [g["eps"] for g in groups] == pytest.approx([2.5e-9, 2.5e-9, 1e-8])
+    assert groups[1]["names"] == ["block.W2.weight"]
+
+
+def test_parameters_are_mapped_completely():
+    model = Model("embed", "layers.0.mix", "layers.1.mix", "head")
+    report = tp.parse(mlp(2)).mup("sgd")
+    groups = param_groups(model, report, 64, 16, {"W1": "embed", "W2": "layers.*.mix", "W3": ["head"]})
+    assert [len(g["params"]) for g in groups] == [1, 2, 1]
+    for mapping in ({"W1": "embed", "W3": "head"}, {"W1": "nothing"}, {"W1": "*", "W2": "*mix"}, {"X": "*"}, None):
+        with pytest.raises(tp.DataError):
+            param_groups(model, report, 64, 16, mapping)
+    with pytest.raises(tp.DataError):
+        param_groups(model, report, 0, 16)
+
+
+def test_torch_optimizers_take_the_groups():
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Module()
+    model.W1, model.W2, model.W3 = torch.nn.Linear(3, 64), torch.nn.Linear(64, 64), torch.nn.Linear(64, 1)
+    for part in (model.W1, model.W2, model.W3):
+        part.bias = None
+    groups = param_groups(model, tp.parse(mlp(2)).mup("adamw"), 64, 16, lr=0.1)
+    initialize_(groups, {"W3": 0.4})
+    assert model.W3.weight.std().item() == pytest.approx(0.1, rel=0.5)
+    torch.optim.AdamW(groups).step()
