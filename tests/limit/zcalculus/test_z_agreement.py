@@ -49,6 +49,16 @@ def test_finite_width_agrees_and_dots_matter(name: str) -> None:
         assert abs(seen.mean() - naive.value(output)) > 10 * error
 
 
+def test_dependent_hats_count_once() -> None:
+    """W x and W 2x: Stein's identity with a singular covariance."""
+    net = tp.parse(SQUARE.format(s2="1") + "  u = 2*x\n  h1 = W @ x\n  h2 = W @ u\n  k = W.T @ sign(h1 + h2)\n"
+                   "  j = W.T @ tanh(h1 + h2)\n  output c = avg(k*x)\n  output d = avg(j*x)\n")  # fmt: skip
+    assert net.z().value("c") == pytest.approx(np.sqrt(2 / np.pi), abs=1e-9)
+    g = np.linspace(-12, 12, 24001)
+    slope = 3 * np.sum(np.exp(-(g**2) / 2) / np.cosh(3 * g) ** 2) / np.sum(np.exp(-(g**2) / 2))
+    assert net.z().value("d") == pytest.approx(slope, abs=1e-9)
+
+
 def test_the_order_of_sums_and_products_does_not_matter() -> None:
     head = SQUARE.format(s2="1") + "  y = tanh(W @ x)\n  u = erf(x)\n"
     tail = "  output e = avg(k^2)\n  output c = avg(k*x)\n"

@@ -328,13 +328,30 @@ class Calculus:
         return self.slopes[name]
 
     def _stein(self, expr: sp.Expr, letter: sp.Expr) -> sp.Expr:
-        """(C⁻¹ b)_j, C = Cov(Ẑ_i, Ẑ_j), b_i = E[Ẑ_i Z^x], over the hats of that matrix that Z^x is a function of."""
+        """(C⁺ b)_j, C = Cov(Ẑ_i, Ẑ_j), b_i = E[Ẑ_i Z^x], over the hats of that matrix that Z^x is a function of.
+
+        A hat that depends linearly on others gets 0: Σ_j Z^{y_j} θ_j is the same.
+        """
         call = self.calls[letter]
         same = [h for h in self.letters(expr) if h in self.calls]
-        hats = [h for h in same if (self.calls[h].W, self.calls[h].transpose) == (call.W, call.transpose)]
+        hats: list[sp.Expr] = []
+        for h in (h for h in same if (self.calls[h].W, self.calls[h].transpose) == (call.W, call.transpose)):
+            if self.resolved(self._gram([*hats, h]).det()) != 0:
+                hats.append(h)
+        if letter not in hats:
+            return sp.S.Zero
         b = sp.Matrix([self.mean(h * expr) for h in hats])
-        C = sp.Matrix(len(hats), len(hats), lambda i, j: self.cov(hats[i], hats[j]))
+        C = self._gram(hats)
         return sp.together((C.LUsolve(b) if len(hats) > 1 else b / C[0, 0])[hats.index(letter)])
+
+    def _gram(self, hats: list[sp.Expr]) -> sp.Matrix:
+        return sp.Matrix(len(hats), len(hats), lambda i, j: self.cov(hats[i], hats[j]))
+
+    def resolved(self, value: sp.Expr) -> sp.Expr:
+        """A value with names replaced by what they stand for, multiplied out."""
+        while names := [a for a in value.atoms(Cov, Slope) if a in self.lines]:
+            value = value.xreplace({a: self.lines[a].rhs for a in names})
+        return sp.expand(value)
 
 
 def _swapped(expr: sp.Expr, swap: dict[sp.Basic, sp.Basic]) -> sp.Expr:

@@ -62,6 +62,8 @@ def number(expr: sp.Expr, known: Mapping[sp.Basic, float]) -> float:
     if not value.is_number:
         names = ", ".join(f"`{s}`" for s in sorted(value.free_symbols, key=str)) or f"`{value}`"
         raise DataError(Message(NOWHERE, f"{names} has no number", "pass inputs as X, constants by name", "missing number"))
+    if not value.is_finite:
+        raise LimitError(Message(NOWHERE, f"`{expr}` is not finite", "see net.moments() for the same by nodes", "not finite"))
     return float(value)
 
 
