@@ -17,8 +17,9 @@ from tp.gaussian.expectation import Expectation
 from tp.limit.clauses import Families, at, provably
 from tp.limit.equations import Entry, I, J, Value, Z
 from tp.limit.forms import Forms
+from tp.limit.integrands import even_shares, rescaled, two_bare
 from tp.limit.terms import Term, times
-from tp.program.ir import Domain, MatMul, Range, Ref, Softmax, Weight, derivative
+from tp.program.ir import Domain, MatMul, Range, Ref, Weight, derivative
 
 Demand = Callable[[str, Ref, Ref], None]
 Pair = tuple[Ref, Ref]
@@ -78,7 +79,7 @@ class Moments:
             elif self.families.is_scalar(ref):
                 known = self.scalar(ref)
                 swap[ref] = Value("theta", ref, s) if known is None else known
-        return _even(expr.xreplace(swap)) if swap else expr
+        return even_shares(expr.xreplace(swap)) if swap else expr
 
     def variables_at(self, expr: sp.Expr, s: sp.Expr) -> sp.Expr:
         expr = self.scalars_at(expr, s)
@@ -309,7 +310,7 @@ class Moments:
     def _bare_pairs(self, core: sp.Expr) -> list[tuple[Z, Z]]:
         """Pairs of bare factors that meet only each other: E of the two is their covariance."""
         groups = self._groups(core)
-        return [pair for group in groups if (pair := _two_bare(group)) is not None]
+        return [pair for group in groups if (pair := two_bare(group)) is not None]
 
     def _groups(self, core: sp.Expr) -> list[sp.Expr]:
         """The factors of a product, multiplied together as far as they are correlated."""
@@ -339,14 +340,14 @@ class Moments:
         if not atoms:
             return group
         recursive = [z for z in atoms if self._recursive(z.a)]
-        pair = _two_bare(group)
+        pair = two_bare(group)
         if recursive:
             return self._recursive_moment(group, atoms, pair)
         if group in atoms:
             return sp.S.Zero
         if pair is not None:
             return self.cov(pair[0].a, pair[0].s, pair[1].a, pair[1].s)
-        integrand, scale = _rescaled(group, atoms)
+        integrand, scale = rescaled(group, atoms)
         n = len(atoms)
         cov = sp.zeros(n, n)
         for i in range(n):
@@ -405,44 +406,6 @@ class _Tag(sp.Expr):
     @property
     def free_symbols(self) -> set[sp.Basic]:
         return self.args[0].free_symbols
-
-
-def _even(expr: sp.Expr) -> sp.Expr:
-    """A softmax of equal logits (limits that are the same number) gives every index the same share."""
-    shares = {w: 1 / (w.args[4] - w.args[3] + 1) for w in expr.atoms(Softmax) if w.args[0] == w.args[1] and w.args[0].is_number}
-    return expr.xreplace(shares) if shares else expr
-
-
-def _two_bare(group: sp.Expr) -> tuple[Z, Z] | None:
-    """The two factors when ``group`` is Z·Z' or Z²."""
-    if isinstance(group, sp.Pow) and isinstance(group.base, Z) and group.exp == 2:
-        return group.base, group.base
-    if isinstance(group, sp.Mul) and len(group.args) == 2 and all(isinstance(a, Z) for a in group.args):
-        one, two = sorted(group.args, key=lambda z: (str(z.s), str(z.a)))
-        return one, two
-    return None
-
-
-def _rescaled(group: sp.Expr, atoms: list[Z]) -> tuple[sp.Expr, dict[Z, sp.Expr]]:
-    """φ(c·z) with a sample-dependent c becomes φ(z') with z' = c·z: c moves into the covariance."""
-    scale = dict.fromkeys(atoms, sp.S.One)
-    for z in atoms:
-        found = {_slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
-        if len(found) == 1 and (c := found.pop()) is not None and c.has(Value, Entry) and not c.has(Z):
-            scale[z] = c
-            group = _expand_arguments(group.xreplace({z: z / c}), z)
-    return group, scale
-
-
-def _expand_arguments(group: sp.Expr, z: Z) -> sp.Expr:
-    """c·(z/c) in a nonlinearity's argument is z."""
-    swap = {f: f.func(*(sp.expand(a) for a in f.args)) for f in group.atoms(sp.Function) if f.has(z)}
-    return group.xreplace(swap)
-
-
-def _slope(arg: sp.Expr, z: Z) -> sp.Expr | None:
-    slope = derivative(arg, z)
-    return None if slope.has(z) else slope
 
 
 def _outer(choose: type, a: sp.Expr, b: sp.Expr) -> sp.Expr:

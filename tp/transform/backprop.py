@@ -17,15 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import sympy as sp
 
 from tp.errors import LimitError, Message, Span
-from tp.program.affine import affine, highest, lowest
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Space, derivative
 from tp.program.reads import Simple
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
+from tp.transform.stretches import bound, equal, inside, resolved, solvable, stretches
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +208,9 @@ class _Reverse:
         for out, domain in self.domains[name]:
             total = sp.Add(*(self._meet(flow, out, domain) for flow in self.flows.get(name, ())))
             if name == self.output.name:
-                total += sp.Mul(*(_equal(e, f) for e, f in zip(out.index, self.output.index, strict=True)))
-            for part, binding in _stretches(total, domain):
-                value = _resolved(total.subs(binding), part)
+                total += sp.Mul(*(equal(e, f) for e, f in zip(out.index, self.output.index, strict=True)))
+            for part, binding in stretches(total, domain):
+                value = resolved(total.subs(binding), part)
                 left = self.d(out).subs(binding)
                 self.new.append(Nonlin(left, value, self.spaces[name], part, self._span(name)))
 
@@ -227,9 +226,9 @@ class _Reverse:
         for k, (slot, e) in enumerate(zip(out.index, ref.index, strict=True)):
             e = ref.index[k]
             mode = edges[k][0] if k < len(edges) else None
-            solved = _solvable(e, slot, ranges)
+            solved = solvable(e, slot, ranges)
             if solved is None:
-                conditions.append(_equal(slot, e))
+                conditions.append(equal(slot, e))
                 continue
             solution = sp.expand(solved.index - sp.expand(e).coeff(solved.index) * (e - slot))
             if mode in ("circular", "reflect") and solution != slot:
@@ -247,7 +246,7 @@ class _Reverse:
             conditions = [c.subs(swap) for c in conditions]
             ranges = tuple(Range(r.index, r.lo.subs(swap), r.hi.subs(swap)) for r in ranges)
             if not self._vanishes_beyond(left, solution, solved):
-                conditions.append(_inside(solution, solved))
+                conditions.append(inside(solution, solved))
         total = left * sp.Mul(*conditions)
         return sp.Sum(total, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else total
 
@@ -283,7 +282,7 @@ class _Reverse:
                 e = out.index[k]
                 los.append(ranges[e].lo if e in ranges else e)
                 his.append(ranges[e].hi if e in ranges else e)
-            slots.append(("zero", _bound(los, domain, -1), _bound(his, domain, 1)))
+            slots.append(("zero", bound(los, domain, -1), bound(his, domain, 1)))
         return tuple(slots)
 
     def _zero_edges(self, ins: Simple) -> tuple[tuple[str | None, sp.Expr, sp.Expr], ...]:
@@ -335,137 +334,12 @@ def _differentiable(slope: sp.Expr, span: Span) -> None:
         )
 
 
-# ---------------------------------------------------------------- index conditions
-
-
 def _apart(flow: _Flow, domain: Domain) -> tuple[tuple[Ref, sp.Expr], Domain]:
     """The flow with indices that do not clash with those of the adjoint."""
     own = {r.index for r in domain}
     swap = {r.index: sp.Symbol(f"{r.index.name}*", integer=True) for r in flow.ranges if r.index in own}
     ranges = tuple(Range(swap.get(r.index, r.index), r.lo.subs(swap), r.hi.subs(swap)) for r in flow.ranges)
     return (flow.ref.subs(swap, simultaneous=True), flow.value.subs(swap, simultaneous=True)), ranges
-
-
-def _equal(e: sp.Expr, f: sp.Expr) -> sp.Expr:
-    return sp.S.One if sp.expand(e - f) == 0 else sp.KroneckerDelta(e, f)
-
-
-def _inside(e: sp.Expr, r: Range) -> sp.Expr:
-    return sp.Piecewise((1, sp.And(e >= r.lo, e <= r.hi)), (0, True))
-
-
-def _solvable(e: sp.Expr, slot: sp.Expr, ranges: Domain) -> Range | None:
-    """An index that ``e = slot`` determines; rather the reader's own position than a tap."""
-    found = [r for r in ranges if sp.expand(e).coeff(r.index) in (1, -1)]
-    same = [r for r in found if r.index.name.rstrip("*") == str(slot)]
-    chosen = same or found
-    return chosen[-1] if chosen else None
-
-
-def _bound(values: list[sp.Expr], domain: Domain, sign: int) -> sp.Expr:
-    best = values[0]
-    for value in values[1:]:
-        difference = affine(sp.expand(value - best))
-        if difference is None:
-            continue
-        if (sign > 0 and lowest(difference, domain) > 0) or (sign < 0 and highest(difference, domain) < 0):
-            best = value
-    return best
-
-
-def _stretches(total: sp.Expr, domain: Domain) -> list[tuple[Domain, dict[sp.Symbol, sp.Expr]]]:
-    """``domain`` cut where a condition on one of its indices changes, so that each part has a plain formula."""
-    parts: list[tuple[Domain, dict[sp.Symbol, sp.Expr]]] = [((), {})]
-    for r in domain:
-        cuts = _cuts(total, r, domain)
-        pieces = [(lo, hi) for lo, hi in _intervals(r, cuts)]
-        parts = [
-            ((*done, Range(r.index, lo.subs(b), hi.subs(b))), b) if lo != hi else (done, {**b, r.index: lo.subs(b)})
-            for done, b in parts
-            for lo, hi in pieces
-        ]
-    return parts
-
-
-def _cuts(total: sp.Expr, r: Range, domain: Domain) -> list[sp.Expr]:
-    """Values v such that something changes between v − 1 and v."""
-    own = {x.index for x in domain}
-    found: set[sp.Expr] = set()
-    for delta in total.atoms(sp.KroneckerDelta):
-        difference = sp.expand(delta.args[0] - delta.args[1])
-        if (
-            difference.free_symbols & own == {r.index}
-            and difference.coeff(r.index) in (1, -1)
-            and not _bound_symbols(total, difference)
-        ):
-            at = sp.expand(r.index - difference.coeff(r.index) * difference)
-            found |= {at, at + 1}
-    for relation in total.atoms(sp.core.relational.Relational):
-        difference = sp.expand(relation.lhs - relation.rhs)
-        slope = difference.coeff(r.index)
-        if difference.free_symbols & own == {r.index} and slope in (1, -1) and not _bound_symbols(total, difference):
-            at = sp.expand(r.index - slope * difference)
-            lower = (relation.rel_op == ">=") == (slope > 0)
-            found.add(at if lower else at + 1)
-    return [c for c in found if _between(c, r)]
-
-
-def _bound_symbols(total: sp.Expr, e: sp.Expr) -> bool:
-    bound = {s for t in total.atoms(sp.Sum) for s, _, _ in t.limits}
-    return bool(e.free_symbols & bound)
-
-
-def _between(cut: sp.Expr, r: Range) -> bool:
-    """Whether lo < cut ≤ hi is possible."""
-    low, high = affine(sp.expand(cut - r.lo)), affine(sp.expand(r.hi - cut))
-    return low is not None and high is not None and highest(low, ()) > 0 and highest(high, ()) >= 0
-
-
-def _intervals(r: Range, cuts: list[sp.Expr]) -> list[tuple[sp.Expr, sp.Expr]]:
-    ordered: list[sp.Expr] = []
-    for cut in sorted(cuts, key=str):
-        place = sum(1 for c in ordered if _before(c, cut))
-        ordered.insert(place, cut)
-    ends = [r.lo, *ordered, r.hi + 1]
-    return [(a, sp.expand(b - 1)) for a, b in pairwise(ends) if not _empty(a, b)]
-
-
-def _before(a: sp.Expr, b: sp.Expr) -> bool:
-    difference = affine(sp.expand(b - a))
-    return difference is not None and lowest(difference, ()) > 0
-
-
-def _empty(a: sp.Expr, b: sp.Expr) -> bool:
-    difference = affine(sp.expand(b - a))
-    return difference is not None and highest(difference, ()) <= 0
-
-
-def _resolved(total: sp.Expr, domain: Domain) -> sp.Expr:
-    """Conditions that are decided on the whole of ``domain``, decided."""
-    swap: dict[sp.Basic, sp.Basic] = {}
-    for delta in total.atoms(sp.KroneckerDelta):
-        difference = affine(sp.expand(delta.args[0] - delta.args[1]))
-        if difference is not None and (lowest(difference, domain) > 0 or highest(difference, domain) < 0):
-            swap[delta] = sp.S.Zero
-    for relation in total.atoms(sp.core.relational.Relational):
-        difference = affine(sp.expand(relation.lhs - relation.rhs))
-        if difference is None:
-            continue
-        low, high = lowest(difference, domain), highest(difference, domain)
-        yes, no = (low >= 0, high < 0) if relation.rel_op == ">=" else (high <= 0, low > 0)
-        if yes or no:
-            swap[relation] = sp.true if yes else sp.false
-    return total.xreplace(swap).doit(deep=False) if not swap else _tidied(total.xreplace(swap))
-
-
-def _tidied(expr: sp.Expr) -> sp.Expr:
-    """Decided Piecewise conditions folded."""
-    swap = {}
-    for piece in expr.atoms(sp.Piecewise):
-        folded = sp.Piecewise(*piece.args)
-        if folded != piece:
-            swap[piece] = folded
-    return expr.xreplace(swap)
 
 
 # ---------------------------------------------------------------- order

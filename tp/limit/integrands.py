@@ -1,0 +1,46 @@
+"""Rewriting what stands inside an expectation."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from tp.limit.equations import Entry, Value, Z
+from tp.program.ir import Softmax, derivative
+
+
+def even_shares(expr: sp.Expr) -> sp.Expr:
+    """A softmax of equal logits (limits that are the same number) gives every index the same share."""
+    shares = {w: 1 / (w.args[4] - w.args[3] + 1) for w in expr.atoms(Softmax) if w.args[0] == w.args[1] and w.args[0].is_number}
+    return expr.xreplace(shares) if shares else expr
+
+
+def two_bare(group: sp.Expr) -> tuple[Z, Z] | None:
+    """The two factors when ``group`` is Z·Z' or Z²."""
+    if isinstance(group, sp.Pow) and isinstance(group.base, Z) and group.exp == 2:
+        return group.base, group.base
+    if isinstance(group, sp.Mul) and len(group.args) == 2 and all(isinstance(a, Z) for a in group.args):
+        one, two = sorted(group.args, key=lambda z: (str(z.s), str(z.a)))
+        return one, two
+    return None
+
+
+def rescaled(group: sp.Expr, atoms: list[Z]) -> tuple[sp.Expr, dict[Z, sp.Expr]]:
+    """φ(c·z) with a sample-dependent c becomes φ(z') with z' = c·z: c moves into the covariance."""
+    scale = dict.fromkeys(atoms, sp.S.One)
+    for z in atoms:
+        found = {_slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
+        if len(found) == 1 and (c := found.pop()) is not None and c.has(Value, Entry) and not c.has(Z):
+            scale[z] = c
+            group = _expand_arguments(group.xreplace({z: z / c}), z)
+    return group, scale
+
+
+def _expand_arguments(group: sp.Expr, z: Z) -> sp.Expr:
+    """c·(z/c) in a nonlinearity's argument is z."""
+    swap = {f: f.func(*(sp.expand(a) for a in f.args)) for f in group.atoms(sp.Function) if f.has(z)}
+    return group.xreplace(swap)
+
+
+def _slope(arg: sp.Expr, z: Z) -> sp.Expr | None:
+    slope = derivative(arg, z)
+    return None if slope.has(z) else slope
