@@ -18,6 +18,7 @@ from tp.readings.indexing import Env, Indexer, Key
 
 Array = NDArray[np.float64]
 
+
 def complain(span: Span, heading: str, reason: str, remedy: str = "") -> DataError:
     return DataError(Message(span, reason, remedy, heading))
 

@@ -320,7 +320,7 @@ def gauged(engine: Engine, walk: Walk, point: Mapping[str, Fraction], gauge: Any
     return rules
 
 
-PRESETS = {
+PRESETS: dict[str, dict[str, tuple[str, Fraction | int]]] = {
     "table3": {"input": ("a", 0), "hidden": ("a", 0), "output": ("a", 0)},
     "table8": {"input": ("a", 0), "hidden": ("a", 0), "output": ("b", 0)},
     "table9": {"input": ("a", -HALF), "hidden": ("a", 0), "output": ("a", HALF)},
