@@ -136,6 +136,12 @@ class TestArchitectures:
             assert found[name][2] == role[optimizer]
 
 
+def test_a_linear_network_written_in_one_line():
+    found = rules(tp.zoo("linear_mup"), "sgd")
+    assert found == {"U": (0, 0, -1), "V": (0, 1, 1)}
+    assert tp.zoo("linear_mup").scaling().feature_learning and tp.zoo("mup_mlp").scaling().feature_learning
+
+
 def test_rules_by_name():
     report = tp.zoo("mlp").mup("adam")
     assert report.rules["W[2]"] == report.rules["W[l]"] and report.rules["W[1]"].c == 0

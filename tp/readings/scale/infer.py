@@ -12,6 +12,7 @@ from tp.program.ir import Program, Weight
 from tp.readings.scale import classify
 from tp.readings.scale.expressions import Widths
 from tp.readings.scale.forms import Form, unknown
+from tp.readings.scale.hoist import hoisted
 from tp.readings.scale.members import Concrete, concrete
 from tp.readings.scale.optimizers import Optimizer, exponent, optimizer
 from tp.readings.scale.report import Rule, Rules, ScalingReport
@@ -28,6 +29,7 @@ class Engine:
     walks: dict[tuple[str, bool], Walk] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.program = hoisted(self.program)
         self.concrete: Concrete = concrete(self.program, self.growth)
         self.roles = roles(self.program)
         self.declared = {p: declared(w, self.growth) for p, w in self.concrete.parameters.items()}
