@@ -80,10 +80,22 @@ def test_an_input_of_the_wrong_shape_is_refused() -> None:
 
 
 def test_symbolic_ranges_name_the_constant() -> None:
+    tied = tp.parse("network t\n  width n\n  let L\n  weight W : [n, n] ~ N(0, 1/n)\n  weight x : [n] ~ N(0, 1)\n  y[0] = x\n"
+                    "  y[l] = W.T @ (W @ y[l-1]) for l in 1..L\n  output q = avg(y[L]^2)\n")  # fmt: skip
     with pytest.raises(tp.LimitError, match="`L` needs a number"):
-        tp.zoo("mlp", L=None).z()
+        tied.z()
+    assert tied.z(L=2).value("q") == 14
     assert "h[3]" in tp.zoo("mlp", L=3).z().text()
     assert tp.zoo("mlp", L=None).z(L=3).text() == tp.zoo("mlp", L=3).z().text()
+
+
+def test_families_stay_families_where_no_transpose_couples_them() -> None:
+    limit = tp.zoo("mlp", L=None).z()
+    assert "for l = 2…L" in limit.text() and r"l = 2, \dots, L" in limit.latex()
+    assert not limit.dependence and len(limit.lines) < 20
+    with pytest.raises(tp.LimitError, match="not written out"):
+        limit.numbers()
+    assert len(tp.zoo("cnn2d").z().lines) < 40
 
 
 def test_derive_prints_the_calculus(capsys: pytest.CaptureFixture[str]) -> None:

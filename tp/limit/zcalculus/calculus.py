@@ -20,7 +20,7 @@ from tp.limit.zcalculus.atoms import RANDOM, Cov, Dot, Drive, Hat, Slope
 from tp.limit.zcalculus.mean import SINGULAR, gaussians, mean
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.rules import RULES
-from tp.program.ir import MatMul, Moment, Nonlin, Range, Ref, derivative
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, derivative
 
 Combination = dict[sp.Expr, sp.Expr]
 """A Gaussian variable as a linear combination of letters: initial vectors and hats."""
@@ -35,6 +35,7 @@ class Line:
     rule: str
     source: str
     span: Span = field(default=NOWHERE, compare=False)
+    domain: Domain = ()
 
 
 @dataclass(frozen=True, slots=True)

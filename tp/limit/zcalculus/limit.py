@@ -12,6 +12,7 @@ from tp.limit.equations import I, Value, Z
 from tp.limit.independence import gradient_dependence
 from tp.limit.zcalculus.atoms import Cov, Slope
 from tp.limit.zcalculus.calculus import Calculus, Line
+from tp.limit.zcalculus.families import family_lines
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.ratios import leading
 from tp.limit.zcalculus.readout import Readouts
@@ -100,16 +101,25 @@ class ZLimit:
         return display(self)
 
 
+FEW = 60
+"""Members up to which a program without transposes is written out; beyond, and for symbolic ranges, families stay families."""
+
+
 def z_limit(program: Program, constants: Mapping[str, Any] | None = None, naive: bool = False) -> ZLimit:
     """The Z of every vector and the limit of every scalar of ``program``.
 
-    ``constants`` are numbers for its symbolic ranges. ``naive`` takes every transpose as an independent copy, which is
-    wrong where a matrix and its transpose meet: for comparison. Raises ``LimitError`` where there is no such limit.
+    Where no matrix meets its transpose, large families and symbolic ranges stay what they are, one line for all indices;
+    elsewhere ``constants`` have to give symbolic ranges their numbers. ``naive`` takes every transpose as an independent
+    copy, which is wrong where a matrix and its transpose meet: for comparison. Raises ``LimitError`` where there is no
+    such limit.
     Source: Yang 2020, *Tensor Programs III*, Definition E.3 (Netsor⊤⁺).
     """
     at_one = leading(program)
     members = Members(at_one, constants or {})
     readouts = Readouts(program, members)
+    reason = gradient_dependence(program)
+    if reason is None and not members.few(FEW):
+        return ZLimit(program, family_lines(members, readouts.names), program.outputs, members.sampled)
     calculus = Calculus(members, readouts.names, naive)
     for ref in members:
         if ref.name in readouts.names:
@@ -123,6 +133,5 @@ def z_limit(program: Program, constants: Mapping[str, Any] | None = None, naive:
         hat = next((h for h in calculus.calls if h.a == ref), None)
         if hat is not None:
             calculus.cov(hat, hat)
-    reason = gradient_dependence(program)
     lines = tuple(calculus.lines.values())
     return ZLimit(program, lines, program.outputs, members.sampled, reason.reason if reason else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import sympy as sp
@@ -51,6 +51,13 @@ class Members:
                     reason = f"the program has more than {LARGEST} members"
                     raise LimitError(Message(clause.ins.span, reason, "use smaller ranges", "too large"))
                 yield at(clause.out, binding)
+
+    def few(self, most: int) -> bool:
+        """Whether all ranges are numbers and there are at most ``most`` members."""
+        try:
+            return sum(1 for _ in islice(self, most + 1)) <= most
+        except LimitError:
+            return False
 
     def points(self, domain: Domain, span: Span) -> Iterator[dict[sp.Symbol, sp.Expr]]:
         """Every binding of the indices of ``domain``; its ranges have to be numbers."""

@@ -43,6 +43,9 @@ POINTS = 17
 
 def numbers(limit: ZLimit, X: Any, constants: Mapping[str, Any]) -> dict[sp.Expr, float]:
     """A number for every named value of ``limit`` at one sample."""
+    if any(line.domain for line in limit.lines):
+        reason = "this limit's families are not written out"
+        raise LimitError(Message(NOWHERE, reason, "net.kernel() has the numbers of networks without transposes", "families"))
     known = _data(limit, X)
     known |= {c: float(constants[c.name]) for c in _symbols(limit) if c.name in constants}
     out: dict[sp.Expr, float] = {}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import sympy as sp
 
+from tp.faces.display import ranges
 from tp.faces.latex import _spec, _steps
 from tp.faces.layout import Layout
 from tp.faces.measure import width
@@ -15,6 +16,7 @@ from tp.faces.notation import Notation, notation
 from tp.faces.order import outside
 from tp.faces.tex import LimitPrinter, decorated, escape
 from tp.faces.text import TextPrinter, _cited, _origin, greek
+from tp.faces.text import ranges as text_ranges
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Limit, Value, Z
 from tp.limit.zcalculus.atoms import Cov, Dot, Drive, Hat, Output, Slope
@@ -86,6 +88,7 @@ def text(limit: ZLimit, columns: int = 100) -> str:
         room = max(columns - column - 3, 30)
         body = Layout(printer, len, "  ", 2.0).lines(outside(line.rhs), room - 2, room - max(len(left) - column, 0))
         lines += [f"{left:>{column}} = {body[0]}", *(pad + "  " + b for b in body[1:])]
+        lines += [pad + f"for {text_ranges(line.domain, printer)}"] if line.domain else []
         lines += [pad + told for told in _origin(line, sources)]  # type: ignore[arg-type]
     return "\n".join([*lines, "", *_legend(limit), *_cited(sources, columns)]) + "\n"
 
@@ -159,7 +162,8 @@ def rows(line: Line, printer: ZTex) -> list[str]:
     left = printer.doprint(line.lhs)
     room = LINE - min(width(left), 12.0)
     first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(outside(line.rhs), room - 1.0, room - 1.5)
-    return [f"{left} &= {first}", *(rf"&\quad {r}" for r in rest)]
+    where = [rf"&\quad \text{{for }} {ranges(line.domain, printer)}"] if line.domain else []
+    return [f"{left} &= {first}", *(rf"&\quad {r}" for r in rest), *where]
 
 
 def latex(limit: ZLimit, document: bool = False) -> str:
@@ -233,6 +237,7 @@ def to_json(limit: ZLimit) -> str:
                 "left": plain.doprint(line.lhs),
                 "right": plain.doprint(line.rhs),
                 "latex": r"\begin{aligned} " + r" \\ ".join(rows(line, printer)) + r" \end{aligned}",
+                "for": [{"index": str(r.index), "from": str(r.lo), "to": str(r.hi)} for r in line.domain],
                 "closed": not line.rhs.has(Expectation),
                 "rule": line.rule,
                 "source": line.source,
