@@ -17,8 +17,8 @@ print(net)
 # %% [markdown]
 # ## The rules
 #
-# Sizes are powers of the width. What is stable is a polyhedron in the exponents; the maximal-update rules are the point of it at which
-# every weight's update moves what it acts on by Θ(1). They are unique up to the gauge.
+# Sizes are powers of the width. What is stable is a polyhedron in the exponents; the maximal-update rules are the point
+# of it at which every weight's update moves what it acts on by Θ(1). They are unique up to the gauge.
 
 # %%
 rules = net.mup("adamw")
@@ -28,8 +28,8 @@ print(rules.table())
 print(rules.explanation())
 
 # %% [markdown]
-# Two things that are easily got wrong: attention logits are scaled by $1/m$, not $1/\sqrt m$, and the tied read-out by $1/n$. Left
-# open, the engine finds the exponent itself.
+# Two things that are easily got wrong: attention logits are scaled by $1/m$, not $1/\sqrt m$, and the tied read-out by
+# $1/n$. Left open, the engine finds the exponent itself.
 
 # %% [tp] block
 # network block
@@ -80,8 +80,8 @@ print(wrong.blame, wrong.culprit, wrong.report.reasons[0].blame)
 # %% [markdown]
 # ## Into your training script
 #
-# `tp.adapters.torch.param_groups(model, rules, width=1024, base_width=128, mapping=…)` gives parameter groups for any torch optimizer;
-# no layer is subclassed. As JSON the rules go anywhere.
+# `tp.adapters.torch.param_groups(model, rules, width=1024, base_width=128, mapping=…)` gives parameter groups for any
+# torch optimizer; no layer is subclassed. As JSON the rules go anywhere.
 
 # %%
 print(rules.to_json()[:300])
