@@ -131,3 +131,13 @@ def test_values_as_floats_fractions_and_text():
 def test_an_optimizer_without_a_rule_is_named():
     with pytest.raises(tp.LimitError, match="sophia"):
         net(1).scaling("sp", "sophia")
+
+
+def test_exponents_left_free_in_the_spec():
+    text = (
+        mlp(1).replace("W2 : [n] ~ N(0, 1/n)", "W2 : [n] = n^(-s) * N(0, 1), lr n").replace("  dim d = 3", "  dim d = 3\n  let s")
+    )
+    net_ = tp.parse(text)
+    with pytest.raises(tp.LimitError, match="`s`"):
+        net_.scaling()
+    assert net_.scaling(s=1).rules["W2"].a == 1 and net_.scaling(s="1/2").rules["W2"].a == F(1, 2)

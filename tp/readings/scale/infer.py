@@ -60,14 +60,21 @@ class Engine:
         return point
 
 
-def declared(w: Weight, growth: Mapping[str, Fraction]) -> ABC:
-    """The exponents that a spec gives a weight."""
+def declared(w: Weight, growth: Mapping[str, Fraction], known: Mapping[str, Fraction] | None = None) -> ABC:
+    """The exponents that a spec gives a weight; symbols in them have the values ``known``, or count as 0 where that is None."""
     widths = Widths(growth)
     law = [(w.multiplier, Fraction(-1)), (w.variance, Fraction(-1, 2)), (w.rate, Fraction(-1))]
     if w.variance == 0:
         law[1] = (w.mean, Fraction(-1))
     forms = [Form().plus(widths.size(e, w.span), c) if e != 0 else Form() for e, c in law]
-    return ABC(*(f.const for f in forms))
+    names = {u for f in forms for u, _ in f.terms}
+    missing = sorted(names - set(known)) if known is not None else []
+    if missing:
+        reason = f"the exponent `{missing[0]}` of `{w.ref}` has no value"
+        remedy = f"give it one, net.scaling(…, {missing[0]}=1), or let net.mup() find the exponents"
+        raise LimitError(Message(w.span, reason, remedy, "undetermined"))
+    values = dict.fromkeys(names, Fraction(0)) | dict(known or {})
+    return ABC(*(f.at(values) for f in forms))
 
 
 def growths(program: Program, given_: Mapping[str, Any] | None) -> dict[str, Fraction]:
@@ -94,13 +101,17 @@ def scaling(
     """The classification under a named parametrization, under (a, b, c) per weight, or (None) as the spec declares."""
     opt = optimizer(optimizer_name)
     walk = engine.walk(optimizer_name)
+    known = {k: Fraction(v) for k, v in (constants or {}).items()}
     if isinstance(parametrization, str):
         rules = named(engine.program, parametrization, opt.normalised)
         title = parametrization
     else:
-        rules = given(engine.program, parametrization or {}, engine.declared)
+        table = parametrization or {}
+        own = {p for p in engine.declared if p in table or p.split("[")[0].rstrip("'") in table}
+        weights = engine.concrete.parameters.items()
+        base = {p: engine.declared[p] if p in own else declared(w, engine.growth, known) for p, w in weights}
+        rules = given(engine.program, table, base)
         title = "as declared" if parametrization is None else "as given"
-    known = {k: Fraction(v) for k, v in (constants or {}).items()}
     point = engine.point(rules, opt, known)
     found = walk.run(point, steps or engine.steps)
     return report(engine, walk, found, point, rules, title)
