@@ -1,10 +1,10 @@
 """Tensor Programs, derived: write a network once, get its infinite-width limits, and the proof that they are true.
 
-    import tp
-    net = tp.zoo("mlp", L=4)      # or tp.load("my.tp"), tp.parse(text)
-    net.ntk()                     # the recursion, with its rules and sources
-    net.kernel("ntk")(X)          # its numbers on data
-    net.verify()                  # finite widths against the limit
+import tp
+net = tp.zoo("mlp", L=4)      # or tp.load("my.tp"), tp.parse(text)
+net.ntk()                     # the recursion, with its rules and sources
+net.kernel("ntk")(X)          # its numbers on data
+net.verify()                  # finite widths against the limit
 """
 
 from importlib import import_module

@@ -87,8 +87,7 @@ BODIES = {
     "means": "output f = v @ mean(b[t]*t/s for t, s in 1..t) + mean(mean(avg(b[s]) for s in 1..t) for t)",
     "extremes": "g = max(sum(b[t] for t), h) - min(W @ h, 1/2)\noutput f = v @ g + max(avg(h), 0)",
     "tables": (
-        "let S[t, s] = [[1,2,3,4],[0,1,0,0],[1/2,0,sqrt(2),0],[1,1,1,1]]\n"
-        "output f = sum(S[t, s]*avg(b[s]*b[t]) for t, s)*S[3, 3]"
+        "let S[t, s] = [[1,2,3,4],[0,1,0,0],[1/2,0,sqrt(2),0],[1,1,1,1]]\noutput f = sum(S[t, s]*avg(b[s]*b[t]) for t, s)*S[3, 3]"
     ),
     "numbers": "let u = 3, w = u^2/7 + exp(1)*pi\noutput f = w*(v @ h) + u - 1 + avg(h)^3 + sqrt(avg(h^2))",
     "index values": "g[t] = b[t]/sqrt(t) + (-1)^t*h\noutput f = v @ sum(g[t]*2^(-t) for t)",

@@ -162,9 +162,7 @@ def test_a_shifted_left_side_is_aligned():
 
 
 def test_triangular_families_loop_over_the_outer_index():
-    steps = schedule(
-        [clause("a", (t, s), over(t=(1, T), s=(1, t)), ("a", (t - 1, s))), clause("a", (0, s), over(s=(1, T)))]
-    )
+    steps = schedule([clause("a", (t, s), over(t=(1, T), s=(1, t)), ("a", (t - 1, s))), clause("a", (0, s), over(s=(1, T)))])
     assert show(steps) == ["a[0,s]", ("t", "1", "T", ["a[t,s]"])]
     assert steps[1].body[0].domain == over(s=(1, t))
 

@@ -131,5 +131,3 @@ def test_softmax_binds_its_index():
     with pytest.raises(IllFormed, match=r"z\[1, 5\], which is not defined"):
         attention = Nonlin(g(t), sp.Sum(beyond * Ref("U", s), (s, 1, 4)), S, over((t, 1, 3)))
         check_program(program(logits, attention, Moment(f(), g(1), S)))
-
-

@@ -15,7 +15,6 @@ class Short(sp.Symbol):
     """A letter that stands for a kernel entry, or a part of a formula, within one equation."""
 
 
-
 def is_theta(expr: sp.Basic) -> bool:
     """Does the tangent kernel stand in it?"""
     return any(str(e.args[0]) == "Theta" for e in expr.atoms(Entry))

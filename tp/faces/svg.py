@@ -387,4 +387,3 @@ _WIDTHS = {"MatMul": 'stroke-width="2.2"', "Nonlin": 'stroke-width="1.3"', "Mome
 
 def _text(x: float, y: float, text: str, size: int, color: str, more: str = "") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{color}" xml:space="preserve" {more}>{escape(text)}</text>'
-

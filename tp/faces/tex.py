@@ -71,9 +71,7 @@ def _superscript(parts: NameParts, above: list[str]) -> str:
 class LimitPrinter(LatexPrinter):
     """SymPy's LaTeX printer with the atoms of limit equations; ``letters`` holds what is written as a letter here."""
 
-    def __init__(
-        self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: tuple[sp.Symbol, ...] = ()
-    ) -> None:
+    def __init__(self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: tuple[sp.Symbol, ...] = ()) -> None:
         super().__init__({"fold_frac_powers": True, "inv_trig_style": "full", "ln_notation": False})
         self.style = style
         self.letters = letters or {}
@@ -346,7 +344,6 @@ class LimitPrinter(LatexPrinter):
         if is_power_of_sum(last):
             return head + r"\Bigl(", last.base, rf"\Bigr)^{{{self._print(last.exp)}}}"
         return (head + r"\Bigl(", last, r"\Bigr)") if last.is_Add else (head, last, "")
-
 
     minus = "-"
     thin = r"\,"

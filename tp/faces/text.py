@@ -57,9 +57,7 @@ class TextPrinter(StrPrinter):
     thin = " "
     times = "· "
 
-    def __init__(
-        self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: tuple[sp.Symbol, ...] = ()
-    ) -> None:
+    def __init__(self, style: Notation, letters: dict[sp.Expr, str] | None = None, first: tuple[sp.Symbol, ...] = ()) -> None:
         super().__init__()
         self.style = style
         self.letters = letters or {}

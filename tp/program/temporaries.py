@@ -110,9 +110,7 @@ class Temporaries:
             self.instructions.append(replace(ins, out=out))
         self.letters[out.name] = tuple(r.index.name for r in ins.domain)
         if any(p.mode for p in positions):
-            self.boundary[out.name] = tuple(
-                (own[r.index].mode if r.index in own else None, r.lo, r.hi) for r in ins.domain
-            )
+            self.boundary[out.name] = tuple((own[r.index].mode if r.index in own else None, r.lo, r.hi) for r in ins.domain)
         back = {new: old for old, new in unbound.items()} | {p.symbol: p.expr for p in positions}
         return out.xreplace(back)
 

@@ -81,4 +81,3 @@ def _mean(expr: sp.Expr) -> sp.Expr:
     variables = sorted(expr.atoms(Z), key=str)
     cov = [[Cov(a, b) for b in variables] for a in variables]
     return Expectation(expr, variables, cov) if variables else expr
-
