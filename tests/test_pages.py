@@ -45,6 +45,11 @@ def test_verify_output(shown, capsys):
     shown(README, "tp verify mlp --widths 64,256,1024 --seeds 40", capsys.readouterr().out)
 
 
+def test_rules_output(shown, capsys):
+    assert main(["mup", "mlp", "--optimizer", "adam"]) == 0
+    shown(README, "tp mup mlp --optimizer adam", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("command", ["tp show rnn --only program", "tp derive rnn --limit nngp"])
 def test_architecture_output(shown, capsys, command):
     assert main(command.split()[1:]) == 0
