@@ -109,3 +109,10 @@ def test_names_say_how_arrays_are_stored():
     assert files.array_path("a/K.npy") == Path("a/K.npy")
     with pytest.raises(argparse.ArgumentTypeError, match=r"\.npz"):
         files.array_path("K.mat")
+
+
+@pytest.mark.parametrize("check, right, wrong", [(files.page_path, "a.pdf", "a.txt"), (files.graph_path, "a.svg", "a.png")])
+def test_a_suffix_says_what_is_written(check, right, wrong):
+    assert str(check(right)) == right
+    with pytest.raises(argparse.ArgumentTypeError, match="must end in"):
+        check(wrong)

@@ -260,8 +260,10 @@ def test_specs_that_are_not_there(run, spec):
 def test_an_output_folder_that_is_not_there(run, small, tmp_path):
     code, _, err = run("derive", small, "--latex", tmp_path / "no" / "f.tex")
     assert code == 1 and "No such folder" in err and "Traceback" not in err
-    code, _, err = run("plot", small, "--out", tmp_path)
-    assert code == 1 and f"Is a directory: {tmp_path}\n" in err
+    folder = tmp_path / "folder.svg"
+    folder.mkdir()
+    code, _, err = run("plot", small, "--out", folder)
+    assert code == 1 and f"Is a directory: {folder}\n" in err
 
 
 def test_a_let_the_spec_does_not_have(run, small):

@@ -39,7 +39,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--mode", choices=("ntk", "as-written"), default="ntk", help="how --limit ntk reads the weights")
     parser.add_argument("--closed", action="store_true", help="closed forms instead of expectations where known")
     parser.add_argument("--latex", type=Path, metavar="F.tex", help="write the derivation as a LaTeX document")
-    parser.add_argument("--pdf", type=Path, metavar="F.pdf", help="write it typeset (needs pdflatex)")
+    parser.add_argument("--pdf", type=files.page_path, metavar="F.pdf", help="write it typeset (needs pdflatex)")
     parser.add_argument("--json", action="store_true", help="print the equations as JSON")
     parser.set_defaults(run=run)
 

@@ -79,6 +79,16 @@ def picture_path(text: str) -> Path:
     return _ending(text, PICTURES)
 
 
+def page_path(text: str) -> Path:
+    """A path for a typeset page."""
+    return _ending(text, (".pdf",))
+
+
+def graph_path(text: str) -> Path | str:
+    """A path for a drawing, or ``-`` for standard output."""
+    return text if text == "-" else _ending(text, (".svg",))
+
+
 def _ending(text: str, suffixes: tuple[str, ...]) -> Path:
     path = Path(text)
     if path.suffix not in suffixes:

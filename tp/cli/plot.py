@@ -20,7 +20,8 @@ EXAMPLES = """
 def add(verbs: options.Verbs) -> None:
     parser = options.verb(verbs, "plot", "draw a network as a graph (SVG)", ABOUT, EXAMPLES)
     options.spec(parser)
-    parser.add_argument("--out", metavar="F.svg", help="where to write it (default: NAME.svg; - for standard output)")
+    where = "where to write it (default: NAME.svg; - for standard output)"
+    parser.add_argument("--out", type=files.graph_path, metavar="F.svg", help=where)
     parser.set_defaults(run=run)
 
 

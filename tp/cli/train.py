@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from tp.cli import files, options
@@ -43,7 +42,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--widths", type=options.widths, default=(), metavar="N,N", help="finite widths to train as well")
     parser.add_argument("--seeds", type=options.positive, default=8, metavar="S", help="networks at each width (default: 8)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all random numbers (default: 0)")
-    parser.add_argument("--plot", type=Path, metavar="F.png", help="draw outputs and loss (.png, .pdf or .svg)")
+    parser.add_argument("--plot", type=files.picture_path, metavar="F.png", help="draw outputs and loss (.png, .pdf or .svg)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
