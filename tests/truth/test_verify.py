@@ -102,7 +102,7 @@ def test_unequal_widths():
     converges(tp.parse(WIDTHS))
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn1d", "rnn", "attention", "gcn", "layernorm"])
+@pytest.mark.parametrize("name", ["mlp", "resmlp", "cnn1d", "cnn2d", "rnn", "attention", "gcn", "layernorm"])
 def test_zoo(name):
     """The shipped networks, the deep ones less deep: a relative error grows with depth."""
     smaller = {"mlp": {"L": 2}, "rnn": {"T": 3}, "attention": {"T": 3}}

@@ -16,6 +16,7 @@ from tp.limit.clauses import Clause, at
 from tp.limit.equations import I, J
 from tp.limit.moments import Moments
 from tp.limit.powers import degree
+from tp.limit.sums import sum_over
 from tp.limit.terms import Term, terms, times
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Ref, Space
 
@@ -119,8 +120,6 @@ class Readout:
         return m.tangent(whole_a, I, whole_b, J, domain) / fa.space.size
 
     def _scalar_weights(self, kind: str, ta: Term, fa: Fluctuation, tb: Term, fb: Fluctuation) -> sp.Expr:
-        from tp.limit.moments import sum_over
-
         m = self.moments
         a = Term(m.scalars_at(ta.coef, I) * _Carrier(fa.expr), sp.S.One, ta.bounds)
         b = Term(m.scalars_at(tb.coef, J) * _Carrier(fb.expr), sp.S.One, tb.bounds)

@@ -265,12 +265,8 @@ def _parts(domain: Domain, where: Ambiguous) -> list[tuple[Domain, dict[sp.Symbo
     ]
     for lo, hi in ((r.lo, where.value - 1), (where.value + 1, r.hi)):
         if not provably(lo - hi, 1):
-            parts.append((tuple(replace_range(x, r, lo, hi) for x in domain), {}))
+            parts.append((tuple(replace(r, lo=lo, hi=hi) if x is r else x for x in domain), {}))
     return parts
-
-
-def replace_range(x: Range, old: Range, lo: sp.Expr, hi: sp.Expr) -> Range:
-    return replace(old, lo=lo, hi=hi) if x is old else x
 
 
 def _used(equations: list[Equation], roots: list[Key]) -> list[Equation]:

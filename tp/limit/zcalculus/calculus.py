@@ -15,7 +15,7 @@ import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, Span
 from tp.limit.equations import I, Value, Z
-from tp.limit.moments import sum_over
+from tp.limit.sums import sum_over
 from tp.limit.zcalculus.atoms import RANDOM, Cov, Dot, Drive, Hat, Slope
 from tp.limit.zcalculus.mean import SINGULAR, gaussians, mean
 from tp.limit.zcalculus.members import Members

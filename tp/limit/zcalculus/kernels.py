@@ -18,7 +18,8 @@ import sympy as sp
 from tp.errors import LimitError, Message, Span
 from tp.limit.clauses import Families, at
 from tp.limit.equations import Entry, Equation, I, J, Limit
-from tp.limit.moments import Reading, sum_over
+from tp.limit.moments import Reading
+from tp.limit.sums import sum_over
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.ratios import leading, named_ratios, one_width, widths
