@@ -23,15 +23,16 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from tp.errors import NOWHERE, DataError, Message
+from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Moment, Nonlin, Program
 from tp.readings.checkpoint import Checkpoint
 from tp.readings.evaluate import Evaluation, executed, prepared
 from tp.readings.indexing import Key
+from tp.readings.letters import Letters, is_linear
 from tp.readings.nodes import Grid, GridTooLarge, Sobol
 
 Array = NDArray[np.float64]
-METHODS = ("auto", "grid", "sobol")
+METHODS = ("auto", "exact", "grid", "sobol")
 SCRAMBLINGS = 8
 FINEST = 20
 """log2 of the most Sobol nodes of one run."""
@@ -77,6 +78,11 @@ def limit(
     plan = prepared(program, data, wanted)
     if not wanted:
         wanted = [m.out for m in plan.plan.members if isinstance(m.ins, Moment) or m.ins.space is None]
+    if method in ("auto", "exact") and is_linear(program):
+        return _timed(_exact(plan, wanted, memory or MEMORY, progress), start)
+    if method == "exact":
+        reason = "the program has activations or averages that are not linear in its Gaussian letters"
+        raise LimitError(Message(NOWHERE, reason, 'use method="auto"', "no exact limit"))
     few = plan.plan.dimensions() <= DIMENSIONS and not _kinks(program)
     if method == "grid" or (method == "auto" and few):
         try:
@@ -91,6 +97,18 @@ def limit(
 
 def _timed(found: Numbers, start: float) -> Numbers:
     return Numbers(found.values, found.errors, found.method, {**found.details, "seconds": round(time.perf_counter() - start, 3)})
+
+
+def _exact(plan: Evaluation, wanted: list[Key], memory: int, progress: bool) -> Numbers:
+    """A linear program in the space of its letters: no error but rounding."""
+    needed = 8 * len(plan.plan.group) * plan.plan.dimensions()
+    if needed > memory:
+        reason = f"{len(plan.plan.group):,} vectors of {plan.plan.dimensions():,} letters need {needed / 2**30:.1f} GiB"
+        raise LimitError(Message(NOWHERE, reason, "take fewer steps, smaller batches, or give memory=…", "too large"))
+    with _bar(len(plan.plan.members), progress) as tick:
+        run = executed(plan, Letters(), tick)
+    letters = plan.plan.dimensions()
+    return Numbers({key: run[key] for key in wanted}, dict.fromkeys(wanted, 0.0), "exact", {"letters": letters, "bytes": needed})
 
 
 def _functions(program: Program) -> set[str]:

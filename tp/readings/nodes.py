@@ -79,6 +79,16 @@ class Sobol:
     rows: dict[Key, tuple[Key, int]] = field(default_factory=dict)
     blocks: dict[Key, Array] = field(default_factory=dict)
 
+    @property
+    def columns(self) -> int:
+        """Numbers in an array."""
+        return 2**self.log2
+
+    @property
+    def weight(self) -> float:
+        """E[x y] is this times the product of the arrays."""
+        return 1 / self.columns
+
     def begin(self, sizes: Mapping[Key, int], keys: Iterable[Key] = ()) -> None:
         self.sizes = sizes
         counts: dict[Key, int] = {}
@@ -86,7 +96,7 @@ class Sobol:
             block = (key[0], *key[3:])
             self.rows[key] = (block, counts.get(block, 0))
             counts[block] = counts.get(block, 0) + 1
-        self.blocks = {block: np.empty((count, 2**self.log2)) for block, count in counts.items()}
+        self.blocks = {block: np.empty((count, self.columns)) for block, count in counts.items()}
         self.used.clear()
         self.points.clear()
 
@@ -108,7 +118,7 @@ class Sobol:
         """All arrays have one size."""
 
     def stack(self) -> Stack:
-        return Rows(2**self.log2)
+        return Rows(self.columns, self.weight)
 
     def keep(self, key: Key, array: Array) -> Array:
         block, row = self.rows[key]
@@ -119,12 +129,12 @@ class Sobol:
         places = [self.rows.get(key) for key in keys]
         blocks = {place[0] for place in places if place is not None}
         if None in places or len(blocks) != 1:
-            return Rows.of(np.concatenate([np.broadcast_to(values[key], (1, 2**self.log2)) for key in keys]))
+            return Rows.of(np.concatenate([np.broadcast_to(values[key], (1, self.columns)) for key in keys]), self.weight)
         rows = [place[1] for place in places if place is not None]
         (block,) = blocks
         if rows == list(range(rows[0], rows[0] + len(rows))):
-            return Rows.of(self.blocks[block][rows[0] : rows[0] + len(rows)])
-        return Rows.of(self.blocks[block][rows])
+            return Rows.of(self.blocks[block][rows[0] : rows[0] + len(rows)], self.weight)
+        return Rows.of(self.blocks[block][rows], self.weight)
 
 
 @dataclass
@@ -176,16 +186,16 @@ class Grid:
 
 
 class Rows:
-    """A stack as the rows of one matrix."""
+    """A stack as the rows of one matrix; E[x y] is ``weight`` times the product of two rows."""
 
-    def __init__(self, nodes: int) -> None:
-        self.rows, self.count = np.empty((4, nodes)), 0
+    def __init__(self, nodes: int, weight: float) -> None:
+        self.rows, self.count, self.weight = np.empty((4, nodes)), 0, weight
 
     @classmethod
-    def of(cls, rows: Array) -> Rows:
+    def of(cls, rows: Array, weight: float) -> Rows:
         """The stack of the given rows, which are not copied."""
         stack = cls.__new__(cls)
-        stack.rows, stack.count = rows, len(rows)
+        stack.rows, stack.count, stack.weight = rows, len(rows), weight
         return stack
 
     def append(self, array: Array) -> None:
@@ -196,7 +206,7 @@ class Rows:
 
     def means(self, x: Array, group: Key) -> Array:
         x = np.broadcast_to(x, (1, self.rows.shape[1]))[0]
-        return np.asarray(self.rows[: self.count] @ x / len(x))
+        return np.asarray(self.rows[: self.count] @ x * self.weight)
 
     def combine(self, weights: Array) -> Array:
         return np.asarray(weights @ self.rows[: self.count])[None, :]

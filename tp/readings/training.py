@@ -16,7 +16,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.errors import NOWHERE, DataError, Message
 from tp.network.constants import evaluate
 from tp.network.tree import Name, Train
 from tp.network.values import lookup
@@ -102,8 +102,9 @@ class TrainingRun:
     ) -> Trained:
         """The run at infinite width.
 
-        ``method``: ``"exact"`` (linear networks with one hidden layer, in finite dimensions), ``"grid"`` (few Gaussian
-        dimensions, smooth activations), ``"sobol"``, or ``"auto"``, the first of these that applies. ``tol`` is the error
+        ``method``: ``"exact"`` (linear networks, in finite dimensions: see :mod:`tp.readings.linear_limit` for one hidden
+        layer, :mod:`tp.readings.letters` for all others), ``"grid"`` (few Gaussian dimensions, smooth activations),
+        ``"sobol"``, or ``"auto"``, the first of these that applies. ``tol`` is the error
         aimed at; ``memory`` limits the bytes of the arrays. A Sobol run keeps its finished scramblings in the file
         ``checkpoint`` (.npz) and goes on from there when it is started again. Raises ``LimitError`` where training diverges.
         """
@@ -114,9 +115,6 @@ class TrainingRun:
             linear = linear_limit.recognised(self)
             if linear is not None:
                 return linear_limit.train(self, linear)
-            if method == "exact":
-                reason = "the exact method knows linear networks with one hidden layer, with the losses mse, logistic and xent"
-                raise LimitError(Message(NOWHERE, reason, 'use method="auto"', "no exact limit"))
         kept = None if checkpoint is None else Path(checkpoint)
         found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, kept)
         outputs, losses, kernels = self._arranged(found.values)

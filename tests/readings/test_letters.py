@@ -1,0 +1,105 @@
+"""Linear programs in the space of their letters: against rationals, Sobol points and finite widths."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import tp
+from tp.limit.zcalculus.training import training_limit
+from tp.program.ir import Ref
+from tp.readings.letters import degrees, is_linear
+
+X, Y = np.array([[1.0, 0.0], [0.5, 1.0]]), np.array([1.0, -1.0])
+HEAD = """\
+  width n
+  dim d = 2
+  input x : [d]
+  weight U : [n, d] = 1 * N(0, 1), lr n
+  weight v : [n] = 1/n * N(0, 1), lr n
+"""
+DEEP = f"""network deep
+{HEAD}  let L = 3
+  weight W[l] : [n, n] = 1 * N(0, 1/n) for l in 2..L
+  h[1] = U @ x
+  h[l] = W[l] @ h[l-1] for l in 2..L
+  output f = v @ h[L]
+"""
+TIED = f"""network tied
+{HEAD}  let T = 3
+  weight W : [n, n] = 1 * N(0, 3/(4*n))
+  h[1] = U @ x
+  h[t] = h[t-1]/2 + W @ h[t-1] for t in 2..T
+  output f = v @ h[T]
+"""
+TRANSPOSED = f"""network transposed
+{HEAD}  width m = 2*n
+  weight W : [m, n] = 1 * N(0, 1/n)
+  weight b : [m] = 1 * N(0, 0), lr n
+  h = U @ x
+  y = W @ h + b
+  output f = v @ (W.T @ y)
+"""
+SPECS = {"deep": DEEP, "tied": TIED, "transposed": TRANSPOSED}
+
+
+@pytest.mark.parametrize(("layers", "steps"), [(2, 3), (3, 2)])
+def test_rationals(layers: int, steps: int) -> None:
+    run = tp.parse(DEEP, L=layers).train(X, Y, steps=steps, lr=0.25)
+    found, exact, f = run.limit(), training_limit(run), run.training.output.name
+    assert found.method == "exact"
+    expected = [[float(exact[f, t, i]) for i in run.test] for t in range(steps + 1)]
+    assert found.outputs[..., 0] == pytest.approx(np.array(expected), abs=1e-13)
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.6}, {"decay": 0.1, "loss": "logistic"}])
+@pytest.mark.parametrize("name", SPECS)
+def test_sobol_points(name: str, settings: dict[str, float]) -> None:
+    run = tp.parse(SPECS[name]).train(X, Y, steps=3, lr=0.2, batches=[[0, 1], [1], [0]], **settings)
+    exact, sobol = run.limit(method="exact"), run.limit(method="sobol")
+    assert exact.errors.max() == 0
+    assert np.abs(exact.outputs[-1] - exact.outputs[0]).min() > 0.01
+    assert np.abs(exact.outputs - sobol.outputs).max() < 5e-3
+    assert np.abs(exact.kernels - sobol.kernels).max() < 3e-2
+
+
+def test_finite_widths_approach_long_training() -> None:
+    run = tp.parse(DEEP, L=2).train(X, Y, steps=12, lr=0.2)
+    limit = run.limit()
+    coarse, fine = (np.abs(run.simulate(n, seeds=6).outputs - limit.outputs).max() for n in (64, 1024))
+    assert fine < 0.6 * coarse  # theory: 0.25
+    assert fine < 0.1
+
+
+def test_one_hidden_layer_is_the_finite_network() -> None:
+    """Two ways that share no code: the letters, and the network of width d + k."""
+    run = tp.zoo("linear_mup", d=2).train(X, Y, steps=6, lr=0.3, momentum=0.5)
+    as_letters = tp.parse(DEEP, L=1).train(X, Y, steps=6, lr=0.3, momentum=0.5)
+    from tp.readings import feature_limit
+
+    found = feature_limit.limit(as_letters.leading, as_letters._numbers(), as_letters._wanted(), "exact")
+    f = as_letters.training.output.name
+    outputs = [[found.values[f, t, i] for i in range(2)] for t in range(7)]
+    assert run.limit().outputs[..., 0] == pytest.approx(np.array(outputs), abs=1e-12)
+
+
+def test_what_is_linear() -> None:
+    run = tp.zoo("mup_mlp", d=2).train(X, Y, steps=1, lr=0.1)
+    assert not is_linear(run.leading)
+    with pytest.raises(tp.LimitError, match="not linear"):
+        run.limit(method="exact")
+    shifted = tp.parse(DEEP.replace("h[1] = U @ x", "h[1] = U @ x + 1")).train(X, Y, steps=1, lr=0.1)
+    assert not is_linear(shifted.leading)
+    with pytest.raises(tp.LimitError, match="GiB"):
+        tp.parse(DEEP).train(X, Y, steps=3, lr=0.1).limit(memory=100)
+
+
+def test_degrees() -> None:
+    x, y, s, k = Ref("x"), Ref("y"), Ref("s"), sp.Symbol("k")
+    assert degrees(s * x + 2 * y, ["x", "y"]) == {1}
+    assert degrees((x + s) * y**2, ["x", "y"]) == {2, 3}
+    assert degrees(sp.Sum(s * x * y, (k, 0, 3)), ["x", "y"]) == {2}
+    assert degrees(sp.tanh(x), ["x"]) is None
+    assert degrees(1 / x, ["x"]) is None
+    assert degrees(sp.tanh(s), ["x"]) == {0}
