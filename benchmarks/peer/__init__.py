@@ -1,0 +1,1 @@
+"""The peer, in an environment and a process of its own."""
