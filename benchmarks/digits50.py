@@ -1,8 +1,9 @@
 """The rules of infinitely wide layers in plain recursion, with fifty digits: the reference the errors are measured against.
 
-It reads a workload's list of layers and knows nothing of tensor programs. Kernels are object arrays [N, N, *P, *P] of mpmath numbers
-(P the positions of an image or sequence). Activations with a closed form use it as the literature states it (Cho & Saul 2009 for relu,
-Williams 1997 for erf, Tsuchida et al. 2021 for gelu); others the trapezoidal rule over both Gaussian variables in extended precision.
+It reads a workload's list of layers and knows nothing of tensor programs. Kernels are object arrays [N, N, *P, *P] of
+mpmath numbers (P the positions of an image or sequence). Activations with a closed form use it as the literature states it
+(Cho & Saul 2009 for relu, Williams 1997 for erf, Tsuchida et al. 2021 for gelu); others the trapezoidal rule over both Gaussian
+variables in extended precision.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a user waits for before the first number: ``python -m benchmarks.first_call``.
 
-Every figure is that of a fresh process: ``import tp``; the first kernel call with an empty cache and with a warm one, process start included;
-the derivation of each shipped spec. Writes ``results/first_call.{json,md}``.
+Every figure is that of a fresh process: ``import tp``; the first kernel call with an empty cache and with a warm one, process
+start included; the derivation of each shipped spec. Writes ``results/first_call.{json,md}``.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def table(found: dict[str, Any]) -> str:
     out = [
         "# Before the first number",
         "",
-        f"Fresh processes, medians. `import tp` takes {statistics.median(found['import']):.2f} s, of which an empty Python {found['python']:.2f} s.",
+        f"Fresh processes, medians. `import tp` takes {statistics.median(found['import']):.2f} s, "
+        f"of which an empty Python {found['python']:.2f} s.",
         "First kernel: NNGP and NTK of two samples, process start, imports, derivation and compilation included.",
         "",
         "| spec | derivation, s | first kernel, cold cache, s | warm cache, s |",

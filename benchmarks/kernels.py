@@ -1,8 +1,8 @@
 """Ours and neural-tangents, alternately, on the same data, in one run: ``python -m benchmarks.kernels``.
 
-For every workload and precision: compile (apart), check that both agree, then ours, peer, ours, peer … The whole warm call counts, NNGP and
-NTK together, from the data in memory to both matrices in memory. Writes ``results/kernels.{json,md,png}``; a run of some workloads
-(``--only``) replaces their rows alone.
+For every workload and precision: compile (apart), check that both agree, then ours, peer, ours, peer … The whole warm call
+counts, NNGP and NTK together, from the data in memory to both matrices in memory. Writes ``results/kernels.{json,md,png}``;
+a run of some workloads (``--only``) replaces their rows alone.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def against(w: Workload, kernel: Any, x: np.ndarray, values: Any, python: str, r
         version = peer.version
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     return {
-        "ours": ours, "peer": theirs, "ratio": statistics.median(ratios), "ratios": [min(ratios), max(ratios)], "peer_first": first,
+        "ours": ours, "peer": theirs, "ratio": statistics.median(ratios),
+        "ratios": [min(ratios), max(ratios)], "peer_first": first,
         "apart": apart, "version": version,
     }  # fmt: skip
 

@@ -21,8 +21,8 @@ Layers = list[list[Any]]
 class Workload:
     """``shape`` is that of the data, samples first; ``aims`` the ratio asked for by precision.
 
-    ``small`` overrides lets and shape where the fifty-digit reference is evaluated; ``agreement`` is how far the peer's own rule may
-    be from the truth, off the diagonal and relative to the largest entry.
+    ``small`` overrides lets and shape where the fifty-digit reference is evaluated; ``agreement`` is how far the peer's own
+    rule may be from the truth, off the diagonal, relative.
     """
 
     name: str
@@ -62,8 +62,8 @@ def conv(*after: list[Any]) -> Layers:
 def _mlp(name: str, phi: str, depth: int, n: int, d: int, aims: dict[str, float], **more: Any) -> Workload:
     spelled = {"bent": "z/sqrt(1 + z^2)"}.get(phi, f"{phi}(z)")
     return Workload(
-        name, f"{phi} MLP, depth {depth}, d = {d}, N = {n}", "mlp", dense(phi, depth), (n, d), {"L": depth, "d": d}, spelled, aims,
-        ({"L": depth, "d": d}, (4, d)), **more,
+        name, f"{phi} MLP, depth {depth}, d = {d}, N = {n}", "mlp", dense(phi, depth), (n, d), {"L": depth, "d": d},
+        spelled, aims,        ({"L": depth, "d": d}, (4, d)), **more,
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """The peer as a process: it reads one JSON request a line and answers with one JSON line.
 
-Requests: ``{"load": layers, "x": path, "repeat": bool}`` builds and compiles a network and keeps the data; ``{"call": n}`` evaluates NNGP
-and NTK once on the first n samples and answers with the seconds it took; ``{"save": path, "count": n}`` writes both kernels of the
-first n samples. Runs in the peer's own environment, so it imports nothing of ours.
+Requests: ``{"load": layers, "x": path}`` builds and compiles a network and keeps the data; ``{"call": n}`` evaluates NNGP and
+NTK once on the first n samples and answers with the seconds it took; ``{"save": path, "count": n}`` writes both kernels of
+the first n samples. Runs in the peer's own environment, so it imports nothing of ours.
 """
 
 import json
