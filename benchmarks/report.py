@@ -40,11 +40,11 @@ def table(rows: list[Row]) -> str:
         "# NNGP and NTK together, whole warm calls",
         "",
         f"{m['processor']}, {m['cores']} cores; BLAS {m['blas']}; numpy {m['numpy']}, numba {m['numba']}; peer: {peer}.",
-        f"Measured peaks: {peaks['gflops_float64']:.0f} Gflop/s in float64, {peaks['gflops_float32']:.0f} in float32 (matrix product); "
+        f"Measured peaks: {peaks['gflops_float64']:.0f} Gflop/s in float64, {peaks['gflops_float32']:.0f} in float32 (products); "
         f"{peaks['copy_gb_s']:.0f} GB/s (copy).",
-        "Ours and the peer called alternately; medians, in brackets minimum and maximum. Error: largest off the diagonal, relative,",
-        "against fifty digits on a few samples (two nearly parallel). Bound: what the kernel reports of its expectations. First: our",
-        "first call with what the kernel cache held, then the peer's.",
+        "Ours and the peer called alternately; medians, in brackets minimum and maximum. Error: largest off the diagonal,",
+        "relative, against fifty digits on a few samples (two nearly parallel). Bound: what the kernel reports of its expectations.",
+        "First: our first call with what the kernel cache held, then the peer's.",
         "",
         "| workload | precision | ours, s | peer, s | ratio | aim | error | bound | X Xᵀ, s | first, s |",
         "|---|---|---|---|---|---|---|---|---|---|",
