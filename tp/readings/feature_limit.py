@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from tp.program.ir import Moment, Nonlin, Program
 from tp.readings.checkpoint import Checkpoint
 from tp.readings.evaluate import Evaluation, executed, prepared
 from tp.readings.indexing import Key
-from tp.readings.letters import Letters, is_linear
+from tp.readings.letters import Letters, is_linear, is_polynomial
 from tp.readings.nodes import Grid, GridTooLarge, Sobol
+from tp.readings.polynomials import Exploded
+from tp.readings.rational import BUDGET, as_float, rationals, refused
 
 Array = NDArray[np.float64]
 METHODS = ("auto", "exact", "grid", "sobol")
@@ -41,6 +44,8 @@ MEMORY = 4 * 2**30
 KINKS = ("relu", "step", "Abs", "sign", "Max", "Min", "Heaviside", "leaky_relu", "elu", "Piecewise")
 QUICK = 250_000
 """Grid nodes beyond which nothing is refined that no tolerance asks for."""
+QUICK_BUDGET, QUICK_MEMBERS = 100_000, 3000
+"""Products of polynomial terms, and members, up to which exact rationals are tried unasked: half a second."""
 DIMENSIONS = 9
 """Gaussian dimensions that meet, above which a grid is not tried."""
 
@@ -53,6 +58,7 @@ class Numbers:
     errors: dict[Key, float]
     method: str
     details: dict[str, Any]
+    exact: dict[Key, Fraction] | None = None
 
 
 def limit(
@@ -78,11 +84,9 @@ def limit(
     plan = prepared(program, data, wanted)
     if not wanted:
         wanted = [m.out for m in plan.plan.members if isinstance(m.ins, Moment) or m.ins.space is None]
-    if method in ("auto", "exact") and is_linear(program):
-        return _timed(_exact(plan, wanted, memory or MEMORY, progress), start)
-    if method == "exact":
-        reason = "the program has activations or averages that are not linear in its Gaussian letters"
-        raise LimitError(Message(NOWHERE, reason, 'use method="auto"', "no exact limit"))
+    found = _exact(plan, data, wanted, method, memory or MEMORY, progress) if method in ("auto", "exact") else None
+    if found is not None:
+        return _timed(found, start)
     few = plan.plan.dimensions() <= DIMENSIONS and not _kinks(program)
     if method == "grid" or (method == "auto" and few):
         try:
@@ -96,18 +100,43 @@ def limit(
 
 
 def _timed(found: Numbers, start: float) -> Numbers:
-    return Numbers(found.values, found.errors, found.method, {**found.details, "seconds": round(time.perf_counter() - start, 3)})
+    return replace(found, details={**found.details, "seconds": round(time.perf_counter() - start, 3)})
 
 
-def _exact(plan: Evaluation, wanted: list[Key], memory: int, progress: bool) -> Numbers:
+def _exact(
+    plan: Evaluation, data: Mapping[Key, float], wanted: list[Key], method: str, memory: int, progress: bool
+) -> Numbers | None:
+    """Rationals, or a linear program in floating point; None where neither applies and neither was asked for."""
+    linear = is_linear(plan.program)
+    if method == "auto" and linear:
+        return _letters(plan, wanted, memory, progress)
+    if method == "auto" and (not is_polynomial(plan.program) or len(plan.plan.members) > QUICK_MEMBERS):
+        return None
+    try:
+        found = rationals(plan, data, wanted, BUDGET if method == "exact" and not linear else QUICK_BUDGET)
+        values = {key: as_float(value, plan.program) for key, value in found.items()}
+    except Exploded as error:
+        if linear:
+            return _letters(plan, wanted, memory, progress)
+        if method == "auto":
+            return None
+        raise refused(error, plan.program) from None
+    except LimitError:
+        if linear:
+            return _letters(plan, wanted, memory, progress)
+        raise
+    return Numbers(values, dict.fromkeys(wanted, 0.0), "exact", {"rational": True}, found)
+
+
+def _letters(plan: Evaluation, wanted: list[Key], memory: int, progress: bool) -> Numbers:
     """A linear program in the space of its letters: no error but rounding."""
-    needed = 8 * len(plan.plan.group) * plan.plan.dimensions()
+    letters = plan.plan.dimensions()
+    needed = 8 * len(plan.plan.group) * letters
     if needed > memory:
-        reason = f"{len(plan.plan.group):,} vectors of {plan.plan.dimensions():,} letters need {needed / 2**30:.1f} GiB"
+        reason = f"{len(plan.plan.group):,} vectors of {letters:,} letters need {needed / 2**30:.1f} GiB"
         raise LimitError(Message(NOWHERE, reason, "take fewer steps, smaller batches, or give memory=…", "too large"))
     with _bar(len(plan.plan.members), progress) as tick:
         run = executed(plan, Letters(), tick)
-    letters = plan.plan.dimensions()
     return Numbers({key: run[key] for key in wanted}, dict.fromkeys(wanted, 0.0), "exact", {"letters": letters, "bytes": needed})
 
 
@@ -136,7 +165,7 @@ def _grid(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int, p
     patience = nodes if tol is not None else QUICK
     tol = 1e-6 if tol is None else tol
     strip, eps = _strip(plan.program), tol
-    before = _grid_run(plan, wanted, Grid(30 * eps, limit=nodes, strip=strip), progress)
+    before = _grid_run(plan, wanted, Grid(min(30 * eps, 0.5), limit=nodes, strip=strip), progress)
     while True:
         try:
             grid = Grid(eps, limit=nodes, strip=strip)

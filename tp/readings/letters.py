@@ -55,8 +55,7 @@ class Letters(Sobol):
 
 def is_linear(program: Program) -> bool:
     """Whether every vector of a leading-order program is linear and homogeneous in vectors, and every average bilinear."""
-    vectors = {w.ref.name for w in program.weights if w.rows is not None and w.cols is None}
-    vectors |= {ins.out.name for ins, _ in flat(program.body) if isinstance(ins, MatMul) or _is_vector(ins)}
+    vectors = _vectors(program)
     if any(w.mean != 0 for w in program.weights if w.ref.name in vectors):
         return False
     for ins, _ in flat(program.body):
@@ -67,6 +66,17 @@ def is_linear(program: Program) -> bool:
         if degree is None or not degree <= allowed or len(degree) > 1:
             return False
     return True
+
+
+def is_polynomial(program: Program) -> bool:
+    """Whether every vector and every average is a polynomial in vectors, and every scalar in scalars."""
+    names = _vectors(program) | {ins.out.name for ins, _ in flat(program.body)}
+    return all(isinstance(ins, MatMul) or degrees(ins.expr, names) is not None for ins, _ in flat(program.body))
+
+
+def _vectors(program: Program) -> set[str]:
+    found = {w.ref.name for w in program.weights if w.rows is not None and w.cols is None}
+    return found | {ins.out.name for ins, _ in flat(program.body) if isinstance(ins, MatMul) or _is_vector(ins)}
 
 
 def _is_vector(ins: Nonlin | Moment | MatMul) -> bool:

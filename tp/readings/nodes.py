@@ -156,6 +156,8 @@ class Grid:
             raise self._too_large(f"{max(sizes.values())} Gaussian dimensions are more than the {AXES} axes a grid has")
 
     def fresh(self, group: Key, size: float) -> Array:
+        if size * math.log(1 / self.eps) ** 1.5 / self.strip > self.limit:
+            raise self._too_large(f"a Gaussian of standard deviation {size:.1e} needs more than {self.limit:,} grid nodes")
         x, w = rule(size, self.eps, self.strip)
         axes = self.axes[group]
         axes.append(w)

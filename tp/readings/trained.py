@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """The rational numbers themselves: arrays of ``Fraction`` of the shapes of ``Trained``."""
+
+    outputs: NDArray[np.object_]
+    losses: NDArray[np.object_]
+    kernels: NDArray[np.object_] | None
+
+
 @dataclass(frozen=True, repr=False)
 class Trained:
     """A training run, at infinite width or averaged over finite networks.
@@ -20,7 +29,8 @@ class Trained:
     error over independent scramblings (Sobol) or over seeds (finite width); 0 where the result is exact.
     ``losses[t]`` is the mean loss over the batch of step t before its update; the last entry is the loss over the last
     batch after the last update. ``kernels`` is [T+1, N_test, N_test]: the average product of the last hidden features of
-    two test samples; None when the output is not linear in a last layer of weights.
+    two test samples; None when the output is not linear in a last layer of weights. ``exact`` holds the rational numbers
+    where they were computed: the limits of polynomial networks with ``method="exact"``.
     """
 
     name: str
@@ -32,6 +42,7 @@ class Trained:
     kernel_errors: Array | None
     method: str
     details: dict[str, Any] = field(default_factory=dict)
+    exact: Exact | None = None
 
     @property
     def steps(self) -> int:
@@ -46,6 +57,8 @@ class Trained:
         rows = [f"{self.name}, {self.method}", f"{'step':>4} {'loss':>12}  outputs (error)"]
         for t, (f, e) in enumerate(zip(self.outputs, self.errors, strict=True)):
             values = "  ".join(f"{a:+.6f} ({b:.0e})" for a, b in list(zip(f.ravel(), e.ravel(), strict=True))[:6])
+            if self.exact is not None:
+                values = "  ".join(_ratio(a, f"{float(a):+.6f}…") for a in self.exact.outputs[t].ravel()[:6])
             more = "  …" if f.size > 6 else ""
             rows.append(f"{t:4d} {self.losses[t]:12.6f}  {values}{more}")
         return "\n".join(rows)
@@ -53,12 +66,30 @@ class Trained:
     def __str__(self) -> str:
         return self.table()
 
+    def latex(self) -> str:
+        """Outputs after every step as an array: fractions where they are exact and short, else decimals with their errors."""
+        rows, columns = [], self.outputs[0].size
+        names = [f"f_t(x_{{{i + 1}}})" for i in range(self.outputs.shape[1])]
+        several = self.outputs.shape[2] > 1
+        heads = [f"{name}_{{{k + 1}}}" if several else name for name in names for k in range(self.outputs.shape[2])]
+        rows.append(" & ".join(["t", *heads]) + r" \\ \hline")
+        for t, (f, e) in enumerate(zip(self.outputs, self.errors, strict=True)):
+            cells = [_decimal(a, b) for a, b in zip(f.ravel(), e.ravel(), strict=True)]
+            if self.exact is not None:
+                exact = self.exact.outputs[t].ravel()
+                cells = [_ratio(a, cell, r"\tfrac{{{}}}{{{}}}") for a, cell in zip(exact, cells, strict=True)]
+            rows.append(" & ".join([str(t), *cells]) + r" \\")
+        body = "\n".join(rows)
+        return f"\\begin{{array}}{{r{'l' * columns}}}\n{body}\n\\end{{array}}"
+
     def to_json(self) -> str:
         """The whole result as JSON; errors that one seed cannot tell are null."""
         arrays = {
             name: None if (value := getattr(self, name)) is None or np.isnan(value).any() else value.tolist()
             for name in ("outputs", "errors", "losses", "loss_errors", "kernels", "kernel_errors")
         }
+        if self.exact is not None:
+            arrays["exact"] = np.vectorize(_ratio, otypes=[object])(self.exact.outputs, None).tolist()
         return json.dumps({"network": self.name, "method": self.method, "details": self.details, **arrays}, indent=2)
 
     def plot(self, path: Any = None, beside: Any = ()) -> Any:
@@ -83,3 +114,25 @@ class Trained:
         if path is not None:
             figure.savefig(path, dpi=150)
         return figure
+
+
+DIGITS = 40
+"""Digits of a numerator or denominator that are still printed."""
+
+
+def _ratio(value: Any, otherwise: Any, form: str = "{}/{}") -> Any:
+    """A fraction as text, where it is short."""
+    if max(abs(value.numerator), value.denominator) >= 10**DIGITS:
+        return otherwise
+    if value.denominator == 1:
+        return str(value.numerator)
+    sign = "-" if value < 0 else ""
+    return sign + form.format(abs(value.numerator), value.denominator)
+
+
+def _decimal(value: float, error: float) -> str:
+    """A number with its error: ``0.4010 \\pm 0.0002``."""
+    if not error > 1e-9 * abs(value) + 1e-12:
+        return f"{value:.6g}"
+    digits = max(0, int(np.ceil(-np.log10(error))) + 1)
+    return f"{value:.{digits}f} \\pm {error:.{digits}f}"

@@ -25,7 +25,7 @@ from tp.readings.expression import Compiler
 from tp.readings.indexing import Key
 from tp.readings.inputs import environment, samples_of
 from tp.readings.moments import table_numbers
-from tp.readings.trained import Trained
+from tp.readings.trained import Exact, Trained
 from tp.transform.backprop import flat
 from tp.transform.losses import cross_entropy, loss_named
 from tp.transform.train import Training, sgd, train
@@ -102,26 +102,28 @@ class TrainingRun:
     ) -> Trained:
         """The run at infinite width.
 
-        ``method``: ``"exact"`` (linear networks, in finite dimensions: see :mod:`tp.readings.linear_limit` for one hidden
-        layer, :mod:`tp.readings.letters` for all others), ``"grid"`` (few Gaussian dimensions, smooth activations),
-        ``"sobol"``, or ``"auto"``, the first of these that applies. ``tol`` is the error
-        aimed at; ``memory`` limits the bytes of the arrays. A Sobol run keeps its finished scramblings in the file
-        ``checkpoint`` (.npz) and goes on from there when it is started again. Raises ``LimitError`` where training diverges.
+        ``method``: ``"exact"``, ``"grid"`` (few Gaussian dimensions, smooth activations), ``"sobol"``, or ``"auto"``, the first
+        of these that applies. Exact are polynomial networks as rational numbers, ``.exact``, over a few steps
+        (:mod:`tp.readings.rational`), and linear networks in floating point over many (:mod:`tp.readings.linear_limit` for
+        one hidden layer, :mod:`tp.readings.letters`); ``"auto"`` takes rationals where they cost half a second at most.
+        ``tol`` is the error aimed at; ``memory`` limits the bytes of the arrays. A Sobol run keeps its finished scramblings
+        in the file ``checkpoint`` (.npz) and goes on from there when it is started again. Raises ``LimitError`` where
+        training diverges.
         """
         from tp.readings import linear_limit
-        from tp.readings.feature_limit import limit
+        from tp.readings.feature_limit import QUICK_MEMBERS, limit
 
         if method in ("auto", "exact"):
             linear = linear_limit.recognised(self)
-            if linear is not None:
+            if linear is not None and (method == "auto" or self.samples * linear.d * (self.steps + 1) > QUICK_MEMBERS):
                 return linear_limit.train(self, linear)
         kept = None if checkpoint is None else Path(checkpoint)
         found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, kept)
         outputs, losses, kernels = self._arranged(found.values)
         errors, loss_errors, kernel_errors = self._arranged(found.errors)
-        return Trained(
-            self.program.name, outputs, errors, losses, loss_errors, kernels, kernel_errors, found.method, found.details
-        )
+        exact = None if found.exact is None else Exact(*self._arranged(found.exact))
+        name, details = self.program.name, found.details
+        return Trained(name, outputs, errors, losses, loss_errors, kernels, kernel_errors, found.method, details, exact)
 
     def simulate(self, width: int = 1024, seeds: int = 1, seed: int = 0, progress: bool = False) -> Trained:
         """The same program at finite width: the mean over ``seeds`` networks, with its standard error."""
@@ -177,7 +179,8 @@ class TrainingRun:
                 keys += [(kernel.name, t, i, j) for a, i in enumerate(self.test) for j in self.test[: a + 1]]
         return list(dict.fromkeys(keys))
 
-    def _arranged(self, values: Mapping[Key, float]) -> tuple[Array, Array, Array | None]:
+    def _arranged(self, values: Mapping[Key, Any]) -> tuple[Any, Any, Any]:
+        """Outputs, losses and kernels (None where there are none) as arrays of the values' type."""
         f, loss, kernel = self.training.output.name, self.training.loss.name, self.training.kernel
         steps = range(self.steps + 1)
         outputs = np.array([[[values[f, t, i, *k] for k in self.coordinates] for i in self.test] for t in steps])
