@@ -8,22 +8,21 @@ Source: Yang 2020, *Tensor Programs III*, Definition E.3 and Remark 2.12 (Stein 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import LimitError, Message
-from tp.program.ir import MatMul, Moment, Nonlin, Program, Ref, Weight
+from tp.program.ir import Program, Ref, Weight
 from tp.readings.expression import Compiler, Frame
-from tp.readings.families import Terms, product, split
-from tp.readings.indexing import Env, Key, resolve, show
-from tp.readings.members import Member, Plan, written_out
-from tp.readings.nodes import Nodes, Sobol, Stack
+from tp.readings.indexing import Env, Key, show
+from tp.readings.members import Member, Plan, vector_names, written_out
+from tp.readings.nodes import Layout, Nodes, Sobol
+from tp.readings.steps import Averages, MatMuls, Products, Scalars, Step, Stepper, Vectors
+from tp.readings.tape import Leaf, Tape
 
 Array = NDArray[np.float64]
 DEGENERATE = 1e-13
@@ -34,74 +33,125 @@ DEGENERATE = 1e-13
 class Calls:
     """The calls of one matrix in one direction whose hats are linearly independent.
 
-    Their arguments, innovations and the Cholesky factor of the hats' covariance.
+    Their arguments and innovations by key, and the Cholesky factor of the hats' covariance.
     """
 
-    arguments: Stack
-    innovations: Stack
+    arguments: list[Key] = field(default_factory=list)
+    innovations: list[Key] = field(default_factory=list)
     factor: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
-    @property
-    def count(self) -> int:
-        return len(self.factor)
-
-    def extend(self, row: Array, last: float) -> None:
-        """One more row of the factor."""
-        factor = np.zeros((self.count + 1, self.count + 1))
-        factor[:-1, :-1], factor[-1, :-1], factor[-1, -1] = self.factor, row, last
+    def extend(self, rows: Array) -> None:
+        """More rows of the factor, [new, old + new]."""
+        old, new = len(self.factor), len(rows)
+        factor = np.zeros((old + new, old + new))
+        factor[:old, :old], factor[old:] = self.factor, rows
         self.factor = factor
 
 
 @dataclass
 class Evaluation:
-    """Values of every member: vectors as arrays over the nodes of their group, scalars as numbers in arrays of one."""
+    """A program to be evaluated: its plan and steps, and, once ``executed``, the values of all members.
+
+    ``scalars`` holds the numbers, ``slot`` says where; vectors are kept by the nodes.
+    """
 
     program: Program
     nodes: Nodes
     env: dict[str, Any]
-    values: dict[Key, Array] = field(default_factory=dict)
+    scalars: Array = field(default_factory=lambda: np.zeros(1))
+    slot: dict[Key, int] = field(default_factory=dict)
     edges: dict[str, Any] = field(default_factory=dict)
     plan: Plan = field(default_factory=lambda: Plan([], {}, {}, {}))
+    layout: Layout = field(default_factory=lambda: Layout((), (), {}))
+    steps: tuple[Step, ...] = ()
     calls: dict[tuple[Key, bool], Calls] = field(default_factory=dict)
-    variances: dict[Key, float] = field(default_factory=dict)
     compiler: Compiler = field(default_factory=Compiler)
-    split: dict[sp.Expr, tuple[tuple[Terms, ...], sp.Expr]] = field(default_factory=dict)
-    vectors: set[str] = field(default_factory=set)
-
-    def is_vector(self, name: str) -> bool:
-        return name in self.vectors
 
     def read(self, key: Key) -> Array | None:
-        """None for what is 0, and for what nothing wanted depends on."""
-        found = resolve(key, self.plan.known, self.edges.get(key[0], ()))
-        return None if found is None else self.values.get(found)
+        """The array of a member; None for what is 0, and for what nothing wanted depends on."""
+        found = self.plan.find(key, self.edges.get(key[0], ()))
+        if found in self.slot:
+            return self.scalars[self.slot[found]][None]
+        return self.nodes[found] if found in self.plan.group else None
 
     def scalar(self, ref: Ref, env: Env | None = None) -> float:
         """The limit of a scalar member."""
         return self[self.compiler.key(ref, {**self.env, **(env or {})})]
 
     def __getitem__(self, key: Key) -> float:
-        return 0.0 if self.plan.known[key] else float(self.values[key][0])
+        return float(self.scalars[0 if self.plan.known[key] else self.slot[key]])
+
+    def leaf(self, leaf: Leaf) -> Any:
+        """What a tape reads."""
+        return self.nodes[leaf.at] if leaf.wide else self.scalars[leaf.at]
 
 
 def prepared(
     program: Program, data: Mapping[Key, float], wanted: Iterable[Key] = (), env: Mapping[str, Any] | None = None
 ) -> Evaluation:
-    """An evaluation with its plan and no nodes yet; ``wanted`` are the scalars it is for (all, when empty)."""
+    """An evaluation with its steps and no nodes yet; ``wanted`` are the scalars it is for (all, when empty)."""
     run = Evaluation(program, Sobol(0, np.random.default_rng(0)), {**{s.name: 1 for s in program.spaces}, **(env or {})})
     integer = run.compiler.integer
     run.edges = {
         name: tuple((mode, integer(lo, run.env), integer(hi, run.env)) if mode else (None, 0, -1) for mode, lo, hi in slots)
         for name, slots in program.boundary.items()
     }
-    run.values.update({key: np.array([value]) for key, value in data.items()})
     zero = {key: value == 0 for key, value in data.items()}
     run.plan = Plan([], zero, {}, {})
-    for w in program.weights:
-        for point in run.compiler.points(w.domain, run.env):
-            zero[run.compiler.key(w.ref, point)] = w.cols is None and _law(run, w, point)[1:] == (0, 0)
+    numbers = dict(data)
+    for w, point, key in _weights(run):
+        zero[key] = w.cols is None and _law(run, w, point)[1:] == (0, 0)
+        if w.rows is None:
+            multiplier, mean, _ = _law(run, w, point)
+            numbers[key] = multiplier * mean
     run.plan = written_out(program, run.compiler, run.edges, run.env, zero, wanted)
+    scalars = [m.out for m in run.plan.members if m.out not in run.plan.group and not m.zero]
+    given = [key for key, value in numbers.items() if value != 0]
+    run.slot = {key: k for k, key in enumerate([*given, *scalars], 1)}
+    run.scalars = np.array([0.0, *(numbers[key] for key in given), *(0.0 for _ in scalars)])
+    run.layout = _layout(run)
+    run.steps = tuple(Stepper(program, run.plan, run.compiler, run.edges, vector_names(program), run.slot).steps())
     return run
+
+
+def _weights(run: Evaluation) -> Iterable[tuple[Weight, Env, Key]]:
+    for w in run.program.weights:
+        for point in run.compiler.points(w.domain, run.env):
+            yield w, point, run.compiler.key(w.ref, point)
+
+
+def _layout(run: Evaluation) -> Layout:
+    """Arguments of one matrix lie together in the order of its calls, other vectors by what they are: name and indices."""
+    group = dict(run.plan.group)
+    vectors, innovations = [], []
+    for w, point, key in _weights(run):
+        if key in group:
+            vectors.append(key)
+            if _law(run, w, point)[2] != 0:
+                innovations.append(("~", *key))
+                group[innovations[-1]] = group[key]
+    blocks: dict[Key, dict[Key, None]] = {}
+    called: dict[Key, int] = {}
+    for m in run.plan.members:
+        if m.matrix is not None and not m.zero:
+            side = (m.matrix, m.ins.transpose)  # type: ignore[union-attr]
+            blocks.setdefault(side, {})[m.reads[0]] = None
+            innovations.append(_innovation(*side, called.get(side, 0)))
+            called[side] = called.get(side, 0) + 1
+            group[innovations[-1]] = group[m.out]
+    vectors += [m.out for m in run.plan.members if m.out in group and not m.zero]
+    for key in vectors:  # step and sample come first: what they range over lies together
+        blocks.setdefault((key[0], *key[3:]), {})[key] = None
+    placed: set[Key] = set()
+    found = []
+    for block in blocks.values():
+        found.append(tuple(key for key in block if key not in placed))
+        placed.update(block)
+    return Layout(tuple(filter(None, found)), tuple(innovations), group)
+
+
+def _innovation(matrix: Key, transpose: bool, k: int) -> Key:
+    return ("~", *matrix, transpose, k)
 
 
 def evaluate(
@@ -115,49 +165,71 @@ def evaluate(
     return executed(prepared(program, data, wanted, env), nodes)
 
 
-def executed(plan: Evaluation, nodes: Nodes, tick: Callable[[], object] = lambda: None) -> Evaluation:
-    """A prepared evaluation carried out on ``nodes``; ``tick`` is called once per member."""
-    run = replace(plan, nodes=nodes, values=dict(plan.values), calls={}, variances={})
-    run.vectors = {key[0] for key in run.plan.group}
-    nodes.begin(run.plan.sizes, [m.out for m in run.plan.members if m.out in run.plan.group and not m.zero])
+def executed(plan: Evaluation, nodes: Nodes, tick: Callable[[int], object] = lambda members: None) -> Evaluation:
+    """A prepared evaluation carried out on ``nodes``; ``tick`` is told of the members that are done."""
+    run = replace(plan, nodes=nodes, scalars=plan.scalars.copy(), calls={})
+    nodes.begin(run.layout)
     with np.errstate(all="ignore"):
         _draw(run)
-        for ins, members in groupby((m for m in run.plan.members if not m.zero), key=lambda m: m.ins):
-            pair = product(sp.expand_mul(ins.coeff * ins.expr), run.is_vector) if isinstance(ins, Moment) else None
-            if pair is None:
-                for member in members:
-                    _keep(run, member, _instruction(run, member))
-                    tick()
-            else:
-                _products(run, list(members), *pair, tick)
+        for step in run.steps:
+            _carry_out(run, step)
+            tick(len(step.members))
     return run
 
 
-def _products(run: Evaluation, members: list[Member], c: float, x: Ref, y: Ref, tick: Callable[[], object]) -> None:
-    """The averages ``c E[x y]`` of many members, for all with the same x, or the same y, at once."""
-    keys = [(run.compiler.key(x, m.point), run.compiler.key(y, m.point)) for m in members]
-    one = 0 if len({a for a, _ in keys}) <= len({b for _, b in keys}) else 1
-    together: dict[Key, list[int]] = {}
-    for k, pair in enumerate(keys):
-        together.setdefault(pair[one], []).append(k)
-    for key, places in together.items():
-        fixed, others = run.read(key), [run.read(keys[k][1 - one]) for k in places]
-        live = [k for k, other in zip(places, others, strict=True) if fixed is not None and other is not None]
-        if fixed is not None and live:
-            family = run.nodes.family([_known(run, keys[k][1 - one]) for k in live], run.values)
-            means = family.means(fixed, run.plan.group[_known(run, key)])
-            for k, mean in zip(live, means, strict=True):
-                _keep(run, members[k], np.array([c * mean]))
-        for k in set(places) - set(live):
-            _keep(run, members[k], np.zeros(1))
-        for _ in places:
-            tick()
+def _carry_out(run: Evaluation, step: Step) -> None:
+    match step:
+        case Scalars():
+            _numbers(run, step, np.concatenate([np.atleast_1d(tape.run(run.leaf)) for tape in step.tapes]))
+        case Products():
+            table = run.nodes.inner(step.rows, step.cols)
+            _numbers(run, step, step.factor * table[step.at])
+        case Averages():
+            values = [
+                run.nodes.mean(group, np.atleast_2d(_value(run, tape)))
+                for tape, group in zip(step.tapes, step.groups, strict=True)
+            ]
+            _numbers(run, step, np.array(values))
+        case Vectors():
+            _vectors(run, step)
+        case MatMuls():
+            matmuls(run, step)
 
 
-def _known(run: Evaluation, key: Key) -> Key:
-    found = resolve(key, run.plan.known, run.edges.get(key[0], ()))
-    assert found is not None
-    return found
+def _value(run: Evaluation, tape: Tape) -> Any:
+    run.nodes.check(tape.keys)
+    return tape.run(run.leaf)
+
+
+def _numbers(run: Evaluation, step: Scalars | Averages | Products, values: Array) -> None:
+    values = np.broadcast_to(values, len(step.slots))
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise _diverges(step.members[bad[0]])
+    run.scalars[step.slots] = values
+
+
+def _diverges(member: Member) -> LimitError:
+    step = f" at step {member.point['step']}" if "step" in member.point else ""
+    reason = f"`{show(member.out)}` is not finite{step}"
+    return LimitError(Message(member.ins.span, reason, "lower the learning rate or the number of steps", "diverges"))
+
+
+def _keep(run: Evaluation, member: Member, value: Array) -> None:
+    if not np.isfinite(np.vdot(value, value)):
+        raise _diverges(member)
+    run.nodes.keep(member.out, value)
+
+
+def _vectors(run: Evaluation, step: Vectors) -> None:
+    """Expressions, and sums that are linear in a family as one product with it."""
+    values: list[Any] = [np.atleast_2d(_value(run, tape)) for tape in step.tapes]
+    for terms in step.sums:
+        weights = np.zeros((len(values), len(terms.rows)))
+        np.add.at(weights, terms.at, np.concatenate([np.atleast_1d(tape.run(run.leaf)) for tape in terms.tapes]))
+        values = [a + b for a, b in zip(values, run.nodes.combine(weights, terms.rows), strict=True)]
+    for member, value in zip(step.members, values, strict=True):
+        _keep(run, member, value)
 
 
 def _law(run: Evaluation, w: Weight, point: Env) -> tuple[float, float, float]:
@@ -165,98 +237,62 @@ def _law(run: Evaluation, w: Weight, point: Env) -> tuple[float, float, float]:
     return tuple(_number(run, e, point) for e in (w.multiplier, w.mean, w.variance))  # type: ignore[return-value]
 
 
-def _draw(run: Evaluation) -> None:
-    for w in run.program.weights:
-        for point in run.compiler.points(w.domain, run.env):
-            key = run.compiler.key(w.ref, point)
-            multiplier, mean, variance = _law(run, w, point)
-            if w.cols is not None:
-                run.variances[key] = multiplier**2 * variance
-            elif w.rows is None:
-                run.values[key] = np.array([multiplier * mean])
-            elif variance == 0:
-                run.values[key] = np.array([[multiplier * mean]])
-            elif key in run.plan.group:
-                std = np.sqrt(variance) * multiplier
-                run.values[key] = multiplier * mean + std * run.nodes.fresh(run.plan.group[key], abs(std))
-
-
 def _number(run: Evaluation, expr: Any, env: Env) -> float:
     return float(Frame(env, run, vector=False).value(run.compiler.op(expr)))
 
 
-def _keep(run: Evaluation, member: Member, value: Array) -> None:
-    if not np.isfinite(value).all():
-        step = f" at step {member.point['step']}" if "step" in member.point else ""
-        reason = f"`{show(member.out)}` is not finite{step}"
-        raise LimitError(Message(member.ins.span, reason, "lower the learning rate or the number of steps", "diverges"))
-    run.values[member.out] = run.nodes.keep(member.out, value) if member.out in run.plan.group else value
+def _draw(run: Evaluation) -> None:
+    """Initial vectors."""
+    for w, point, key in _weights(run):
+        if key in run.plan.group:
+            multiplier, mean, variance = _law(run, w, point)
+            std = float(np.sqrt(variance) * multiplier)
+            xi = run.nodes.fresh(("~", *key), abs(std)) if variance != 0 else np.zeros((1, 1))
+            run.nodes.keep(key, multiplier * mean + std * xi)
 
 
-def _instruction(run: Evaluation, member: Member) -> Array:
-    ins, point = member.ins, member.point
-    arrays = [a for key in member.reads if (a := run.values[key]).ndim > 1]
-    run.nodes.check(arrays)
-    match ins:
-        case MatMul():
-            (x,) = arrays
-            return matmul(run, member, ins, x)
-        case Nonlin(space=None):
-            return np.atleast_1d(np.asarray(Frame(point, run, vector=False).value(run.compiler.op(ins.expr)), float))
-        case Nonlin():
-            return _nonlin(run, ins, point)
-        case Moment():
-            value = np.asarray(Frame(point, run, vector=True).value(run.compiler.op(ins.coeff * ins.expr)), float)
-            group = next((run.plan.group[key] for key in member.reads if key in run.plan.group), ())
-            return np.array([run.nodes.mean(group, np.atleast_2d(value))])
-
-
-def _nonlin(run: Evaluation, ins: Nonlin, point: Env) -> Array:
-    """A vector; sums that are linear in a family as one product with it."""
-    if ins.expr not in run.split:
-        run.split[ins.expr] = split(ins.expr, run.is_vector)
-    sums, rest = run.split[ins.expr]
-    value = np.atleast_2d(np.asarray(Frame(point, run, vector=True).value(run.compiler.op(rest)), float))
-    for terms in sums:
-        found = [(c, key) for c, key in terms.expanded(run, run.compiler, point) if run.read(key) is not None]
-        if found:
-            family = run.nodes.family([_known(run, key) for _, key in found], run.values)
-            value = value + family.combine(np.array([c for c, _ in found]))
-    return value
-
-
-def matmul(run: Evaluation, member: Member, ins: MatMul, x: Array) -> Array:
-    """Ẑ + Ż of ``W x`` (``Wᵀ x``). ``variances[W]`` is n_cols·Var; the transpose's is that times rows/cols."""
-    W = member.matrix
-    assert W is not None
-    weight = next(w for w in run.program.weights if w.ref.name == ins.W.name and w.cols is not None)
+def matmuls(run: Evaluation, step: MatMuls) -> None:
+    """Ẑ + Ż of ``W x`` (``Wᵀ x``) for several x. ``Var[W]`` is n_cols·Var; the transpose's is that times rows/cols."""
+    weight = next(w for w in run.program.weights if w.ref.name == step.ins.W.name and w.cols is not None)
     assert weight.rows is not None and weight.cols is not None
+    point = next(p for w, p, key in _weights(run) if key == step.matrix)
+    multiplier, _, variance = _law(run, weight, point)
     ratio = _number(run, weight.rows.size, run.env) / _number(run, weight.cols.size, run.env)
-    variance = run.variances[W] * (ratio if ins.transpose else 1.0)
-    inside, outside = run.plan.group[member.reads[0]], run.plan.group[member.out]
-    for transpose in (ins.transpose, not ins.transpose):
-        run.calls.setdefault((W, transpose), Calls(run.nodes.stack(), run.nodes.stack()))
-    own, opposite = run.calls[W, ins.transpose], run.calls[W, not ins.transpose]
-    hat = _hat(run, own, x, variance, inside, outside)
-    if not opposite.count:
-        return hat
-    theta = solve_triangular(opposite.factor.T, opposite.innovations.means(x, inside))
-    return hat + variance * opposite.arguments.combine(theta)
+    v = multiplier**2 * variance * (ratio if step.ins.transpose else 1.0)
+    transpose = step.ins.transpose
+    own, opposite = (run.calls.setdefault((step.matrix, t), Calls()) for t in (transpose, not transpose))
+    xs = [m.reads[0] for m in step.members]
+    values: Sequence[Array] = _hats(run, own, step, xs, v)
+    if opposite.arguments:
+        theta = solve_triangular(opposite.factor.T, run.nodes.inner(opposite.innovations, xs))
+        dots = run.nodes.combine(v * theta.T, opposite.arguments)
+        values = [hat + dot for hat, dot in zip(values, dots, strict=True)]
+    for member, value in zip(step.members, values, strict=True):
+        _keep(run, member, value)
 
 
-def _hat(run: Evaluation, own: Calls, x: Array, variance: float, inside: Key, outside: Key) -> Array:
-    """A Gaussian with the right covariance to the earlier hats: Σ row_k ξ_k + √d ξ_new."""
-    c0 = variance * run.nodes.mean(inside, x * x)
-    row = solve_triangular(own.factor, variance * own.arguments.means(x, inside), lower=True) if own.count else np.zeros(0)
-    d = c0 - row @ row
-    hat = own.innovations.combine(row) if own.count else np.zeros((1, 1))
-    if d <= DEGENERATE * c0:
-        return hat
-    xi = run.nodes.fresh(outside, float(np.sqrt(d)))
-    own.arguments.append(x)
-    own.innovations.append(xi)
-    own.extend(row, float(np.sqrt(d)))
-    return hat + np.sqrt(d) * xi
+def _hats(run: Evaluation, own: Calls, step: MatMuls, xs: list[Key], v: float) -> Sequence[Array]:
+    """Gaussians with the right covariance to the earlier hats and to each other: Σ row_k ξ_k, with new ξ where needed."""
+    old, count = len(own.arguments), len(xs)
+    gram = v * run.nodes.inner([*own.arguments, *xs], xs)
+    rows = np.zeros((count, old + count))  # coefficients of old innovations, then of new ones
+    rows[:, :old] = solve_triangular(own.factor, gram[:old], lower=True).T if old else 0.0
+    rest = gram[old:] - rows[:, :old] @ rows[:, :old].T
+    fresh: list[int] = []
+    for k in range(count):
+        made = rows[fresh][:, old : old + len(fresh)]
+        row = solve_triangular(made, rest[fresh, k], lower=True) if fresh else np.zeros(0)
+        rows[k, old : old + len(fresh)] = row
+        d = rest[k, k] - row @ row
+        if d > DEGENERATE * gram[old + k, k]:
+            rows[k, old + len(fresh)] = std = float(np.sqrt(d))
+            own.innovations.append(_innovation(step.matrix, step.ins.transpose, old + len(fresh)))
+            run.nodes.fresh(own.innovations[-1], std)
+            fresh.append(k)
+    rows = rows[:, : old + len(fresh)]
+    own.arguments += [xs[k] for k in fresh]
+    own.extend(rows[fresh])
+    return run.nodes.combine(rows, own.innovations)
 
 
 def solve_triangular(factor: Array, right: Array, lower: bool = False) -> Array:

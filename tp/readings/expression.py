@@ -176,17 +176,17 @@ class Power(Op):
         return (self.base, self.exponent)
 
     def value(self, at: Frame) -> Any:
-        return _power(at.value(self.base), at.value(self.exponent))
+        return power(at.value(self.base), at.value(self.exponent))
 
     def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
         base, exponent = at.value(self.base), at.value(self.exponent)
         if self.base.active:
-            at.pull(self.base, adjoint * (exponent * _power(base, exponent - 1)), into)
+            at.pull(self.base, adjoint * (exponent * power(base, exponent - 1)), into)
         if self.exponent.active:
             at.pull(self.exponent, adjoint * (np.log(base) * at.value(self)), into)
 
 
-def _power(base: Any, exponent: Any) -> Any:
+def power(base: Any, exponent: Any) -> Any:
     """``base ** exponent`` on the reals: NaN for a fractional power of a negative number."""
     if np.ndim(exponent) == 0:
         if exponent == 0.5:

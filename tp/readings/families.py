@@ -7,19 +7,12 @@ are two matrix–vector products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import sympy as sp
-from numpy.typing import NDArray
 
 from tp.program.ir import Range, Ref
-from tp.readings.expression import Compiler, Frame, Members
-from tp.readings.indexing import Env, Key
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,14 +22,6 @@ class Terms:
     ranges: tuple[Range, ...]
     coefficient: sp.Expr
     vector: Ref
-
-    def expanded(self, members: Members, compiler: Compiler, env: Env) -> Iterator[tuple[float, Key]]:
-        """The terms whose coefficients are not 0."""
-        op = compiler.op(self.coefficient)
-        for point in _points(self.ranges, compiler, env):
-            value = float(np.squeeze(Frame(point, members, vector=False).value(op)))
-            if value != 0:
-                yield value, compiler.key(self.vector, point)
 
 
 def split(expr: sp.Expr, is_vector: Callable[[str], bool]) -> tuple[tuple[Terms, ...], sp.Expr]:
@@ -73,13 +58,3 @@ def product(expr: sp.Expr, is_vector: Callable[[str], bool]) -> tuple[float, Ref
     if len(refs) != 2 or len(refs) + len(numbers) != len(factors) or not all(is_vector(r.name) for r in refs):
         return None
     return float(sp.Mul(*numbers)), refs[0], refs[1]
-
-
-def _points(ranges: tuple[Range, ...], compiler: Compiler, env: Env) -> Iterator[dict[str, Any]]:
-    """The outer ranges first."""
-    if not ranges:
-        yield dict(env)
-        return
-    head, *rest = ranges
-    for value in compiler.interval(head, env):
-        yield from _points(tuple(rest), compiler, {**env, head.index.name: value})

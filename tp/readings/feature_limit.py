@@ -188,7 +188,7 @@ def _fingerprint(plan: Evaluation, wanted: list[Key], seed: int) -> str:
     """What tells one run from another: program, numbers, wanted members and seed."""
     import hashlib
 
-    numbers = sorted((str(key), float(value[0])) for key, value in plan.values.items())
+    numbers = sorted((str(key), float(plan.scalars[slot])) for key, slot in plan.slot.items())
     laws = [(str(w.ref), str(w.multiplier), str(w.mean), str(w.variance)) for w in plan.program.weights]
     text = repr((plan.program.name, str(plan.program.body), laws, numbers, wanted, seed))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -216,11 +216,13 @@ def _sobol(
     done = Checkpoint.load(checkpoint, _fingerprint(plan, wanted, seed)) if checkpoint is not None else None
     while True:
         values = np.empty((SCRAMBLINGS, len(wanted)))
+        nodes = Sobol(m, np.random.default_rng(seed))
         with _bar(SCRAMBLINGS * len(plan.plan.members), progress) as tick:
             for k in range(SCRAMBLINGS):
                 found = None if done is None else done.rows.get((m, k))
                 if found is None:
-                    run = executed(plan, Sobol(m, np.random.default_rng([seed, m, k])), tick)
+                    nodes.rng = np.random.default_rng([seed, m, k])
+                    run = executed(plan, nodes, tick)
                     found = np.array([run[key] for key in wanted])
                     if done is not None:
                         done.add((m, k), found)
@@ -248,8 +250,8 @@ class _bar:
 
             self.bar = tqdm(total=total, desc="limit", unit="member", leave=False)
 
-    def __enter__(self) -> Callable[[], object]:
-        return (lambda: None) if self.bar is None else self.bar.update
+    def __enter__(self) -> Callable[[int], object]:
+        return (lambda members: None) if self.bar is None else self.bar.update
 
     def __exit__(self, *error: object) -> None:
         if self.bar is not None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from math import floor, prod
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message, Span, SpecError
@@ -46,13 +47,21 @@ class Indexer:
 
     def __init__(self) -> None:
         self._compiled: dict[sp.Expr, Callable[[Env], Any]] = {}
+        self._keys: dict[Ref, tuple[str, tuple[Callable[[Env], Any], ...]]] = {}
 
-    def integer(self, expr: sp.Expr, env: Env) -> int:
-        """The value of ``l - 1``, ``2*p + k``, ``T/2``, which has to be an integer."""
+    def value(self, expr: sp.Expr, env: Env) -> Any:
+        """The value of an index expression: a number, or an array of them where ``env`` holds arrays."""
+        return self._code(expr)(env)
+
+    def _code(self, expr: sp.Expr) -> Callable[[Env], Any]:
         code = self._compiled.get(expr)
         if code is None:
             code = self._compiled[expr] = _compile(expr)
-        value = code(env)
+        return code
+
+    def integer(self, expr: sp.Expr, env: Env) -> int:
+        """The value of ``l - 1``, ``2*p + k``, ``T/2``, which has to be an integer."""
+        value = self.value(expr, env)
         if isinstance(value, int):
             return value
         if value != value or Fraction(value).denominator != 1:
@@ -61,7 +70,21 @@ class Indexer:
 
     def key(self, ref: Ref, env: Env) -> Key:
         """The member that ``ref`` names where the indices have the values in ``env``."""
-        return (ref.name, *(self.integer(e, env) for e in ref.index))
+        found = self._keys.get(ref)
+        if found is None:
+            found = self._keys[ref] = (ref.name, tuple(map(self._code, ref.index)))
+        name, codes = found
+        index = [code(env) for code in codes]
+        if all(type(k) is int for k in index):
+            return (name, *index)
+        return (name, *(self.integer(e, env) for e in ref.index))
+
+    def columns(self, ref: Ref, env: Env, count: int) -> list[Key]:
+        """The members that ``ref`` names where indices are arrays: one for each of ``count`` lanes."""
+        if not ref.index:
+            return [(ref.name,)] * count
+        columns = [np.broadcast_to(self.value(e, env), count).tolist() for e in ref.index]
+        return [(ref.name, *index) for index in zip(*columns, strict=True)]
 
     def interval(self, r: Range, env: Env) -> range:
         """The values of an index, upwards; empty when ``hi < lo``."""

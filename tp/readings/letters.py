@@ -13,7 +13,7 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, section 6 and appendix on deep lin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,17 +37,18 @@ class Letters(Sobol):
 
     @property
     def columns(self) -> int:
-        return max(1, max(self.sizes.values(), default=1))
+        return max(1, max(self.layout.sizes.values(), default=1)) if self.layout is not None else 1
 
     @property
     def weight(self) -> float:
         return 1.0
 
-    def fresh(self, group: Key, size: float) -> Array:
-        letter = np.zeros((1, self.columns))
-        letter[0, self.used[group]] = 1
-        self.used[group] += 1
-        return letter
+    def _points(self, block: Array, keys: Sequence[Key]) -> None:
+        block[:] = 0
+        block[[self.rows[key][1] for key in keys], range(len(keys))] = 1
+
+    def fresh(self, key: Key, size: float) -> Array:
+        return self[key]
 
     def mean(self, group: Key, values: Array) -> float:
         return float(np.sum(values))

@@ -1,7 +1,8 @@
 """A program written out member by member: what is needed for given scalars, and which vectors ever meet.
 
 Two things follow that a program over families does not show. Members that nothing wanted depends on are left out (the
-backward pass of the last step, samples outside a batch, whose adjoints are 0). And the vectors of one width space fall
+backward pass of the last step, samples outside a batch, whose adjoints are 0), and a member that only repeats another is that
+other. And the vectors of one width space fall
 into groups, such that all expectations are over vectors of one group: the two sides of a hidden matrix, typically. An
 array over quadrature nodes needs only the dimensions of its group.
 """
@@ -9,16 +10,21 @@ array over quadrature nodes needs only the dimensions of its group.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program
+import numpy as np
+import sympy as sp
+
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref
 from tp.readings.expression import Add, Compiler, Frame, Mul, Op, Over, Read, SumOver
+from tp.readings.families import product
 from tp.readings.indexing import Edge, Env, Key, resolve
+from tp.readings.tape import lanes
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One instruction at one point: what it makes and what it reads. ``zero``: it is 0 whatever it reads."""
+    """One instruction at one point: what it makes and what it reads, in order. ``zero``: it is 0 whatever it reads."""
 
     out: Key
     ins: MatMul | Nonlin | Moment
@@ -36,6 +42,12 @@ class Plan:
     known: Mapping[Key, bool]  # every member there is, and whether it is 0 for certain
     group: dict[Key, Key]
     sizes: dict[Key, int]  # Gaussian dimensions of each group, at most
+    alias: Mapping[Key, Key] = field(default_factory=dict)  # vectors that repeat another
+
+    def find(self, key: Key, edges: tuple[Edge, ...] = ()) -> Key | None:
+        """The member that a read of ``key`` means; None for what is 0 for certain."""
+        found = resolve(key, self.known, edges)
+        return None if found is None or self.known[found] else self.alias.get(found, found)
 
     def dimensions(self) -> int:
         """Gaussian dimensions of the largest group, at most."""
@@ -47,7 +59,10 @@ class _Walk:
     compiler: Compiler
     edges: Mapping[str, tuple[Edge, ...]]
     zero: dict[Key, bool]
+    vectors: frozenset[str]
     members: list[Member] = field(default_factory=list)
+    alias: dict[Key, Key] = field(default_factory=dict)
+    pairs: dict[Instruction, tuple[Ref, Ref] | None] = field(default_factory=dict)
 
     def read(self, key: Key) -> None:
         """An expression's values are not known here: conditions on indices alone are."""
@@ -60,38 +75,70 @@ class _Walk:
                 for value in reversed(values) if ins.reverse else values:
                     self.body(ins.body, {**env, ins.range.index.name: value})
                 continue
+            pair = self.pair(ins)
+            if pair is not None:
+                self.products(ins, env, *pair)
+                continue
             for point in self.compiler.points(ins.domain, env):
                 self.member(ins, point)
 
+    def pair(self, ins: Instruction) -> tuple[Ref, Ref] | None:
+        """The vectors of an average of a product of two."""
+        if ins not in self.pairs:
+            found = None
+            if isinstance(ins, Moment):
+                found = product(sp.expand_mul(ins.coeff * ins.expr), self.vectors.__contains__)
+            self.pairs[ins] = None if found is None else found[1:]
+        return self.pairs[ins]
+
+    def products(self, ins: Instruction, env: Env, x: Ref, y: Ref) -> None:
+        """Updates need very many of these: their members are made side by side."""
+        assert isinstance(ins, Moment)
+        owner, at = lanes(ins.domain, self.compiler, [env])
+        names = [r.index.name for r in ins.domain]
+        points = zip(*(np.broadcast_to(at[name], len(owner)).tolist() for name in names), strict=True) if names else [()]
+        keys = (self.compiler.columns(ref, at, len(owner)) for ref in (ins.out, x, y))
+        for point, out, *pair in zip(points, *keys, strict=True):
+            reads = tuple(key for key in map(self.resolve, pair) if key is not None and not self.zero[key])
+            self.zero[out] = len(reads) < 2
+            self.members.append(
+                Member(
+                    out, ins, {**env, **dict(zip(names, point, strict=True))}, reads if len(reads) == 2 else (), len(reads) < 2
+                )
+            )
+
     def member(self, ins: MatMul | Nonlin | Moment, point: Env) -> None:
         out = self.compiler.key(ins.out, point)
-        found: set[Key] = set()
+        found: dict[Key, None] = {}
         matrix = None
         if isinstance(ins, MatMul):
             x = self.resolve(self.compiler.key(ins.x, point))
             matrix = self.compiler.key(ins.W, point)
             zero = x is None or self.zero[x] or matrix not in self.zero
-            found = set() if zero or x is None else {x}
+            found = {} if zero or x is None else {x: None}
         else:
-            expr = ins.expr if isinstance(ins, Nonlin) else ins.coeff * ins.expr
-            zero = self.expression(self.compiler.op(expr), Frame(point, self, vector=True), found)
+            op = self.compiler.op(ins.expr if isinstance(ins, Nonlin) else ins.coeff * ins.expr)
+            zero = self.expression(op, Frame(point, self, vector=True), found)
+            if isinstance(op, Read) and isinstance(ins, Nonlin) and op.ref.name in self.vectors and not zero:
+                (self.alias[out],) = found
         self.zero[out] = zero
         self.members.append(Member(out, ins, point, () if zero else tuple(found), zero, matrix))
 
     def resolve(self, key: Key) -> Key | None:
-        return resolve(key, self.zero, self.edges.get(key[0], ()))
+        found = resolve(key, self.zero, self.edges.get(key[0], ()))
+        return None if found is None else self.alias.get(found, found)
 
-    def expression(self, op: Op, at: Frame, found: set[Key]) -> bool:
+    def expression(self, op: Op, at: Frame, found: dict[Key, None]) -> bool:
         """Whether ``op`` is 0 because a factor is; what it reads otherwise goes to ``found``."""
         match op:
             case Read():
                 key = self.resolve(op.key(at))
                 if key is None or self.zero[key]:
                     return True
-                found.add(key)
+                found[key] = None
                 return False
             case Mul(factors=factors):
-                inside: set[Key] = set()
+                inside: dict[Key, None] = {}
                 if any(self.expression(f, at, inside) for f in factors):
                     return True
                 found |= inside
@@ -122,16 +169,24 @@ def written_out(
     wanted: Iterable[Key],
 ) -> Plan:
     """The plan that computes ``wanted`` (everything, when that is empty). ``zero`` says of the given members which are 0."""
-    walk = _Walk(compiler, edges, dict(zero))
+    walk = _Walk(compiler, edges, dict(zero), vector_names(program))
     walk.body(program.body, env)
-    needed = set(wanted) or {m.out for m in walk.members}
+    needed = {walk.alias.get(key, key) for key in wanted} or {m.out for m in walk.members}
     kept = []
     for member in reversed(walk.members):
-        if member.out in needed:
+        if member.out in needed and member.out not in walk.alias:
             needed.update(member.reads)
             kept.append(member)
     kept.reverse()
-    return _grouped(program, kept, needed, zero, walk.zero)
+    return replace(_grouped(program, kept, needed, zero, walk.zero), alias=walk.alias)
+
+
+def vector_names(program: Program) -> frozenset[str]:
+    """The families of vectors: weights of one width axis, and what is made from them."""
+    from tp.transform.backprop import flat
+
+    made = {ins.out.name for ins, _ in flat(program.body) if not isinstance(ins, Moment) and ins.space is not None}
+    return frozenset(made | {w.ref.name for w in program.weights if w.cols is None and w.rows is not None})
 
 
 def _grouped(

@@ -12,6 +12,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
@@ -23,61 +24,79 @@ from tp.readings.indexing import Key
 Array = NDArray[np.float64]
 AXES = 24
 """Axes of a grid at most; NumPy has 32."""
+CHUNK = 4096
+"""Sobol nodes that are worked on together: what does not lie side by side is copied in pieces of this length."""
+LARGEST = 4096
+"""Vectors of a block whose second moments are remembered, at most."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What will be stored: ``blocks`` are lists of vectors that are used together, ``innovations`` by their block in order.
+
+    ``group`` says of every vector and of every innovation's block which expectations it takes part in.
+    """
+
+    blocks: tuple[tuple[Key, ...], ...]
+    innovations: tuple[Key, ...]
+    group: Mapping[Key, Key]
+
+    @property
+    def sizes(self) -> dict[Key, int]:
+        """Innovations of every group, at most."""
+        sizes: dict[Key, int] = {}
+        for key in self.innovations:
+            sizes[self.group[key]] = sizes.get(self.group[key], 0) + 1
+        return sizes
 
 
 class Nodes(Protocol):
-    """A backend: fresh innovations and averages, per group of vectors that meet."""
+    """A backend: it stores vectors and innovations by key, and takes averages over those of one group."""
 
-    def begin(self, sizes: Mapping[Key, int], keys: Iterable[Key] = ()) -> None:
-        """Start over; ``sizes`` are the dimensions that the groups will need at most, ``keys`` the vectors to come."""
+    def begin(self, layout: Layout) -> None:
+        """Start over."""
 
-    def fresh(self, group: Key, size: float) -> Array:
-        """A standard normal variable independent of all others of ``group``; it will be multiplied by ``size``."""
+    def fresh(self, key: Key, size: float) -> Array:
+        """A standard normal variable independent of all others of its group; it will be multiplied by ``size``."""
+
+    def __getitem__(self, key: Key) -> Array:
+        """A vector or an innovation."""
+
+    def keep(self, key: Key, array: Array) -> None:
+        """Store a vector."""
 
     def mean(self, group: Key, values: Array) -> float:
         """E[values]."""
 
-    def check(self, arrays: Iterable[Array]) -> None:
-        """Raise ``LimitError`` when arrays of these shapes together are too large."""
+    def check(self, keys: Iterable[Key]) -> None:
+        """Raise ``LimitError`` when an array that depends on all of these would be too large."""
 
-    def stack(self) -> Stack:
-        """An empty stack."""
+    def inner(self, rows: Sequence[Key], cols: Sequence[Key]) -> Array:
+        """E[a b] for a in ``rows`` and b in ``cols``: [rows, cols]."""
 
-    def keep(self, key: Key, array: Array) -> Array:
-        """``array`` as the nodes like to store the member ``key``."""
-
-    def family(self, keys: Sequence[Key], values: Mapping[Key, Array]) -> Family:
-        """Members that are used together."""
+    def combine(self, weights: Array, rows: Sequence[Key]) -> Sequence[Array]:
+        """Σ_k weights[i, k] · rows[k] for every i."""
 
 
-class Family(Protocol):
-    """Arrays of one group; the products with all of them at once."""
-
-    def means(self, x: Array, group: Key) -> Array:
-        """E[x a] for every a in the stack."""
-
-    def combine(self, weights: Array) -> Array:
-        """Σ weight · a."""
+Places = list[tuple[int, slice | list[int]]]
+"""Rows of blocks, in order."""
 
 
-class Stack(Family, Protocol):
-    """A family that grows."""
-
-    def append(self, array: Array) -> None:
-        """One more."""
+def _side_by_side(innovations: Sequence[Key]) -> list[Key]:
+    """Those of one matrix together."""
+    return sorted(innovations, key=lambda key: (str(key[:-1]), key[-1]))
 
 
 @dataclass
 class Sobol:
-    """Scrambled Sobol points: ``2^log2`` nodes, scrambled anew for every group."""
+    """Scrambled Sobol points: ``2^log2`` nodes, scrambled anew for every group; 8 bytes · nodes · (vectors + innovations)."""
 
     log2: int
     rng: np.random.Generator
-    sizes: Mapping[Key, int] = field(default_factory=dict)
-    used: dict[Key, int] = field(default_factory=lambda: defaultdict(int))
-    points: dict[Key, Array] = field(default_factory=dict)
-    rows: dict[Key, tuple[Key, int]] = field(default_factory=dict)
-    blocks: dict[Key, Array] = field(default_factory=dict)
+    layout: Layout | None = None
+    rows: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    blocks: list[Array] = field(default_factory=list)
+    grams: dict[int, Array] = field(default_factory=dict)
 
     @property
     def columns(self) -> int:
@@ -89,52 +108,95 @@ class Sobol:
         """E[x y] is this times the product of the arrays."""
         return 1 / self.columns
 
-    def begin(self, sizes: Mapping[Key, int], keys: Iterable[Key] = ()) -> None:
-        self.sizes = sizes
-        counts: dict[Key, int] = {}
-        for key in keys:  # step and sample come first: what they range over lies together
-            block = (key[0], *key[3:])
-            self.rows[key] = (block, counts.get(block, 0))
-            counts[block] = counts.get(block, 0) + 1
-        self.blocks = {block: np.empty((count, self.columns)) for block, count in counts.items()}
-        self.used.clear()
-        self.points.clear()
+    def begin(self, layout: Layout) -> None:
+        innovations: dict[Key, list[Key]] = defaultdict(list)
+        for key in layout.innovations:
+            innovations[layout.group[key]].append(key)
+        self.grams = {}
+        if layout is not self.layout:
+            self.layout, self.rows, self.blocks = layout, {}, []
+            for keys in (*map(_side_by_side, innovations.values()), *layout.blocks):
+                self.rows.update({key: (len(self.blocks), k) for k, key in enumerate(keys)})
+                self.blocks.append(np.empty((len(keys), self.columns)))
+        for block, group in zip(self.blocks, innovations.values(), strict=False):
+            self._points(block, group)
 
-    def fresh(self, group: Key, size: float) -> Array:
-        from scipy.special import ndtri
+    def _points(self, block: Array, keys: Sequence[Key]) -> None:
+        """Every innovation has its coordinate of one point set, in the order of ``keys``."""
         from scipy.stats import qmc
 
-        if group not in self.points:
-            engine = qmc.Sobol(max(1, self.sizes[group]), scramble=True, rng=self.rng)
-            self.points[group] = np.ascontiguousarray(engine.random_base2(self.log2).T)
-        column = self.points[group][self.used[group]]
-        self.used[group] += 1
-        return np.asarray(ndtri(np.clip(column, 1e-300, 1 - 1e-16)))[None, :]
+        engine = qmc.Sobol(len(keys), scramble=True, rng=self.rng)
+        order = [self.rows[key][1] for key in keys]
+        for start in range(0, self.columns, CHUNK):
+            stop = min(start + CHUNK, self.columns)
+            block[order, start:stop] = engine.random(stop - start).T
+
+    def fresh(self, key: Key, size: float) -> Array:
+        from scipy.special import ndtri
+
+        row = self[key]
+        return np.asarray(ndtri(np.clip(row, 1e-300, 1 - 1e-16, out=row), out=row))
+
+    def __getitem__(self, key: Key) -> Array:
+        block, row = self.rows[key]
+        return self.blocks[block][row : row + 1]
+
+    def keep(self, key: Key, array: Array) -> None:
+        block, row = self.rows[key]
+        self.blocks[block][row] = array
 
     def mean(self, group: Key, values: Array) -> float:
         return float(np.mean(values))
 
-    def check(self, arrays: Iterable[Array]) -> None:
+    def check(self, keys: Iterable[Key]) -> None:
         """All arrays have one size."""
 
-    def stack(self) -> Stack:
-        return Rows(self.columns, self.weight)
+    def places(self, keys: Sequence[Key]) -> Places:
+        found: Places = []
+        for block, of in groupby((self.rows[key] for key in keys), key=lambda place: place[0]):
+            rows = [row for _, row in of]
+            straight = rows == list(range(rows[0], rows[0] + len(rows)))
+            found.append((block, slice(rows[0], rows[0] + len(rows)) if straight else rows))
+        return found
 
-    def keep(self, key: Key, array: Array) -> Array:
-        block, row = self.rows[key]
-        self.blocks[block][row] = array
-        return self.blocks[block][row : row + 1]
+    def _taken(self, places: Places, nodes: slice) -> Array:
+        parts = [self.blocks[block][rows, nodes] for block, rows in places]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def family(self, keys: Sequence[Key], values: Mapping[Key, Array]) -> Family:
-        places = [self.rows.get(key) for key in keys]
-        blocks = {place[0] for place in places if place is not None}
-        if None in places or len(blocks) != 1:
-            return Rows.of(np.concatenate([np.broadcast_to(values[key], (1, self.columns)) for key in keys]), self.weight)
-        rows = [place[1] for place in places if place is not None]
-        (block,) = blocks
-        if rows == list(range(rows[0], rows[0] + len(rows))):
-            return Rows.of(self.blocks[block][rows[0] : rows[0] + len(rows)], self.weight)
-        return Rows.of(self.blocks[block][rows], self.weight)
+    def inner(self, rows: Sequence[Key], cols: Sequence[Key]) -> Array:
+        if not rows or not cols:
+            return np.zeros((len(rows), len(cols)))
+        left, right = self.places(rows), self.places(cols)
+        if len(left) == len(right) == 1 and left[0][0] == right[0][0]:
+            return self._gram(left[0][0], left[0][1], right[0][1])
+        return self._products(left, right)
+
+    def _products(self, left: Places, right: Places) -> Array:
+        chunks = (slice(start, start + CHUNK) for start in range(0, self.columns, CHUNK))
+        return np.asarray(sum(self._taken(left, nodes) @ self._taken(right, nodes).T for nodes in chunks) * self.weight)
+
+    def _gram(self, block: int, left: slice | list[int], right: slice | list[int]) -> Array:
+        """Second moments within a block: hats and updates ask for the same ones."""
+        count = len(self.blocks[block])
+        if count > LARGEST:
+            return self._products([(block, left)], [(block, right)])
+        gram = self.grams.setdefault(block, np.full((count, count), np.nan))
+        index = np.ix_(np.arange(count)[left], np.arange(count)[right])
+        if np.isnan(gram[index]).any():
+            found = self._products([(block, left)], [(block, right)])
+            gram[index] = found
+            gram.T[index] = found
+        return gram[index]
+
+    def combine(self, weights: Array, rows: Sequence[Key]) -> list[Array]:
+        if not rows:
+            return [np.zeros((1, 1)) for _ in weights]
+        places = self.places(rows)
+        out = np.empty((len(weights), 1, self.columns))
+        for start in range(0, self.columns, CHUNK):
+            nodes = slice(start, start + CHUNK)
+            np.matmul(weights, self._taken(places, nodes), out=out[:, 0, nodes])
+        return list(out)
 
 
 @dataclass
@@ -148,20 +210,33 @@ class Grid:
     eps: float
     limit: int = 4_000_000
     strip: float = 0.8  # half-width of the strip in which activations are analytic, in units of their argument
+    group: Mapping[Key, Key] = field(default_factory=dict)
     axes: dict[Key, list[Array]] = field(default_factory=lambda: defaultdict(list))
+    arrays: dict[Key, Array] = field(default_factory=dict)
+    moments: dict[tuple[Key, Key], float] = field(default_factory=dict)
 
-    def begin(self, sizes: Mapping[Key, int], keys: Iterable[Key] = ()) -> None:
+    def begin(self, layout: Layout) -> None:
+        self.group = layout.group
         self.axes.clear()
-        if max(sizes.values(), default=0) > AXES:
-            raise self._too_large(f"{max(sizes.values())} Gaussian dimensions are more than the {AXES} axes a grid has")
+        self.arrays, self.moments = {}, {}
+        most = max(layout.sizes.values(), default=0)
+        if most > AXES:
+            raise self._too_large(f"{most} Gaussian dimensions are more than the {AXES} axes a grid has")
 
-    def fresh(self, group: Key, size: float) -> Array:
+    def fresh(self, key: Key, size: float) -> Array:
         if size * math.log(1 / self.eps) ** 1.5 / self.strip > self.limit:
             raise self._too_large(f"a Gaussian of standard deviation {size:.1e} needs more than {self.limit:,} grid nodes")
         x, w = rule(size, self.eps, self.strip)
-        axes = self.axes[group]
+        axes = self.axes[self.group[key]]
         axes.append(w)
-        return x.reshape(len(x), *[1] * len(axes))
+        self.arrays[key] = x.reshape(len(x), *[1] * len(axes))
+        return self.arrays[key]
+
+    def __getitem__(self, key: Key) -> Array:
+        return self.arrays[key]
+
+    def keep(self, key: Key, array: Array) -> None:
+        self.arrays[key] = array
 
     def mean(self, group: Key, values: Array) -> float:
         values = np.asarray(values)[..., 0]
@@ -169,68 +244,28 @@ class Grid:
             values = values[0] if len(values) == 1 else np.tensordot(self.axes[group][k], values, axes=(0, 0))
         return float(values)
 
-    def check(self, arrays: Iterable[Array]) -> None:
-        total = math.prod(np.broadcast_shapes(*(np.shape(a) for a in arrays)))
+    def check(self, keys: Iterable[Key]) -> None:
+        total = math.prod(np.broadcast_shapes(*(np.shape(self.arrays[key]) for key in keys)))
         if total > self.limit:
             raise self._too_large(f"the Gaussian dimensions that meet need {total:,} grid nodes, more than {self.limit:,}")
 
-    def stack(self) -> Stack:
-        return Separate(self)
+    def inner(self, rows: Sequence[Key], cols: Sequence[Key]) -> Array:
+        return np.array([[self._moment(a, b) for b in cols] for a in rows]).reshape(len(rows), len(cols))
 
-    def keep(self, key: Key, array: Array) -> Array:
-        return array
+    def _moment(self, a: Key, b: Key) -> float:
+        """E[a b]: hats and updates ask for the same ones."""
+        if (a, b) not in self.moments:
+            self.check((a, b))
+            self.moments[a, b] = self.moments[b, a] = self.mean(self.group[a], self.arrays[a] * self.arrays[b])
+        return self.moments[a, b]
 
-    def family(self, keys: Sequence[Key], values: Mapping[Key, Array]) -> Family:
-        return Separate(self, [values[key] for key in keys])
+    def combine(self, weights: Array, rows: Sequence[Key]) -> list[Array]:
+        self.check(rows)
+        zero = np.zeros((1, 1))
+        return [sum((w * self.arrays[key] for w, key in zip(line, rows, strict=True) if w != 0), zero) for line in weights]
 
     def _too_large(self, reason: str) -> GridTooLarge:
         return GridTooLarge(Message(NOWHERE, reason, 'use method="sobol", or a larger tol', "grid too large"))
-
-
-class Rows:
-    """A stack as the rows of one matrix; E[x y] is ``weight`` times the product of two rows."""
-
-    def __init__(self, nodes: int, weight: float) -> None:
-        self.rows, self.count, self.weight = np.empty((4, nodes)), 0, weight
-
-    @classmethod
-    def of(cls, rows: Array, weight: float) -> Rows:
-        """The stack of the given rows, which are not copied."""
-        stack = cls.__new__(cls)
-        stack.rows, stack.count, stack.weight = rows, len(rows), weight
-        return stack
-
-    def append(self, array: Array) -> None:
-        if self.count == len(self.rows):
-            self.rows = np.concatenate([self.rows, np.empty_like(self.rows)])
-        self.rows[self.count] = array
-        self.count += 1
-
-    def means(self, x: Array, group: Key) -> Array:
-        x = np.broadcast_to(x, (1, self.rows.shape[1]))[0]
-        return np.asarray(self.rows[: self.count] @ x * self.weight)
-
-    def combine(self, weights: Array) -> Array:
-        return np.asarray(weights @ self.rows[: self.count])[None, :]
-
-
-@dataclass
-class Separate:
-    """A stack of arrays of different shapes."""
-
-    nodes: Grid
-    arrays: list[Array] = field(default_factory=list)
-
-    def append(self, array: Array) -> None:
-        self.arrays.append(array)
-
-    def means(self, x: Array, group: Key) -> Array:
-        self.nodes.check([x, *self.arrays])
-        return np.array([self.nodes.mean(group, x * a) for a in self.arrays])
-
-    def combine(self, weights: Array) -> Array:
-        self.nodes.check(self.arrays)
-        return np.asarray(sum(w * a for w, a in zip(weights, self.arrays, strict=True)))
 
 
 class GridTooLarge(LimitError):

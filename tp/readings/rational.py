@@ -21,7 +21,7 @@ import sympy as sp
 from tp.errors import LimitError, Message, Span
 from tp.program.ir import MatMul, Moment, Nonlin, Program, Range, Ref
 from tp.readings.evaluate import Evaluation
-from tp.readings.indexing import Key, resolve
+from tp.readings.indexing import Key
 from tp.readings.members import Member
 from tp.readings.polynomials import ZERO, Algebra, Exploded, Poly, add, constant
 
@@ -167,7 +167,7 @@ class Rationals:
         raise LimitError(Message(span, f"`{expr}` is no polynomial with rational coefficients", REMEDY, "no exact limit"))
 
     def _read(self, key: Key) -> Poly:
-        found = resolve(key, self.plan.plan.known, self.plan.edges.get(key[0], ()))
+        found = self.plan.plan.find(key, self.plan.edges.get(key[0], ()))
         return ZERO if found is None else self.values.get(found, ZERO)
 
     def _inverse(self, expr: sp.Pow, env: Mapping[str, Any], span: Span) -> Poly:
