@@ -18,8 +18,11 @@ from tp.kernel.cells import Axis, Formula, Table, parts
 from tp.kernel.demand import Demand, Key, Plan, Tied, Want
 from tp.kernel.emit import Emitter
 from tp.kernel.functions import (
+    ENTRY,
     FILL,
     HEAD,
+    HELPER,
+    LOOPING,
     MIRROR,
     REFLECT,
     Coefficients,
@@ -166,7 +169,9 @@ def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
 
 def _module(library: Library, functions: Mapping[str, Function], reflect: bool) -> str:
     helpers = [FILL, *([REFLECT] if reflect else []), *library.sources.values()]
-    blocks = [text.strip("\n") for text in (*helpers, *(f.text for f in functions.values()), MIRROR)]
+    blocks = [(LOOPING if " for " in text or " while " in text else HELPER) + text.strip("\n") for text in helpers]
+    blocks += [f.text for f in functions.values()]
+    blocks.append(ENTRY + MIRROR)
     return HEAD + "\n\n\n" + "\n\n\n".join(blocks) + "\n"
 
 

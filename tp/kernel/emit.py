@@ -1,4 +1,4 @@
-"""Loops and nests as text, one *lane* loop innermost.
+"""Loops and nests as numba text, one *lane* loop innermost.
 
 A table holds a row of lanes per index point: the columns j of a block for a pair of samples, samples for what one
 sample decides. Addresses, boundaries and conditions are worked out once per point; the loop over lanes is straight

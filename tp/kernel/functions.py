@@ -21,8 +21,13 @@ HEAD = '''"""Written by tensor-programs from the equations of a limit: do not ed
 import math
 
 import numpy as np
+from numba import njit
 
 '''
+
+HELPER = '@njit(error_model="numpy", forceinline=True)\n'
+LOOPING = '@njit(error_model="numpy")\n'
+ENTRY = '@njit(cache=True, nogil=True, error_model="numpy")\n'
 
 REFLECT = """def reflect(at, size):
     period = max(2 * (size - 1), 1)
@@ -253,7 +258,7 @@ def samples_function(name: str, emitter: Emitter) -> Function:
         ]
     )
     head = f"def {name}(n, c, start, stop, width{''.join(f', {a}' for a in arrays)}):\n"
-    return Function(name, head + emitter.library.numbers.settle(text), arrays)
+    return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
 
 
 def pairs_function(name: str, emitter: PairsEmitter) -> Function:
@@ -271,7 +276,7 @@ def pairs_function(name: str, emitter: PairsEmitter) -> Function:
         ]
     )
     head = f"def {name}(n, c, i0, i1, j0, j1, upper, width{''.join(f', {a}' for a in arrays)}):\n"
-    return Function(name, head + emitter.library.numbers.settle(text), arrays)
+    return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
 
 
 class _CoefficientEmitter(_Samples):
@@ -327,4 +332,4 @@ def _coefficient_function(name: str, extra: str, emitter: Emitter, before: list[
     arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
     text = "\n".join(x for x in [*before, "    for s in range(count):", str(emitter.out), line, after] if x)
     head = f"def {name}(n, c, count{''.join(f', {a}' for a in arrays)}, {extra}):\n"
-    return Function(name, head + emitter.library.numbers.settle(text), arrays)
+    return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isqrt, prod
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.kernel import gram, inputs
 from tp.kernel.compile import Compiled
 from tp.kernel.inputs import Samples
-from tp.kernel.native import Native
+from tp.kernel.module import load
 
 Array = NDArray[Any]
 Task = tuple[int, int, int, int]
@@ -144,8 +145,8 @@ class Kernel:
     # ------------------------------------------------------------ what is needed
 
     @cached_property
-    def _module(self) -> Native:
-        return Native(self.compiled.text)
+    def _module(self) -> ModuleType:
+        return load(self.compiled.text)
 
     @cached_property
     def _parameters(self) -> tuple[Array, Array]:

@@ -112,7 +112,9 @@ class Lane:
         text = emitter.input_row(cell, at)
         if text is None:
             return emitter.lane(cell.table, at)
-        return f"{emitter.remember(('row', text), text, 'r')}[z]"
+        row = emitter.remember(("row", text), text, "r")
+        given = emitter.tables[cell.table].role in ("gram", "data")  # in the kernel's precision
+        return f"np.float64({row}[z])" if given else f"{row}[z]"
 
     def expectation(self, e: Expectation) -> str:
         """One call for all expectations of the nest that share variables and covariance."""
