@@ -19,9 +19,14 @@ Samples = dict[str, Array]
 
 def samples(program: Program, X: Any, dtype: Any, numbers: Mapping[sp.Symbol, sp.Expr], argument: str = "X") -> Samples:
     """One array [N, *indices, *finite axes] per input, contiguous and of the kernel's precision."""
+    return {n: converted(n, a, dtype, argument) for n, a in arrays(program, X, numbers, argument).items()}
+
+
+def arrays(program: Program, X: Any, numbers: Mapping[sp.Symbol, sp.Expr], argument: str = "X") -> Samples:
+    """One array per input, as it was given (it may lie in a file): names, shapes and numbers of samples checked."""
     wanted = {d.ref.name: d for d in program.data}
     given = _by_name(wanted, X, argument)
-    found = {name: _array(wanted[name], value, dtype, numbers, argument) for name, value in given.items()}
+    found = {name: _shaped(wanted[name], value, numbers, argument) for name, value in given.items()}
     counts = {name: len(a) for name, a in found.items()}
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"`{n}` has {k}" for n, k in counts.items())
@@ -59,7 +64,7 @@ def shape(data: Data, numbers: Mapping[sp.Symbol, sp.Expr]) -> tuple[int, ...]:
     return tuple(int((ranges[e].hi - ranges[e].lo + 1).xreplace(dict(numbers))) if e in ranges else 1 for e in data.ref.index)
 
 
-def _array(data: Data, value: Any, dtype: Any, numbers: Mapping[sp.Symbol, sp.Expr], argument: str) -> Array:
+def _shaped(data: Data, value: Any, numbers: Mapping[sp.Symbol, sp.Expr], argument: str) -> Array:
     name = data.ref.name
     try:
         array = np.asarray(value)
@@ -75,12 +80,18 @@ def _array(data: Data, value: Any, dtype: Any, numbers: Mapping[sp.Symbol, sp.Ex
         raise _wrong("wrong shape", reason, _shape_help(array.shape, want))
     if array.size == 0:
         raise _wrong("empty array", f"{argument} for the input `{name}` has shape {list(array.shape)}: no samples", "")
+    return array
+
+
+def converted(name: str, array: Array, dtype: Any, argument: str = "X", first: int = 0) -> Array:
+    """Rows ``first …`` of an input, contiguous, finite and of the kernel's precision."""
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(array, dtype=dtype)
     if not np.isfinite(found).all():
         at = tuple(int(k) for k in np.argwhere(~np.isfinite(found))[0])
         what = array[at] if not np.isfinite(array[at]) else f"{array[at]:g}, too large for {np.dtype(dtype)},"
-        raise _wrong("not a finite number", f"{argument} for the input `{name}` is {what} at index {list(at)}", "")
+        index = [first + at[0], *at[1:]]
+        raise _wrong("not a finite number", f"{argument} for the input `{name}` is {what} at index {index}", "")
     return found if found.flags.writeable else found.copy()
 
 

@@ -6,12 +6,12 @@ import html
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isqrt, prod
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
@@ -22,6 +22,9 @@ from tp.kernel import gram, inputs
 from tp.kernel.compile import Compiled
 from tp.kernel.inputs import Samples
 from tp.kernel.module import load
+
+if TYPE_CHECKING:
+    from tp.kernel.disk.result import Gram
 
 Array = NDArray[Any]
 Task = tuple[int, int, int, int]
@@ -35,6 +38,9 @@ BLOCK = 1 << 21
 
 BATCH = 1 << 23
 """Numbers of Gram blocks that are made before the pairs are computed from them."""
+
+LONGEST = 1024
+"""Terms of a coefficient vector at most."""
 
 EPS = 1e-11
 """Error asked of expectations that are summed as series, relative to their size."""
@@ -133,6 +139,55 @@ class Kernel:
         self._prepare(one)
         return self._returned([np.moveaxis(a, -1, 0) for a in self._diagonal(one, np.arange(one.count)).values()])
 
+    def gram(
+        self,
+        X: Any,
+        X2: Any = None,
+        *,
+        out: str | os.PathLike[str],
+        memory: int | str = "2GB",
+        executor: Executor | str | None = None,
+        progress: bool | None = None,
+    ) -> Gram:
+        """All pairs of samples, written to ``out`` (.npy or .zarr) tile by tile; a run that was cut short goes on where it was.
+
+        A tile counts as done when its marker is there, which comes after its numbers; ``out`` appears when all are done.
+        ``memory`` is what the tasks of one process hold at once, on top of what it holds anyway. ``executor`` is "processes"
+        or any ``concurrent.futures.Executor``, ``dask.distributed.Client(…).get_executor(retries=2)`` included; its workers
+        must see the folder of ``out``. ``progress`` shows a bar (None: where stderr is a terminal).
+        Raises ``DataError`` where ``out`` holds, or was begun with, another kernel or other data.
+        """
+        from tp.kernel.disk.run import write
+
+        return write(self, X, X2, out, memory, executor, progress)
+
+    def working(self, first: int, second: int) -> int:
+        """Bytes that a call for ``first`` × ``second`` samples holds at most, its samples and results included."""
+        grams = [e for n, e in self.compiled.inputs.items() if n.startswith("pair.") and e.key.kind == "Gram"]
+        numbers = sum(prod(a.size for a in e.axes) for e in grams)
+        per_pair = sum(prod(self._out_shape(t)) for t in self.compiled.outputs)
+        sample = sum(prod(inputs.shape(d, self.compiled.numbers)) for d in self.compiled.limit.program.data)
+        sites = sum(prod(a.size for a in t.axes) for t in self.compiled.sites.values())
+        vectors = sum(prod(a.size for a in t.axes) for t in self.compiled.coefficients) * LONGEST
+        block = max(1, min(BLOCK // max(1, numbers), 512**2)) * numbers
+        ahead = min(numbers * first * second, max(BATCH, 2 * self.threads * block))
+        copies = 4 + 2 * len(grams)  # converted, laid out for BLAS, compared with each other
+        size = self.dtype.itemsize
+        scratch = 8 * self.threads * max(CACHE, *self.compiled.lanes.values())
+        return (
+            size * (per_pair * first * second + ahead + copies * sample * (first + second))
+            + first * second * per_pair
+            + 8 * (sites + vectors) * (first + second)
+            + scratch
+        )
+
+    def transposed(self, block: Array) -> Array:
+        """Entries (j, i) of a symmetric kernel from entries (i, j), [N1, N2, out axes…]: (t', j; t, i) is (t, i; t', j)."""
+        axes = block.ndim - 2
+        half = axes // 2
+        swap = [*range(half, axes), *range(half)] if self.compiled.crossed else [*range(axes)]
+        return block.transpose(1, 0, *(k + 2 for k in swap))
+
     def _returned(self, arrays: Sequence[Array]) -> Any:
         for kind, array in zip(self.kinds, arrays, strict=True):
             if not np.isfinite(array).all():
@@ -143,6 +198,10 @@ class Kernel:
         return tuple(arrays) if len(arrays) > 1 else arrays[0]
 
     # ------------------------------------------------------------ what is needed
+
+    def load(self) -> None:
+        """Import the generated module now, before several threads ask for it."""
+        _ = self._module
 
     @cached_property
     def _module(self) -> ModuleType:
@@ -173,7 +232,14 @@ class Kernel:
             reason = (
                 f"{what} for {first} × {second} samples takes {_bytes(result + scratch)}, over the limit of {_bytes(self.memory)}"
             )
-            raise DataError(Message(NOWHERE, reason, "pass fewer samples at a time, or raise memory=", "over the memory limit"))
+            raise DataError(
+                Message(
+                    NOWHERE,
+                    reason,
+                    "pass fewer samples, raise memory=, or write it to disk with .gram(X, out=…)",
+                    "over the memory limit",
+                )
+            )
 
     # ------------------------------------------------------------ sites
 
@@ -271,15 +337,12 @@ class Kernel:
 
     def _mirror(self, table: Array, task: Task) -> None:
         """Entry (t, i; t', j) is entry (t', j; t, i)."""
-        axes = table.ndim - 2
-        if not axes:
+        if table.ndim == 2:
             self._module.mirror(table, *task)
             return
         i0, i1, j0, j1 = task
-        half = axes // 2
-        swap = [*range(half, axes), *range(half)] if self.compiled.crossed else list(range(axes))
         upper = table[..., i0:i1, j0:j1]
-        flipped = upper.transpose(*swap, axes + 1, axes)
+        flipped = np.moveaxis(self.transposed(np.moveaxis(upper, (-2, -1), (0, 1))), (0, 1), (-2, -1))
         if i0 == j0:
             np.copyto(upper, flipped.copy(), where=np.tri(i1 - i0, k=-1, dtype=bool))
         else:
