@@ -74,6 +74,11 @@ def array_path(text: str) -> Path:
     return _ending(text, ARRAYS)
 
 
+def matrix_path(text: str) -> Path:
+    """A path whose suffix says how a matrix is stored, which may be larger than memory."""
+    return _ending(text, (*ARRAYS, ".zarr"))
+
+
 def picture_path(text: str) -> Path:
     """A path whose suffix says how a figure is drawn."""
     return _ending(text, PICTURES)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tp.cli import files, options
+from tp.errors import NOWHERE, DataError, Message
 
 if TYPE_CHECKING:
     from tp.net import Net
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
 ABOUT = """
 Derives the limit, compiles it and evaluates it on the samples of a file: .npy or .npz (samples first, then the
 input's own shape; several inputs are the arrays of one .npz by name) or .csv (one sample a row, last index fastest).
-Without --out the matrix is printed; with it, it is written whole or not at all."""
+Without --out the matrix is printed; with it, it is written whole or not at all. With --memory it may be larger than
+memory: it goes to --out (.npy or .zarr) in tiles, and a run that was cut short goes on with --resume."""
 
 EXAMPLES = """
   tp gram mlp --data X.csv                               print the NTK of the rows of X
   tp gram mlp --data X.npy --limit nngp --out K.npy      write the NNGP kernel
   tp gram mlp --data X.npy --data2 Y.npy --out K.npy     between two sets of samples
-  tp gram my.tp --let L=4 --data X.npy --dtype float32 --out K.npy"""
+  tp gram my.tp --let L=4 --data X.npy --dtype float32 --out K.npy
+  tp gram mlp --data X.npy --out K.npy --memory 2GB      larger than memory; again with --resume after a kill"""
 
 
 def add(verbs: options.Verbs) -> None:
@@ -31,7 +34,10 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--data", type=files.array_path, required=True, metavar="X.npy", help="the samples: .npy, .npz or .csv")
     parser.add_argument("--data2", type=files.array_path, metavar="Y.npy", help="a second set of samples, for the columns")
     parser.add_argument("--limit", choices=("nngp", "ntk"), default="ntk", help="which kernel (default: ntk)")
-    parser.add_argument("--out", type=files.array_path, metavar="K.npy", help="where to write it: .npy, .npz or .csv")
+    parser.add_argument("--out", type=files.matrix_path, metavar="K.npy", help="where to write it: .npy, .npz, .csv or .zarr")
+    parser.add_argument("--memory", type=options.memory, metavar="2GB", help="write tile by tile, holding no more than this")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was cut short")
+    parser.add_argument("--processes", action="store_true", help="compute tiles in processes instead of threads")
     parser.add_argument("--output", metavar="NAME", help="which output, where there are several (default: the first)")
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="precision (default: float64)")
     parser.add_argument("--json", action="store_true", help="print the matrix, or with --out a summary, as JSON")
@@ -39,15 +45,19 @@ def add(verbs: options.Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    files.writable(arguments.out)
     net = options.load(arguments)
+    tiled = arguments.memory or arguments.resume or arguments.processes or (arguments.out and arguments.out.suffix == ".zarr")
+    if not tiled:
+        files.writable(arguments.out)
     X = _samples(net, arguments.data)
     Y = _samples(net, arguments.data2) if arguments.data2 else None
-    matrix: Any = net.kernel(arguments.limit, dtype=arguments.dtype, output=arguments.output)(X, Y)
+    kernel: Any = net.kernel(arguments.limit, dtype=arguments.dtype, output=arguments.output)
+    matrix = _tiles(arguments, kernel, X, Y) if tiled else kernel(X, Y)
     shape = "×".join(map(str, matrix.shape))
     about = {"kernel": arguments.limit, "shape": list(matrix.shape), "dtype": str(matrix.dtype)}
     if arguments.out:
-        files.write_array(arguments.out, matrix)
+        if not tiled:
+            files.write_array(arguments.out, matrix)
         text = f"{arguments.limit}, {shape}, in {arguments.out}"
         print(json.dumps({**about, "out": str(arguments.out)}) if arguments.json else text)
     elif arguments.json:
@@ -55,6 +65,25 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         for row in matrix.reshape(len(matrix), -1):
             print(" ".join(f"{entry:12.6g}" for entry in row))
+
+
+def _tiles(arguments: argparse.Namespace, kernel: Any, X: Any, Y: Any) -> Any:
+    """The matrix on disk, by tiles; an unfinished run is gone on with only where that is asked for."""
+    from tp.kernel.kernel import Kernel
+
+    if arguments.out is None:
+        raise _wrong("tiles need a file to go to", "give --out K.npy or --out K.zarr")
+    if not isinstance(kernel, Kernel):
+        raise _wrong("this network's kernel is computed pair by pair, in memory", "leave out --memory and --resume")
+    begun = arguments.out.with_name(f"{arguments.out.name}.partial")
+    if begun.exists() and not arguments.resume:
+        raise _wrong(f"`{begun.name}` is a run that was cut short", "add --resume to go on with it, or remove it")
+    executor = "processes" if arguments.processes else None
+    return kernel.gram(X, Y, out=arguments.out, memory=arguments.memory or "2GB", executor=executor)[arguments.limit]
+
+
+def _wrong(reason: str, remedy: str) -> DataError:
+    return DataError(Message(NOWHERE, reason, remedy, "tiles"))
 
 
 def _samples(net: Net, path: Path) -> Any:

@@ -89,3 +89,14 @@ def several_widths(text: str) -> tuple[int, ...]:
     if len(found) < 2:
         raise argparse.ArgumentTypeError(f"{text!r}: at least two different widths, as in 256,1024,4096")
     return found
+
+
+def memory(text: str) -> int:
+    """``2GB`` as a number of bytes."""
+    from tp.errors import DataError
+    from tp.kernel.disk.tiles import bytes_of
+
+    try:
+        return bytes_of(text)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error).splitlines()[0]) from None

@@ -1,0 +1,71 @@
+"""A worker process dies in the middle of a run. Usage: workers.py FOLDER own | dask."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def kill_one(markers: Path, victims, killed: list[int]) -> None:
+    """Kill a worker as soon as the first tile is done."""
+    while not any(markers.glob("*")):
+        time.sleep(0.0005)
+    pid = victims()[0]
+    os.kill(pid, signal.SIGKILL)
+    killed.append(pid)
+
+
+def main() -> None:
+    import multiprocessing
+
+    import tp
+
+    out = Path(sys.argv[1]) / ("K.zarr" if sys.argv[2] == "dask" else "K.npy")
+    markers = out.with_name(out.name + ".partial") / "done"
+    X = np.random.default_rng(0).standard_normal((1000, 10))
+    kernel = tp.zoo("mlp").kernel("ntk")
+    expected = kernel(X)
+    kernel.threads = 2
+    killed: list[int] = []
+
+    def watched(victims, executor) -> None:
+        thread = threading.Thread(target=kill_one, args=(markers, victims, killed))
+        thread.start()
+        gram = kernel.gram(X, out=out, executor=executor)
+        thread.join()
+        np.testing.assert_allclose(gram["ntk"][:], expected, rtol=1e-13)
+
+    if sys.argv[2] == "own":
+        watched(lambda: [p.pid for p in multiprocessing.active_children()], "processes")
+    else:
+        from distributed import Client, LocalCluster
+
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+            watched(lambda: [w.pid for w in cluster.workers.values()], client.get_executor(retries=2))
+    assert killed
+    assert not markers.exists()
+
+
+def die(tile: object) -> None:
+    os._exit(1)
+
+
+def hopeless() -> None:
+    """Workers that always die are given up on."""
+    from tp.errors import DataError
+    from tp.kernel.disk import run
+
+    try:
+        run._processes(die, lambda: [1, 2], 1, print)
+    except DataError as error:
+        assert "die" in str(error)
+    else:
+        raise AssertionError
+
+
+if __name__ == "__main__":
+    hopeless() if sys.argv[2] == "hopeless" else main()

@@ -1,0 +1,275 @@
+"""Kernels on disk: the right numbers, whatever is killed, and never those of something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tp
+from tests.kernel.plain import data, kernel
+from tests.kernel.specs import mlp
+from tp.kernel.disk import run, tiles
+
+SCRIPTS = Path(__file__).parent / "scripts"
+FLAT = "network seq\n  width n\n  index t in 1..3\n  dim d = 2\n  input x[t] : [d]\n  weight U : [n, d] ~ N(0, 1/d)\n"
+FLAT += "  weight v : [n] ~ N(0, 1/n)\n  output f[t] = v @ relu(U @ x[t])\n"
+
+
+class Here(Executor):
+    """The least that is an executor: everything at once, in this thread, the last first."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture(scope="module")
+def both():
+    k, limit = kernel(mlp())
+    return k, data(limit, 37)
+
+
+def script(name: str, *arguments: object) -> str:
+    """What a script prints; it must succeed."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / name), *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.parametrize("executor", [None, Here(), ThreadPoolExecutor(3)], ids=["own", "least", "threads"])
+@pytest.mark.parametrize("name", ["K.npy", "K.zarr"])
+def test_tiles_hold_what_the_kernel_gives(both, tmp_path, name, executor):
+    if name == "K.zarr":
+        pytest.importorskip("zarr")
+    k, X = both
+    gram = k.gram(X, out=tmp_path / name, executor=executor)
+    assert gram.kinds == ("nngp", "ntk") and gram.shape == (37, 37) and gram.metadata["network"] == "mlp"
+    for found, want in zip(gram, k(X), strict=True):
+        np.testing.assert_allclose(found[:], want, rtol=1e-13)
+        np.testing.assert_array_equal(found[:], found[:].T)
+
+
+def test_between_two_sets_with_equal_samples(both, tmp_path):
+    k, X = both
+    gram = k.gram(X, X[5:20], out=tmp_path / "K.npy", memory="20MB")
+    for found, want in zip(gram, k(X, X[5:20]), strict=True):
+        np.testing.assert_allclose(found, want, rtol=1e-13)
+    np.testing.assert_array_equal(gram["ntk"][5:20].diagonal(), k.diag(X[5:20])[1])
+
+
+@pytest.mark.parametrize("kinds", [("nngp",), ("nngp", "ntk")])
+def test_outputs_over_an_index_and_mirror_images(tmp_path, kinds):
+    k = tp.parse(FLAT).kernel(*kinds)
+    X = np.random.default_rng(0).standard_normal((13, 3, 2))
+    want = k(X)
+    gram = k.gram(X, out=tmp_path / "K.npy")
+    for found, expected in zip(gram, want if len(kinds) > 1 else [want], strict=True):
+        assert found.shape == expected.shape and found.ndim > 2
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert len(list(tmp_path.glob("*.npy"))) == len(kinds)
+
+
+def test_single_precision_from_a_mapped_file(tmp_path):
+    k, limit = kernel(mlp(), dtype="float32")
+    np.save(tmp_path / "X.npy", data(limit, 20))
+    found = k.gram(np.load(tmp_path / "X.npy", mmap_mode="r"), out=tmp_path / "K.npy")["ntk"]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, k(data(limit, 20))[1], rtol=1e-6)
+
+
+# ---------------------------------------------------------------- killed
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_kill_at_any_moment_loses_nothing(tmp_path):
+    assert int(script("kill.py", tmp_path)) > 60
+
+
+@pytest.mark.parametrize("case", ["own", "hopeless"])
+def test_workers_that_die(tmp_path, case):
+    script("workers.py", tmp_path, case)
+
+
+def test_a_cluster_whose_worker_dies(tmp_path):
+    pytest.importorskip("distributed")
+    pytest.importorskip("zarr")
+    script("workers.py", tmp_path, "dask")
+
+
+def test_a_failing_tile_stops_the_run_and_keeps_the_others(both, tmp_path, monkeypatch):
+    k, X = both
+    count = [0]
+    plain = type(k).__call__
+
+    def failing(self, *samples):
+        count[0] += 1
+        if count[0] == 5:
+            raise OSError("no space left")
+        return plain(self, *samples)
+
+    monkeypatch.setattr(type(k), "__call__", failing)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(OSError, match="no space"):
+        k.gram(X, out=tmp_path / "K.npy", executor=pool)
+    assert not list(tmp_path.glob("*.npy"))
+    done, before = len(list((tmp_path / "K.npy.partial" / "done").iterdir())), count[0]
+    assert 4 <= done < 55  # 10 × 10 tiles, the upper half
+    k.gram(X, out=tmp_path / "K.npy")
+    assert count[0] - before == 55 - done
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's peak counter")
+@pytest.mark.parametrize("budget", [12_000_000])
+def test_memory_stays_within_the_budget(tmp_path, budget):
+    assert int(script("memory.py", tmp_path, budget)) < budget  # the result has 144 MB
+
+
+# ---------------------------------------------------------------- never mixed
+
+
+def test_a_finished_result_is_taken_and_nothing_computed(both, tmp_path, monkeypatch):
+    k, X = both
+    first = k.gram(X, out=tmp_path / "K.npy")
+    monkeypatch.setattr(type(k), "__call__", lambda *_: pytest.fail("computed again"))
+    again = k.gram(X.copy(), out=tmp_path / "K.npy")
+    np.testing.assert_array_equal(first["ntk"], again["ntk"])
+
+
+@pytest.mark.parametrize("change", ["data", "spec", "kinds", "dtype", "second"])
+def test_a_name_that_belongs_to_another_run_is_refused(both, tmp_path, monkeypatch, change):
+    k, X = both
+    other = {
+        "spec": lambda: kernel(mlp(sb2="0.3"))[0],
+        "kinds": lambda: kernel(mlp(), ("Theta",))[0],
+        "dtype": lambda: kernel(mlp(), dtype="float32")[0],
+    }.get(change, lambda: k)()
+    Y = X.copy()
+    Y[3, 1] += (change == "data") * 1e-12
+    second = X if change == "second" else None
+    for name in ("done.zarr", "begun.zarr"):
+        pytest.importorskip("zarr")
+        if name == "begun.zarr":
+            monkeypatch.setattr(run, "_all", lambda *_: None)
+            with pytest.raises(tp.DataError, match="not done"):
+                k.gram(X, out=tmp_path / name)
+        else:
+            k.gram(X, out=tmp_path / name)
+        with pytest.raises(tp.DataError, match="there already"):
+            other.gram(Y, second, out=tmp_path / name)
+
+
+def test_a_file_of_that_name_is_not_overwritten(both, tmp_path):
+    k, X = both
+    (tmp_path / "K.ntk.npy").write_text("mine")
+    with pytest.raises(tp.DataError, match="there already"):
+        k.gram(X, out=tmp_path / "K.npy")
+    assert (tmp_path / "K.ntk.npy").read_text() == "mine"
+
+
+def test_a_result_that_was_changed_is_not_taken_for_finished(both, tmp_path):
+    k, X = both
+    gram = k.gram(X, out=tmp_path / "K.npy")
+    np.save(tmp_path / "K.ntk.npy", 2 * gram["ntk"][:-1])
+    with pytest.raises(tp.DataError, match="there already"):
+        k.gram(X, out=tmp_path / "K.npy")
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"format": 1, "fingerprint": "x", "tile": "y"}', "[" * 9999])
+def test_a_folder_that_is_no_run_is_refused(both, tmp_path, record):
+    k, X = both
+    (tmp_path / "K.npy.partial").mkdir()
+    (tmp_path / "K.npy.partial" / "job.json").write_text(record)
+    with pytest.raises(tp.DataError, match="there already"):
+        k.gram(X, out=tmp_path / "K.npy")
+
+
+# ---------------------------------------------------------------- wrong arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"out": "K.csv"}, "npy or .zarr"),
+        ({"out": "nowhere/K.npy"}, "no folder"),
+        ({"memory": "2 apples"}, "amount of memory"),
+        ({"memory": 0}, "amount of memory"),
+        ({"memory": "10kB"}, "raise memory="),
+        ({"executor": "dask"}, "no executor"),
+    ],
+)
+def test_wrong_arguments(both, tmp_path, options, said):
+    k, X = both
+    options = {"out": "K.npy", **options}
+    with pytest.raises(tp.DataError, match=said):
+        k.gram(X, **{**options, "out": tmp_path / options["out"]})
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_that_are_not_finite_name_their_row(both, tmp_path):
+    k, X = both
+    X = X.copy()
+    X[30, 2] = np.inf
+    with pytest.raises(tp.DataError, match=r"inf at index \[30, 2\]"):
+        k.gram(X, out=tmp_path / "K.npy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_goes_on_only_where_its_tiles_fit(both, tmp_path, monkeypatch):
+    k, X = both
+    monkeypatch.setattr(run, "_all", lambda *_: None)
+    with pytest.raises(tp.DataError, match="not done"):
+        k.gram(X, out=tmp_path / "K.npy")
+    with pytest.raises(tp.DataError, match="raise memory="):
+        k.gram(X, out=tmp_path / "K.npy", memory="1MB")
+
+
+@pytest.mark.parametrize(("text", "size"), [("2GB", 2 * 10**9), ("1.5 GiB", 3 << 29), ("500mb", 5 * 10**8), ("7", 7), (12, 12)])
+def test_amounts_of_memory(text, size):
+    assert tiles.bytes_of(text) == size
+
+
+def test_tiles_cover_every_pair_once():
+    for rows, columns, symmetric in ((10, 10, True), (7, 10, False)):
+        seen = np.zeros((rows, columns), int)
+        for t in tiles.Tiling(rows, columns, 3, symmetric).tiles:
+            seen[t.i0 : t.i1, t.j0 : t.j1] += 1
+        assert (seen[np.triu_indices(rows)] == 1).all() if symmetric else (seen == 1).all()
+
+
+# ---------------------------------------------------------------- command
+
+
+def test_the_command_resumes(tmp_path, capsys, monkeypatch):
+    from tp.cli import main
+
+    X = np.random.default_rng(0).standard_normal((14, 10))
+    np.save(tmp_path / "X.npy", X)
+    command = ["gram", "mlp", "--data", str(tmp_path / "X.npy"), "--out", str(tmp_path / "K.npy"), "--memory", "100MB", "--json"]
+    with monkeypatch.context() as stopped:
+        stopped.setattr(run, "_all", lambda *_: None)
+        assert main(command) == 1
+    assert "run it again" in capsys.readouterr().err
+    assert main(command) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    assert json.loads(capsys.readouterr().out)["shape"] == [14, 14]
+    np.testing.assert_allclose(np.load(tmp_path / "K.npy"), tp.zoo("mlp").kernel("ntk")(X), rtol=1e-13)
+    with pytest.raises(SystemExit) as stop:
+        main([*command[:-1], "--memory", "lots"])
+    assert stop.value.code == 2
