@@ -33,6 +33,32 @@ def test_finite_widths_and_a_picture(rows: Path, tmp_path: Path, capsys: pytest.
     assert picture.stat().st_size > 1000
 
 
+def test_exact_fractions_a_picture_and_json_at_once(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "run.png"
+    command = ["train", "linear_mup", "--let", "d=2", "--data", str(rows), "--steps", "2", "--lr", "0.5", "--method", "exact"]
+    assert main([*command, "--plot", str(picture), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["exact"][1] == [["27/40"], ["-7/20"]] and found["outputs"][1] == [[0.675], [-0.35]]
+    assert picture.stat().st_size > 1000
+    assert main(command) == 0
+    assert "27/40" in capsys.readouterr().out
+
+
+def test_the_lazy_curve_of_a_network_without_a_deterministic_limit(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "ntp.tp"
+    spec.write_text(
+        "network ntp\n  width n\n  dim d = 2\n  input x : [d]\n  weight U : [n, d] = 1 * N(0, 1)\n"
+        "  weight v : [n] = n^(-1/2) * N(0, 1)\n  output f = v @ (U @ x)\n"
+    )
+    command = ["train", str(spec), "--data", str(rows), "--steps", "1", "--lr", "0.5"]
+    assert main(command) == 1
+    assert "random" in capsys.readouterr().err
+    assert main([*command, "--method", "lazy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outputs"][1] == [[pytest.approx(0.675)], [pytest.approx(-0.35)]]
+
+
 def test_arrays_in_one_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.npz"
     np.savez(path, X=np.eye(2), y=np.array([1.0, -1.0]), X_test=np.ones((3, 2)))

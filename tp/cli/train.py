@@ -13,8 +13,12 @@ ABOUT = """
 Unrolls the optimizer over the samples of a file and evaluates the infinite-width limit of that training: outputs,
 loss and feature kernels after every step, each with its error. Samples are rows of --data with the targets in
 --targets; or --data is an .npz with the arrays X and y (and X_test), or a .csv whose last column is the target.
-Needs a network whose outputs are not random at initialization, such as mup_mlp. What the options leave open is taken
-from the `train` line of the spec."""
+Needs a network whose outputs are not random at initialization, such as mup_mlp; --method lazy trains any network whose
+tangent kernel has a limit by kernel gradient descent from 0, --method exact gives fractions where they are short. The
+picture has finite widths and, dashed, the lazy curve beside the limit. What the options leave open is taken from the
+`train` line of the spec."""
+
+METHODS = ("auto", "exact", "grid", "sobol", "lazy")
 
 EXAMPLES = """
   tp train mup_mlp --let d=2 --data rows.csv --steps 5 --lr 0.5
@@ -37,12 +41,12 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument(
         "--batch", type=options.positive, metavar="B", help="rows a step, in order and round again (default: all)"
     )
-    parser.add_argument("--method", choices=("auto", "exact", "grid", "sobol"), default="auto", help="default: auto")
+    parser.add_argument("--method", choices=METHODS, default="auto", help="lazy: by the tangent kernel (default: auto)")
     parser.add_argument("--tol", type=float, metavar="EPS", help="error to aim at")
     parser.add_argument("--widths", type=options.widths, default=(), metavar="N,N", help="finite widths to train as well")
     parser.add_argument("--seeds", type=options.positive, default=8, metavar="S", help="networks at each width (default: 8)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all random numbers (default: 0)")
-    parser.add_argument("--plot", type=files.picture_path, metavar="F.png", help="draw outputs and loss (.png, .pdf or .svg)")
+    parser.add_argument("--plot", type=files.picture_path, metavar="F.png", help="draw it (.png, .pdf or .svg)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
@@ -55,7 +59,10 @@ def run(arguments: argparse.Namespace) -> None:
     batches = _batches(arguments.batch, steps, len(y)) if arguments.batch and steps else None
     training = net.train(X, y, steps=steps, batches=batches, X_test=test, **settings)
     progress = sys.stderr.isatty()
-    limit = training.limit(arguments.method, tol=arguments.tol, seed=arguments.seed, progress=progress)
+    if arguments.method == "lazy":
+        limit = training.lazy()
+    else:
+        limit = training.limit(arguments.method, tol=arguments.tol, seed=arguments.seed, progress=progress)
     finite = [training.simulate(width, arguments.seeds, arguments.seed, progress) for width in arguments.widths]
     if arguments.plot:
         with files.whole(arguments.plot) as temporary:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tp.errors import LimitError, Message, Span
 from tp.program.ir import Moment, Nonlin, Program, Ref, Weight
+from tp.readings.orders import output_orders
 from tp.readings.trained import Trained
 from tp.transform.backprop import flat
 from tp.transform.losses import NAMES
@@ -49,12 +50,14 @@ class Linear:
 
 
 def recognised(run: TrainingRun) -> Linear | None:
-    """A linear network with one hidden layer, or None for any other. Raises ``LimitError`` where it diverges."""
+    """A linear network with one hidden layer, or None. Raises ``LimitError`` for random outputs and where it diverges."""
     if run.sign or run.adam or not isinstance(run.loss, str) or NAMES.get(run.loss) is None or len(run.X) != 1:
         return None
     if NAMES[run.loss] == "xent" and len(run.coordinates) == 1:
         return None
-    found = _shape(normalize(run.program))
+    program = normalize(run.program)
+    output_orders(program)
+    found = _shape(program)
     return found if found is not None and len(run.coordinates) == found.k else None
 
 

@@ -86,7 +86,9 @@ def _bounded(output: Ref, ins: Nonlin | Moment, orders: Orders) -> sp.Expr:
     order = orders.get(output.name, sp.S.Zero)
     if order > 0:
         reason = f"`{output}` is n^({order}) times an average over the width: at initialization it is random, or diverges"
-        remedy = "scale the readout like 1/n, as μP does: net.mup() derives all scales; net.ntk() is the kernel limit of this one"
+        remedy = (
+            "scale the readout like 1/n, as μP does: net.mup() derives all scales; net.ntk() and run.lazy() are the kernel limit"
+        )
         raise LimitError(Message(ins.span, reason, remedy, "no deterministic limit"))
     return order
 

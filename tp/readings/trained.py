@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tp.readings.training import TrainingRun
 
 Array = NDArray[np.float64]
 
@@ -43,10 +47,21 @@ class Trained:
     method: str
     details: dict[str, Any] = field(default_factory=dict)
     exact: Exact | None = None
+    run: TrainingRun | None = field(default=None, compare=False)
 
     @property
     def steps(self) -> int:
         return len(self.outputs) - 1
+
+    @property
+    def times(self) -> NDArray[np.int_]:
+        """The numbers of updates after which there is a row of everything."""
+        return np.arange(self.steps + 1)
+
+    @property
+    def finite(self) -> bool:
+        """Whether these are networks of finite width."""
+        return self.method.startswith("width")
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.outputs.shape))
@@ -92,25 +107,18 @@ class Trained:
             arrays["exact"] = np.vectorize(_ratio, otypes=[object])(self.exact.outputs, None).tolist()
         return json.dumps({"network": self.name, "method": self.method, "details": self.details, **arrays}, indent=2)
 
-    def plot(self, path: Any = None, beside: Any = ()) -> Any:
-        """Outputs and loss against the step; ``beside`` are further runs (finite widths, say). Returns the figure."""
-        from matplotlib.figure import Figure
+    def plot(
+        self, path: Any = None, beside: Any = (), widths: Sequence[int] | None = None, seeds: int = 4, lazy: bool = True
+    ) -> Any:
+        """Outputs, loss and the movement of the feature kernel against the step. Returns the figure.
 
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        steps = np.arange(self.steps + 1)
-        curves = self.outputs.reshape(len(steps), -1)[:, :8]
-        lines = [left.plot(steps, curve, lw=2)[0] for curve in curves.T]
-        right.plot(steps, self.losses, "k", lw=2, label=self.method)
-        for k, run in enumerate(beside):
-            other = run.outputs.reshape(len(run.outputs), -1)[:, :8]
-            bars = run.errors.reshape(len(run.outputs), -1)[:, :8]
-            for line, f, e in zip(lines, other.T, bars.T, strict=True):
-                left.errorbar(steps + 0.05 * (k + 1), f, e, fmt="osv^D"[k % 5], ms=3, color=line.get_color(), lw=0.8)
-            right.errorbar(steps, run.losses, run.loss_errors, fmt="osv^D"[k % 5], ms=3, lw=0.8, label=run.method)
-        left.set(xlabel="step", ylabel="outputs", title=self.name)
-        right.set(xlabel="step", ylabel="loss")
-        right.legend()
+        ``beside`` are further runs; ``widths`` are finite widths to train as well (by default 64 and 256 where that is quick),
+        ``seeds`` networks each. Dashed is the lazy curve, kernel gradient descent with the tangent kernel at initialization,
+        where the network has one and ``lazy`` is not False.
+        """
+        from tp.faces.curves import draw
+
+        figure = draw(self, beside, widths, seeds, lazy)
         if path is not None:
             figure.savefig(path, dpi=150)
         return figure

@@ -116,14 +116,26 @@ class TrainingRun:
         if method in ("auto", "exact"):
             linear = linear_limit.recognised(self)
             if linear is not None and (method == "auto" or self.samples * linear.d * (self.steps + 1) > QUICK_MEMBERS):
-                return linear_limit.train(self, linear)
+                return replace(linear_limit.train(self, linear), run=self)
         kept = None if checkpoint is None else Path(checkpoint)
         found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, kept)
         outputs, losses, kernels = self._arranged(found.values)
         errors, loss_errors, kernel_errors = self._arranged(found.errors)
         exact = None if found.exact is None else Exact(*self._arranged(found.exact))
         name, details = self.program.name, found.details
-        return Trained(name, outputs, errors, losses, loss_errors, kernels, kernel_errors, found.method, details, exact)
+        values = (name, outputs, errors, losses, loss_errors, kernels, kernel_errors, found.method, details, exact)
+        return Trained(*values, run=self)
+
+    def lazy(self, f0: Any = None) -> Trained:
+        """The same steps by kernel gradient descent, with the network's tangent kernel at initialization.
+
+        In NTP this is the limit of training: ``f0`` are the initial outputs, which are random (default 0, which with ``mse``
+        gives the mean over initializations). In μP it is what training would be without feature learning. Raises
+        ``LimitError`` where the network has no tangent kernel as written, or the optimizer is not SGD with momentum.
+        """
+        from tp.readings.lazy import lazy
+
+        return replace(lazy(self, f0), run=self)
 
     def simulate(self, width: int = 1024, seeds: int = 1, seed: int = 0, progress: bool = False) -> Trained:
         """The same program at finite width: the mean over ``seeds`` networks, with its standard error."""
@@ -143,7 +155,8 @@ class TrainingRun:
         errors, loss_errors, kernel_errors = self._arranged(dict(zip(wanted, spread.tolist(), strict=True)))
         details = {"width": width, "seeds": seeds}
         method = f"width {width}"
-        return Trained(self.program.name, outputs, errors, losses, loss_errors, kernels, kernel_errors, method, details)
+        name = self.program.name
+        return Trained(name, outputs, errors, losses, loss_errors, kernels, kernel_errors, method, details, run=self)
 
     def verify(
         self,
