@@ -238,25 +238,28 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
 
 
 def test_a_run_is_resumed_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tp.readings import feature_limit
+    from tp.readings import scramblings
 
     run = mlp("relu", L=2).train([[1.0, 0.5]], [1.0], steps=2, lr=0.5)
     whole = run.limit("sobol")
     path = tmp_path / "run.npz"
-    real, calls = feature_limit.executed, []
+    real, calls, finished = scramblings.executed, [], []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(*arguments)
+            raise InterruptedError
+        found = real(*arguments)
+        finished.append(1)
+        return found
 
-    monkeypatch.setattr(feature_limit, "executed", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(scramblings, "_cores", lambda: 1)
+    monkeypatch.setattr(scramblings, "executed", interrupted)
+    with pytest.raises(InterruptedError):
         run.limit("sobol", checkpoint=path)
     again = run.limit("sobol", checkpoint=path)
     assert (again.outputs == whole.outputs).all()
-    assert len(calls) == 4 + feature_limit.SCRAMBLINGS - 3
+    assert len(finished) == scramblings.SCRAMBLINGS
     with pytest.raises(tp.DataError, match="another"):
         run.limit("sobol", seed=1, checkpoint=path)
 

@@ -1,11 +1,8 @@
 """The infinite-width limit of a training run, on quadrature nodes, with an error for every number.
 
 Grid: finer and finer until two runs agree; the finer is the result, their difference the error. Sobol: independent scramblings;
-their mean is the result, its standard error the error. A run keeps one array per vector member, so its memory is
-
-    8 bytes · 2^m nodes · vector members     (Sobol);   8 bytes · Σ of the arrays' sizes     (grid),
-
-and its time is proportional to that times the number of products with the same matrix (T B of them).
+their mean is the result, its standard error the error (:mod:`tp.readings.scramblings`, also for the memory). A run's time is
+proportional to its vectors times the number of products with the same matrix (T B of them).
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 (the limit of training); Owen 1997 for the scrambling.
 """
@@ -26,19 +23,16 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Moment, Nonlin, Program
-from tp.readings.checkpoint import Checkpoint
 from tp.readings.evaluate import Evaluation, executed, prepared
 from tp.readings.indexing import Key
 from tp.readings.letters import Letters, is_linear, is_polynomial
-from tp.readings.nodes import Grid, GridTooLarge, Sobol
+from tp.readings.nodes import Grid, GridTooLarge
 from tp.readings.polynomials import Exploded
 from tp.readings.rational import BUDGET, as_float, rationals, refused
+from tp.readings.scramblings import SCRAMBLINGS, bytes_needed, sobol
 
 Array = NDArray[np.float64]
 METHODS = ("auto", "exact", "grid", "sobol")
-SCRAMBLINGS = 8
-FINEST = 20
-"""log2 of the most Sobol nodes of one run."""
 MEMORY = 4 * 2**30
 """Bytes for the arrays of a run, unless told otherwise."""
 KINKS = ("relu", "step", "Abs", "sign", "Max", "Min", "Heaviside", "leaky_relu", "elu", "Piecewise")
@@ -184,16 +178,6 @@ def _grid(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int, p
     return Numbers(before, errors, "grid", {"dimensions": dimensions, "nodes": largest, "converged": converged})
 
 
-def _fingerprint(plan: Evaluation, wanted: list[Key], seed: int) -> str:
-    """What tells one run from another: program, numbers, wanted members and seed."""
-    import hashlib
-
-    numbers = sorted((str(key), float(plan.scalars[slot])) for key, slot in plan.slot.items())
-    laws = [(str(w.ref), str(w.multiplier), str(w.mean), str(w.variance)) for w in plan.program.weights]
-    text = repr((plan.program.name, str(plan.program.body), laws, numbers, wanted, seed))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _grid_run(plan: Evaluation, wanted: list[Key], grid: Grid, progress: bool) -> dict[Key, float]:
     with _bar(len(plan.plan.members), progress) as tick:
         run = executed(plan, grid, tick)
@@ -209,35 +193,14 @@ def _sobol(
     progress: bool,
     checkpoint: Path | None,
 ) -> Numbers:
-    """Scramblings of 2^m nodes; with a tolerance, m grows until the standard errors are below it or memory ends."""
-    members = len(plan.plan.group)
-    most = min(FINEST, int(math.log2(max(memory / (8 * max(members, 1)), 2))))
-    m = min(most, max(11, 14 - max(0, round(math.log2(members / 800)))) if tol is None else 11)
-    done = Checkpoint.load(checkpoint, _fingerprint(plan, wanted, seed)) if checkpoint is not None else None
-    while True:
-        values = np.empty((SCRAMBLINGS, len(wanted)))
-        nodes = Sobol(m, np.random.default_rng(seed))
-        with _bar(SCRAMBLINGS * len(plan.plan.members), progress) as tick:
-            for k in range(SCRAMBLINGS):
-                found = None if done is None else done.rows.get((m, k))
-                if found is None:
-                    nodes.rng = np.random.default_rng([seed, m, k])
-                    run = executed(plan, nodes, tick)
-                    found = np.array([run[key] for key in wanted])
-                    if done is not None:
-                        done.add((m, k), found)
-                values[k] = found
-        mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(SCRAMBLINGS)
-        largest = float(error.max(initial=0))
-        if tol is None or largest <= tol or m >= most:
-            break
-        m = min(most, m + max(1, math.ceil(math.log2(largest / tol) / 0.8)))
-    details = {"dimensions": plan.plan.dimensions(), "nodes": 2**m, "scramblings": SCRAMBLINGS, "bytes": 8 * members * 2**m}
+    with _bar(SCRAMBLINGS * len(plan.plan.members), progress) as tick:
+        found = sobol(plan, wanted, tol, seed, memory, tick, checkpoint)
+    details = {"dimensions": plan.plan.dimensions(), "nodes": 2**found.m, "scramblings": found.scramblings}
+    details["bytes"] = bytes_needed(plan, found.m)
     if tol is not None:
-        details["converged"] = largest <= tol
-    return Numbers(
-        dict(zip(wanted, mean.tolist(), strict=True)), dict(zip(wanted, error.tolist(), strict=True)), "sobol", details
-    )
+        details["converged"] = True
+    values, errors = (dict(zip(wanted, of.tolist(), strict=True)) for of in (found.means, found.errors))
+    return Numbers(values, errors, "sobol", details)
 
 
 class _bar:

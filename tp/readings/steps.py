@@ -89,6 +89,11 @@ class MatMuls:
 Step = Scalars | Averages | Products | Vectors | MatMuls
 
 
+def width(step: Step) -> int:
+    """Arrays that a step makes at the same time."""
+    return len(step.members) if isinstance(step, (Vectors, MatMuls)) else 1
+
+
 @dataclass
 class Stepper:
     """Writes a plan's members as steps. ``slot`` says where the scalars are; slot 0 holds 0."""
