@@ -1,29 +1,161 @@
-"""Kernel regression on small problems: classes as centred one-hot targets, the ridge by leaving one out.
+"""Regression with a kernel matrix: factors of K + λI, gradient flow, and classes with the ridge by leaving one out.
 
-f(x) = k(x, X) (K + λI)⁻¹ Y,  Y = onehot − column means.
-
-The leave-one-out residuals of ridge regression are exact from one factorisation:
-r_i = α_i / [(K + λI)⁻¹]_ii.  Source: Rasmussen & Williams 2006, *Gaussian Processes for Machine Learning*, §5.4.2.
+Everything here is arrays in memory; ``tp.kernel.posterior`` puts a network's kernels to it, ``tp.kernel.disk.cholesky`` does
+the same from disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, DataError, Message
 
 Array = NDArray[np.float64]
 
 RIDGES = tuple(10.0**p for p in range(-6, 1))
 """Ridges tried, as multiples of the mean diagonal of K."""
 
+JITTERS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
+"""What is added to the diagonal where K + λI is not positive definite in rounded arithmetic, in the same unit."""
+
+
+# ---------------------------------------------------------------- inverses
+
+
+class Inverse(Protocol):
+    """Some A ≈ (K + λI)⁻¹, as a linear map."""
+
+    @property
+    def jitter(self) -> float:
+        """What was added to the diagonal on top of the ridge."""
+        ...
+
+    def solve(self, right: Array) -> Array:
+        """A @ right, [N, k]."""
+        ...
+
+
+class Factor(Inverse, Protocol):
+    """L with L Lᵀ = K + (λ + jitter) I."""
+
+    @property
+    def log_determinant(self) -> float: ...
+
+    def half(self, right: Array) -> Array:
+        """L⁻¹ @ right, [N, k]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cholesky:
+    """A factor in memory."""
+
+    lower: Array
+    jitter: float
+
+    def half(self, right: Array) -> Array:
+        from scipy.linalg import solve_triangular
+
+        return solve_triangular(self.lower, right, lower=True, check_finite=False)
+
+    def solve(self, right: Array) -> Array:
+        from scipy.linalg import cho_solve
+
+        return cho_solve((self.lower, True), right, check_finite=False)
+
+    @property
+    def log_determinant(self) -> float:
+        return 2.0 * float(np.log(np.diag(self.lower)).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """(1 − e^{−(K + λI) t}) (K + λI)⁻¹: how far gradient flow has come by a time; the inverse itself as t → ∞.
+
+    Source: Lee et al. 2019, *Wide Neural Networks of Any Depth Evolve as Linear Models*, eq. (9)–(10).
+    """
+
+    vectors: Array
+    weights: Array
+    jitter: float = 0.0
+
+    def solve(self, right: Array) -> Array:
+        return self.vectors @ (self.weights[:, None] * (self.vectors.T @ right))
+
+
+def cholesky(kernel: Array, ridge: float) -> Cholesky:
+    """The factor of K + λI, with as little jitter as it takes; a warning says how much."""
+
+    def attempt(shift: float) -> Array:
+        from scipy.linalg import cholesky as factorize
+
+        shifted = np.array(kernel, dtype=np.float64)
+        shifted[np.diag_indices_from(shifted)] += shift
+        return factorize(shifted, lower=True, overwrite_a=True, check_finite=False)
+
+    return Cholesky(*jittered(attempt, ridge, float(np.mean(np.diag(kernel)))))
+
+
+Found = TypeVar("Found")
+
+
+def jittered(attempt: Callable[[float], Found], ridge: float, scale: float) -> tuple[Found, float]:
+    """``attempt(ridge + jitter)`` with the first jitter at which it finds a factor, and that jitter, which is also warned of."""
+    for relative in JITTERS:
+        jitter = relative * scale
+        try:
+            found = attempt(ridge + jitter)
+        except np.linalg.LinAlgError:
+            continue
+        if jitter:
+            text = f"the kernel matrix is singular in rounded arithmetic: {jitter:.1e} was added to its diagonal"
+            warnings.warn(f"{text}; give a ridge to choose it yourself", stacklevel=4)
+        return found, jitter
+    reason = f"the kernel matrix is not positive definite, even with {JITTERS[-1]:.0e} of its diagonal added"
+    raise DataError(Message(NOWHERE, reason, "raise ridge=, or use float64", "singular kernel"))
+
+
+def flow(kernel: Array, ridge: float, time: float) -> Flow:
+    """Gradient flow until ``time``, of exponent K + λI."""
+    from scipy.linalg import eigh
+
+    values, vectors = eigh(kernel, check_finite=False)
+    rates = np.maximum(values, 0.0) + ridge
+    weights = np.full_like(rates, time)  # where the rate is 0, (1 − e^{−rt})/r → t
+    np.divide(-np.expm1(-rates * time), rates, out=weights, where=rates > 0)
+    return Flow(vectors, weights)
+
+
+def log_marginal_likelihood(factor: Factor, targets: Array, alpha: Array) -> float:
+    """log N(Y; 0, K + λI), summed over the columns of Y: −½ tr(Yᵀ α) − k (½ log det + N/2 log 2π).
+
+    Source: Rasmussen & Williams 2006, *Gaussian Processes for Machine Learning*, eq. (2.30).
+    """
+    count, outputs = targets.shape
+    per_output = 0.5 * factor.log_determinant + 0.5 * count * np.log(2 * np.pi)
+    return float(-0.5 * np.sum(targets * alpha) - outputs * per_output)
+
+
+def chunks(count: int, step: int) -> Iterator[slice]:
+    """0..count in pieces."""
+    return (slice(a, min(a + step, count)) for a in range(0, count, max(1, step)))
+
+
+# ---------------------------------------------------------------- classes
+
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """A fit: dual coefficients [N, classes], the targets' means, the ridge that was chosen (relative to mean diag K)."""
+    """f(x) = k(x, X) (K + λI)⁻¹ Y,  Y = onehot − column means.
+
+    Dual coefficients [N, classes], the targets' means, the ridge that was chosen (relative to mean diag K).
+    """
 
     alpha: Array
     offset: Array
@@ -36,7 +168,11 @@ class Regression:
 
 
 def fit(kernel: Array, labels: NDArray[Any], ridges: Sequence[float] = RIDGES) -> Regression:
-    """Ridge regression on ``kernel`` [N, N], with the ridge of least leave-one-out squared error."""
+    """Ridge regression on ``kernel`` [N, N], with the ridge of least leave-one-out squared error.
+
+    Leave-one-out residuals are exact from one factorisation: r_i = α_i / [(K + λI)⁻¹]_ii.
+    Source: Rasmussen & Williams 2006, *Gaussian Processes for Machine Learning*, §5.4.2.
+    """
     classes, codes = np.unique(labels, return_inverse=True)
     onehot = np.eye(len(classes))[codes]
     offset = onehot.mean(axis=0)

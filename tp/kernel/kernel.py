@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isqrt, prod
+from math import inf, isqrt, prod
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from tp.kernel.module import load
 
 if TYPE_CHECKING:
     from tp.kernel.disk.result import Gram
+    from tp.kernel.posterior import Posterior
 
 Array = NDArray[Any]
 Task = tuple[int, int, int, int]
@@ -160,6 +161,30 @@ class Kernel:
         from tp.kernel.disk.run import write
 
         return write(self, X, X2, out, memory, executor, progress)
+
+    def solve(
+        self,
+        X: Any,
+        y: Any,
+        ridge: float = 0.0,
+        *,
+        kind: str | None = None,
+        time: float = inf,
+        out: str | os.PathLike[str] | None = None,
+        memory: int | str | None = None,
+        executor: Executor | str | None = None,
+    ) -> Posterior:
+        """What infinitely wide networks predict that have seen ``X`` and ``y``, [N] or [N, outputs]: means and variances.
+
+        ``kind="nngp"``: the Gaussian process posterior with noise variance ``ridge``, and its log marginal likelihood;
+        ``kind="ntk"`` (default where the kernel has it): networks trained by gradient flow for ``time``, of which the variance
+        takes both kernels. With ``out`` the matrix and its Cholesky factor (float64) are on disk, in tiles and panels within
+        ``memory``, and go on after a kill as ``gram`` does. Where the matrix is singular to rounding, a warning and
+        ``.jitter`` say what was added to its diagonal.
+        """
+        from tp.kernel.posterior import solve
+
+        return solve(self, X, y, ridge, kind, time, out, memory, executor)
 
     def working(self, first: int, second: int) -> int:
         """Bytes that a call for ``first`` × ``second`` samples holds at most, its samples and results included."""

@@ -1,0 +1,241 @@
+"""``Posterior``: what infinitely wide networks predict after they have seen data.
+
+*nngp*: Bayesian inference, the posterior of the Gaussian process with noise variance λ. For x, x' with k = K(x, X):
+    mean k (K + λI)⁻¹ Y,  covariance K(x, x') − k (K + λI)⁻¹ k'ᵀ.
+    Source: Lee et al. 2018, *Deep Neural Networks as Gaussian Processes*; Rasmussen & Williams 2006, eq. (2.25)–(2.26).
+*ntk*: networks trained by gradient flow on the squared error, from random weights. With A = (1 − e^{−Θt/N}) Θ⁻¹, θ = Θ(x, X):
+    mean θ A Y,  covariance K(x, x') + θ A K A θ'ᵀ − θ A k'ᵀ − k A θ'ᵀ.
+    Source: Lee et al. 2019, *Wide Neural Networks of Any Depth Evolve as Linear Models*, Corollary 1, eq. (13)–(15).
+    The loss is the mean over samples of ½(f − y)², hence t/N. A ridge λ, Θ + λI for Θ in A, is weight decay towards the initial
+    weights; without it, at t = ∞, the networks interpolate.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, DataError, Message
+from tp.kernel import inputs
+from tp.kernel.disk.tiles import bytes_of
+from tp.regression import Factor, Inverse, cholesky, chunks, flow, log_marginal_likelihood
+
+if TYPE_CHECKING:
+    from tp.kernel.kernel import Kernel
+
+Array = NDArray[np.float64]
+
+NAMES = {"K": "nngp", "Theta": "ntk"}
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Predictions at new inputs. ``jitter`` was added to the diagonal on top of ``ridge`` (0 unless K + λI is singular).
+
+    ``log_marginal_likelihood`` is that of the Gaussian process, summed over outputs; None for the tangent kernel, which is
+    the covariance of no prior.
+    """
+
+    kernel: Kernel = field(repr=False)
+    X: inputs.Samples = field(repr=False)
+    kind: str
+    alpha: Array = field(repr=False)  # [N, outputs]
+    ridge: float
+    time: float
+    log_marginal_likelihood: float | None
+    memory: int = field(repr=False)
+    inverse: Inverse = field(repr=False)
+    prior: Any = field(repr=False)  # K [N, N] of the training samples, in memory or on disk; None where it is not needed or known
+    flat: bool = field(repr=False)  # whether the targets had one axis
+
+    @property
+    def jitter(self) -> float:
+        return self.inverse.jitter
+
+    def mean(self, X: Any) -> Array:
+        """[M, outputs], or [M] for targets of one axis."""
+        found = np.concatenate([cross[self.kind] @ self.alpha for _, cross in self._crossed(X)])
+        return found[:, 0] if self.flat else found
+
+    def variance(self, X: Any) -> Array:
+        """[M]: of each output's function, noise not included."""
+        parts = []
+        for part, cross in self._crossed(X):
+            own = self._named(self.kernel.diag(part))["nngp"] if self._knows_prior() else np.zeros(0)
+            parts.append(np.maximum(own + self._change(cross, diagonal=True), 0.0))
+        return np.concatenate(parts)
+
+    def covariance(self, X: Any) -> Array:
+        """[M, M], jointly."""
+        self._knows_prior()
+        samples = self._arrays(X)
+        cross = self._named(self.kernel(samples, self.X))
+        return self._named(self.kernel(samples))["nngp"] + self._change(cross, diagonal=False)
+
+    def predict(self, X: Any) -> tuple[Array, Array]:
+        """Mean and variance."""
+        return self.mean(X), self.variance(X)
+
+    # ------------------------------------------------------------ within
+
+    def _change(self, cross: dict[str, Array], diagonal: bool) -> Array:
+        """What the data change in the prior's covariance: its diagonal [M], or all of it [M, M]."""
+
+        def product(a: Array, b: Array) -> Array:  # aᵀ b
+            return np.einsum("nm,nm->m", a, b) if diagonal else a.T @ b
+
+        k = cross["nngp"].T
+        if self.kind == "nngp":
+            half = self.inverse.half(k)  # type: ignore[attr-defined]
+            return -product(half, half)
+        weights = self.inverse.solve(cross["ntk"].T)
+        mixed = product(weights, k)
+        return product(weights, self._prior_times(weights)) - mixed - (mixed if diagonal else mixed.T)
+
+    def _prior_times(self, right: Array) -> Array:
+        step = max(1, self.memory // (32 * len(right)))
+        return np.concatenate([np.asarray(self.prior[rows], dtype=np.float64) @ right for rows in chunks(len(right), step)])
+
+    def _knows_prior(self) -> bool:
+        if "K" not in self.kernel.kinds:
+            remedy = 'solve with both: net.kernel("nngp", "ntk").solve(X, y, kind="ntk")'
+            raise DataError(
+                Message(NOWHERE, "the variance of trained networks takes the NNGP kernel too", remedy, "no NNGP kernel")
+            )
+        return True
+
+    def _arrays(self, X: Any) -> inputs.Samples:
+        made = self.kernel.compiled
+        return inputs.arrays(made.limit.program, X, made.numbers)
+
+    def _crossed(self, X: Any) -> Iterator[tuple[inputs.Samples, dict[str, Array]]]:
+        """Rows of X, a few at a time, with their kernels to the training samples."""
+        samples, count = self._arrays(X), len(self.alpha)
+        total = len(next(iter(samples.values())))
+        step = total
+        while step > 1 and self.kernel.working(step, count) + 24 * step * count > self.memory:
+            step = -(-step // 2)
+        for rows in chunks(total, step):
+            part = {name: array[rows] for name, array in samples.items()}
+            yield part, self._named(self.kernel(part, self.X))
+
+    def _named(self, found: Any) -> dict[str, Array]:
+        return _named(self.kernel, found)
+
+
+def solve(
+    kernel: Kernel,
+    X: Any,
+    y: Any,
+    ridge: float,
+    kind: str | None,
+    time: float,
+    out: str | os.PathLike[str] | None,
+    memory: int | str | None,
+    executor: Any,
+) -> Posterior:
+    """See ``Kernel.solve``."""
+    made = kernel.compiled
+    samples = inputs.samples(made.limit.program, X, kernel.dtype, made.numbers)
+    count = len(next(iter(samples.values())))
+    targets = _targets(y, count)
+    chosen = _kind(kernel, kind)
+    _check(kernel, ridge, time, chosen, out)
+    budget = kernel.memory if memory is None else bytes_of(memory)
+    inverse: Inverse
+    if out is None:
+        matrices, inverse = _in_memory(kernel, samples, count, chosen, ridge, time, budget)
+    else:
+        matrices, inverse = _on_disk(kernel, samples, chosen, ridge, Path(out), budget, executor)
+    columns = targets[:, None] if targets.ndim == 1 else targets
+    alpha = inverse.solve(columns)
+    likelihood = log_marginal_likelihood(_factor(inverse), columns, alpha) if chosen == "nngp" else None
+    prior = matrices.get("nngp") if chosen == "ntk" else None
+    flat = targets.ndim == 1
+    return Posterior(kernel, samples, chosen, alpha, float(ridge), time, likelihood, budget, inverse, prior, flat)
+
+
+def _in_memory(
+    kernel: Kernel, samples: inputs.Samples, count: int, kind: str, ridge: float, time: float, budget: int
+) -> tuple[dict[str, Any], Inverse]:
+    if kernel.working(count, count) + 16 * count * count > budget:
+        reason = f"solving for {count} samples in memory takes more than {budget / 1e9:.3g} GB"
+        raise DataError(Message(NOWHERE, reason, 'give out="K.npy" to do it on disk, or raise memory=', "over the memory limit"))
+    matrices = _named(kernel, kernel(samples))
+    matrix = matrices[kind]
+    return matrices, cholesky(matrix, ridge) if time == inf else flow(matrix, ridge, time / count)
+
+
+def _on_disk(
+    kernel: Kernel, samples: inputs.Samples, kind: str, ridge: float, out: Path, budget: int, executor: Any
+) -> tuple[dict[str, Any], Inverse]:
+    from tp.kernel.disk.cholesky import disk_cholesky
+
+    gram = kernel.gram(samples, out=out, memory=budget, executor=executor)
+    path = out.absolute().with_name(f"{out.stem}.{kind}.cholesky.npy")
+    return dict(gram.arrays), disk_cholesky(gram[kind], ridge, path, budget, f"{gram.metadata['fingerprint']} {kind}")
+
+
+def _factor(inverse: Any) -> Factor:
+    return inverse
+
+
+def _named(kernel: Kernel, found: Any) -> dict[str, Array]:
+    arrays = found if isinstance(found, tuple) else (found,)
+    return {NAMES[k]: np.asarray(a, dtype=np.float64) for k, a in zip(kernel.kinds, arrays, strict=True)}
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def _targets(y: Any, count: int) -> Array:
+    try:
+        found = np.asarray(y)
+    except ValueError as error:
+        raise _wrong("the targets are no rectangular array of numbers", "", "wrong targets") from error
+    if found.dtype.kind not in "fiub":
+        raise _wrong(f"the targets are {found.dtype}, not real numbers", "give classes as one-hot rows", "wrong targets")
+    if found.ndim not in (1, 2) or len(found) != count or not found.size:
+        reason = f"the targets of {count} samples have shape [{count}] or [{count}, outputs], not {list(found.shape)}"
+        raise _wrong(reason, "", "wrong targets")
+    found = found.astype(np.float64)
+    if not np.isfinite(found).all():
+        at = [int(k) for k in np.argwhere(~np.isfinite(found))[0]]
+        raise _wrong(f"the targets are {found[tuple(at)]} at index {at}", "", "wrong targets")
+    return found
+
+
+def _kind(kernel: Kernel, kind: str | None) -> str:
+    names = [NAMES[k] for k in kernel.kinds]
+    if kind is None:
+        return "ntk" if "ntk" in names else "nngp"
+    if kind not in names:
+        raise _wrong(
+            f"this kernel is {' and '.join(names)}, not {kind!r}", "compile what you need: net.kernel(…)", "no such kernel"
+        )
+    return kind
+
+
+def _check(kernel: Kernel, ridge: float, time: float, kind: str, out: Any) -> None:
+    if not (isinstance(ridge, (int, float, np.floating)) and isfinite(ridge) and ridge >= 0):
+        raise _wrong(f"the ridge is {ridge!r}", "give a finite number that is not negative", "wrong ridge")
+    if not (isinstance(time, (int, float, np.floating)) and time > 0):
+        raise _wrong(f"the time is {time!r}", "give a positive number, or leave it out for t = ∞", "wrong time")
+    if time != inf and kind != "ntk":
+        raise _wrong("a Bayesian posterior has no time", 'leave out time=, or solve with kind="ntk"', "wrong time")
+    if time != inf and out is not None:
+        raise _wrong("a finite time takes all eigenvalues, in memory", "leave out out=, or time= for t = ∞", "wrong time")
+    if any(kernel.compiled.out_tables[t].axes for t in kernel.compiled.outputs):
+        remedy = "give a network whose output has no index"
+        raise _wrong("the kernel has a matrix per index of the output; regression takes one", remedy, "several outputs")
+
+
+def _wrong(reason: str, remedy: str, heading: str) -> DataError:
+    return DataError(Message(NOWHERE, reason, remedy, heading))
