@@ -78,7 +78,7 @@ class Cholesky:
 class Flow:
     """(1 − e^{−(K + λI) t}) (K + λI)⁻¹: how far gradient flow has come by a time; the inverse itself as t → ∞.
 
-    Source: Lee et al. 2019, *Wide Neural Networks of Any Depth Evolve as Linear Models*, eq. (9)–(10).
+    Source: Lee et al. 2019, *Wide Neural Networks of Any Depth Evolve as Linear Models*, Corollary 1.
     """
 
     vectors: Array

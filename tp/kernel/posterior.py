@@ -5,7 +5,7 @@
     Source: Lee et al. 2018, *Deep Neural Networks as Gaussian Processes*; Rasmussen & Williams 2006, eq. (2.25)–(2.26).
 *ntk*: networks trained by gradient flow on the squared error, from random weights. With A = (1 − e^{−Θt/N}) Θ⁻¹, θ = Θ(x, X):
     mean θ A Y,  covariance K(x, x') + θ A K A θ'ᵀ − θ A k'ᵀ − k A θ'ᵀ.
-    Source: Lee et al. 2019, *Wide Neural Networks of Any Depth Evolve as Linear Models*, Corollary 1, eq. (13)–(15).
+    Source: Lee et al. 2019, *Wide Neural Networks of Any Depth Evolve as Linear Models*, Corollary 1.
     The loss is the mean over samples of ½(f − y)², hence t/N. A ridge λ, Θ + λI for Θ in A, is weight decay towards the initial
     weights; without it, at t = ∞, the networks interpolate.
 """
@@ -180,7 +180,8 @@ def _on_disk(
 
     gram = kernel.gram(samples, out=out, memory=budget, executor=executor)
     path = out.absolute().with_name(f"{out.stem}.{kind}.cholesky.npy")
-    return dict(gram.arrays), disk_cholesky(gram[kind], ridge, path, budget, f"{gram.metadata['fingerprint']} {kind}")
+    scale = float(np.mean(_named(kernel, kernel.diag(samples))[kind]))
+    return dict(gram.arrays), disk_cholesky(gram[kind], ridge, scale, path, budget, f"{gram.metadata['fingerprint']} {kind}")
 
 
 def _factor(inverse: Any) -> Factor:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
-from tp.kernel.disk.job import _read, _replace_text
+from tp.kernel.disk.job import read_record, replace_text
 from tp.kernel.disk.tiles import size_text
 from tp.regression import chunks, jittered
 
@@ -59,17 +59,18 @@ class DiskCholesky:
         return found
 
 
-def disk_cholesky(matrix: Any, ridge: float, out: Path, memory: int, fingerprint: str) -> DiskCholesky:
-    """The factor of ``matrix`` + (ridge + jitter) I in ``out``; ``matrix`` [N, N] is read by slices.
+def disk_cholesky(matrix: Any, ridge: float, scale: float, out: Path, memory: int, fingerprint: str) -> DiskCholesky:
+    """The factor of ``matrix`` + (ridge + jitter) I in ``out``; ``matrix`` [N, N] is read by slices, ``scale`` its mean diagonal.
 
-    ``fingerprint`` says which matrix it is: panels of another are never taken up.
+    ``fingerprint`` says which matrix it is: panels of another are never taken up, and make room for those of this one.
     """
     count = len(matrix)
     width = min(count, memory // (16 * count))  # a panel, and as much again for strips of rows
     if width < min(count, 4):
         reason = f"a panel of the Cholesky factor of {count} samples does not fit {size_text(memory)}"
         raise DataError(Message(NOWHERE, reason, "raise memory=", "over the memory limit"))
-    scale = float(np.mean([matrix[i, i] for i in range(count)]))
+    if out.exists() and read_record(out.with_name(f"{out.name}.json")) is None:
+        raise DataError(Message(NOWHERE, f"`{out.name}` is there already", "remove it, or choose another name", "name taken"))
 
     def attempt(shift: float) -> float:
         return _factored(matrix, shift, out, width, f"{fingerprint} {shift!r}")
@@ -81,7 +82,7 @@ def disk_cholesky(matrix: Any, ridge: float, out: Path, memory: int, fingerprint
 def _factored(matrix: Any, shift: float, out: Path, width: int, fingerprint: str) -> float:
     """log det; the factor is in ``out`` when this returns. The record counts the panels whose numbers are on disk."""
     record_path, partial = out.with_name(f"{out.name}.json"), out.with_name(f"{out.name}.partial")
-    record = _read(record_path) or {}
+    record = read_record(record_path) or {}
     logs: list[float] = [float(x) for x in record.get("logs", ())] if record.get("fingerprint") == fingerprint else []
     if logs:
         width = int(record["width"])
@@ -95,7 +96,7 @@ def _factored(matrix: Any, shift: float, out: Path, width: int, fingerprint: str
         np.lib.format.open_memmap(partial, mode="w+", dtype=np.float64, shape=(len(matrix), len(matrix)))
     for columns in panels[len(logs) :]:
         logs.append(_panel(matrix, shift, partial, columns, width))
-        _replace_text(record_path, json.dumps({"fingerprint": fingerprint, "width": width, "logs": logs}))
+        replace_text(record_path, json.dumps({"fingerprint": fingerprint, "width": width, "logs": logs}))
     os.replace(partial, out)
     return float(sum(logs))
 

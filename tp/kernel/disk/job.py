@@ -76,7 +76,7 @@ class Job:
         """Go on with the unfinished run that is there, if it is this one, or make the folder."""
         if not self.folder.exists():
             self._create()
-        record = _read(self.folder / "job.json")
+        record = read_record(self.folder / "job.json")
         if record is None or record.get("format") != FORMAT:
             raise _taken(self.folder.name, "it is no record of an unfinished run")
         if record.get("fingerprint") != self.about["fingerprint"] or record.get("tile") != self.about["tile"]:
@@ -84,7 +84,7 @@ class Job:
 
     def begun(self) -> int | None:
         """The edge of the tiles of the unfinished run that is there."""
-        record = _read(self.folder / "job.json") if self.folder.exists() else None
+        record = read_record(self.folder / "job.json") if self.folder.exists() else None
         edge = record.get("tile") if record else None
         return edge if isinstance(edge, int) and edge > 0 else None
 
@@ -109,7 +109,7 @@ class Job:
         if isinstance(self.store, NpyStore):
             self._publish()
             about["files"] = {k: {"name": n, **_stamp(self.out.parent / n)} for k, n in self.store.names}
-            _replace_text(self.sidecar, json.dumps(about, indent=1))
+            replace_text(self.sidecar, json.dumps(about, indent=1))
         else:
             if (self.folder / self.out.name).exists():
                 zarr().open_group(store=str(self.folder / self.out.name), mode="r+").attrs.update(about)
@@ -125,9 +125,9 @@ class Job:
     def _found(self) -> Mapping[str, Any] | None:
         """The metadata of a finished result under this name, if its files are those that were finished."""
         if not isinstance(self.store, NpyStore):
-            attributes = (_read(self.out / "zarr.json") or {}).get("attributes")
+            attributes = (read_record(self.out / "zarr.json") or {}).get("attributes")
             return attributes if isinstance(attributes, dict) else None
-        record = _read(self.sidecar)
+        record = read_record(self.sidecar)
         if record is None or not isinstance(record.get("files"), dict):
             return None
         for kind, name in self.store.names:
@@ -148,7 +148,7 @@ def _stamp(path: Path) -> dict[str, int]:
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> dict[str, Any] | None:
     """A JSON record, or None where there is none that can be read."""
     try:
         found = json.loads(path.read_text("utf-8"))
@@ -157,7 +157,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
