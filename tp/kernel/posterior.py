@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel import inputs
+from tp.kernel.disk.store import part
 from tp.kernel.disk.tiles import bytes_of
 from tp.regression import Factor, Inverse, cholesky, chunks, flow, log_marginal_likelihood
 
@@ -67,8 +68,8 @@ class Posterior:
     def variance(self, X: Any) -> Array:
         """[M]: of each output's function, noise not included."""
         parts = []
-        for part, cross in self._crossed(X):
-            own = self._named(self.kernel.diag(part))["nngp"] if self._knows_prior() else np.zeros(0)
+        for samples, cross in self._crossed(X):
+            own = self._named(self.kernel.diag(samples))["nngp"] if self._knows_prior() else np.zeros(0)
             parts.append(np.maximum(own + self._change(cross, diagonal=True), 0.0))
         return np.concatenate(parts)
 
@@ -101,7 +102,7 @@ class Posterior:
 
     def _prior_times(self, right: Array) -> Array:
         step = max(1, self.memory // (32 * len(right)))
-        return np.concatenate([np.asarray(self.prior[rows], dtype=np.float64) @ right for rows in chunks(len(right), step)])
+        return np.concatenate([part(self.prior, rows, slice(None)) @ right for rows in chunks(len(right), step)])
 
     def _knows_prior(self) -> bool:
         if "K" not in self.kernel.kinds:
@@ -123,8 +124,8 @@ class Posterior:
         while step > 1 and self.kernel.working(step, count) + 24 * step * count > self.memory:
             step = -(-step // 2)
         for rows in chunks(total, step):
-            part = {name: array[rows] for name, array in samples.items()}
-            yield part, self._named(self.kernel(part, self.X))
+            few = {name: array[rows] for name, array in samples.items()}
+            yield few, self._named(self.kernel(few, self.X))
 
     def _named(self, found: Any) -> dict[str, Array]:
         return _named(self.kernel, found)

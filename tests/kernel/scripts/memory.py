@@ -1,4 +1,4 @@
-"""Peak memory of a run above what the process held before it. Usage: memory.py FOLDER BUDGET. Prints bytes."""
+"""Peak memory of a run above what the process held before it. Usage: memory.py FOLDER BUDGET gram | solve. Prints bytes."""
 
 import sys
 from pathlib import Path
@@ -17,8 +17,17 @@ folder, budget = Path(sys.argv[1]), int(sys.argv[2])
 X = np.random.default_rng(0).standard_normal((3000, 100))
 kernel = tp.zoo("mlp", d=100).kernel("nngp", "ntk")
 kernel.threads = 2
-kernel.gram(X[:600], out=folder / "warm.npy", memory=budget)  # compiles
+
+
+def work(X: np.ndarray, name: str) -> None:
+    if sys.argv[3] == "gram":
+        kernel.gram(X, out=folder / name, memory=budget)
+    else:
+        kernel.solve(X, X[:, 0], 0.1, out=folder / name, memory=budget)
+
+
+work(X[:600], "warm.npy")  # compiles
 Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
 before = status("VmRSS")
-kernel.gram(X, out=folder / "K.npy", memory=budget)
+work(X, "K.npy")
 print(status("VmHWM") - before)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel.disk.job import read_record, replace_text
+from tp.kernel.disk.store import part
 from tp.kernel.disk.tiles import size_text
 from tp.regression import chunks, jittered
 
@@ -106,7 +107,7 @@ def _panel(matrix: Any, shift: float, path: Path, columns: slice, width: int) ->
     from scipy.linalg import cholesky, solve_triangular
 
     at, stop, count = columns.start, columns.stop, len(matrix)
-    panel = np.array(matrix[at:, columns], dtype=np.float64)
+    panel = part(matrix, slice(at, count), columns)
     panel[np.arange(stop - at), np.arange(stop - at)] += shift
     for before in chunks(at, width):
         mine = _part(path, columns, before)
@@ -129,7 +130,7 @@ def _panel(matrix: Any, shift: float, path: Path, columns: slice, width: int) ->
 
 def _part(path: Path, rows: slice, columns: slice) -> Array:
     """A copy of part of a matrix in a file; the mapping goes again."""
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[rows, columns])
+    return part(np.load(path, mmap_mode="r", allow_pickle=False), rows, columns)
 
 
 def _room(out: Path, count: int) -> None:

@@ -16,11 +16,16 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel.disk.tiles import Tile
+from tp.regression import chunks
 
 Array = NDArray[Any]
 
 STRIP = 64
 """Rows that are made contiguous at a time."""
+
+
+MAPPED = 1 << 22
+"""Bytes of a file that are mapped into memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,18 @@ def store_for(out: Path, kinds: tuple[str, ...], shape: tuple[int, ...], dtype: 
         )
     names = tuple((k, out.name if len(kinds) == 1 else f"{out.stem}.{k}.npy") for k in kinds)
     return NpyStore(names, shape, dtype)
+
+
+def part(matrix: Any, rows: slice, columns: slice) -> Array:
+    """A float64 copy of part of a matrix in memory, in zarr or in a ``.npy`` file, of which little is mapped at a time."""
+    if not isinstance(matrix, np.memmap):
+        return np.array(matrix[rows, columns], dtype=np.float64)
+    start, stop, _ = rows.indices(len(matrix))
+    found = np.empty((stop - start, len(range(*columns.indices(matrix.shape[1])))))
+    for few in chunks(stop - start, MAPPED // (matrix.shape[1] * matrix.itemsize)):
+        mapped = np.load(str(matrix.filename), mmap_mode="r", allow_pickle=False)
+        found[few] = mapped[start + few.start : start + few.stop, columns]
+    return found
 
 
 def zarr() -> Any:
