@@ -1,7 +1,11 @@
 """``coord_check``: finite networks trained at several widths, and how the sizes of everything grow with the width.
 
-For every variable the root mean square of its coordinates initially, and of its change after every update, is fitted by a
-power of the width and compared with the derived exponent. The runs share the program with the derivation and nothing else.
+A change is a power series in the learning rate, and its terms may scale differently: with SGD the logits of attention
+move by n^(-1/2) at first order and by n^0 at second. The largest wins in the end, but at what width depends on the rate. So
+every network is trained twice, with the learning rate and with its negative, in steps so small that the lowest orders
+lead: half the difference is odd in the rate, half the sum even, and each is a clean power of the width. A derived
+exponent is *confirmed* if one part attains it and none exceeds it. The runs share the program with the derivation and nothing
+else.
 
 Source: Yang et al. 2022, *Tensor Programs V*, appendix D.1 (coordinate checking).
 """
@@ -10,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,29 +23,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
-from tp.program.ir import Program
-from tp.readings.indexing import Key
-from tp.readings.scale import classify
+from tp.readings.measure import Experiment, Name, repeats
 from tp.readings.scale.infer import Engine, scaling
-from tp.readings.scale.members import Member
 from tp.readings.scale.optimizers import Optimizer, optimizer
 from tp.readings.scale.report import ScalingReport
 from tp.readings.scale.tables import html, latex, markdown
-from tp.readings.simulate import Run, replay, simulate
-from tp.readings.updates import first_update, trained
-from tp.transform.parametrize import ABC, given, named, parameters, parametrize
+from tp.readings.slopes import CONFIRMED, CONTRADICTED, TOLERANCE, UNDECIDED, Slope, slope
+from tp.readings.verify import random_inputs
+from tp.transform.parametrize import ABC, given, named, parametrize
 
 Array = NDArray[np.float64]
-TOLERANCE = 0.1
 SAMPLES = 4
-REDRAWN = 24  # a scalar's initial size is a mean over this many draws of the vector weights
+ROUNDING = 1e-9  # a part that is smaller than the other by this factor is rounding
+MARKS = {CONFIRMED: "", UNDECIDED: "?", CONTRADICTED: "✗"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One variable at one step (0: its initial size; later: its change): the fitted slope, and the derived exponent.
 
-    ``derived`` is None for what stays exactly zero. ``sizes`` are the root mean squares at the widths.
+    ``error`` is the slope's standard error. ``derived`` is None for what stays exactly zero. ``sizes`` are the root mean squares
+    at the widths, of the ``part`` that decides: ``initial``, or what is ``odd`` or ``even`` in the learning rate.
+    ``verdict``: ``confirmed`` (within ±0.1, and known to ±0.1), ``undecided`` (more seeds or widths tell), ``contradicted``.
     """
 
     quantity: str
@@ -50,49 +53,68 @@ class Row:
     error: float
     derived: Fraction | None
     sizes: tuple[float, ...]
-    agrees: bool
+    verdict: str
+    part: str = "initial"
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the measurement leaves room for the derived exponent."""
+        return self.verdict != CONTRADICTED
 
 
 @dataclass(frozen=True)
 class CoordCheck:
-    """The fitted slopes of a network under one optimizer. ``passed``: they are as derived, and nothing grows."""
+    """The fitted slopes of a network under one optimizer.
+
+    ``passed``: none contradicts the derivation, nothing grows, and the output moves. ``lr`` is the base rate, ± which were run.
+    """
 
     report: ScalingReport
     widths: tuple[int, ...]
     rows: tuple[Row, ...]
     seeds: int
-    tolerance: float = TOLERANCE
+    lr: float
     culprit: str | None = None
 
     @property
     def agrees(self) -> bool:
-        """Whether all slopes are within tolerance of the derived exponents."""
+        """Whether no slope contradicts its derived exponent."""
         return all(r.agrees for r in self.rows)
 
     @property
+    def confirmed(self) -> bool:
+        """Whether all slopes are within ±0.1 of the derived exponents, and known so well."""
+        return all(r.verdict == CONFIRMED for r in self.rows)
+
+    @property
     def growing(self) -> tuple[Row, ...]:
-        """What grows with the width, as measured, in order of steps and of the program."""
-        return tuple(r for r in self.rows if r.slope > 2 * self.tolerance + r.error)
+        """What surely grows with the width, as measured, in order of steps and of the program."""
+        return tuple(r for r in self.rows if r.slope - 2 * r.error > TOLERANCE)
+
+    @property
+    def idle(self) -> tuple[Row, ...]:
+        """The outputs' last changes, if all of them surely vanish as the width grows."""
+        moved = [r for r in self.rows if r.step and r.quantity in self.report.outputs]
+        return tuple(moved[-1:]) if moved and all(r.slope + 2 * r.error < -TOLERANCE or not any(r.sizes) for r in moved) else ()
 
     @property
     def passed(self) -> bool:
-        return self.agrees and self.report.stable and not self.growing
+        return self.agrees and self.report.stable and self.report.nontrivial and not self.growing
 
     @property
     def blame(self) -> str | None:
-        """The variable that grows first, as measured; the derivation's is ``report.reasons[0].quantity``.
+        """The variable that grows first, or the output that does not move, as measured.
 
-        ``culprit`` is the weight whose update alone moves it most; the derivation's are ``report.reasons[0].blame``.
+        The derivation's is ``report.reasons[0].quantity``. ``culprit`` is the weight whose updates alone move it most, or, of an
+        initial value or an idle output, the weight that makes it; the derivation's are ``report.reasons[0].blame``.
         """
-        return self.growing[0].quantity if self.growing else None
+        wrong = self.growing or self.idle
+        return wrong[0].quantity if wrong else None
 
     def table(self, style: str = "markdown") -> str:
-        """All rows as a ``markdown``, ``html`` or ``latex`` table."""
+        """All rows as a ``markdown``, ``html`` or ``latex`` table; ``?`` undecided, ``✗`` contradicted."""
         head = ["quantity", "step", "slope", "±", "derived", ""]
-        rows = [
-            [r.quantity, str(r.step), f"{r.slope:+.2f}", f"{r.error:.2f}", _derived(r), "" if r.agrees else "✗"]
-            for r in self.rows
-        ]
+        rows = [[r.quantity, str(r.step), f"{r.slope:+.2f}", f"{r.error:.2f}", _derived(r), MARKS[r.verdict]] for r in self.rows]
         styles = {"markdown": markdown, "html": html, "latex": latex}
         if style not in styles:
             reason = f"there is no table style {style!r}"
@@ -102,11 +124,22 @@ class CoordCheck:
     def __str__(self) -> str:
         r = self.report
         widths = ", ".join(map(str, self.widths))
+        counts = {v: sum(row.verdict == v for row in self.rows) for v in MARKS}
         head = f"{r.network}, {r.optimizer}, {r.parametrization}: {'passed' if self.passed else 'FAILED'}"
-        lines = [head, f"slopes of log size against log width, widths {widths}, {self.seeds} seeds", "", self.table()]
-        if self.blame is not None:
-            by = f", most of it by the update of `{self.culprit}`" if self.culprit else ""
+        how = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+        runs = f"{repeats(self.seeds, self.widths[0], self.widths[-1])} to {self.seeds} seeds"
+        lines = [
+            f"{head} ({how})",
+            f"slopes of log size against log width, widths {widths}, {runs}, lr {self.lr:g}",
+            "",
+            self.table(),
+        ]
+        if self.growing:
+            by = f", most of it by `{self.culprit}`" if self.culprit else ""
             lines += ["", f"measured: `{self.blame}` is the first to grow, like n^{self.growing[0].slope:.2f}{by}"]
+        elif self.idle:
+            by = f", which `{self.culprit}` makes," if self.culprit else ""
+            lines += ["", f"measured: the output `{self.blame}`{by} moves by n^({self.idle[0].slope:.2f}) only"]
         lines += ["", *map(str, r.reasons)] if r.reasons else []
         return "\n".join(lines)
 
@@ -119,12 +152,13 @@ class CoordCheck:
         """The rows and the derivation, as JSON."""
         rows = [
             {
-                "quantity": r.quantity, "step": r.step, "slope": r.slope, "error": r.error,
-                "derived": None if r.derived is None else str(r.derived), "sizes": list(r.sizes), "agrees": r.agrees,
+                "quantity": r.quantity, "step": r.step, "slope": r.slope, "error": r.error, "part": r.part,
+                "derived": None if r.derived is None else str(r.derived), "sizes": list(r.sizes), "verdict": r.verdict,
             }
             for r in self.rows
         ]  # fmt: skip
-        data: dict[str, Any] = {"passed": self.passed, "agrees": self.agrees, "blame": self.blame, "culprit": self.culprit}
+        data: dict[str, Any] = {"passed": self.passed, "confirmed": self.confirmed, "agrees": self.agrees}
+        data |= {"blame": self.blame, "culprit": self.culprit, "lr": self.lr}
         data |= {"widths": list(self.widths), "seeds": self.seeds, "rows": rows}
         return json.dumps({**data, "derivation": self.report.data()}, indent=1, ensure_ascii=False)
 
@@ -139,10 +173,10 @@ class CoordCheck:
         figure, panels = pyplot.subplots(1, len(steps), figsize=(4 * len(steps), 4), sharey=True, squeeze=False)
         for panel, step in zip(panels[0], steps, strict=True):
             for k, r in enumerate(r for r in self.rows if r.step == step and all(s > 0 for s in r.sizes)):
-                label = f"{r.quantity}: {r.slope:+.2f}" + ("" if r.agrees else " ✗")
+                label = f"{r.quantity}: {r.slope:+.2f} {MARKS[r.verdict]}"
                 panel.loglog(self.widths, r.sizes, marker="o", color=f"C{k % 10}", label=label)
                 if r.derived is not None:
-                    line = [r.sizes[0] * (n / self.widths[0]) ** float(r.derived) for n in self.widths]
+                    line = [r.sizes[-1] * (n / self.widths[-1]) ** float(r.derived) for n in self.widths]
                     panel.loglog(self.widths, line, color=f"C{k % 10}", linestyle=":", linewidth=1)
             panel.set_title("initially" if step == 0 else f"change after {step} update{'s' * (step > 1)}")
             panel.set_xlabel("width")
@@ -182,17 +216,20 @@ def coord_check(
         raise DataError(Message(NOWHERE, reason, "give two widths at least, one step and one seed", "nothing to fit"))
     opt = optimizer(optimizer_name)
     rules = _rules(engine, parametrization, opt)
-    derived = scaling(engine, {p: tuple(r) for p, r in rules.items()}, optimizer_name, steps, constants)
+    derived = scaling(engine, {p: tuple(r) for p, r in rules.items()}, optimizer_name, max(steps, engine.steps), constants)
     derived = _titled(derived, parametrization)
+    last = steps if derived.stable else max(1, min(steps, derived.reasons[0].step))  # later exponents mean nothing
     program = parametrize(engine.program, rules, engine.growth)
-    rate = lr if lr is not None else (0.1 if opt.normalised == "none" else 0.02)
-    run = _Check(engine, program, opt, rate, steps, np.random.default_rng(seed), dict(constants))
-    data = run.inputs(inputs)
-    sizes = run.sizes(data, widths, seeds, progress)
-    check = CoordCheck(derived, widths, tuple(_rows(derived, sizes, widths, run.order)), seeds)
-    if check.growing and check.growing[0].step == 1:
-        check = replace(check, culprit=run.culprit(data, widths[-1], check.growing[0].quantity))
-    return check
+    generator = np.random.default_rng(seed)
+    data = _data(program, inputs, generator, constants)
+    run = Experiment(engine, program, opt, last, data, constants, int(generator.integers(2**31)))
+    rate = lr if lr is not None else run.rate(widths, _growth(derived))
+    sizes = run.measure(widths, seeds, rate, progress)
+    check = CoordCheck(derived, widths, tuple(_rows(derived, sizes, widths, run)), seeds, rate)
+    wrong = check.growing or check.idle
+    if not wrong:
+        return check
+    return replace(check, culprit=run.culprit(widths, wrong[0].quantity, 0 if check.idle else wrong[0].step, rate))
 
 
 def _rules(engine: Engine, parametrization: Any, opt: Optimizer) -> dict[str, ABC]:
@@ -208,145 +245,62 @@ def _titled(report: ScalingReport, parametrization: Any) -> ScalingReport:
     return replace(report, parametrization=name if isinstance(name, str) else "as declared" if name is None else "as given")
 
 
-@dataclass
-class _Check:
-    engine: Engine
-    program: Program
-    optimizer: Optimizer
-    lr: float
-    steps: int
-    generator: np.random.Generator
-    constants: dict[str, Any]
-    order: list[tuple[str, int]] = field(default_factory=list)
-
-    def inputs(self, given_: Any) -> dict[str, Array]:
-        """The data, standard normal unless given."""
-        from tp.readings.verify import random_inputs
-
-        if given_ is not None:
-            names = [d.ref.name for d in self.program.data]
-            return dict(given_) if isinstance(given_, Mapping) else {names[0]: np.asarray(given_)}
-        holder: Any = type("Holder", (), {"program": self.program})()
-        return random_inputs(holder, self.generator, self.constants, SAMPLES)
-
-    def sizes(self, data: dict[str, Array], widths: Sequence[int], seeds: int, progress: bool) -> dict[tuple[str, int], Array]:
-        """Mean squares [widths, seeds] by quantity and step; NaN where a run diverged."""
-        found: dict[tuple[str, int], Array] = {}
-        targets: dict[Key, Array] = {}
-        runs = [(w, s) for w in range(len(widths)) for s in range(seeds)]
-        for w, s in _bar(runs, progress):
-            run = self._run(data, widths[w])
-            if not targets:
-                keys = [k for ref in self.program.outputs for k in run.members(ref)]
-                targets = {k: self.generator.choice([-1.0, 1.0], run.samples) for k in keys}
-            for name, step, size in self._measured(run, targets):
-                if (name, step) not in found:
-                    found[name, step] = np.full((len(widths), seeds), np.nan)
-                    self.order.append((name, step))
-                found[name, step][w, s] = size
-        return found
-
-    def _run(self, data: dict[str, Array], width: int) -> Run:
-        sizes = {n: max(2, round(width ** float(g))) for n, g in self.engine.growth.items()}
-        drawn = self.generator.spawn(1)[0]
-        return simulate(self.program, data, sizes, drawn, self.constants)
-
-    def _measured(self, run: Run, targets: dict[Key, Array]) -> Any:
-        """(quantity, step, mean square) of the initial values and of all changes."""
-        temps = self.engine.program.temps
-        members = [m for m in self.engine.concrete.members if m.forward and (m.out[0] not in temps or m.text)]
-        alike = {m.out: _alike(run, m) for m in members}
-        first = {k: run[k] for keys in alike.values() for k in keys}
-        spread = self._spread(run, [k for m in members if not m.vector for k in alike[m.out]])
-        try:
-            for step, now in enumerate(trained(run, self.optimizer, targets, self.lr, self.steps)):
-                seen: dict[str, float] = {}
-                for m in members:
-                    squares = [spread.get(k) or float(np.mean(run[k] ** 2)) for k in alike[m.out]]
-                    if step > 0:
-                        squares = [float(np.mean((now[k] - first[k]) ** 2)) for k in alike[m.out]]
-                    if squares:
-                        seen.setdefault(classify.label(m, temps), float(np.mean(squares)))
-                yield from ((name, step, size) for name, size in seen.items())
-        except DataError:  # diverged: what was measured before counts
-            return
-
-    def culprit(self, data: dict[str, Array], width: int, quantity: str) -> str | None:
-        """The weight whose first update alone moves ``quantity`` most."""
-        run = self._run(data, width)
-        keys = [k for ref in self.program.outputs for k in run.members(ref)]
-        targets = {k: self.generator.choice([-1.0, 1.0], run.samples) for k in keys}
-        changed = first_update(run, self.optimizer, targets, self.lr)
-        temps = self.engine.program.temps
-        member = next(m for m in self.engine.concrete.members if m.forward and classify.label(m, temps) == quantity)
-        moved: dict[str, float] = {}
-        for name, weight in parameters(self.program).items():
-            own = {k: a for k, a in changed.items() if run.weights[k].weight is weight}
-            if own:
-                now = replay(run, own)
-                moved[name] = float(np.mean([np.mean((now[k] - run[k]) ** 2) for k in _alike(run, member)]))
-        return max(moved, key=lambda p: moved[p]) if moved else None
-
-    def _spread(self, run: Run, scalars: list[Key]) -> dict[Key, float]:
-        """Mean squares of scalars at initialization, over fresh draws of the vector weights."""
-        total = {k: float(np.mean(run[k] ** 2)) for k in scalars}
-        for _ in range(REDRAWN if scalars else 0):
-            fresh = {}
-            for key, d in run.weights.items():
-                if d.weight.cols is None and d.variance > 0:
-                    entries = d.mean + np.sqrt(d.variance) * self.generator.standard_normal(run[key].shape)
-                    fresh[key] = d.multiplier * entries
-            again = replay(run, fresh)
-            for k in scalars:
-                total[k] += float(np.mean(again[k] ** 2))
-        return {k: x / (REDRAWN + 1) for k, x in total.items()}
+def _data(program: Any, inputs: Any, generator: np.random.Generator, constants: Mapping[str, Any]) -> dict[str, Array]:
+    """The data, standard normal unless given."""
+    if inputs is not None:
+        names = [d.ref.name for d in program.data]
+        return dict(inputs) if isinstance(inputs, Mapping) else {names[0]: np.asarray(inputs)}
+    holder: Any = type("Holder", (), {"program": program})()
+    return random_inputs(holder, generator, constants, SAMPLES)
 
 
-def _alike(run: Run, m: Member) -> list[Key]:
-    """The members of a family that a representative stands for: all positions, tokens, coordinates, of its layer."""
-    fixed = [k for k in range(len(m.out) - 1) if k not in m.parallel]
-    same = (k for k in run.values if k[0] == m.out[0] and len(k) == len(m.out))
-    return [k for k in same if all(k[1 + slot] == m.out[1 + slot] for slot in fixed)]
+def _growth(report: ScalingReport) -> float:
+    """The largest derived exponent of any change."""
+    return max((float(x) for q in report.exponents.values() for x in q.changes if x is not None), default=0.0)
 
 
-def _rows(
-    report: ScalingReport, sizes: dict[tuple[str, int], Array], widths: Sequence[int], order: list[tuple[str, int]]
-) -> list[Row]:
+def _rows(report: ScalingReport, sizes: dict[Name, list[Array]], widths: Sequence[int], run: Experiment) -> list[Row]:
     rows = []
-    places = {name: k for k, name in enumerate(dict.fromkeys(n for n, _ in order))}
-    for name, step in sorted(order, key=lambda o: (o[1], places[o[0]])):
-        quantity = report.exponents.get(name)
-        if quantity is None or step > len(quantity.changes):
-            continue  # after the first violation exponents have no meaning
-        derived = quantity.initial if step == 0 else quantity.changes[step - 1]
-        rows.append(_row(name, step, derived, sizes[name, step], widths))
+    for step in sorted({s for _, s, _ in sizes}):
+        for name, quantity in report.exponents.items():
+            parts = {part: squares for (q, s, part), squares in sizes.items() if (q, s) == (name, step)}
+            if parts and step <= len(quantity.changes):  # after the first violation exponents have no meaning
+                derived = quantity.initial if step == 0 else quantity.changes[step - 1]
+                rows.append(_row(name, step, derived, parts, widths, [run.narrowest(n) for n in widths]))
     return rows
 
 
-def _row(name: str, step: int, derived: Fraction | None, squares: Array, widths: Sequence[int]) -> Row:
-    kept = np.isfinite(squares).all(axis=0)
-    squares = squares[:, kept]
-    roots = np.sqrt(squares.mean(axis=1)) if squares.size else np.zeros(len(widths))
-    if not roots.all():
-        zero = not roots.any()
-        return Row(name, step, 0.0 if zero else float("nan"), 0.0, derived, tuple(roots.tolist()), zero and derived is None)
-    slope = _slope(widths, roots)
-    error = 0.0
-    if squares.shape[1] > 1:  # the jackknife over seeds: a scalar's own logarithm may be anything
-        count = squares.shape[1]
-        left = [_slope(widths, np.sqrt(np.delete(squares, k, axis=1).mean(axis=1))) for k in range(count)]
-        error = float(np.sqrt((count - 1) / count * np.sum((np.array(left) - np.mean(left)) ** 2)))
-    agrees = derived is not None and abs(slope - float(derived)) <= TOLERANCE + 2 * error
-    return Row(name, step, slope, error, derived, tuple(roots.tolist()), agrees)
+def _row(
+    name: str,
+    step: int,
+    derived: Fraction | None,
+    parts: dict[str, list[Array]],
+    widths: Sequence[int],
+    narrow: Sequence[int],
+) -> Row:
+    kept = {part: [x[np.isfinite(x)] for x in squares] for part, squares in parts.items()}
+    roots = {part: [float(np.sqrt(x.mean())) if x.size else float("nan") for x in squares] for part, squares in kept.items()}
+    if not any(any(r) for r in roots.values()):
+        return Row(name, step, 0.0, 0.0, derived, (0.0,) * len(widths), CONFIRMED if derived is None else CONTRADICTED)
+    largest = np.max(list(roots.values()), axis=0)
+    there = {part for part, r in roots.items() if all(a > ROUNDING * b for a, b in zip(r, largest, strict=True))}
+    if not there:
+        return Row(name, step, float("nan"), float("nan"), derived, tuple(largest.tolist()), UNDECIDED)
+    slopes = {part: slope(widths, kept[part], narrow) for part in parts if part in there}
+    part, verdict = _judged(slopes, derived)
+    found = slopes[part]
+    return Row(name, step, found.exponent, found.error, derived, tuple(roots[part]), verdict, part)
 
 
-def _slope(widths: Sequence[int], sizes: Array) -> float:
-    return float(np.polyfit(np.log(np.asarray(widths, float)), np.log(sizes), 1)[0])
-
-
-def _bar(runs: list[tuple[int, int]], progress: bool) -> Any:
-    if not progress:
-        return runs
-    from tqdm import tqdm
-
-    return tqdm(runs, unit="run")
+def _judged(slopes: dict[str, Slope], derived: Fraction | None) -> tuple[str, str]:
+    """The part that decides, and the verdict: the largest exponent of any part is the derived one."""
+    top = max(slopes, key=lambda part: slopes[part].exponent - 2 * slopes[part].error)
+    if derived is None:
+        return top, CONTRADICTED
+    verdicts = {part: s.verdict(derived) for part, s in slopes.items()}
+    above = [p for p, v in verdicts.items() if v == CONTRADICTED and slopes[p].exponent > derived]
+    if above or all(v == CONTRADICTED for v in verdicts.values()):
+        return (above or [top])[0], CONTRADICTED
+    attained = next((part for part, v in verdicts.items() if v == CONFIRMED), None)
+    possible = attained or next(part for part, v in verdicts.items() if v == UNDECIDED)
+    return possible, CONFIRMED if attained else UNDECIDED

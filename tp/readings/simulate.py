@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message, Span
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Weight
+from tp.program.reads import flat, reads
 from tp.readings.expression import Compiler, Frame
 from tp.readings.indexing import Edge, Env, Key, resolve, show
 from tp.readings.inputs import environment, samples_of, table_members
@@ -133,15 +134,32 @@ def simulate(
 
 
 def replay(run: Run, changed: Mapping[Key, Array]) -> Run:
-    """The same draw and the same data with some weights replaced, each by an array of the shape ``run[weight]`` has."""
-    values = {k: v for k, v in run.values.items() if k in run.given or k in run.weights}
-    for key, array in changed.items():
-        values[run.key(key)] = np.asarray(array, dtype=np.float64).reshape(values[run.key(key)].shape)
-    again = replace(run, values=values)
+    """The same draw and the same data with some weights replaced, each by an array of the shape ``run[weight]`` has.
+
+    What depends on them is computed again; the rest is kept.
+    """
+    arrays = {run.key(k): np.asarray(a, dtype=np.float64).reshape(run.values[run.key(k)].shape) for k, a in changed.items()}
+    stale = _dependent(run.program, {str(k[0]) for k in arrays})
+    again = replace(run, values={k: v for k, v in run.values.items() if k[0] not in stale} | arrays)
     with np.errstate(all="ignore"):
-        _execute(again, run.program.body, run.env)
+        _execute(again, _only(run.program.body, stale), run.env)
     _check_finite(again)
     return again
+
+
+def _dependent(program: Program, names: set[str]) -> set[str]:
+    """The families that are computed, at some remove, from those called ``names``."""
+    graph = [(str(ins.out.name), {str(ref.name) for ref, _ in reads(ins)}) for ins in flat(program.body)]
+    found: set[str] = set()
+    while fresh := {out for out, read in graph if out not in found and read & (names | found)}:
+        found |= fresh
+    return found
+
+
+def _only(body: Sequence[Instruction], names: set[str]) -> tuple[Instruction, ...]:
+    """The instructions that make ``names``."""
+    cut = (replace(ins, body=_only(ins.body, names)) if isinstance(ins, Loop) else ins for ins in body)
+    return tuple(ins for ins in cut if (ins.body if isinstance(ins, Loop) else ins.out.name in names))
 
 
 def _first_axis(inputs: Mapping[str, Any]) -> int:

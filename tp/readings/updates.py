@@ -3,11 +3,15 @@
 The run is replayed after every update; gradients come from the reverse pass over the program. A weight's multiplier M and
 rate r act as in the spec: the parameter is w, the network uses W = M w, so that SGD moves W by -lr r M² ∂L/∂W and a
 normalised optimizer by -lr r M Q(∂L/∂W).
+
+The gradient of a matrix is a sum of few outer products, one per sample and use, and is kept as that: an optimizer's memory
+is the list of them, and what it makes of them is formed a few rows at a time and subtracted in place. So one
+matrix of the size of the weight is all that training needs, and blocks stay in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,87 +25,149 @@ from tp.readings.simulate import Run, replay
 
 Array = NDArray[np.float64]
 MOMENTUM, BETA, BETA2, TINY = 0.9, 0.9, 0.999, 1e-60
+LION, BLOCK = 0.99, 2**17  # entries of a block of rows: one megabyte
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """The matrix ``leftᵀ right``, [m, n], from [r, m] and [r, n]."""
+
+    left: Array
+    right: Array
+
+    @property
+    def zero(self) -> bool:
+        return not (self.left.any() and self.right.any())
+
+    def rows(self, some: slice) -> Array:
+        return np.asarray(self.left[:, some].T @ self.right)
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A vector or a scalar; it has no rows to choose from."""
+
+    array: Array
+
+    @property
+    def zero(self) -> bool:
+        return not self.array.any()
+
+    def rows(self, some: slice) -> Array:
+        return self.array
+
+
+Direction = Callable[[slice], Array]
 
 
 @dataclass
 class Memory:
-    """An optimizer's state: running means of the gradient and of its square, per weight."""
+    """An optimizer's memory: the gradients so far, per weight, each with the step (from 1) at which it came."""
 
     optimizer: Optimizer
     step: int = 0
-    first: dict[Key, Array] = field(default_factory=dict)
-    second: dict[Key, Array] = field(default_factory=dict)
+    past: dict[Key, list[tuple[int, Outer | Plain]]] = field(default_factory=dict)
 
-    def direction(self, key: Key, g: Array) -> Array:
-        """Q: what the optimizer makes of the gradient ``g`` of one weight; ``step`` counts from 1."""
-        name = self.optimizer.name
+    def direction(self, key: Key, g: Outer | Plain) -> Direction | None:
+        """Q: what the optimizer makes of ``g`` and of what came before, by rows; None where all of it is zero."""
+        past = self.past.setdefault(key, [])
+        if not past and g.zero:
+            return None
+        past.append((self.step, g))
+        if isinstance(g, Outer) and self.optimizer.normalised == "spectral":
+            return _orthogonal(g).rows
+        if isinstance(g, Outer) and self.optimizer.name == "adafactor":
+            return _factored(g)
+        return lambda some: self._entries([(self.step - s, h.rows(some)) for s, h in past])
+
+    def _entries(self, past: list[tuple[int, Array]]) -> Array:
+        """Entry by entry, from the gradients and how many steps ago they came."""
+        name, g = self.optimizer.name, past[-1][1]
         if name == "sgd":
             return g
-        if name in ("momentum", "nesterov"):
-            self.first[key] = m = MOMENTUM * self.first.get(key, np.zeros_like(g)) + g
-            return m if name == "momentum" else g + MOMENTUM * m
         if name == "sign":
             return np.sign(g)
+        if name in ("momentum", "nesterov"):
+            mean = _sum((MOMENTUM**age, h) for age, h in past)
+            return mean if name == "momentum" else g + MOMENTUM * mean
         if name == "lion":
-            m = self.first.get(key, np.zeros_like(g))
-            self.first[key] = 0.99 * m + 0.01 * g
-            return np.sign(BETA * m + (1 - BETA) * g)
-        if self.optimizer.normalised == "spectral" and g.ndim == 2:
-            return _orthogonal(g)
-        if name == "adafactor" and g.ndim == 2:
-            square = g**2
-            rows, cols = square.mean(axis=1, keepdims=True), square.mean(axis=0, keepdims=True)
-            return np.asarray(g / np.sqrt(rows * cols / (rows.mean() + TINY) + TINY))
-        return self._adam(key, g, 0.0 if name == "rmsprop" else BETA)
-
-    def _adam(self, key: Key, g: Array, beta: float) -> Array:
-        self.first[key] = m = beta * self.first.get(key, np.zeros_like(g)) + (1 - beta) * g
-        self.second[key] = v = BETA2 * self.second.get(key, np.zeros_like(g)) + (1 - BETA2) * g**2
-        scale = np.sqrt(v / (1 - BETA2**self.step)) + TINY
-        return np.asarray(m / (1 - beta**self.step) / scale)
+            return np.sign(_sum(((1 - BETA) if age == 0 else BETA * (1 - LION) * LION ** (age - 1), h) for age, h in past))
+        beta = 0.0 if name == "rmsprop" else BETA
+        mean = _sum(((1 - beta) / (1 - beta**self.step) * beta**age, h) for age, h in past)
+        square = _sum(((1 - BETA2) / (1 - BETA2**self.step) * BETA2**age, h * h) for age, h in past)
+        np.sqrt(square, out=square)
+        square += TINY
+        mean /= square
+        return mean
 
 
-def _orthogonal(g: Array) -> Array:
+def _sum(terms: Any) -> Array:
+    """Σ weight · array, in one array."""
+    total: Any = None
+    for weight, array in terms:
+        if total is None:
+            total = weight * array
+        elif weight:
+            total += weight * array
+    return np.asarray(total)
+
+
+def _orthogonal(g: Outer) -> Outer:
     """U Vᵀ of g = U S Vᵀ, over the singular directions that g has."""
-    u, s, v = np.linalg.svd(g, full_matrices=False)
+    (q, a), (p, b) = (np.linalg.qr(side.T) for side in (g.left, g.right))
+    u, s, v = np.linalg.svd(a @ b.T)
     kept = s > 1e-7 * s[0] if len(s) else s > 0
-    return np.asarray(u[:, kept] @ v[kept])
+    rank = len(s)
+    return Outer((q @ u[:, :rank][:, kept]).T, v[:rank][kept] @ p.T)
+
+
+def _factored(g: Outer) -> Direction:
+    """g over √(mean square of its row · that of its column / mean of all)."""
+    rows = np.einsum("ra,rs,sa->a", g.left, g.right @ g.right.T, g.left, optimize=True) / g.right.shape[1]
+    cols = np.einsum("rb,rs,sb->b", g.right, g.left @ g.left.T, g.right, optimize=True) / g.left.shape[1]
+    rows, cols = np.maximum(rows, 0.0), np.maximum(cols, 0.0)
+    overall = rows.mean() + TINY
+    return lambda some: np.asarray(g.rows(some) / np.sqrt(rows[some, None] * cols / overall + TINY))
 
 
 def trained(run: Run, optimizer: Optimizer, targets: Mapping[Key, Array], lr: float, steps: int) -> Iterator[Run]:
-    """``run`` and its successors after 1, 2, …, ``steps`` updates on ½(f - y)², all samples in a batch."""
+    """``run`` and its successors after 1, 2, …, ``steps`` updates on ½(f - y)², all samples in a batch.
+
+    The weights are updated in place, those of ``run`` included; what was computed from them stays in each run.
+    """
     memory = Memory(optimizer)
     yield run
     for _ in range(steps):
         memory.step += 1
         cotangents = {k: (run[k] - y) / run.samples for k, y in targets.items()}
-        run = replay(run, _updated(run, pullback(run, cotangents), memory, lr))
+        moved = _update(run, pullback(run, cotangents), memory, lr)
+        run = replay(run, {k: run.values[k] for k in moved})
         yield run
 
 
-def first_update(run: Run, optimizer: Optimizer, targets: Mapping[Key, Array], lr: float) -> dict[Key, Array]:
-    """The weights after one update, those that it changes."""
-    cotangents = {k: (run[k] - y) / run.samples for k, y in targets.items()}
-    return _updated(run, pullback(run, cotangents), Memory(optimizer, 1), lr)
-
-
-def _updated(run: Run, gradient: Gradient, memory: Memory, lr: float) -> dict[Key, Array]:
-    changed = {}
+def _update(run: Run, gradient: Gradient, memory: Memory, lr: float) -> list[Key]:
+    """The weights that it moved."""
+    moved = []
     for key, drawn in run.weights.items():
         if drawn.weight.frozen or (key not in gradient.dense and key not in gradient.factors):
             continue
-        g = batch_gradient(run, gradient, key)
-        power = memory.optimizer.degree
-        if not np.any(g):
+        direction = memory.direction(key, batch_gradient(run, gradient, key))
+        if direction is None:
             continue
-        step = lr * drawn.rate * drawn.multiplier**power
-        changed[key] = run[key] - step * memory.direction(key, g)
-    return changed
+        step = lr * drawn.rate * drawn.multiplier**memory.optimizer.degree
+        array = run.values[key]
+        block = max(1, BLOCK // array.shape[-1]) if key in gradient.factors else len(array)
+        for start in range(0, len(array), block):
+            some = slice(start, start + block)
+            array[some] -= step * direction(some)
+        moved.append(key)
+    return moved
 
 
-def batch_gradient(run: Run, gradient: Gradient, key: Key) -> Array:
+def batch_gradient(run: Run, gradient: Gradient, key: Key) -> Outer | Plain:
     """∂L/∂W, summed over samples."""
     if key in gradient.factors:
-        return np.asarray(sum(left.T @ right for left, right in gradient.factors[key]))
+        lefts, rights = zip(*gradient.factors[key], strict=True)
+        return Outer(np.concatenate(lefts), np.concatenate(rights))
     g: Any = gradient.dense[key]
-    return np.asarray(g.sum(axis=0)) if np.shape(g)[0] == run.samples else np.asarray(g)[0]
+    return Plain(np.asarray(g.sum(axis=0) if np.shape(g)[0] == run.samples else g[0]))

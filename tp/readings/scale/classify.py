@@ -135,6 +135,27 @@ def reason(walk: Walk, v: Violation, temps: frozenset[str]) -> Reason:
     return Reason(name, v.step, size, str(form), blame, text, v.member.span)
 
 
+def idle(walk: Walk, steps: list[Step], temps: frozenset[str]) -> tuple[Reason, ...]:
+    """What keeps the output from moving: of its last change, the largest part that the update of a weight has in it."""
+    last = steps[-1]
+    moved = [(m, sized) for m in walk.forward if m.slot in walk.program.outputs and (sized := last.sizes[m.slot][1]) is not None]
+    if not moved or last.t == 0:
+        return ()
+    m, sized = max(moved, key=lambda item: item[1][0])
+    own = [
+        (role.parameter, s) for role, s in last.roles.items() if role.kind == "update" and role.slot == m.slot and s is not None
+    ]
+    parameter, part = max(own, key=lambda item: item[1][0], default=("", sized))
+    size, form = walk.exponent(sized), walk.form(part)
+    assert size is not None
+    blame = (parameter,) if parameter else _blamed(form, "u_")
+    cause = f"; the update of `{parameter}` contributes {power(walk.exponent(part))}: {form}" if parameter else f": {form}"
+    text = f"step {last.t}: `{label(m, temps)}` has moved by {power(size)} only{cause}"
+    return (
+        Reason(label(m, temps), last.t, size, str(form), blame, text + _advice(blame, _ways(form, size, ("u_",)), True), m.span),
+    )
+
+
 def _blamed(form: Form, kind: str) -> tuple[str, ...]:
     return tuple(u[2:] for u, c in form.terms if u.startswith(kind) and c < 0)
 

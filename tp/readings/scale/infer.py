@@ -134,7 +134,11 @@ def report(
     gradients = steps[-2].gradients if len(steps) > 1 else {}
     last = {p: walk.exponent(s) for p, s in gradients.items()}
     table = {p: _rule(engine, p, r, walk.optimizer, last.get(p)) for p, r in rules.items()}
+    outputs = tuple(dict.fromkeys(classify.label(m, temps) for m in walk.forward if m.slot in walk.program.outputs))
+    idle = classify.idle(walk, steps, temps)
     verdict = classify.verdict(walk, steps, point)  # after the others: it may run the walk again
+    if verdict.stable and not verdict.nontrivial:
+        reasons = idle
     return ScalingReport(
         engine.program.name,
         walk.optimizer.name,
@@ -149,6 +153,7 @@ def report(
         quantities,
         reasons,
         constants={c: point[c] for c in engine.concrete.constants},
+        outputs=outputs,
         **more,
     )
 

@@ -35,7 +35,10 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a parametrization is not stable: ``quantity`` at ``step`` has ``exponent``, by ``monomial``; ``blame`` are weights."""
+    """Why a parametrization is unstable or trivial: ``quantity`` at ``step`` has ``exponent``, by ``monomial``.
+
+    ``blame`` are the weights whose scale or rate would mend it.
+    """
 
     quantity: str
     step: int
@@ -120,6 +123,7 @@ class ScalingReport:
     free: tuple[str, ...] = ()
     constants: Mapping[str, Fraction] = field(default_factory=dict)
     gauge: str = ""
+    outputs: tuple[str, ...] = ()
 
     @property
     def kernel_regime(self) -> bool:

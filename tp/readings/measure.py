@@ -1,0 +1,194 @@
+"""Finite networks in training: mean squares of everything initially, and of its change after every update, by width.
+
+Three choices remove noise and leave all sizes as they are. The targets of a run are its own initial outputs + 1, so that the
+first residuals are -1 at every width and seed. The initial size of a scalar is a mean over many draws of the weights that only
+averages read. And narrow networks, which cost little and fluctuate most, are run more often than wide ones.
+
+Source: Yang et al. 2022, *Tensor Programs V*, appendix D.1 (coordinate checking).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp.errors import DataError
+from tp.program.ir import Program
+from tp.readings.indexing import Key
+from tp.readings.scale import classify
+from tp.readings.scale.infer import Engine
+from tp.readings.scale.members import Member
+from tp.readings.scale.optimizers import Optimizer
+from tp.readings.simulate import Run, replay, simulate
+from tp.readings.updates import trained
+from tp.transform.parametrize import parameters
+
+Array = NDArray[np.float64]
+Name = tuple[str, int, str]  # a quantity and a step: 0 for its initial size, t for its change after t updates
+REDRAWN = 32  # draws of the read-out for the initial size of a scalar
+MOVE = 0.125  # how far training moves things at most, in units of their initial size
+PLENTY = 1024  # wide enough to tell which weight it was
+MORE = 8  # narrow networks are run at most this many times more often than the widest
+
+
+@dataclass
+class Experiment:
+    """A parametrized program, an optimizer and data: everything but the width, the learning rate and the seed."""
+
+    engine: Engine
+    program: Program
+    optimizer: Optimizer
+    steps: int
+    data: dict[str, Array]
+    constants: Mapping[str, Any]
+    seed: int
+
+    def __post_init__(self) -> None:
+        temps = self.engine.program.temps
+        named: dict[str, Member] = {}
+        for m in self.engine.concrete.members:
+            if m.forward and (m.out[0] not in temps or m.text):
+                named.setdefault(classify.label(m, temps), m)
+        self.named = named
+        kinds = self.engine.roles
+        weights = parameters(self.program).items()
+        self.readouts = {w.ref.name for p, w in weights if kinds.get(p) == "output" and w.cols is None and w.variance != 0}
+
+    def measure(self, widths: Sequence[int], seeds: int, lr: float, progress: bool = False) -> dict[Name, list[Array]]:
+        """Mean squares of all quantities at all steps: per width, an array over seeds; NaN where a run diverged."""
+        counts = [repeats(seeds, n, widths[-1]) for n in widths]
+        found: dict[Name, list[Array]] = {}
+        for w, s in _bar([(w, s) for w, count in enumerate(counts) for s in range(count)], progress):
+            for name, square in self.squares(self.run(widths[w], s), lr):
+                found.setdefault(name, [np.full(count, np.nan) for count in counts])[w][s] = square
+        return found
+
+    def run(self, width: int, seed: int) -> Run:
+        """One draw at initialization."""
+        return simulate(
+            self.program, self.data, self._widths(width), np.random.default_rng([self.seed, width, seed]), self.constants
+        )
+
+    def _widths(self, width: int) -> dict[str, int]:
+        return {n: max(2, round(width ** float(g))) for n, g in self.engine.growth.items()}
+
+    def narrowest(self, width: int) -> int:
+        """The narrowest of the free widths."""
+        return min(self._widths(width).values())
+
+    def targets(self, run: Run) -> dict[Key, Array]:
+        """The initial outputs + 1."""
+        keys = [k for ref in self.program.outputs for k in run.members(ref)]
+        return {k: run[k] + 1.0 for k in keys}
+
+    def squares(self, run: Run, lr: float) -> Iterator[tuple[Name, float]]:
+        """Mean squares of the initial values, then of odd and even parts of the changes, as long as these are finite."""
+        keys = {name: found for name, m in self.named.items() if (found := alike(run, m))}
+        first = {k: run[k] for found in keys.values() for k in found}
+        spread = self._spread(run, [k for name in keys if not self.named[name].vector for k in keys[name]])
+        for name, found in keys.items():
+            yield (name, 0, "initial"), float(np.mean([spread.get(k) or np.mean(first[k] ** 2) for k in found]))
+        ways = [(run, lr), (_copy(run), -lr)]
+        targets = self.targets(run)
+        runs = zip(*(trained(at, self.optimizer, targets, rate, self.steps) for at, rate in ways), strict=True)
+        try:
+            for step, (up, down) in enumerate(runs):
+                for name, found in keys.items() if step else ():
+                    yield (name, step, "odd"), float(np.mean([np.mean((up[k] - down[k]) ** 2) for k in found])) / 4
+                    twice = [np.mean((up[k] + down[k] - 2 * first[k]) ** 2) for k in found]
+                    yield (name, step, "even"), float(np.mean(twice)) / 4
+        except DataError:  # diverged: what was measured before counts
+            return
+
+    def _spread(self, run: Run, scalars: list[Key]) -> dict[Key, float]:
+        """Mean squares of those scalars at initialization that read-outs make, over fresh draws of these."""
+        weights = [(k, d) for k, d in run.weights.items() if d.weight.ref.name in self.readouts]
+        if not weights or not scalars:
+            return {}
+        generator = np.random.default_rng([self.seed, len(weights), len(scalars)])
+        total = {k: float(np.mean(run[k] ** 2)) for k in scalars}
+        for _ in range(REDRAWN):
+            drawn = {
+                k: d.multiplier * (d.mean + np.sqrt(d.variance) * generator.standard_normal(run[k].shape)) for k, d in weights
+            }
+            again = replay(run, drawn)
+            for k in scalars:
+                total[k] += float(np.mean(again[k] ** 2))
+        return {k: x / (REDRAWN + 1) for k, x in total.items()}
+
+    # ------------------------------------------------------------ whose doing it is
+
+    def culprit(self, widths: Sequence[int], quantity: str, step: int, lr: float) -> str | None:
+        """The weight whose updates alone move ``quantity`` most by ``step``; at step 0 the weight that makes it."""
+        member = self.named[quantity]
+        if step == 0:
+            if member.kind == "matmul":
+                return self.engine.concrete.matrices[member.matrix].parameter
+            owners = {v.slot: v.parameter for v in self.engine.concrete.vectors}
+            return next((owners[slot] for slot in member.weights), None)
+        run = self.run(max([n for n in widths if n <= PLENTY] or [widths[0]]), 0)
+        first = _copy(run)
+        for _ in trained(run, self.optimizer, self.targets(run), lr, step):
+            pass
+        moved: dict[str, float] = {}
+        for name, weight in parameters(self.program).items():
+            own = {k: run.values[k] for k in run.weights if run.weights[k].weight is weight}
+            now = replay(first, own)
+            moved[name] = float(np.mean([np.mean((now[k] - first[k]) ** 2) for k in alike(run, member)]))
+        return max(moved, key=lambda p: moved[p]) if any(moved.values()) else None
+
+    # ------------------------------------------------------------ learning rate
+
+    def rate(self, widths: Sequence[int], growth: float) -> float:
+        """The largest power of 2 at which training moves nothing by more than ``MOVE``, at any of the widths.
+
+        Measured at the narrowest; the largest derived exponent ``growth`` of a change says what becomes of it at the widest.
+        """
+        bound = MOVE * (widths[0] / widths[-1]) ** max(growth, 0.0)
+        lr = 1.0
+        while lr > 2.0**-60 and self._moves(widths[0], lr) > bound:
+            lr /= 2
+        while lr < 2.0**20 and self._moves(widths[0], 2 * lr) <= bound:
+            lr *= 2
+        return lr
+
+    def _moves(self, width: int, lr: float) -> float:
+        """The largest change of anything, in units of its initial size; of 1 for scalars that are smaller, and for what is 0."""
+        sizes: dict[str, float] = {}
+        worst, last = 0.0, 0
+        for (name, step, part), square in self.squares(self.run(width, 0), lr):
+            last = step
+            if part == "initial":
+                sizes[name] = (square if self.named[name].vector else max(square, 1.0)) or 1.0
+            elif not square <= worst * sizes[name]:
+                worst = square / sizes[name]
+        return float(np.sqrt(worst)) if last == self.steps else float("inf")
+
+
+def _copy(run: Run) -> Run:
+    """The same values, with weights of its own."""
+    return replace(run, values={k: v.copy() if k in run.weights else v for k, v in run.values.items()})
+
+
+def repeats(seeds: int, width: int, widest: int) -> int:
+    """How many networks of this width are run."""
+    return seeds * min(MORE, max(1, widest // width))
+
+
+def alike(run: Run, m: Member) -> list[Key]:
+    """The members of a family that a representative stands for: all positions, tokens, coordinates, of its layer."""
+    fixed = [k for k in range(len(m.out) - 1) if k not in m.parallel]
+    same = (k for k in run.values if k[0] == m.out[0] and len(k) == len(m.out))
+    return [k for k in same if all(k[1 + slot] == m.out[1 + slot] for slot in fixed)]
+
+
+def _bar(runs: list[tuple[int, int]], progress: bool) -> Any:
+    if not progress:
+        return runs
+    from tqdm import tqdm
+
+    return tqdm(runs, unit="run")
