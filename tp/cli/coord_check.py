@@ -10,7 +10,7 @@ from tp.cli import files, options, scale
 ABOUT = """
 Trains the network for a few steps at several widths, measures the size of every variable and of its change, fits
 powers of the width and compares them with the derived exponents. Exit code 1 if a slope is off by more than 0.1
-beyond its uncertainty, or if something grows."""
+beyond its uncertainty, if something grows, or if the output does not move."""
 
 EXAMPLES = """
   tp coord-check mlp --parametrization mup --optimizer adam
