@@ -9,7 +9,6 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 (the limit of training);
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,29 +16,27 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sympy as sp
-from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Moment, Nonlin, Program
 from tp.readings.evaluate import Evaluation, executed, prepared
+from tp.readings.grids import gridded
 from tp.readings.indexing import Key
 from tp.readings.letters import Letters, is_linear, is_polynomial
-from tp.readings.nodes import Grid, GridTooLarge
+from tp.readings.nodes import GridTooLarge
 from tp.readings.polynomials import Exploded
 from tp.readings.rational import BUDGET, as_float, rationals, refused
 from tp.readings.scramblings import SCRAMBLINGS, bytes_needed, sobol
 
-Array = NDArray[np.float64]
 METHODS = ("auto", "exact", "grid", "sobol")
 MEMORY = 4 * 2**30
 """Bytes for the arrays of a run, unless told otherwise."""
 KINKS = ("relu", "step", "Abs", "sign", "Max", "Min", "Heaviside", "leaky_relu", "elu", "Piecewise")
-QUICK = 250_000
-"""Grid nodes beyond which nothing is refined that no tolerance asks for."""
 QUICK_BUDGET, QUICK_MEMBERS = 100_000, 3000
 """Products of polynomial terms, and members, up to which exact rationals are tried unasked: half a second."""
+ROUGH = 2e-5
+"""A grid's error above which Sobol points are tried as well."""
 DIMENSIONS = 9
 """Gaussian dimensions that meet, above which a grid is not tried."""
 
@@ -82,15 +79,29 @@ def limit(
     if found is not None:
         return _timed(found, start)
     few = plan.plan.dimensions() <= DIMENSIONS and not _kinks(program)
+    on_grid = None
     if method == "grid" or (method == "auto" and few):
         try:
-            found = _grid(plan, wanted, tol, memory or MEMORY, progress)
+            on_grid = _grid(plan, wanted, tol, memory or MEMORY, progress)
         except GridTooLarge:
             if method == "grid":
                 raise
-        else:
-            return _timed(found, start)
-    return _timed(_sobol(plan, wanted, tol, seed, memory or MEMORY, progress, checkpoint), start)
+        if on_grid is not None and (method == "grid" or _good(on_grid, tol)):
+            return _timed(on_grid, start)
+    return _timed(_better(on_grid, _sobol(plan, wanted, tol, seed, memory or MEMORY, progress, checkpoint)), start)
+
+
+def _good(found: Numbers, tol: float | None) -> bool:
+    """Whether a grid's result is within the tolerance, or as good as Sobol points would make it."""
+    return found.details["converged"] or (tol is None and _largest(found) < ROUGH)
+
+
+def _better(one: Numbers | None, two: Numbers) -> Numbers:
+    return two if one is None or _largest(two) <= _largest(one) else one
+
+
+def _largest(found: Numbers) -> float:
+    return max(found.errors.values(), default=0.0)
 
 
 def _timed(found: Numbers, start: float) -> Numbers:
@@ -154,34 +165,11 @@ def _strip(program: Program) -> float:
 
 
 def _grid(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int, progress: bool) -> Numbers:
-    """Finer and finer grids until two agree within ``tol``, or memory ends; the finer is the result."""
-    nodes = memory // (8 * max(8, len(plan.plan.group)))
-    patience = nodes if tol is not None else QUICK
-    tol = 1e-6 if tol is None else tol
-    strip, eps = _strip(plan.program), tol
-    before = _grid_run(plan, wanted, Grid(min(30 * eps, 0.5), limit=nodes, strip=strip), progress)
-    while True:
-        try:
-            grid = Grid(eps, limit=nodes, strip=strip)
-            found = _grid_run(plan, wanted, grid, progress)
-        except GridTooLarge:
-            if eps == tol:
-                raise
-            break
-        errors = {key: abs(found[key] - before[key]) for key in wanted}
-        largest = max((math.prod(map(len, a)) for a in grid.axes.values()), default=1)
-        dimensions = max(map(len, grid.axes.values()), default=0)
-        before, eps, strip = found, eps / 2, strip * 0.8
-        if max(errors.values(), default=0.0) <= tol or largest > patience:
-            break
-    converged = max(errors.values(), default=0.0) <= tol
-    return Numbers(before, errors, "grid", {"dimensions": dimensions, "nodes": largest, "converged": converged})
-
-
-def _grid_run(plan: Evaluation, wanted: list[Key], grid: Grid, progress: bool) -> dict[Key, float]:
     with _bar(len(plan.plan.members), progress) as tick:
-        run = executed(plan, grid, tick)
-    return {key: run[key] for key in wanted}
+        found = gridded(plan, wanted, tol, memory, _strip(plan.program), tick)
+    details = {"dimensions": found.dimensions, "nodes": found.nodes, "converged": found.converged}
+    values, errors = (dict(zip(wanted, of.tolist(), strict=True)) for of in (found.values, found.errors))
+    return Numbers(values, errors, "grid", details)
 
 
 def _sobol(

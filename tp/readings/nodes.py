@@ -210,6 +210,9 @@ class Grid:
     eps: float
     limit: int = 4_000_000
     strip: float = 0.8  # half-width of the strip in which activations are analytic, in units of their argument
+    memory: int = 2**31  # bytes for the vectors that are kept
+    kept: int = 0
+    largest: int = 0  # nodes of the largest array
     group: Mapping[Key, Key] = field(default_factory=dict)
     axes: dict[Key, list[Array]] = field(default_factory=lambda: defaultdict(list))
     arrays: dict[Key, Array] = field(default_factory=dict)
@@ -218,7 +221,7 @@ class Grid:
     def begin(self, layout: Layout) -> None:
         self.group = layout.group
         self.axes.clear()
-        self.arrays, self.moments = {}, {}
+        self.arrays, self.moments, self.kept = {}, {}, 0
         most = max(layout.sizes.values(), default=0)
         if most > AXES:
             raise self._too_large(f"{most} Gaussian dimensions are more than the {AXES} axes a grid has")
@@ -237,6 +240,9 @@ class Grid:
 
     def keep(self, key: Key, array: Array) -> None:
         self.arrays[key] = array
+        self.kept += array.nbytes
+        if self.kept > self.memory:
+            raise self._too_large(f"vectors on this grid need more than {self.memory / 2**30:.2g} GiB")
 
     def mean(self, group: Key, values: Array) -> float:
         values = np.asarray(values)[..., 0]
@@ -246,6 +252,7 @@ class Grid:
 
     def check(self, keys: Iterable[Key]) -> None:
         total = math.prod(np.broadcast_shapes(*(np.shape(self.arrays[key]) for key in keys)))
+        self.largest = max(self.largest, total)
         if total > self.limit:
             raise self._too_large(f"the Gaussian dimensions that meet need {total:,} grid nodes, more than {self.limit:,}")
 
@@ -275,12 +282,12 @@ class GridTooLarge(LimitError):
 def rule(size: float, eps: float, strip: float) -> tuple[Array, Array]:
     """Nodes and weights of E over N(0, 1) of a function analytic in a strip of half-width ``strip/size``.
 
-    The trapezoidal rule with step min(π√(2/ln ε⁻¹), 2πa/(s ln ε⁻¹)) on |x| ≤ √(2 ln ε⁻¹), or Gauss–Hermite when s is
-    small enough for it to need fewer nodes.
+    The trapezoidal rule with step min(π√(2/ln ε⁻¹), 2πa/(s ln ε⁻¹)), as far as a square of s x still counts; or
+    Gauss–Hermite when s is small enough for it to need fewer nodes.
     """
     log = np.log(1 / eps)
     count = _hermite_count(size / strip, eps)
-    reach = np.sqrt(2 * log)
+    reach = _reach(size, eps)
     step = min(np.pi * np.sqrt(2 / log), 2 * np.pi * strip / (max(size, 1e-12) * log))
     half = int(np.ceil(reach / step))
     if count is not None and count < 2 * half + 1:
@@ -289,6 +296,14 @@ def rule(size: float, eps: float, strip: float) -> tuple[Array, Array]:
     x = step * np.arange(-half, half + 1)
     w = np.exp(-(x**2) / 2)
     return x, w / w.sum()
+
+
+def _reach(size: float, eps: float) -> float:
+    """The r with E[(s x)²; |x| > r] about ε."""
+    reach = 3.0
+    for _ in range(4):
+        reach = math.sqrt(2 * math.log(max(2 * size**2 * reach / eps, 2.0)))
+    return reach
 
 
 def _hermite_count(ratio: float, eps: float) -> int | None:
