@@ -207,6 +207,7 @@ class Net:
         decay: float | None = None,
         betas: Sequence[float] | None = None,
         eps: float | None = None,
+        every: int = 1,
     ) -> TrainingRun:
         """A training run on rows ``X``, ``y``: ``.limit()`` is its infinite-width limit, ``.simulate(width=…)`` a finite one.
 
@@ -214,7 +215,8 @@ class Net:
         expression in f and y; ``batches`` are row numbers per step (default: all rows); outputs are reported on
         ``X_test`` (default: ``X``). ``optimizer`` is "sgd", "momentum", "sign" or "adam" (of input and output weights;
         ``betas``, and ``eps`` in units in which gradients are Θ(1)). ``decay`` is decoupled: weights shrink by 1 − decay a
-        step. What is not given is taken from the ``train`` line of the spec.
+        step. Results are reported after every ``every``-th step and the last. What is not given is taken from the ``train``
+        line of the spec.
         """
         from tp.readings.training import defaults, prepare
 
@@ -222,7 +224,7 @@ class Net:
         given |= {"betas": betas, "eps": eps}
         settings = defaults(self.checked.train, self.checked.numbers) | {k: v for k, v in given.items() if v is not None}
         test = None if X_test is None else self.inputs(X_test)
-        return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, **settings)
+        return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, every=every, **settings)
 
     # ------------------------------------------------------------ scaling with the width
 

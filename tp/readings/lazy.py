@@ -15,12 +15,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.readings.loss_slope import loss_and_slope
 from tp.readings.trained import Trained
-from tp.transform.losses import NAMES, loss_named
 
 if TYPE_CHECKING:
     from tp.readings.training import TrainingRun
@@ -34,12 +33,13 @@ def lazy(run: TrainingRun, f0: Any = None) -> Trained:
     theta, outputs = tangent_kernel(run), len(run.coordinates)
     f, Y = initial(run, f0), run.y.reshape(run.samples, outputs)
     velocity = np.zeros_like(f)
-    found, losses = np.empty((run.steps + 1, len(run.test), outputs)), np.empty(run.steps + 1)
+    found, losses, row = np.empty((len(run.times), len(run.test), outputs)), np.empty(len(run.times)), 0
     with np.errstate(all="ignore"):
         for t in range(run.steps + 1):
             rows = list(run.batch(t))
-            found[t] = f[list(run.test)]
-            losses[t], slope = loss_and_slope(run.loss, f[rows], Y[rows])
+            loss, slope = loss_and_slope(run.loss, f[rows], Y[rows])
+            if t == run.times[row]:
+                found[row], losses[row], row = f[list(run.test)], loss, row + 1
             if not np.isfinite(f).all():
                 remedy = "lower the learning rate or the number of steps"
                 raise LimitError(Message(NOWHERE, f"the lazy curve is not finite at step {t}", remedy, "diverges"))
@@ -86,27 +86,6 @@ def initial(run: TrainingRun, f0: Any) -> Array:
         reason = f"`f0` has shape {list(given.shape)}, wanted {list(shape)} finite numbers"
         raise DataError(Message(NOWHERE, reason, "initial outputs on the rows of X, then on the other test rows", "wrong shape"))
     return given.reshape(shape).copy()
-
-
-def loss_and_slope(loss: Any, f: Array, y: Array) -> tuple[float, Array]:
-    """The mean over rows of any loss, and its derivative by ``f``."""
-    from tp.program.ir import Ref, derivative
-    from tp.readings import linear_limit
-    from tp.readings.expression import Compiler, Frame
-
-    if isinstance(loss, str) and loss in NAMES:
-        return linear_limit.loss_and_slope(loss, f, y)
-
-    class Values:
-        def read(self, key: Any) -> Array:
-            return f.ravel() if key[0] == "f" else y.ravel()
-
-    expr, compiler = loss_named(loss)(Ref("f"), Ref("y"), ()), Compiler()
-
-    def value(e: sp.Expr) -> Array:
-        return np.broadcast_to(np.asarray(Frame({}, Values(), vector=False).value(compiler.op(e)), dtype=np.float64), f.size)
-
-    return float(value(expr).sum() / len(f)), value(derivative(expr, Ref("f"))).reshape(f.shape) / len(f)
 
 
 def _none(reason: str, remedy: str) -> LimitError:

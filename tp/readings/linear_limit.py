@@ -4,17 +4,19 @@ For ``f = Vᵀ U x / n`` with Gaussian U, V the columns of U_t and V_t stay in t
 products are those of the coordinate vectors of a space of d + k dimensions, so the limit *is* the linear network of width
 d + k with U_0 = [σ_u I; 0], V_0 = [0; σ_v I] and no 1/n.
 
-Memory: (d + k)² numbers, twice that with momentum. Time of a step: O((d + k) B (a + k)) where a is the number of input
-coordinates that are not zero in the batch, linear in the steps; with momentum or weight decay a is d.
+Memory: (d + k)² numbers, twice that with momentum; columns that no batch touches stay on no page. Time of a step:
+O((d + k) B (a + b)) where a input coordinates and b targets of the batch are not zero. b is k for the losses mse and xent, whose
+gradients have no zeros, and a is d, b is k with momentum or weight decay. Nothing else grows with the steps.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, section 6 and Appendix (Word2Vec, MAML).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from tp.errors import LimitError, Message, Span
 from tp.program.ir import Moment, Nonlin, Program, Ref, Weight
 from tp.readings.orders import output_orders
+from tp.readings.loss_slope import loss_and_slope
 from tp.readings.trained import Trained
 from tp.transform.backprop import flat
 from tp.transform.losses import NAMES
@@ -51,9 +54,7 @@ class Linear:
 
 def recognised(run: TrainingRun) -> Linear | None:
     """A linear network with one hidden layer, or None. Raises ``LimitError`` for random outputs and where it diverges."""
-    if run.sign or run.adam or not isinstance(run.loss, str) or NAMES.get(run.loss) is None or len(run.X) != 1:
-        return None
-    if NAMES[run.loss] == "xent" and len(run.coordinates) == 1:
+    if run.sign or run.adam or len(run.X) != 1:
         return None
     program = normalize(run.program)
     output_orders(program)
@@ -124,80 +125,125 @@ def train(run: TrainingRun, net: Linear) -> Trained:
     start = time.perf_counter()
     X = run.X[net.input].reshape(run.samples, net.d)
     Y = run.y.reshape(run.samples, net.k)
-    test = X[list(run.test)]
-    state = _State(net, run.momentum, run.decay)
-    outputs = np.empty((run.steps + 1, len(test), net.k))
-    losses = np.empty(run.steps + 1)
-    kernels = np.empty((run.steps + 1, len(test), len(test)))
-    seen = np.flatnonzero(test.any(axis=0))
+    test, times = X[list(run.test)], run.times
+    state = Finite.limit(net, run.momentum, run.decay)
+    outputs, losses = np.empty((len(times), len(test), net.k)), np.empty(len(times))
+    kernels, row = np.empty((len(times), len(test), len(test))), 0
     with np.errstate(all="ignore"):
         for t in range(run.steps + 1):
-            hidden = state.U[:, seen] @ test[:, seen].T
-            outputs[t], kernels[t] = net.c * hidden.T @ state.V, hidden.T @ hidden
             rows = list(run.batch(t))
-            losses[t], slope = loss_and_slope(run.loss, state.outputs(X[rows]), Y[rows])
-            if not np.isfinite(outputs[t]).all() or not np.isfinite(losses[t]):
+            loss, pull = state.forward(X[rows], Y[rows], run.loss)
+            if t == times[row]:
+                hidden = state.hidden(test)
+                outputs[row], kernels[row], losses[row] = state.c * hidden.T @ state.V, hidden.T @ hidden, loss
+                row += 1
+            if not np.isfinite(loss) or not np.isfinite(outputs[row - 1]).all():
                 reason = f"`f` is not finite at step {t}"
                 raise LimitError(Message(net.span, reason, "lower the learning rate or the number of steps", "diverges"))
             if t < run.steps:
-                state.step(X[rows], slope, run.rates[t])
+                state.step(pull, run.rates[t])
     seconds = round(time.perf_counter() - start, 3)
     details = {"width": net.d + net.k, "bytes": 8 * (net.d + net.k) ** 2 * (2 if run.momentum else 1), "seconds": seconds}
     zero = np.zeros_like
     return Trained(run.program.name, outputs, zero(outputs), losses, zero(losses), kernels, zero(kernels), "exact", details)
 
 
-class _State:
-    """U : [d + k, d] and V : [d + k, k] of the finite network, and their velocities; columns are contiguous."""
+@dataclass
+class Pull:
+    """The gradients of a batch: U's is ``up right`` in the columns ``inputs``, V's ``hidden slope`` in ``outputs``."""
 
-    def __init__(self, net: Linear, momentum: float, decay: float) -> None:
-        self.net, self.momentum, self.decay = net, momentum, decay
-        self.U = np.zeros((net.d + net.k, net.d), order="F")
-        self.V = np.zeros((net.d + net.k, net.k), order="F")
-        np.fill_diagonal(self.U, net.std_u)
-        np.fill_diagonal(self.V[net.d :], net.std_v)
-        self.velocity = (np.zeros_like(self.U), np.zeros_like(self.V)) if momentum else None
+    inputs: NDArray[np.intp]
+    outputs: NDArray[np.intp] | slice
+    up: Array
+    right: Array
+    hidden: Array
+    slope: Array
+
+
+@dataclass
+class Finite:
+    """A linear network ``f = c Vᵀ U x`` with U : [m, d], V : [m, k], and its velocities; columns are contiguous.
+
+    With m = d + k, U = [σ_u I; 0] and V = [0; σ_v I] it is the infinite-width limit of :func:`recognised` networks under any
+    algorithm that adds combinations of gradients to the weights, meta-learning included: SGD here, others by ``gradients``.
+    """
+
+    U: Array
+    V: Array
+    c: float = 1.0
+    rate_u: float = 1.0
+    rate_v: float = 1.0
+    momentum: float = 0.0
+    decay: float = 0.0
+    velocity: tuple[Array, Array] | None = None
+
+    @classmethod
+    def limit(cls, net: Linear, momentum: float = 0.0, decay: float = 0.0) -> Finite:
+        """The network of width d + k."""
+        U, V = (np.zeros((net.d + net.k, size), order="F") for size in (net.d, net.k))
+        np.fill_diagonal(U, net.std_u)
+        np.fill_diagonal(V[net.d :], net.std_v)
+        velocity = (np.zeros_like(U), np.zeros_like(V)) if momentum else None
+        return cls(U, V, net.c, net.rate_u, net.rate_v, momentum, decay, velocity)
+
+    def hidden(self, X: Array) -> Array:
+        """U x for every row: [m, rows]."""
+        seen = np.flatnonzero(X.any(axis=0))
+        return np.asarray(self.U[:, seen] @ X[:, seen].T)
 
     def outputs(self, X: Array) -> Array:
-        self.seen = np.flatnonzero(X.any(axis=0))
-        self.hidden = self.U[:, self.seen] @ X[:, self.seen].T
-        return np.asarray(self.net.c * self.hidden.T @ self.V)
+        """[rows, k]."""
+        return np.asarray(self.c * self.hidden(X).T @ self.V)
 
-    def step(self, X: Array, slope: Array, rate: float) -> None:
-        """One update; ``slope`` is ∂loss/∂f of the rows last given to ``outputs``."""
+    def forward(self, X: Array, Y: Array, loss: Any) -> tuple[float, Pull]:
+        """The mean loss of the rows and its gradients (up to c), by what is not zero.
+
+        The logistic loss of an output with target 0 is log 2 whatever the output is: those without any other target are not
+        computed. This is negative sampling, targets 1 for seen and −1 for drawn words.
+        """
+        seen = np.flatnonzero(X.any(axis=0))
+        right = X[:, seen]
+        hidden = self.U[:, seen] @ right.T
+        some: NDArray[np.intp] | slice = slice(None)
+        if NAMES.get(loss) == "logistic":
+            some = np.flatnonzero(Y.any(axis=0))
+        V = self.V[:, some]
+        value, slope = loss_and_slope(loss, self.c * hidden.T @ V, Y[:, some])
+        value += (Y.shape[1] - V.shape[1]) * math.log(2)
+        return value, Pull(seen, some, V @ slope.T, right, hidden, slope)
+
+    def gradients(self, X: Array, Y: Array, loss: Any) -> tuple[Array, Array]:
+        """∂loss/∂U and ∂loss/∂V of the mean loss of the rows, in full, times ``rate_u`` and ``rate_v``."""
+        _, pull = self.forward(X, Y, loss)
+        du, dv = np.zeros_like(self.U), np.zeros_like(self.V)
+        du[:, pull.inputs] = self.rate_u * pull.up @ pull.right
+        dv[:, pull.outputs] = self.rate_v * pull.hidden @ pull.slope
+        return du, dv
+
+    def step(self, pull: Pull, rate: float) -> None:
+        """One update by the gradients of ``forward``."""
         from scipy.linalg.blas import dgemm
 
-        seen, keep = self.seen, 1 - self.decay
-        du = (self.V @ slope.T) @ X[:, seen]
-        eta_u, eta_v = rate * self.net.rate_u, rate * self.net.rate_v
+        eta_u, eta_v, keep = rate * self.rate_u, rate * self.rate_v, 1 - self.decay
+        if self.velocity is not None:
+            self._heavy(pull, eta_u, eta_v, keep)
+            return
         if self.decay:
             self.U *= keep
-        if self.velocity is None:
-            self.U[:, seen] -= eta_u * du
-            self.V = dgemm(-eta_v, self.hidden, slope, beta=keep, c=self.V, overwrite_c=1)
-            return
+            self.V *= keep
+        self.U[:, pull.inputs] -= eta_u * (pull.up @ pull.right)
+        if isinstance(pull.outputs, slice):
+            self.V = dgemm(-eta_v, pull.hidden, pull.slope, beta=1.0, c=self.V, overwrite_c=1)
+        else:
+            self.V[:, pull.outputs] -= eta_v * (pull.hidden @ pull.slope)
+
+    def _heavy(self, pull: Pull, eta_u: float, eta_v: float, keep: float) -> None:
+        assert self.velocity is not None
         vu, vv = self.velocity
         vu *= self.momentum
-        vu[:, seen] += du
-        vv = dgemm(1.0, self.hidden, slope, beta=self.momentum, c=vv, overwrite_c=1)
-        self.velocity = (vu, vv)
-        self.U -= eta_u * vu
-        self.V *= keep
-        self.V -= eta_v * vv
-
-
-def loss_and_slope(loss: str, f: Array, y: Array) -> tuple[float, Array]:
-    """The mean loss over rows and its derivative by ``f``."""
-    rows = len(f)
-    match NAMES[loss]:
-        case "mse":
-            return float(np.sum((f - y) ** 2) / 2 / rows), (f - y) / rows
-        case "logistic":
-            return float(np.sum(np.logaddexp(0, -y * f)) / rows), -y / (1 + np.exp(y * f)) / rows
-        case _:
-            top = f.max(axis=1, keepdims=True)
-            whole = top + np.log(np.exp(f - top).sum(axis=1, keepdims=True))
-            total = y.sum(axis=1, keepdims=True)
-            return float(np.sum(total * whole - (y * f).sum(axis=1, keepdims=True)) / rows), (
-                total * np.exp(f - whole) - y
-            ) / rows
+        vv *= self.momentum
+        vu[:, pull.inputs] += pull.up @ pull.right
+        vv[:, pull.outputs] += pull.hidden @ pull.slope
+        for weight, velocity, eta in ((self.U, vu, eta_u), (self.V, vv, eta_v)):
+            weight *= keep
+            weight -= eta * velocity

@@ -29,8 +29,9 @@ class Exact:
 class Trained:
     """A training run, at infinite width or averaged over finite networks.
 
-    ``outputs`` is [T+1, N_test, k], after 0…T updates, and ``errors`` its errors: between two tolerances (grid), the standard
-    error over independent scramblings (Sobol) or over seeds (finite width); 0 where the result is exact.
+    ``outputs`` is [T+1, N_test, k], after 0…T updates (or those of ``times``), and ``errors`` its errors: between two
+    tolerances (grid), the standard error over independent scramblings (Sobol) or over seeds (finite width); 0 where the
+    result is exact.
     ``losses[t]`` is the mean loss over the batch of step t before its update; the last entry is the loss over the last
     batch after the last update. ``kernels`` is [T+1, N_test, N_test]: the average product of the last hidden features of
     two test samples; None when the output is not linear in a last layer of weights. ``exact`` holds the rational numbers
@@ -51,12 +52,12 @@ class Trained:
 
     @property
     def steps(self) -> int:
-        return len(self.outputs) - 1
+        return int(self.times[-1])
 
     @property
     def times(self) -> NDArray[np.int_]:
         """The numbers of updates after which there is a row of everything."""
-        return np.arange(self.steps + 1)
+        return np.arange(len(self.outputs)) if self.run is None else np.array(self.run.times)
 
     @property
     def finite(self) -> bool:
@@ -75,7 +76,7 @@ class Trained:
             if self.exact is not None:
                 values = "  ".join(_ratio(a, f"{float(a):+.6f}…") for a in self.exact.outputs[t].ravel()[:6])
             more = "  …" if f.size > 6 else ""
-            rows.append(f"{t:4d} {self.losses[t]:12.6f}  {values}{more}")
+            rows.append(f"{self.times[t]:4d} {self.losses[t]:12.6f}  {values}{more}")
         return "\n".join(rows)
 
     def __str__(self) -> str:
@@ -93,7 +94,7 @@ class Trained:
             if self.exact is not None:
                 exact = self.exact.outputs[t].ravel()
                 cells = [_ratio(a, cell, r"\tfrac{{{}}}{{{}}}") for a, cell in zip(exact, cells, strict=True)]
-            rows.append(" & ".join([str(t), *cells]) + r" \\")
+            rows.append(" & ".join([str(self.times[t]), *cells]) + r" \\")
         body = "\n".join(rows)
         return f"\\begin{{array}}{{r{'l' * columns}}}\n{body}\n\\end{{array}}"
 
@@ -105,7 +106,8 @@ class Trained:
         }
         if self.exact is not None:
             arrays["exact"] = np.vectorize(_ratio, otypes=[object])(self.exact.outputs, None).tolist()
-        return json.dumps({"network": self.name, "method": self.method, "details": self.details, **arrays}, indent=2)
+        about = {"network": self.name, "method": self.method, "details": self.details, "times": self.times.tolist()}
+        return json.dumps({**about, **arrays}, indent=2)
 
     def plot(
         self, path: Any = None, beside: Any = (), widths: Sequence[int] | None = None, seeds: int = 4, lazy: bool = True

@@ -55,10 +55,16 @@ class TrainingRun:
     decay: float = 0.0
     sign: bool = False
     adam: tuple[float, float, float] | None = None
+    every: int = 1
 
     @property
     def steps(self) -> int:
         return len(self.rates)
+
+    @property
+    def times(self) -> tuple[int, ...]:
+        """The numbers of updates after which results are reported: multiples of ``every``, and all of them."""
+        return tuple(sorted({*range(0, self.steps, self.every), self.steps}))
 
     @property
     def samples(self) -> int:
@@ -185,7 +191,7 @@ class TrainingRun:
     def _wanted(self) -> list[Key]:
         f, loss, kernel = self.training.output.name, self.training.loss.name, self.training.kernel
         keys: list[Key] = []
-        for t in range(self.steps + 1):
+        for t in self.times:
             keys += [(f, t, i, *k) for i in self.test for k in self.coordinates]
             keys += [(loss, t, i) for i in dict.fromkeys(self.batch(t))]
             if kernel is not None:
@@ -195,7 +201,7 @@ class TrainingRun:
     def _arranged(self, values: Mapping[Key, Any]) -> tuple[Any, Any, Any]:
         """Outputs, losses and kernels (None where there are none) as arrays of the values' type."""
         f, loss, kernel = self.training.output.name, self.training.loss.name, self.training.kernel
-        steps = range(self.steps + 1)
+        steps = self.times
         outputs = np.array([[[values[f, t, i, *k] for k in self.coordinates] for i in self.test] for t in steps])
         losses = np.array([np.mean([values[loss, t, i] for i in self.batch(t)]) for t in steps])
         if kernel is None:
@@ -234,6 +240,7 @@ def prepare(
     decay: float = 0.0,
     betas: Sequence[float] = (0.9, 0.999),
     eps: float = 1e-8,
+    every: int = 1,
 ) -> TrainingRun:
     """A checked training run; see :meth:`tp.net.Net.train`. Raises ``DataError`` for what does not fit."""
     _check_program(program)
@@ -247,8 +254,10 @@ def prepare(
     targets = _targets(program, y, rows)
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or not 0 <= steps <= 1_000_000:
         raise _wrong("steps", f"{steps!r} steps", "give a whole number")
+    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
+        raise _wrong("steps", f"results every {every!r} steps", "give a whole number of at least 1")
     rates = _rates(lr, int(steps))
-    every = _batches(batches, int(steps), rows)
+    rows_of = _batches(batches, int(steps), rows)
     if optimizer not in ("sgd", "momentum", "sign", "adam"):
         raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", 'choose "sgd", "momentum", "sign" or "adam"')
     if optimizer in ("sign", "adam") and momentum:
@@ -271,7 +280,9 @@ def prepare(
         raise _wrong(
             "loss", "cross entropy compares several outputs, and the network has one", 'use loss="logistic", with targets ±1'
         )
-    return TrainingRun(program, all_rows, padded, test, every, rates, loss, beta, float(decay), optimizer == "sign", adam)
+    return TrainingRun(
+        program, all_rows, padded, test, rows_of, rates, loss, beta, float(decay), optimizer == "sign", adam, int(every)
+    )
 
 
 def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:
