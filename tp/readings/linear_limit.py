@@ -4,9 +4,10 @@ For ``f = Vᵀ U x / n`` with Gaussian U, V the columns of U_t and V_t stay in t
 products are those of the coordinate vectors of a space of d + k dimensions, so the limit *is* the linear network of width
 d + k with U_0 = [σ_u I; 0], V_0 = [0; σ_v I] and no 1/n.
 
-Memory: (d + k)² numbers, twice that with momentum; columns that no batch touches stay on no page. Time of a step:
-O((d + k) B (a + b)) where a input coordinates and b targets of the batch are not zero. b is k for the losses mse and xent, whose
-gradients have no zeros, and a is d, b is k with momentum or weight decay. Nothing else grows with the steps.
+Memory: (d + k)² numbers, twice that with momentum, where d counts the input coordinates that some row has and k the outputs
+that can ever have a slope. Time of a step: O((d + k) B (a + b)) where a input coordinates and b targets of the batch are not
+zero. b is k for the losses mse and xent, whose gradients have no zeros, and a is d, b is k with momentum or weight decay.
+Nothing else grows with the steps.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, section 6 and Appendix (Word2Vec, MAML).
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +25,8 @@ from numpy.typing import NDArray
 
 from tp.errors import LimitError, Message, Span
 from tp.program.ir import Moment, Nonlin, Program, Ref, Weight
-from tp.readings.orders import output_orders
 from tp.readings.loss_slope import loss_and_slope
+from tp.readings.orders import output_orders
 from tp.readings.trained import Trained
 from tp.transform.backprop import flat
 from tp.transform.losses import NAMES
@@ -123,11 +124,14 @@ def _numbers(name: str, c: sp.Expr, u: Weight, v: Weight, n: sp.Symbol) -> Linea
 def train(run: TrainingRun, net: Linear) -> Trained:
     """Train the finite linear network that the limit is."""
     start = time.perf_counter()
-    X = run.X[net.input].reshape(run.samples, net.d)
-    Y = run.y.reshape(run.samples, net.k)
+    X, Y = run.X[net.input].reshape(run.samples, net.d), run.y.reshape(run.samples, net.k)
+    seen = np.flatnonzero(X.any(axis=0))
+    some = np.flatnonzero(Y.any(axis=0)) if NAMES.get(run.loss) == "logistic" else np.arange(net.k)
+    idle = (net.k - len(some)) * math.log(2)
+    X, Y = np.ascontiguousarray(X[:, seen]), np.ascontiguousarray(Y[:, some])
     test, times = X[list(run.test)], run.times
-    state = Finite.limit(net, run.momentum, run.decay)
-    outputs, losses = np.empty((len(times), len(test), net.k)), np.empty(len(times))
+    state = Finite.limit(replace(net, d=len(seen), k=len(some)), run.momentum, run.decay)
+    outputs, losses = np.zeros((len(times), len(test), net.k)), np.empty(len(times))
     kernels, row = np.empty((len(times), len(test), len(test))), 0
     with np.errstate(all="ignore"):
         for t in range(run.steps + 1):
@@ -135,15 +139,16 @@ def train(run: TrainingRun, net: Linear) -> Trained:
             loss, pull = state.forward(X[rows], Y[rows], run.loss)
             if t == times[row]:
                 hidden = state.hidden(test)
-                outputs[row], kernels[row], losses[row] = state.c * hidden.T @ state.V, hidden.T @ hidden, loss
-                row += 1
+                outputs[row][:, some], kernels[row] = state.c * hidden.T @ state.V, hidden.T @ hidden
+                losses[row], row = loss + idle, row + 1
             if not np.isfinite(loss) or not np.isfinite(outputs[row - 1]).all():
                 reason = f"`f` is not finite at step {t}"
                 raise LimitError(Message(net.span, reason, "lower the learning rate or the number of steps", "diverges"))
             if t < run.steps:
                 state.step(pull, run.rates[t])
-    seconds = round(time.perf_counter() - start, 3)
-    details = {"width": net.d + net.k, "bytes": 8 * (net.d + net.k) ** 2 * (2 if run.momentum else 1), "seconds": seconds}
+    width = len(seen) + len(some)
+    size, seconds = 8 * width**2 * (2 if run.momentum else 1), round(time.perf_counter() - start, 3)
+    details = {"width": width, "bytes": size, "seconds": seconds}
     zero = np.zeros_like
     return Trained(run.program.name, outputs, zero(outputs), losses, zero(losses), kernels, zero(kernels), "exact", details)
 
@@ -189,7 +194,7 @@ class Finite:
     def hidden(self, X: Array) -> Array:
         """U x for every row: [m, rows]."""
         seen = np.flatnonzero(X.any(axis=0))
-        return np.asarray(self.U[:, seen] @ X[:, seen].T)
+        return np.asarray(self.U.T[seen].T @ X[:, seen].T)  # a column lies in one piece
 
     def outputs(self, X: Array) -> Array:
         """[rows, k]."""
@@ -203,11 +208,11 @@ class Finite:
         """
         seen = np.flatnonzero(X.any(axis=0))
         right = X[:, seen]
-        hidden = self.U[:, seen] @ right.T
+        hidden = self.U.T[seen].T @ right.T
         some: NDArray[np.intp] | slice = slice(None)
         if NAMES.get(loss) == "logistic":
             some = np.flatnonzero(Y.any(axis=0))
-        V = self.V[:, some]
+        V = self.V.T[some].T
         value, slope = loss_and_slope(loss, self.c * hidden.T @ V, Y[:, some])
         value += (Y.shape[1] - V.shape[1]) * math.log(2)
         return value, Pull(seen, some, V @ slope.T, right, hidden, slope)
@@ -231,19 +236,19 @@ class Finite:
         if self.decay:
             self.U *= keep
             self.V *= keep
-        self.U[:, pull.inputs] -= eta_u * (pull.up @ pull.right)
+        self.U.T[pull.inputs] -= (eta_u * pull.right.T) @ pull.up.T
         if isinstance(pull.outputs, slice):
             self.V = dgemm(-eta_v, pull.hidden, pull.slope, beta=1.0, c=self.V, overwrite_c=1)
         else:
-            self.V[:, pull.outputs] -= eta_v * (pull.hidden @ pull.slope)
+            self.V.T[pull.outputs] -= (eta_v * pull.slope.T) @ pull.hidden.T
 
     def _heavy(self, pull: Pull, eta_u: float, eta_v: float, keep: float) -> None:
         assert self.velocity is not None
         vu, vv = self.velocity
         vu *= self.momentum
         vv *= self.momentum
-        vu[:, pull.inputs] += pull.up @ pull.right
-        vv[:, pull.outputs] += pull.hidden @ pull.slope
+        vu.T[pull.inputs] += pull.right.T @ pull.up.T
+        vv.T[pull.outputs] += pull.slope.T @ pull.hidden.T
         for weight, velocity, eta in ((self.U, vu, eta_u), (self.V, vv, eta_v)):
             weight *= keep
             weight -= eta * velocity
