@@ -21,7 +21,7 @@ from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.readings.scale import classify
 from tp.readings.scale.forms import Form
 from tp.readings.scale.infer import Engine, report
-from tp.readings.scale.report import ScalingReport
+from tp.readings.scale.report import DepthReport, ScalingReport
 from tp.readings.scale.walk import Sized, Step, Walk
 from tp.readings.simplex import Infeasible, Polyhedron
 from tp.transform.parametrize import ABC, named
@@ -92,8 +92,8 @@ class Solver:
             matrix = self.engine.concrete.parameters[p].cols is not None
             point |= {f"w_{p}": a + b, f"u_{p}": opt.degree * a + c if matrix or opt.normalised != "spectral" else a + b}
         point |= self.fixed
-        steps = self.walk.run(point, self.steps)
-        wrong = classify.violations(self.walk, steps)
+        steps = self._run(point)
+        wrong = self._violations(steps)
         units = [s for role, s in steps[0].roles.items() if role.kind == "unit"]
         if wrong or any(s is not None and s[0] != 0 for s in units):
             return None
@@ -101,8 +101,19 @@ class Solver:
             return None
         for role, sized in steps[0].roles.items():
             if role.kind == "unit" and sized is not None:
-                self._require(search, self.walk.form(sized), f"`{role.parameter}` is Θ(1) at initialization", True)
+                self._require(search, self._form(sized), f"`{role.parameter}` is Θ(1) at initialization", True)
         return point, search, steps
+
+    # ------------------------------------------------------------ the oracle
+
+    def _run(self, point: Mapping[str, Fraction], steps: int | None = None) -> list[Step]:
+        return self.walk.run(point, self.steps if steps is None else steps)
+
+    def _form(self, sized: Sized) -> Form:
+        return self.walk.form(sized)
+
+    def _violations(self, steps: list[Step]) -> list[classify.Violation]:
+        return classify.violations(self.walk, steps)
 
     # ------------------------------------------------------------ constraints
 
@@ -122,12 +133,12 @@ class Solver:
         """Everything is O(1) at initialization; hidden and input weights make Θ(1) of Θ(1)."""
         for _ in range(ROUNDS):
             search.polyhedron.settle()
-            (step,) = self.walk.run(self._point(search), 0)
+            (step,) = self._run(self._point(search), 0)
             wrong = self._first_wrong(step)
             if wrong is None:
                 return
             sized, text, equal = wrong
-            self._require(search, self.walk.form(sized), text, equal)
+            self._require(search, self._form(sized), text, equal)
         raise AssertionError("initialization did not settle")
 
     def _first_wrong(self, step: Step) -> tuple[Sized, str, bool] | None:
@@ -146,13 +157,13 @@ class Solver:
         """Cut until the proposed point is stable."""
         for _ in range(ROUNDS):
             search.polyhedron.settle()
-            steps = self.walk.run(self._point(search), self.steps)
-            wrong = classify.violations(self.walk, steps)
+            steps = self._run(self._point(search))
+            wrong = self._violations(steps)
             if not wrong:
                 return steps
             seen = set()
             for v in wrong:
-                form = self.walk.form(v.sized)
+                form = self._form(v.sized)
                 if v.step == wrong[0].step and form not in seen:
                     seen.add(form)
                     name = classify.label(v.member, self.temps)
@@ -193,7 +204,7 @@ class Solver:
             return self._point(search), search, steps
         if depth > 4 * len(self.unknowns):
             return None
-        forms = [(t, self.walk.form(s)) for t, s in off]
+        forms = [(t, self._form(s)) for t, s in off]
         for target, form in forms:
             trial = search.copy()
             self._require(trial, form, self.words(target), True)
@@ -223,7 +234,7 @@ class Solver:
         facets = []
         for target, sized in self.targets(steps).items():
             if sized is not None:
-                form = self.walk.form(sized)
+                form = self._form(sized)
                 self._require(face, form, "", True)
                 facets.append(f"{self.words(target)}: {form} = 0")
         face.polyhedron.settle()
@@ -242,9 +253,9 @@ class Solver:
                 return False
             cut = False
             for _, point in ends:
-                steps = self.walk.run(point, self.steps)
-                for v in classify.violations(self.walk, steps)[:1]:
-                    self._require(face, self.walk.form(v.sized), "", v.vanishing)
+                steps = self._run(point)
+                for v in self._violations(steps)[:1]:
+                    self._require(face, self._form(v.sized), "", v.vanishing)
                     cut = True
             if not cut:
                 return True
@@ -284,6 +295,12 @@ def mup(
     free, facets = solver.free(search, found)
     found = walk.run(point, last)
     rules = gauged(engine, walk, point, gauge)
+    deep = engine.deep
+    depth: DepthReport | str | None = engine.no_depth
+    if deep is not None:
+        from tp.readings.mup_depth import depth_rules
+
+        depth = depth_rules(deep, optimizer_name, point, last, lambda x: gauged(engine, walk, x, gauge, True), known)
     title = f"maximal update ({gauge or 'table3'})" if gauge is None or isinstance(gauge, str) else "maximal update"
     return report(
         engine,
@@ -296,15 +313,21 @@ def mup(
         unique=not free,
         free=tuple(free),
         gauge=str(gauge or "table3"),
+        depth=depth,
     )
 
 
 # ---------------------------------------------------------------- gauges
 
 
-def gauged(engine: Engine, walk: Walk, point: Mapping[str, Fraction], gauge: Any) -> dict[str, ABC]:
-    """(a, b, c) from the invariants w = a + b and u = degree · a + c, one of the three being chosen per weight."""
+def gauged(engine: Engine, walk: Walk, point: Mapping[str, Fraction], gauge: Any, depth: bool = False) -> dict[str, ABC]:
+    """(a, b, c) from the invariants w = a + b and u = degree · a + c, one of the three being chosen per weight.
+
+    ``depth``: of the exponents of the depth, where the one that is chosen is 0.
+    """
     choices = _choices(engine, walk, gauge)
+    if depth:
+        choices = {p: (which, Fraction(0)) for p, (which, _) in choices.items()}
     rules = {}
     for p in engine.concrete.parameters:
         w, u = point.get(f"w_{p}"), point.get(f"u_{p}", Fraction(0))

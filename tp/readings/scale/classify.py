@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tp.readings.indexing import show
 from tp.readings.scale.forms import Form
 from tp.readings.scale.members import Member
 from tp.readings.scale.report import Exponent, Quantity, Reason, power
@@ -92,7 +91,7 @@ def layer_rates(walk: Walk, steps: list[Step]) -> dict[str, Exponent]:
 
 def label(m: Member, temps: frozenset[str]) -> str:
     """The variable, or the product that a temporary stands for."""
-    return m.text if m.out[0] in temps and m.text else show(m.out)
+    return m.text if m.out[0] in temps and m.text else m.name
 
 
 def quantities(walk: Walk, steps: list[Step], temps: frozenset[str]) -> dict[str, Quantity]:

@@ -24,7 +24,10 @@ Env = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """A function of cells: ``kind`` zero, const (leaf), read (slot), add, mul or apply (shape)."""
+    """A function of cells: ``kind`` zero, const (leaf), read (slot), add, mul, apply (shape) or crowd (block).
+
+    ``crowd`` is the sum of its argument over all blocks that the one at hand stands for.
+    """
 
     kind: str
     args: tuple[Any, ...] = ()
@@ -35,6 +38,15 @@ class Op:
             return (self.args[0],)
         found = dict.fromkeys(s for a in self.args if isinstance(a, Op) for s in a.slots())
         return tuple(found)
+
+    def linear(self) -> frozenset[int]:
+        """The members that enter by sums and constant factors alone."""
+        if self.kind == "read":
+            return frozenset((self.args[0],))
+        if self.kind in ("add", "crowd"):
+            return frozenset().union(*(a.linear() for a in self.args if isinstance(a, Op)))
+        varying = [a for a in self.args if isinstance(a, Op) and a.slots()]
+        return varying[0].linear() if self.kind == "mul" and len(varying) == 1 else frozenset()
 
 
 ZERO, ONE = Op("zero"), Op("const", (0,))
@@ -48,6 +60,7 @@ class State:
     leaves: list[int]
     cutoff: int
     generic: bool = False
+    crowd: Callable[[Cell, int], Cell] | None = None
 
 
 def value(op: Op, state: State) -> Cell:
@@ -63,6 +76,8 @@ def value(op: Op, state: State) -> Cell:
         return union([value(arg, state) for arg in args])
     if kind == "apply":
         return nonlinear(value(args[0], state), args[1], state.generic)
+    if kind == "crowd" and state.crowd is not None:
+        return state.crowd(value(args[0], state), args[1])
     return {}, {}
 
 
@@ -89,10 +104,18 @@ class Widths:
     """Exponents of n: ``growth`` says how each width symbol grows; symbols of exponents become unknowns."""
 
     growth: Mapping[str, Fraction]
+    depth: str | None = None  # a symbol that grows too, after every width
     unknowns: dict[str, None] = field(default_factory=dict)
+    deep_unknowns: dict[str, None] = field(default_factory=dict)
+
+    def grows(self, symbol: sp.Expr) -> bool:
+        """Whether ``symbol`` is a width, or the depth."""
+        return isinstance(symbol, sp.Symbol) and (symbol.name in self.growth or symbol.name == self.depth)
 
     def power(self, symbol: sp.Symbol, exponent: sp.Expr, span: Span) -> Form:
         """The exponent of ``symbol^exponent``, for a width symbol."""
+        if symbol.name == self.depth:
+            return Widths({symbol.name: Fraction(1)}, None, self.deep_unknowns).power(symbol, exponent, span).deepened()
         form = Form()
         for term in sp.Add.make_args(sp.expand(exponent)):
             c, rest = term.as_coeff_Mul()
@@ -111,14 +134,14 @@ class Widths:
         """The exponent of an expression in widths and constants: the largest over the terms of a sum."""
         expr = sp.sympify(expr)
         if isinstance(expr, sp.Add):
-            return max((self.size(t, span) for t in expr.args), key=lambda f: f.const)
+            return max((self.size(t, span) for t in expr.args), key=lambda f: (f.const, f.depth().const))
         if isinstance(expr, sp.Mul):
             form = Form()
             for factor in expr.args:
                 form = form.plus(self.size(factor, span))
             return form
         base, exponent = expr.as_base_exp()
-        if isinstance(base, sp.Symbol) and base.name in self.growth:
+        if self.grows(base):
             return self.power(base, exponent, span)
         if exponent != 1 and exponent.is_Rational:
             return Form().plus(self.size(base, span), Fraction(int(exponent.p), int(exponent.q)))
@@ -134,6 +157,7 @@ class Compiler:
     slot: Callable[[str, tuple[int, ...]], int | None]
     values: Callable[[sp.Symbol, int, int], list[int]]
     given: frozenset[str]
+    crowd: Callable[[Op], Op] | None = None  # one block's term of a sum over the depth: the sum
     shapes: dict[Any, Shape] = field(default_factory=dict)
 
     def op(self, expr: sp.Expr, env: Env, span: Span) -> Op:
@@ -177,7 +201,7 @@ class Compiler:
         return ZERO if at is None else Op("read", (at,))
 
     def _symbol(self, symbol: sp.Symbol, env: Env, span: Span) -> Op:
-        if symbol.name in self.widths.growth:
+        if self.widths.grows(symbol):
             return Op("const", (self.leaves.leaf(self.widths.power(symbol, sp.S.One, span)),))
         return ZERO if env.get(symbol.name) == 0 else ONE
 
@@ -188,7 +212,7 @@ class Compiler:
 
     def _power(self, expr: sp.Pow, env: Env, span: Span) -> Op:
         base, exponent = expr.base, expr.exp
-        if isinstance(base, sp.Symbol) and base.name in self.widths.growth:
+        if self.widths.grows(base):
             return Op("const", (self.leaves.leaf(self.widths.power(base, exponent, span)),))
         inside = self.op(base, env, span)
         if inside.kind == "const" and exponent.is_Rational:
@@ -207,7 +231,10 @@ class Compiler:
             return self.op(body, env, span)
         index, lo, hi = limits[-1]
         points = self.values(index, self.integer(lo, env), self.integer(hi, env))
-        return _sum([self._range(body, limits[:-1], {**env, index.name: p}, span) for p in points])
+        terms = [self._range(body, limits[:-1], {**env, index.name: p}, span) for p in points]
+        if self.crowd is not None and any(s.name == self.widths.depth for s in hi.free_symbols):
+            terms = [self.crowd(term) for term in terms]
+        return _sum(terms)
 
     def _piecewise(self, expr: sp.Piecewise, env: Env, span: Span) -> Op:
         for branch, condition in expr.args:

@@ -13,6 +13,8 @@ from fractions import Fraction
 from math import lcm
 from typing import Any
 
+DEPTH = "L·"  # marks an unknown that is an exponent of the depth; alone, the exponent 1 of the depth itself
+
 Node = Any  # int | tuple[Node, Node] | tuple[Node, Node, Fraction]; recursive, and much too hot for a class
 
 
@@ -37,6 +39,21 @@ class Form:
 
     def coefficient(self, unknown: str) -> Fraction:
         return dict(self.terms).get(unknown, Fraction(0))
+
+    def width(self) -> Form:
+        """The part that is an exponent of the width."""
+        return Form(self.const, tuple((u, c) for u, c in self.terms if not u.startswith(DEPTH)))
+
+    def depth(self) -> Form:
+        """The part that is an exponent of the depth, in unknowns of its own."""
+        own = {u.removeprefix(DEPTH): c for u, c in self.terms if u.startswith(DEPTH)}
+        const = own.pop("", Fraction(0))
+        return Form(const, tuple(sorted(own.items())))
+
+    def deepened(self) -> Form:
+        """The same form as an exponent of the depth."""
+        const = ((DEPTH, self.const),) if self.const else ()
+        return Form(Fraction(0), tuple(sorted((*const, *((DEPTH + u, c) for u, c in self.terms)))))
 
     def __str__(self) -> str:
         parts = [str(self.const)] if self.const or not self.terms else []

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Program, Weight
 from tp.readings.scale import classify
+from tp.readings.scale.deep import Deep, Reading, read
+from tp.readings.scale.depth import depth_of
 from tp.readings.scale.expressions import Widths
 from tp.readings.scale.forms import Form, unknown
 from tp.readings.scale.hoist import hoisted
 from tp.readings.scale.members import Concrete, concrete
 from tp.readings.scale.optimizers import Optimizer, exponent, optimizer
-from tp.readings.scale.report import Rule, Rules, ScalingReport
+from tp.readings.scale.report import DepthReport, Rule, Rules, ScalingReport
 from tp.readings.scale.walk import Step, Walk
 from tp.transform.parametrize import ABC, given, named, roles
 
@@ -34,6 +37,14 @@ class Engine:
         self.roles = roles(self.program)
         self.declared = {p: declared(w, self.growth) for p, w in self.concrete.parameters.items()}
         self.steps = 2 if len(set(self.growth.values())) <= 1 else 3
+        found = depth_of(self.program)
+        self.no_depth = found if isinstance(found, str) else None
+        self._depth = None if isinstance(found, str) else found
+
+    @cached_property
+    def deep(self) -> Deep | None:
+        """The program with its depth as a second variable that grows, if it is residual."""
+        return None if self._depth is None else Deep(self, self._depth)
 
     def starts_at_zero(self, w: Weight) -> bool:
         """Whether the weight is initialized at 0."""
@@ -113,8 +124,25 @@ def scaling(
         rules = given(engine.program, table, base)
         title = "as declared" if parametrization is None else "as given"
     point = engine.point(rules, opt, known)
-    found = walk.run(point, steps or engine.steps)
-    return report(engine, walk, found, point, rules, title)
+    last = steps or engine.steps
+    found = walk.run(point, last)
+    return report(engine, walk, found, point, rules, title, depth=_depth(engine, walk, found, point, last, known))
+
+
+def _depth(
+    engine: Engine, walk: Walk, found: list[Step], point: Mapping[str, Fraction], steps: int, known: Mapping[str, Fraction]
+) -> DepthReport | str | None:
+    """The exponents of the depth, at the powers of it that the spec declares."""
+    deep = engine.deep
+    if deep is None:
+        return engine.no_depth
+    if classify.violations(walk, found):
+        return f"the depth `{deep.depth.symbol}` matters where the width does no harm: not stable as the width grows"
+    missing = sorted(set(deep.constants) - set(known))
+    if missing:
+        return f"the exponent `{missing[0]}` of the depth `{deep.depth.symbol}` has no value: give one, or let net.mup() find it"
+    rules = {p: deep.declared(w, known) for p, w in engine.concrete.parameters.items()}
+    return read(Reading(deep, deep.walk(walk.optimizer.name), point, steps), rules, known)
 
 
 def report(

@@ -17,6 +17,7 @@ import sympy as sp
 from tp.errors import NOWHERE, LimitError, Message, Span
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
 from tp.program.reads import flat as simple
+from tp.readings.scale.depth import Depth, carried
 from tp.readings.scale.expressions import ZERO, Compiler, Env, Op, Widths
 from tp.readings.scale.forms import Leaves
 from tp.readings.scale.tags import Tag
@@ -45,6 +46,7 @@ class Member:
     weights: tuple[int, ...] = ()  # slots of vector weights that it reads
     text: str = ""
     parallel: tuple[int, ...] = ()  # slots of ``out`` whose index nothing recurs over: their members are alike
+    name: str = ""  # as people would write it: ``h[L]`` at a bound that is a symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,15 @@ class MatrixUse:
     out: int
     x: int
     transpose: bool
+    block: int = -1  # one block's use of a matrix that all blocks share
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What is one block's own: its matrices, and the letters of its vectors."""
+
+    matrices: tuple[int, ...]
+    letters: int
 
 
 @dataclass
@@ -93,10 +104,57 @@ class Concrete:
     constants: tuple[str, ...] = ()
     letters: int = 0
     slots: int = 0
+    depth: str | None = None
+    deep_constants: tuple[str, ...] = ()
+    blocks: list[Block] = field(default_factory=list)
+    inside: frozenset[str] = frozenset()  # parameters that blocks use, their own or shared ones
+    ways: frozenset[str] = frozenset()  # families that are streams, or between a stream and itself
+
+    def last_weight(self, slots: Iterable[int]) -> str | None:
+        """The weight that acts last on the way to ``slots``."""
+        members = {m.slot: m for m in self.members}
+        weights = {v.slot: v.parameter for v in self.vectors}
+        front = list(dict.fromkeys(slots))
+        seen = set(front)
+        while front:
+            here = [members[s] for s in front if s in members]
+            found = [self.matrices[m.matrix].parameter for m in here if m.matrix >= 0]
+            found += [weights[s] for s in front if s in weights]
+            if found:
+                return found[0]
+            front = [s for m in here for s in m.op.slots() if s not in seen]
+            seen.update(front)
+        return None
+
+    def ends(self) -> frozenset[str]:
+        """Parameters of blocks that enter streams as they are: only the product with their multiplier has a meaning."""
+        forward = [m for m in self.members if m.forward]
+        terms = [t for m in forward if m.op.kind == "add" for t in m.op.args if t.kind == "crowd"]
+        straight = {s for t in terms for s in t.args[0].linear()}
+        for m in forward:
+            reads = set(m.op.slots()) if m.x is None else {m.x}
+            straight -= reads - m.op.linear() if m.out[0] in self.ways else reads
+        made = [(m.slot, self.matrices[m.matrix].parameter) for m in forward if m.matrix >= 0]
+        made += [(v.slot, v.parameter) for v in self.vectors]
+        return self.inside - {p for slot, p in made if slot not in straight}
+
+    def block_depth(self) -> int:
+        """The largest number of matrices between a stream and itself."""
+        count: dict[int, int] = {}
+        deepest = 0
+        for m in self.members:
+            if not m.forward:
+                continue
+            reads = m.op.slots() if m.x is None else (m.x,)
+            own = m.matrix >= 0 and self.matrices[m.matrix].parameter in self.inside
+            count[m.slot] = max((count.get(s, 0) for s in reads), default=0) + own
+            if any(isinstance(t, Op) and t.kind == "crowd" for t in m.op.args):
+                deepest, count[m.slot] = max(deepest, count[m.slot]), 0
+        return deepest
 
 
-def concrete(program: Program, growth: dict[str, Fraction]) -> Concrete:
-    """``program`` with its backward pass from the sum of its outputs."""
+def concrete(program: Program, growth: dict[str, Fraction], depth: Depth | None = None) -> Concrete:
+    """``program`` with its backward pass from the sum of its outputs; with a ``depth``, blocks stand for many like them."""
     total = _fresh("total", program)
     outputs = []
     domains = {}
@@ -111,7 +169,7 @@ def concrete(program: Program, growth: dict[str, Fraction]) -> Concrete:
     last = Nonlin(Ref(total), sp.Add(*outputs), None, ())
     whole = Program(**{**_fields(program), "body": (*program.body, last), "outputs": (Ref(total),)})
     backward = backprop(whole, Ref(total), sp.S.One)
-    return _Writer(program, backward, growth, total).run()
+    return _Writer(program, backward, growth, total, depth).run()
 
 
 def _fields(program: Program) -> dict[str, Any]:
@@ -140,16 +198,24 @@ class _Writer:
     backward: Any
     growth: dict[str, Fraction]
     total: str
+    depth: Depth | None = None
     keys: dict[str, dict[tuple[int, ...], int]] = field(default_factory=dict)
     matrix_keys: dict[str, dict[tuple[int, ...], int]] = field(default_factory=dict)
     representatives: dict[str, list[int]] = field(default_factory=dict)
 
     def run(self) -> Concrete:
-        self.made = Concrete(Leaves())
-        self.widths = Widths(self.growth)
+        symbol = self.depth.symbol if self.depth else None
+        self.made = Concrete(Leaves(), depth=symbol)
+        self.widths = Widths(self.growth, symbol)
+        self.streams, self.through = carried(self.backward.program) if self.depth else (frozenset(), frozenset())
+        self.member_of: dict[int, Member] = {}
+        self.fresh_matrices: set[int] = set()
+        self.fresh_letters: dict[int, int] = {}  # slot of a block's own vector weight: its letter
         self.bounds = {s.name: SYMBOLIC_BOUND for s in self.program.constants}
         given = frozenset({d.ref.name for d in self.program.data} | set(self.program.tables))
-        self.compiler = Compiler(self.made.leaves, self.widths, self._slot, self._values, given)
+        self.compiler = Compiler(
+            self.made.leaves, self.widths, self._slot, self._values, given, self._crowd if self.depth else None
+        )
         self.forward = {i.out.name for i in simple(self.program.body)}
         self.edges = self.backward.program.boundary
         body = simple(self.backward.program.body)
@@ -165,6 +231,11 @@ class _Writer:
         self._gradients()
         self.made.outputs = {s for ref in self.program.outputs for s in self.keys.get(ref.name, {}).values()}
         self.made.constants = tuple(self.widths.unknowns)
+        self.made.deep_constants = tuple(self.widths.deep_unknowns)
+        own = {name for name, w in self.made.parameters.items() if self._grows(w.domain)}
+        shared = {self.made.matrices[use.matrix].parameter for use in self.made.uses if use.block >= 0}
+        self.made.inside = frozenset(own | shared)
+        self.made.ways = self.streams | self.through
         return self.made
 
     # ------------------------------------------------------------ representatives
@@ -175,6 +246,9 @@ class _Writer:
         weights = {r.index.name for w in self.program.weights if w.cols is not None for r in w.domain}
         ranges = [r for _, domain in _flat(self.program.body, ()) for r in domain]
         ranges += [r for w in self.program.weights for r in w.domain]
+        constants = set(self.program.constants)
+        ranges_ = [*ranges, *(r for b in (self.program.body, self.backward.program.body) for r in _loops(b))]
+        self.symbolic = {r.index.name: r.hi.name for r in ranges_ if r.hi in constants}
         for r in ranges:
             name = r.index.name
             if (r.lo.free_symbols | r.hi.free_symbols) - set(self.program.constants):
@@ -209,6 +283,57 @@ class _Writer:
                 return None
         return _nearest(self.keys.get(name, {}), index)
 
+    # ------------------------------------------------------------ blocks
+
+    def _grows(self, domain: Domain) -> bool:
+        """Whether a range of ``domain`` ends at the depth."""
+        return self.depth is not None and any(s.name == self.depth.symbol for r in domain for s in r.hi.free_symbols)
+
+    def _crowd(self, op: Op) -> Op:
+        """``op`` of one block, summed over all blocks that it stands for."""
+        return Op("crowd", (op, self._block(op.slots()))) if op.kind != "zero" else op
+
+    def _block(self, slots: Iterable[int]) -> int:
+        """The number of the block whose matrices and vectors are read on the way back to a stream."""
+        matrices: set[int] = set()
+        letters, seen, front = 0, set(), list(slots)
+        while front:
+            slot = front.pop()
+            if slot in seen:
+                continue
+            seen.add(slot)
+            letters |= self.fresh_letters.get(slot, 0)
+            m = self.member_of.get(slot)
+            if m is None or m.out[0] in self.streams:
+                continue
+            if m.matrix in self.fresh_matrices:
+                matrices.add(m.matrix)
+            front += m.op.slots() if m.x is None else (m.x,)
+        block = Block(tuple(sorted(matrices)), letters)
+        if block not in self.made.blocks:
+            self.made.blocks.append(block)
+        return self.made.blocks.index(block)
+
+    def _streamed(self, op: Op, name: str) -> Op:
+        """x[l] = x[l-1] + …: what is added, by the blocks that this one stands for."""
+        carry, added = self._split(op, name)
+        return Op("add", (*carry, self._crowd(_added(added)))) if carry and added else op
+
+    def _split(self, op: Op, name: str) -> tuple[list[Op], list[Op]]:
+        carry: list[Op] = []
+        added: list[Op] = []
+        for part in op.args if op.kind == "add" else (op,):
+            m = self.member_of.get(part.args[0]) if part.kind == "read" else None
+            if m is not None and m.out[0] == name:
+                carry.append(part)
+            elif m is not None and m.out[0] in self.through:
+                inner, more = self._split(m.op, name)
+                carry += inner
+                added += more if inner else [part]
+            else:
+                added.append(part)
+        return carry, added
+
     # ------------------------------------------------------------ weights
 
     def _half(self, space: Space | None) -> int:
@@ -222,12 +347,16 @@ class _Writer:
             index = tuple(self.compiler.integer(e, point) for e in w.ref.index)
             if w.cols is not None:
                 self.matrix_keys.setdefault(w.ref.name, {})[index] = len(self.made.matrices)
+                if self._grows(w.domain):
+                    self.fresh_matrices.add(len(self.made.matrices))
                 self.made.matrices.append(Matrix((w.ref.name, *index), name, self._half(w.rows), self._half(w.cols)))
                 continue
             constant = w.variance == 0
             letter = (0, 0) if constant else (1 << self.made.letters, 0)
             self.made.letters += not constant
             slot = self._new(w.ref.name, index)
+            if self._grows(w.domain):
+                self.fresh_letters[slot] = letter[0]
             self.made.vectors.append(VectorWeight((w.ref.name, *index), name, slot, letter, None, self._half(w.rows)))
 
     def _new(self, name: str, index: tuple[int, ...]) -> int:
@@ -249,7 +378,9 @@ class _Writer:
             matrix = self._at(use.W, point, self.matrix_keys)
             x, out = self._at(use.x, point, self.keys), self._at(use.d_out, point, self.keys)
             if matrix is not None and x is not None and out is not None:
-                item = MatrixUse(matrix, out, x, use.transpose)
+                shared = self._grows(use.domain) and matrix not in self.fresh_matrices
+                block = self._block((out, x)) if shared else -1
+                item = MatrixUse(matrix, out, x, use.transpose, block)
                 if item not in self.made.uses:
                     self.made.uses.append(item)
 
@@ -291,18 +422,34 @@ class _Writer:
                 x=x,
                 text=text,
                 parallel=alike,
+                name=self._name(ins, index),
             )
-            self.made.members.append(item)
+            self._add(item)
             return
         averaged = isinstance(ins, Moment)
         expr = ins.coeff * ins.expr if isinstance(ins, Moment) else ins.expr
         op = self.compiler.op(expr, env, ins.span)
+        if ins.out.name in self.streams:
+            op = self._streamed(op, ins.out.name)
         reads = tuple(s for s in op.slots() if s in self.vector_slots) if forward else ()
         half = self._half(ins.space) if averaged else 0
         slot = self._new(ins.out.name, index)
         vector = not averaged and ins.space is not None
         kind = "moment" if averaged else "nonlin"
-        self.made.members.append(Member(slot, out, kind, ins.span, forward, vector, op, half=half, weights=reads, parallel=alike))
+        name = self._name(ins, index)
+        self._add(Member(slot, out, kind, ins.span, forward, vector, op, half=half, weights=reads, parallel=alike, name=name))
+
+    def _name(self, ins: MatMul | Nonlin | Moment, index: tuple[int, ...]) -> str:
+        shown = [str(v) for v in index]
+        for k, (e, v) in enumerate(zip(ins.out.index, index, strict=True)):
+            bound = self.symbolic.get(e.name) if isinstance(e, sp.Symbol) else None
+            if v == SYMBOLIC_BOUND and (bound or e.free_symbols & set(self.program.constants)):
+                shown[k] = bound or str(e)
+        return f"{ins.out.name}[{', '.join(shown)}]" if shown else ins.out.name
+
+    def _add(self, m: Member) -> None:
+        self.made.members.append(m)
+        self.member_of[m.slot] = m
 
 
 def _refs(ins: MatMul | Nonlin | Moment) -> set[Ref]:
@@ -332,6 +479,10 @@ def _nearest(members: dict[tuple[int, ...], int], index: tuple[int, ...]) -> int
         chosen = max(below) if below else min(values)
         candidates = [k for k in candidates if k[place] == chosen]
     return members[candidates[0]] if candidates else None
+
+
+def _added(ops: list[Op]) -> Op:
+    return ops[0] if len(ops) == 1 else Op("add", tuple(ops))
 
 
 def _halved(form: Any) -> Any:

@@ -100,6 +100,80 @@ class Rules(Mapping[str, Rule]):
 
 
 @dataclass(frozen=True)
+class DepthReport:
+    """How a residual network scales with its depth ``symbol``, where the width has grown first; exponents are of the depth.
+
+    ``rules``: per weight, the power of the depth in its multiplier (-a), initial std (-b) and rate (-c). ``branches[p]``: the sum
+    over all initial blocks of what they differ by in the term that the weight p ends; ``diverse`` if none of it vanishes.
+    ``updates[p]``: the largest change by the updates of p alone; ``nontrivial`` if some block's weight moves features by Θ(1).
+    ``block_depth``: how many matrices a block has between the stream and itself.
+    """
+
+    symbol: str
+    rules: Rules
+    stable_at_init: bool
+    stable: bool
+    nontrivial: bool
+    diverse: bool
+    block_depth: int
+    branches: Mapping[str, Exponent]
+    updates: Mapping[str, Exponent]
+    exponents: Mapping[str, Quantity]
+    reasons: tuple[str, ...] = ()
+    constants: Mapping[str, Fraction] = field(default_factory=dict)
+    facets: tuple[str, ...] = ()
+    unique: bool | None = None
+    free: tuple[str, ...] = ()
+
+    @property
+    def optimal(self) -> bool:
+        """Stable, nontrivial and diverse, with every update as large as it can be; only blocks of one matrix can be that."""
+        return self.stable and self.nontrivial and self.diverse and self.block_depth <= 1
+
+    @property
+    def regime(self) -> str:
+        """The verdict in words."""
+        s = self.symbol
+        if not self.stable_at_init:
+            return f"the sum of all blocks grows with {s} at initialization"
+        if not self.stable:
+            return f"unstable in {s} in training"
+        parts = [] if self.nontrivial else [f"trivial: what the blocks learn vanishes with {s}"]
+        lost = [f"`{p}` adds {power(x, s)}" for p, x in self.branches.items() if x is not None and x < 0]
+        if lost:
+            parts.append(f"blocks lose their diversity: initially {', '.join(lost)}")
+        if self.nontrivial and self.block_depth > 1:
+            parts.append(
+                f"stable, but no optimum: blocks have {self.block_depth} matrices, and what their updates do together within a "
+                f"block vanishes with {s}; only blocks of one matrix have an optimal scaling with depth"
+            )
+        return "; ".join(parts) or f"stable in {s}, features and their diversity are kept"
+
+    def __str__(self) -> str:
+        values = [f"{k} = {v}" for k, v in self.constants.items()]
+        return "\n".join([f"depth {self.symbol}: {self.regime}", *values, *self.reasons])
+
+    def data(self) -> dict[str, Any]:
+        """Everything, as plain lists and dicts."""
+        flags = ("stable_at_init", "stable", "nontrivial", "diverse", "optimal")
+        return {
+            "symbol": self.symbol,
+            "regime": self.regime,
+            **{name: getattr(self, name) for name in flags},
+            "block_depth": self.block_depth,
+            "rules": {k: _rule(r) for k, r in self.rules.items()},
+            "constants": {k: _plain(v) for k, v in self.constants.items()},
+            "branches": {k: _plain(v) for k, v in self.branches.items()},
+            "updates": {k: _plain(v) for k, v in self.updates.items()},
+            "exponents": _quantities(self.exponents),
+            "reasons": list(self.reasons),
+            "facets": list(self.facets),
+            "unique": self.unique,
+            "free": list(self.free),
+        }
+
+
+@dataclass(frozen=True)
 class ScalingReport:
     """How a network scales with its width under one parametrization and optimizer.
 
@@ -124,6 +198,7 @@ class ScalingReport:
     constants: Mapping[str, Fraction] = field(default_factory=dict)
     gauge: str = ""
     outputs: tuple[str, ...] = ()
+    depth: DepthReport | str | None = None  # or why the depth is fixed; None where it is a number
 
     @property
     def kernel_regime(self) -> bool:
@@ -147,6 +222,8 @@ class ScalingReport:
         if self.exponents:
             parts.append(self.sizes())
         parts += [str(r) for r in self.reasons]
+        if self.depth is not None:
+            parts.append(str(self.depth))
         return "\n\n".join(parts)
 
     __repr__ = __str__
@@ -176,10 +253,23 @@ class ScalingReport:
         head += [t for _, t in extra]
         rows = []
         for name, rule in self.rules.items():
-            std = "zero" if rule.b is None else power(-rule.b)
-            row = [name, rule.role, power(-rule.a), std, power(-rule.c)]
-            rows.append(row + [power(e) if (e := getattr(rule, k)) is not None else "" for k, _ in extra])
+            row = [name, rule.role, self._power(name, "a", -1), self._power(name, "b", -1), self._power(name, "c", -1)]
+            rows.append(row + [self._power(name, k, 1) for k, _ in extra])
         return head, rows
+
+    def _power(self, name: str, which: str, sign: int) -> str:
+        """n^(…), and L^(…) where the depth matters."""
+        x = getattr(self.rules[name], which)
+        if x is None:
+            return "zero" if which == "b" else ""
+        wide = power(sign * x)
+        if not isinstance(self.depth, DepthReport):
+            return wide
+        y = getattr(self.depth.rules[name], which)
+        if not y:
+            return wide
+        deep = power(sign * y, self.depth.symbol)
+        return deep if wide == "1" else f"{wide} {deep}"
 
     def table(self, style: str = "markdown") -> str:
         """The rules as a ``markdown``, ``html`` or ``latex`` table, in powers of the width."""
@@ -214,9 +304,7 @@ class ScalingReport:
             "layers": {k: _plain(v) for k, v in self.layers.items()},
             "rules": {k: _rule(r) for k, r in self.rules.items()},
             "constants": {k: _plain(v) for k, v in self.constants.items()},
-            "exponents": {
-                q.name: {"initial": _plain(q.initial), "changes": [_plain(x) for x in q.changes]} for q in self.exponents.values()
-            },
+            "exponents": _quantities(self.exponents),
             "reasons": [
                 {
                     "quantity": r.quantity,
@@ -232,7 +320,12 @@ class ScalingReport:
             "facets": list(self.facets),
             "unique": self.unique,
             "free": list(self.free),
+            "depth": self.depth.data() if isinstance(self.depth, DepthReport) else self.depth,
         }
+
+
+def _quantities(found: Mapping[str, Quantity]) -> dict[str, Any]:
+    return {q.name: {"initial": _plain(q.initial), "changes": [_plain(x) for x in q.changes]} for q in found.values()}
 
 
 def _styled(style: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

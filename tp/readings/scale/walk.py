@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from tp.readings.scale.expressions import Op, State, average, value
-from tp.readings.scale.forms import Form
+from tp.readings.scale.forms import DEPTH, Form
 from tp.readings.scale.members import Concrete, Member
 from tp.readings.scale.optimizers import Optimizer
 from tp.readings.scale.rules import inner
@@ -24,6 +24,7 @@ from tp.readings.scale.tags import EMPTY, NONE, Cell, Part, Tag, corr, divided, 
 
 Sized = tuple[int, Any] | None  # a value and its node; None where there is nothing
 Letter = tuple[int, bool, int]  # matrix, transposed, class
+FAR = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Role:
     """One thing that is wanted or forbidden: ``kind`` of ``parameter`` seen in member ``slot``.
 
     ``update``: Δp acts on x. ``init``: p's initial value acts on what training changed. ``unit``: what p's initial
-    value makes of a Θ(1) vector, or of the input.
+    value makes of a Θ(1) vector, or of the input. ``branch``: what the initial blocks that p ends add to a stream.
     """
 
     kind: str
@@ -63,8 +64,9 @@ class Walk:
         leaves = self.program.leaves
         self.w_leaf = {p: leaves.leaf(Form().plus(f, Fraction(-1))) for p, f in self.w.items() if f is not None}
         self.u_leaf = {p: leaves.leaf(Form().plus(f, Fraction(-1))) for p, f in self.u.items()}
+        self.crowds: dict[int, int] = {}  # a block's own letter: that of the sum over the blocks it stands for
+        self.depth_half = leaves.leaf(Form(Fraction(0), ((DEPTH, Fraction(1, 2)),))) if self.program.depth else 0
         self.bits: dict[Letter, int] = {}
-        self.of_bit: dict[int, Letter] = {}
         self.forward = [m for m in self.program.members if m.forward]
         self.backward = [m for m in self.program.members if not m.forward]
         self.vector_slots = {v.slot for v in self.program.vectors}
@@ -77,9 +79,9 @@ class Walk:
         self.unit, self.values = self.program.leaves.scaled(point)
         halves = [self.values[k] for m in self.program.matrices for k in (m.rows, m.cols)]
         halves += [self.values[v.half] for v in self.program.vectors]
-        self.cutoff = max(halves, default=0) * (1 if len({*halves, 0}) <= 2 else 3)
+        self.cutoff = max(halves, default=0) * (1 if len({*halves, 0}) <= 2 else 3) + 4 * self.values[self.depth_half]
         self.cells: list[Cell] = [EMPTY] * self.program.slots
-        self.remembered: dict[Letter, tuple[dict[Tag, None], dict[Tag, None]]] = {}
+        self.remembered: dict[Letter, tuple[Part, Part]] = {}
         self.pairs: dict[int, list[tuple[Cell, Cell, int, Any]]] = {}
         self._initial()
         found = []
@@ -114,12 +116,13 @@ class Walk:
                 cell = self._evaluated(m, m.op)
                 if record:
                     self._roles(m, cell)
+                    self._branches(m)
             self.cells[m.slot] = pruned(cell, self.cutoff)
             if record:
                 self.step.sizes[m.slot] = largest(cell[0]), largest(cell[1])
 
     def _evaluated(self, m: Member, op: Op) -> Cell:
-        state = State(self.cells, self.values, self.cutoff, self.generic)
+        state = State(self.cells, self.values, self.cutoff, self.generic, self._summed)
         if m.kind == "moment":
             return average(op, state, m.half)
         cell = value(op, state)
@@ -187,6 +190,71 @@ class Walk:
         if size is not None:
             found[parameter] = max(size, found.get(parameter, size))
 
+    # ------------------------------------------------------------ depth
+
+    def _summed(self, cell: Cell, block: int) -> Cell:
+        """A block's cell and the sum of the cells of the Θ(L) blocks that it stands for."""
+        return union([cell, self._crowd(cell, block, 1, 2)])
+
+    def _crowd(self, cell: Cell, block: int, odd: int, even: int) -> Cell:
+        """The crowd's part, in letters of its own: √L^odd times where a block's own letter is odd, else √L^even times."""
+        own = self._own(block)
+        half, node = self.values[self.depth_half], self.depth_half
+        made: Cell = ({}, {})
+        for part, into in zip(cell, made, strict=True):
+            for tag, (v, one) in part.items():
+                k = odd if tag[0] & own else even
+                put(into, (self._renamed(tag[0], own), self._renamed(tag[1], own)), v + k * half, (one, node, k))
+        return made
+
+    def _branches(self, m: Member) -> None:
+        """At initialization: the sum over all blocks of each term that a block adds to its stream, in what they differ by."""
+        terms = [t for t in m.op.args if isinstance(t, Op) and t.kind == "crowd"] if m.op.kind == "add" else []
+        for term in terms if self.step.t == 0 else ():
+            inside, block = term.args
+            state = State(self.cells, self.values, self.cutoff, self.generic, self._summed)
+            for added in inside.args if inside.kind == "add" else (inside,):
+                name = self.program.last_weight(added.slots())
+                base = value(added, state)[0]
+                own = self._own(block)
+                differing = {t: c for t, c in base.items() if (t[0] | t[1]) & own}
+                made = self._crowd((differing, {}), block, 1, 1) if differing else self._crowd((base, {}), block, 2, 2)
+                if name is not None and base:
+                    self._role("branch", name, m, largest(made[0]))
+
+    def alone(self, parameter: str) -> Sized:
+        """The largest change of anything after a run's last step, by the updates of one weight alone."""
+        saved = [(v, self.cells[v.slot]) for v in self.program.vectors], self.pairs
+        for v, cell in saved[0]:
+            self.cells[v.slot] = cell if v.parameter == parameter else (cell[0], {})
+        self.pairs = {k: p for k, p in self.pairs.items() if self.program.matrices[k].parameter == parameter}
+        self._pass(self.forward, record=False)
+        changes = [best for m in self.forward if (best := largest(self.cells[m.slot][1])) is not None]
+        for v, cell in saved[0]:
+            self.cells[v.slot] = cell
+        self.pairs = saved[1]
+        return max(changes, key=lambda s: s[0], default=None)
+
+    def _own(self, block: int) -> int:
+        """The letters of one block: of its vectors, and of all products with its matrices."""
+        item = self.program.blocks[block]
+        own = item.letters
+        for matrix in item.matrices:
+            for letter in ((matrix, t, c) for t in (False, True) for c in (0, 1)):
+                own |= self.bits.get(letter, 0)
+        return own
+
+    def _renamed(self, letters: int, own: int) -> int:
+        mine = letters & own
+        letters &= ~own
+        while mine:
+            bit = mine & -mine
+            mine ^= bit
+            if bit not in self.crowds:
+                self.crowds[bit] = self._bit()
+            letters |= self.crowds[bit]
+        return letters
+
     # ------------------------------------------------------------ matrices
 
     def _matmul(self, m: Member, record: bool) -> Cell:
@@ -215,18 +283,26 @@ class Walk:
             return made
         into, out = (matrix.rows, matrix.cols) if m.transpose else (matrix.cols, matrix.rows)
         w, s_in, s_out = self.values[leaf], self.values[into], self.values[out]
+        met: dict[Letter, list[tuple[int, Tag, int, Any]]] = {}
         for moved, part in enumerate(x):
             for tag, (v, node) in part.items():
                 letter = self._letter(m.matrix, m.transpose, tag, bool(moved))
-                put(made[moved], (letter, 0), v + w + s_in, ((node, leaf), into))
-                for arguments in self._dots(m, tag, bool(moved)):
-                    size = v + w + 2 * s_in - s_out, (((node, leaf), into, 2), out, -1)
-                    for argument in arguments:
-                        put(made[moved], argument, *size)
+                met.setdefault(letter, []).append((moved, tag, v, node))
+                put(made[moved], (self.bits[letter], 0), v + w + s_in, ((node, leaf), into))
+                for argument, (less, node_) in self._dots(m, tag, bool(moved)):
+                    put(made[moved], argument, v + w + 2 * s_in - s_out + less, ((((node, leaf), into, 2), out, -1), node_))
+        for letter, arguments in met.items():
+            self._remember(letter, arguments)
         return made
 
-    def _letter(self, matrix: int, transpose: bool, tag: Tag, moved: bool) -> int:
-        """The bit of the Gaussian part of W x, by whether x is correlated with what W met at initialization."""
+    def _remember(self, letter: Letter, arguments: list[tuple[int, Tag, int, Any]]) -> None:
+        """What W met, for dot parts: each component's size over that of the largest, at its largest over all calls."""
+        top, top_node = max(((v, node) for _, _, v, node in arguments), key=lambda s: s[0])
+        for moved, tag, v, node in arguments:
+            put(self.remembered[letter][moved], tag, v - top, 0 if v == top else (node, top_node, -1))
+
+    def _letter(self, matrix: int, transpose: bool, tag: Tag, moved: bool) -> Letter:
+        """The Gaussian part of W x, by whether x is correlated with what W met at initialization."""
         first = self.remembered.get((matrix, transpose, 0))
         if first is None and not moved:
             first = self.remembered[matrix, transpose, 0] = ({}, {})
@@ -234,16 +310,18 @@ class Walk:
         else:
             known = first is not None and any(corr(tag, other) for other in first[0])
         letter = (matrix, transpose, 0 if known else 1)
-        memory = self.remembered.setdefault(letter, ({}, {}))
-        memory[moved][tag] = None
+        self.remembered.setdefault(letter, ({}, {}))[moved].setdefault(tag, (-FAR, 0))
         if letter not in self.bits:
-            self.bits[letter] = 1 << (self.program.letters + len(self.bits))
-            self.of_bit[self.bits[letter]] = letter
-        return self.bits[letter]
+            self.bits[letter] = self._bit()
+        return letter
 
-    def _dots(self, m: Member, tag: Tag, moved: bool) -> list[list[Tag]]:
+    def _bit(self) -> int:
+        """A bit that no letter has yet."""
+        return 1 << (self.program.letters + len(self.bits) + len(self.crowds))
+
+    def _dots(self, m: Member, tag: Tag, moved: bool) -> list[tuple[Tag, tuple[int, Any]]]:
         """For letters of the opposite direction by which ``tag`` has a mean derivative: what was multiplied then."""
-        found = []
+        found: list[tuple[Tag, tuple[int, Any]]] = []
         for kind in (0, 1):
             letter = (m.matrix, not m.transpose, kind)
             bit = self.bits.get(letter, 0)
@@ -251,8 +329,8 @@ class Walk:
                 continue
             if tag[0] & ~bit:
                 continue
-            base, pert = self.remembered[letter]
-            found.append([*base, *pert] if moved else [*base])
+            for part in self.remembered[letter][: 2 if moved else 1]:
+                found += part.items()
         return found
 
     def _updates(self, m: Member, x: Cell) -> Part:
@@ -283,7 +361,10 @@ class Walk:
         for use in self.program.uses:
             out, x = self.cells[use.out], self.cells[use.x]
             if (out[0] or out[1]) and (x[0] or x[1]):
-                fresh.setdefault(use.matrix, []).append((x, out) if use.transpose else (out, x))
+                found = [(out, x)]
+                if use.block >= 0:  # all blocks use the matrix, and its gradient is the sum of theirs
+                    found.append((self._crowd(out, use.block, 1, 2), self._crowd(x, use.block, -1, 0)))
+                fresh.setdefault(use.matrix, []).extend((b, a) if use.transpose else (a, b) for a, b in found)
         for k, pairs in fresh.items():
             top = max((_joint(left, right) for left, right in pairs), key=lambda s: s[0])
             self._gradient(self.program.matrices[k].parameter, top)
