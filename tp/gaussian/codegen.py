@@ -44,6 +44,9 @@ def _collect(function: Function, found: dict[str, str]) -> None:
         return
     for callee in _callees(function):
         _collect(callee, found)
+    single = function.__globals__.get(f"{function.__name__}_single")
+    if single is not None:
+        _collect(single, found)
     found[function.__name__] = _text(function)
 
 

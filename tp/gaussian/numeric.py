@@ -37,6 +37,9 @@ which has the single covariance argument ``q`` and is exact there.
     low.with_sites                 # name of the pair function: (a, b, q1, c, q2) -> results, where a, b are the filled vectors
     low.pair_args                  # (q1, c, q2) to pass after a and b
 
+**In inner loops** ``low.easy``, where it is not empty, is a faster function with arguments ``low.easy_args`` (roots of single
+variances among them, to be computed once per sample). Its last result is 0.0 where only ``low.function`` is exact.
+
 ``K`` grows with the variance: call ``count`` with the largest one and use that K for all. ``site`` returns the tail
 ``t`` which the choice leaves (so that sqrt(t_a t_b) bounds the error of the pair, theory: Mehler), to be reported.
 """
@@ -54,6 +57,7 @@ from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian.breaks import has_jump
 from tp.gaussian.codegen import Printer, Source, digest, merge, sources_of
 from tp.gaussian.decompose import separate
+from tp.gaussian.easy import easy_form
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.factor import Factor, Pair, factor, pair
 from tp.gaussian.functions import hermite
@@ -83,6 +87,8 @@ class Lowered:
     sites: tuple[Site, ...] = ()
     with_sites: str = ""
     pair_args: tuple[sp.Expr, ...] = ()
+    easy: str = ""
+    easy_args: tuple[sp.Expr, ...] = ()
 
 
 def same_site(e: Expectation) -> Expectation:
@@ -171,6 +177,16 @@ class _Lowering:
         head, returned = (*first, *self.names.values()), ", ".join(self.answers)
         body = "".join(f"\n    {line}" for line in [*self.lines, f"return {returned}"])
         sources = merge(sources_of(*self.printer.used.values()), *self.sources)
+        low = self._closed_or_not(head, returned, entries, body, sources)
+        if low.method != "closed" or len(entries) == 1:
+            return low
+        back: dict[str, sp.Expr] = {name: e for e, name in zip(self.params, self.names.values(), strict=True)}
+        found = easy_form(self.calls, back, entries, returned)
+        return replace(low, easy=found[0], easy_args=found[1], sources=merge(low.sources, found[2])) if found else low
+
+    def _closed_or_not(
+        self, head: tuple[str, ...], returned: str, entries: list[sp.Expr], body: str, sources: tuple[Source, ...]
+    ) -> Lowered:
         args: tuple[sp.Expr, ...] = (*entries, *self.params)
         if len(self.calls) == 1 and returned == ", ".join(f"t0[{k}]" for k in range(len(self.answers))) and len(self.answers) > 1:
             function, texts = self.calls[0]

@@ -19,6 +19,7 @@ from tp.kernel.demand import Demand, Key, Plan, Tied, Want
 from tp.kernel.emit import Emitter
 from tp.kernel.functions import (
     ENTRY,
+    EXACT,
     FILL,
     HEAD,
     HELPER,
@@ -69,6 +70,7 @@ class Compiled:
     constants: dict[str, Any]
     coefficients: tuple[Coefficients, ...]
     lengths: dict[str, str]
+    roots: dict[str, tuple[str, sp.Expr]]  # tables by name: the site table and the power of it, in U
     bound: float
     rules: tuple[str, ...]
     lanes: dict[str, int] = field(default_factory=dict)  # numbers per lane that a function keeps
@@ -91,9 +93,12 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
     emitters: dict[str, Emitter] = {}
     if site_plan.formulas:
         emitters["sites"] = SitesEmitter(library, site_plan.tables, site_code)
-    emitters["pairs"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan)
+    emitters["pairs"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan, easy=True)
+    emitters["exact"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan, easy=False)
     emitters["diagonal"] = DiagonalEmitter(library, pair_plan.tables, pair_code, shelf)
     for key, emitter in emitters.items():
+        if key == "exact" and not emitters["pairs"].flagged:
+            continue
         functions[key] = pairs_function(key, emitter) if isinstance(emitter, PairsEmitter) else samples_function(key, emitter)
     site_tables = {n: replace(t, role="site") for n, t in site_plan.tables.items() if t.role == "out"}
     for table in shelf.tables.values():
@@ -120,6 +125,7 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
         {n: limit.program.tables[n[6:]] for p in (site_plan, pair_plan) for n, t in p.tables.items() if t.role == "const"},
         tuple(shelf.tables.values()),
         {t.name: shelf.root(t.name) for t in shelf.tables.values()},
+        shelf.roots,
         max((low.bound for low in lowered), default=0.0),
         tuple(dict.fromkeys(low.rule for low in lowered)),
         {key: _per_lane(emitter) for key, emitter in emitters.items()},
@@ -169,10 +175,17 @@ def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
 
 def _module(library: Library, functions: Mapping[str, Function], reflect: bool) -> str:
     helpers = [FILL, *([REFLECT] if reflect else []), *library.sources.values()]
-    blocks = [(LOOPING if " for " in text or " while " in text else HELPER) + text.strip("\n") for text in helpers]
+    blocks = [_decorator(text) + text.strip("\n") for text in helpers]
     blocks += [f.text for f in functions.values()]
     blocks.append(ENTRY + MIRROR)
     return HEAD + "\n\n\n" + "\n\n\n".join(blocks) + "\n"
+
+
+def _decorator(text: str) -> str:
+    """Products and sums may be fused, but not in the function whose rounding errors are its result."""
+    if text.startswith("def determinant("):
+        return EXACT
+    return LOOPING if " for " in text or " while " in text else HELPER
 
 
 def _per_lane(emitter: Emitter) -> int:

@@ -40,6 +40,8 @@ class Emitter:
     """Text of one function's loops. Subclasses say where cells of inputs and sites lie (:meth:`row`, :meth:`scalar`)."""
 
     same = False  # whether the two samples are one, so that equal spots are one variable
+    easy = False  # whether to use easy forms and count the lanes that they miss
+    flagged = False  # whether there are such
     plan = "pairs"  # whose tables these are: another plan's may have the same names
 
     def __init__(self, library: Library, tables: dict[str, Table], code: Code) -> None:
@@ -69,6 +71,10 @@ class Emitter:
 
     def coefficients(self, low: Lowered, e: Expectation) -> tuple[str, str] | None:
         """Names of the rows of coefficient vectors of both sites, where there are such."""
+        return None
+
+    def hoisted(self, e: sp.Expr) -> Cell | None:
+        """The cell that holds ``e`` where it is computed once per sample beforehand."""
         return None
 
     # ------------------------------------------------------------ structure
@@ -248,10 +254,21 @@ class Emitter:
             value = lane.value(rhs)
             if row is not None:
                 lines.add(f"{row} = {value}")
-            side = self.side()
-            lane.memo[Cell(f.table, side, *f.index)] = value
+            lane.memo[Cell(f.table, self.side(), *f.index)] = value
+        self.lane_loop(lines, lane.flags)
+
+    def lane_loop(self, lines: Lines, flags: Sequence[str]) -> None:
+        """The loop over lanes; lanes whose easy forms are not exact are counted in ``missed``."""
+        if not flags:
+            self.out.add("for z in range(b):")
+            self.out.lines += lines.lines
+            return
+        self.flagged, count = True, self.fresh("h")
+        self.out.add(f"{count} = 0")
         self.out.add("for z in range(b):")
+        lines.add(f"{count} += 0 if {' and '.join(f'{f} > 0.0' for f in flags)} else 1")
         self.out.lines += lines.lines
+        self.out.add(f"missed += {count}")
 
     def side(self) -> str:
         return "ij"
@@ -346,8 +363,7 @@ class Emitter:
             text = f"{lane} += {value}" if isinstance(e, Total) else f"{lane} = max({lane}, {value})"
             (lines if varies else self.out).add(text)
         if any(lane.endswith("z]") for _, _, lane in ready):
-            self.out.add("for z in range(b):")
-            self.out.lines += lines.lines
+            self.lane_loop(lines, inside.flags)
 
     def varies(self, e: sp.Expr) -> bool:
         """Whether ``e`` differs between lanes."""

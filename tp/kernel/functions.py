@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, Site
-from tp.kernel.cells import Axis, Cell, Formula, Table, hull, parts
+from tp.kernel.cells import Axis, Cell, Formula, Table, U, hull, parts
 from tp.kernel.demand import Plan
 from tp.kernel.emit import Emitter
 from tp.kernel.lanes import Lane, Library
@@ -25,9 +25,10 @@ from numba import njit
 
 '''
 
-HELPER = '@njit(error_model="numpy", forceinline=True)\n'
-LOOPING = '@njit(error_model="numpy")\n'
-ENTRY = '@njit(cache=True, nogil=True, error_model="numpy")\n'
+EXACT = '@njit(error_model="numpy", forceinline=True)\n'
+HELPER = '@njit(error_model="numpy", forceinline=True, fastmath={"contract"})\n'
+LOOPING = '@njit(error_model="numpy", fastmath={"contract"})\n'
+ENTRY = '@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})\n'
 
 REFLECT = """def reflect(at, size):
     period = max(2 * (size - 1), 1)
@@ -64,6 +65,22 @@ class Shelf:
 
     tables: dict[tuple[object, ...], Coefficients] = field(default_factory=dict)
     length: dict[str, str] = field(default_factory=dict)
+    roots: dict[str, tuple[str, sp.Expr]] = field(default_factory=dict)  # tables that are a power, in U, of a site table
+
+    def root_of(self, e: sp.Expr, tables: dict[str, Table]) -> Cell | None:
+        """The cell of a table of roots, where ``e`` is √(q + number) or its inverse, q a cell of a site table."""
+        cells = parts(e, Cell)
+        if len(cells) != 1 or abs(e.exp) != sp.Rational(1, 2) or tables[cells[0].table].role != "site":
+            return None
+        (cell,) = cells
+        power = e.xreplace({cell: U})
+        if power.free_symbols != {U}:
+            return None
+        of = [name for name, (base, _) in self.roots.items() if base == cell.table]
+        name = next((n for n in of if self.roots[n][1] == power), f"{cell.table}_root{len(of) + 1}")
+        self.roots[name] = cell.table, power
+        tables[name] = replace(tables[cell.table], name=name)
+        return Cell(name, cell.side, *cell.index)
 
     def root(self, name: str) -> str:
         while self.length.setdefault(name, name) != name:
@@ -135,6 +152,9 @@ class DiagonalEmitter(_Samples):
         super().__init__(library, tables, code)
         self.shelf = shelf
 
+    def hoisted(self, e: sp.Expr) -> Cell | None:
+        return self.shelf.root_of(e, self.tables)
+
     def coefficients(self, low: Lowered, e: Expectation) -> tuple[str, str] | None:
         names = []
         for site in low.sites:
@@ -152,9 +172,13 @@ class DiagonalEmitter(_Samples):
 class PairsEmitter(Emitter):
     """Sample i of the rows with a block of columns as lanes."""
 
-    def __init__(self, library: Library, tables: dict[str, Table], code: Code, shelf: Shelf, plan: Plan) -> None:
+    def __init__(self, library: Library, tables: dict[str, Table], code: Code, shelf: Shelf, plan: Plan, easy: bool) -> None:
         super().__init__(library, tables, code)
+        self.easy = easy
         self.shelf, self.shared = shelf, {n: gram_split(plan, n) for n in plan.inputs}
+
+    def hoisted(self, e: sp.Expr) -> Cell | None:
+        return self.shelf.root_of(e, self.tables)
 
     def input_row(self, cell: Cell, at: list[str]) -> str | None:
         table = self.tables[cell.table]
@@ -262,7 +286,10 @@ def samples_function(name: str, emitter: Emitter) -> Function:
 
 
 def pairs_function(name: str, emitter: PairsEmitter) -> Function:
-    """``name(n, c, i0, i1, j0, j1, upper, width, arrays…)``: a block of pairs; ``upper``: only j > i."""
+    """``name(n, c, i0, i1, j0, j1, upper, width, hard, arrays…)``: a block of pairs; ``upper``: only j > i.
+
+    In easy forms, counting in ``hard[i - i0]`` what they miss; or else without them, for the rows of which that count is not 0.
+    """
     emitter.out.depth = 3
     body = emitter.body()
     arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
@@ -270,12 +297,15 @@ def pairs_function(name: str, emitter: PairsEmitter) -> Function:
         [
             str(allocations(emitter)),
             "    for i in range(i0, i1):",
+            *([] if emitter.easy else ["        if hard[i - i0] == 0:", "            continue"]),
             "        for at in range(max(j0, i + 1) if upper else j0, j1, width):",
             "            b = min(width, j1 - at)",
+            *(["            missed = 0"] if emitter.flagged else []),
             body,
+            *(["            hard[i - i0] += missed"] if emitter.flagged else []),
         ]
     )
-    head = f"def {name}(n, c, i0, i1, j0, j1, upper, width{''.join(f', {a}' for a in arrays)}):\n"
+    head = f"def {name}(n, c, i0, i1, j0, j1, upper, width, hard{''.join(f', {a}' for a in arrays)}):\n"
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
 
 

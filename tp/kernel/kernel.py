@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.kernel import gram, inputs
+from tp.kernel.cells import U
 from tp.kernel.compile import Compiled
 from tp.kernel.inputs import Samples
 from tp.kernel.module import load
+from tp.kernel.quadrature import evaluate
 
 if TYPE_CHECKING:
     from tp.kernel.disk.result import Gram
@@ -272,6 +274,10 @@ class Kernel:
         """Site tables of all samples, then coefficient vectors of one common length."""
         for side in sides:
             self._sites(side)
+            for name, (base, power) in self.compiled.roots.items():
+                with np.errstate(divide="ignore"):
+                    root = evaluate(power, {U: side.sites[base]})
+                side.sites[name] = np.where(np.isfinite(root), root, 0.0)  # 1/√0 is 0: no variance, no correlation
         self._coefficients(sides)
 
     def _sites(self, side: _Side) -> None:
@@ -352,7 +358,11 @@ class Kernel:
             i0, i1, j0, j1 = task
             arrays = {**fixed, **blocks}
             width = self._width("pairs", j1 - j0)
-            self._module.pairs(integers, floats, i0, i1, j0, j1, one is two, width, *(arrays[a] for a in function.arrays))
+            hard = np.zeros(i1 - i0, np.int64)
+            place = (integers, floats, i0, i1, j0, j1, one is two, width, hard)
+            self._module.pairs(*place, *(arrays[a] for a in function.arrays))
+            if hard.any():
+                self._module.exact(*place, *(arrays[a] for a in self.compiled.functions["exact"].arrays))
             if one is two:
                 for table in results.values():
                     self._mirror(table, task)

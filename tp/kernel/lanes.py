@@ -45,6 +45,7 @@ class Lane:
 
     def __init__(self, emitter: Emitter, lines: Lines, scalar: bool = False) -> None:
         self.emitter, self.lines, self.scalar = emitter, lines, scalar
+        self.flags: list[str] = []
         self.memo: dict[sp.Basic, str] = {}
 
     def value(self, e: sp.Expr) -> str:
@@ -84,6 +85,9 @@ class Lane:
             case sp.Mul():
                 return " * ".join(self.value(a) for a in ordered(e))
             case sp.Pow():
+                found = emitter.hoisted(e)
+                if found is not None:
+                    return self.value(found)
                 if not e.exp.is_number:
                     return f"{self.value(e.base)} ** {self.value(e.exp)}"
                 base = self.value(e.base)
@@ -112,9 +116,7 @@ class Lane:
         text = emitter.input_row(cell, at)
         if text is None:
             return emitter.lane(cell.table, at)
-        row = emitter.remember(("row", text), text, "r")
-        given = emitter.tables[cell.table].role in ("gram", "data")  # in the kernel's precision
-        return f"np.float64({row}[z])" if given else f"{row}[z]"
+        return f"{emitter.remember(('row', text), text, 'r')}[z]"
 
     def expectation(self, e: Expectation) -> str:
         """One call for all expectations of the nest that share variables and covariance."""
@@ -122,11 +124,15 @@ class Lane:
         group = tuple(x for x in dict.fromkeys([*emitter.group, e]) if x.args[1:] == e.args[1:])
         low = emitter.library.lower(group)
         coefficients = emitter.coefficients(low, e) if low.sites else None
-        if coefficients is None:
+        names = [emitter.fresh("e") for _ in group]
+        if emitter.easy and low.easy and not self.scalar:
+            call = f"{low.easy}({', '.join(self.value(a) for a in low.easy_args)})"
+            self.flags.append(emitter.fresh("f"))
+            names.append(self.flags[-1])
+        elif coefficients is None:
             call = f"{low.function}({', '.join(self.value(a) for a in low.args)})"
         else:
             call = f"{low.with_sites}({', '.join([*coefficients, *(self.value(a) for a in low.pair_args)])})"
-        names = [emitter.fresh("e") for _ in group]
         self.lines.add(f"{', '.join(names)} = {call}")
-        self.memo |= dict(zip(group, names, strict=True))
+        self.memo |= dict(zip(group, names, strict=False))
         return self.memo[e]
