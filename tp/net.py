@@ -202,7 +202,7 @@ class Net:
         loss: Any = None,
         batches: Sequence[Sequence[int]] | None = None,
         X_test: Any = None,
-        optimizer: str | None = None,
+        optimizer: Any = None,
         momentum: float | None = None,
         decay: float | None = None,
         betas: Sequence[float] | None = None,
@@ -213,10 +213,14 @@ class Net:
 
         ``lr`` multiplies the rates of the spec and may differ by step; ``loss`` is "mse", "logistic", "xent" or an
         expression in f and y; ``batches`` are row numbers per step (default: all rows); outputs are reported on
-        ``X_test`` (default: ``X``). ``optimizer`` is "sgd", "momentum", "sign" or "adam" (of input and output weights;
-        ``betas``, and ``eps`` in units in which gradients are Θ(1)). ``decay`` is decoupled: weights shrink by 1 − decay a
-        step. Results are reported after every ``every``-th step and the last. What is not given is taken from the ``train``
+        ``X_test`` (default: ``X``) after every ``every``-th step and the last. What is not given is taken from the ``train``
         line of the spec.
+
+        ``optimizer`` is linear in the gradients, "sgd", "momentum" or "nesterov"; or it updates entry by entry: "sign", "adam",
+        "adamw", "rmsprop", "adagrad", "lion" (with ``betas`` and ``eps``), or an expression in the gradient g and Adam's
+        means m of gradients and v of squares, such as "g/sqrt(g^2 + 1/4)". Entries see gradients in units in which those of
+        coordinates are Θ(1), and so does ``eps``: the ε of a stored weight w is eps·n^(-d), in μP with the multiplier n^(-a)
+        d = a + 1, and d = a for the read-out. ``decay`` is decoupled: weights shrink by 1 − decay a step.
         """
         from tp.readings.training import defaults, prepare
 

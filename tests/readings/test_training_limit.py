@@ -204,7 +204,7 @@ def test_a_result_is_shown_and_drawn(tmp_path: Path) -> None:
         ({"loss": "xent"}, "several outputs"),
         ({"loss": "sin("}, "cannot be read"),
         ({"loss": "f + z"}, "cannot be read"),
-        ({"optimizer": "lion"}, "lion"),
+        ({"optimizer": "lyon"}, "lyon"),
         ({"X": [[1.0], [2.0]]}, "wanted [N, 2]"),
         ({"X_test": [[1.0, np.inf]]}, "inf"),
     ],
@@ -289,13 +289,9 @@ def test_sign_descent() -> None:
     )
     limit, finite = run.limit(), run.simulate(width=256, seeds=24)
     assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 256).all()
-    with pytest.raises(tp.LimitError, match="outer product"):
-        tp.parse(SIGNS, L=2).train([[1.0, 0.5], [-0.6, 0.8]], [1.0, -1.0], steps=1, lr=0.1, optimizer="sign").limit()
 
 
 def test_adam_with_one_hidden_layer() -> None:
     run = tp.parse(SIGNS, L=1).train([[1.0, 0.5], [-0.6, 0.8]], [1.0, -1.0], steps=3, lr=0.1, optimizer="adam", eps=0.1)
     limit, finite = run.limit(), run.simulate(width=256, seeds=24)
     assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 256).all()
-    with pytest.raises(tp.LimitError, match="freeze"):
-        tp.parse(SIGNS, L=2).train([[1.0, 0.5]], [1.0], steps=1, lr=0.1, optimizer="adam").limit()

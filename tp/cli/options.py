@@ -83,6 +83,15 @@ def widths(text: str) -> tuple[int, ...]:
     return tuple(sorted({positive(part.strip()) for part in text.split(",")}))
 
 
+def pair(text: str) -> tuple[float, float]:
+    """``0.9,0.999``: two numbers."""
+    try:
+        one, two = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: two numbers, as in 0.9,0.999") from None
+    return one, two
+
+
 def several_widths(text: str) -> tuple[int, ...]:
     """Widths that a rate can be fitted to: at least two."""
     found = widths(text)

@@ -35,8 +35,12 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--steps", type=options.positive, metavar="T", help="updates")
     parser.add_argument("--lr", type=float, metavar="ETA", help="learning rate; the rates of the spec multiply it")
     parser.add_argument("--loss", metavar="L", help="mse, logistic, xent, or an expression in f and y (default: mse)")
-    parser.add_argument("--optimizer", metavar="O", help="sgd, momentum, sign or adam (default: sgd)")
+    parser.add_argument(
+        "--optimizer", metavar="O", help="sgd, momentum, nesterov, sign, adam, adamw, rmsprop, adagrad, lion, or Q(g, m, v)"
+    )
     parser.add_argument("--momentum", type=float, metavar="BETA", help="heavy-ball momentum")
+    parser.add_argument("--betas", type=options.pair, metavar="B1,B2", help="decay of Adam's means (default: 0.9,0.999)")
+    parser.add_argument("--eps", type=float, metavar="EPS", help="Adam's epsilon, where gradients are of size 1 (default: 1e-8)")
     parser.add_argument("--decay", type=float, metavar="D", help="weights shrink by 1 - D a step")
     parser.add_argument(
         "--batch", type=options.positive, metavar="B", help="rows a step, in order and round again (default: all)"
@@ -55,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     net = options.load(arguments)
     X, y, test = _rows(arguments)
     steps = arguments.steps
-    settings = {k: getattr(arguments, k) for k in ("lr", "loss", "optimizer", "momentum", "decay")}
+    settings = {k: getattr(arguments, k) for k in ("lr", "loss", "optimizer", "momentum", "decay", "betas", "eps")}
     batches = _batches(arguments.batch, steps, len(y)) if arguments.batch and steps else None
     training = net.train(X, y, steps=steps, batches=batches, X_test=test, **settings)
     progress = sys.stderr.isatty()

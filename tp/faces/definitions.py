@@ -12,17 +12,27 @@ import sympy as sp
 
 from tp.errors import Span
 from tp.faces.notation import instructions
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Program, Ref
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
 
 
 class Times(sp.Expr):
-    """A matrix times a vector; ``args = (W, x, transposed)``."""
+    """A matrix times a vector; ``args = (W, x, transposed)``. The matrix is a weight, or :class:`Entries`."""
 
     is_commutative = True
     is_real = True
 
-    def __new__(cls, W: Ref, x: sp.Expr, transposed: object = False) -> Times:
+    def __new__(cls, W: sp.Expr, x: sp.Expr, transposed: object = False) -> Times:
         return sp.Expr.__new__(cls, W, x, sp.true if transposed else sp.false)
+
+
+class Entries(sp.Expr):
+    """The matrix of which ``args[0]`` is the entry: a function of outer products."""
+
+    is_commutative = True
+    is_real = True
+
+    def __new__(cls, entry: sp.Expr) -> Entries:
+        return sp.Expr.__new__(cls, entry)
 
 
 class Inner(sp.Expr):
@@ -80,12 +90,14 @@ def vector_names(program: Program) -> set[str]:
     return names | {i.out.name for i in instructions(program.body) if not isinstance(i, Moment) and i.space is not None}
 
 
-def _body(ins: MatMul | Nonlin | Moment, vectors: set[str], weights: set[str]) -> sp.Expr:
+def _body(ins: Simple, vectors: set[str], weights: set[str]) -> sp.Expr:
     match ins:
         case MatMul():
             return Times(ins.W, ins.x, ins.transpose)
         case Nonlin():
             return ins.expr
+        case OuterNonlin():
+            return Times(Entries(ins.entry), ins.x, ins.transpose) / ins.over.size
         case Moment():
             factor = sp.cancel(ins.coeff / ins.space.size)
             scalar, vector = ins.expr.as_independent(*(r for r in ins.expr.atoms(Ref) if r.name in vectors), as_Add=False)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from tp.limit.equations import Entry, Limit
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref
+from tp.program.ir import Domain, Instruction, Loop, Program, Ref, Simple
 
 GREEK = (
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi",
@@ -169,7 +169,7 @@ def _defined(program: Program) -> Iterator[Ref]:
         yield instruction.out
 
 
-def instructions(body: Iterable[Instruction], outer: Domain = ()) -> Iterator[MatMul | Nonlin | Moment]:
+def instructions(body: Iterable[Instruction], outer: Domain = ()) -> Iterator[Simple]:
     """The straight-line instructions of a body, loops opened: their range joins the domain."""
     for instruction in body:
         if isinstance(instruction, Loop):

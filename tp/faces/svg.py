@@ -17,15 +17,13 @@ from tp.faces.definitions import Coordinates, Definition, Inner, Times, definiti
 from tp.faces.notation import Notation
 from tp.faces.order import index_order
 from tp.faces.text import SUPERSCRIPT, TextPrinter, ranges
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref
+from tp.program.ir import Instruction, Loop, Moment, Program, Range, Ref, Simple
 
 CHAR, LINE, PAD, GAP, LANE, PORT = 6.65, 16.0, 10.0, 34.0, 18.0, 16.0
 FORMULA = 58  # characters of a formula on one line
 FILLS = ("#dbe9f6", "#e3f1dc", "#fdebd3", "#ece2f3", "#fbdfe3", "#d9f0ee")
 INK, SOFT, SCALAR, INPUT = "#1f2a36", "#6b7785", "#f4f5f6", "#fff6cc"
 STROKES = {"MatMul": "#1f5fa8", "Nonlin": "#55606c", "Moment": "#b0431e"}
-
-Simple = MatMul | Nonlin | Moment
 
 
 @dataclass

@@ -12,6 +12,7 @@ import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, Span
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Weight
+from tp.program.reads import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,9 @@ def flatten(body: tuple[Instruction, ...], outer: Domain = ()) -> Iterator[Claus
         else:
             bound = {r.index for r in ins.domain}
             used = ins.out.free_symbols
-            yield Clause(ins, (*(r for r in outer if r.index not in bound and r.index in used), *ins.domain))
+            yield Clause(
+                plain(ins, "a symbolic limit"), (*(r for r in outer if r.index not in bound and r.index in used), *ins.domain)
+            )
 
 
 def at(expr: sp.Basic, binding: dict[sp.Symbol, sp.Expr]) -> sp.Basic:

@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 import sympy as sp
 from sympy.printing.str import StrPrinter
 
-from tp.program.ir import Domain, Range, Ref, Softmax
+from tp.program.ir import Domain, Outer, Range, Ref, Softmax
 
 ADD, MUL, POW, ATOM = range(4)
 """How tightly a text binds."""
@@ -32,6 +32,8 @@ class Formulas:
             case Softmax():
                 at, _, bound, lo, hi = expr.args
                 return f"softmax({self.text(at)} over {str(bound).rstrip('_')} = {index(lo)}..{index(hi)})", ATOM
+            case Outer():
+                return "⊗".join(self.text(v, ATOM) for v in expr.args), MUL
             case sp.Sum():
                 limits = ", ".join(f"{v}={index(lo)}..{index(hi)}" for v, lo, hi in reversed(expr.limits))
                 return f"Σ_{{{limits}}} {self.text(expr.function, MUL)}", MUL

@@ -1,13 +1,15 @@
 """The tensor program: Netsor⊤⁺ over index families.
 
 A program is a straight-line list of three instructions, ``MatMul``, ``Nonlin`` and ``Moment``, with
-``Loop`` ranging a body over an index; loops stay loops. Every variable is a *family* over finite indices
+``Loop`` ranging a body over an index; loops stay loops. The program of a training run by an entrywise optimizer has
+a fourth, ``OuterNonlin``. Every variable is a *family* over finite indices
 (position, time, layer, tap, coordinate of a finite axis). A sample of the input is an index too, but an
 implicit one: data, and what is computed from it, exist once per sample.
 
 Inside instructions stand SymPy expressions. Their atoms are :class:`Ref`: a variable at an index.
 
-Source: Yang 2020, *Tensor Programs III: Neural Matrix Laws*, Definition E.1 (Netsor⊤⁺).
+Source: Yang 2020, *Tensor Programs III: Neural Matrix Laws*, Definition E.1 (Netsor⊤⁺); Yang & Littwin 2023, *Tensor
+Programs IVb*, section 2.6 (NE⊗OR⊤, for entrywise updates).
 """
 
 from __future__ import annotations
@@ -172,6 +174,40 @@ class Moment:
     span: Span = field(default=NOWHERE, compare=False)
 
 
+class Outer(sp.Expr):
+    """``u ⊗ v``: the entry u_α v_β of an outer product; it stands in the ``entry`` of an :class:`OuterNonlin`."""
+
+    is_real = True
+    is_commutative = True
+
+    def __new__(cls, u: Ref, v: Ref) -> Outer:
+        return sp.Expr.__new__(cls, u, v)
+
+    def _sympystr(self, printer: Any) -> str:
+        u, v = map(printer._print, self.args)
+        return f"({u} ⊗ {v})"
+
+
+@dataclass(frozen=True, slots=True)
+class OuterNonlin:
+    """``out_α = (1/n_over) Σ_β entry_αβ x_β``; summed over the rows α of the entry instead when ``transpose`` is set.
+
+    ``entry`` is a function of outer products (:class:`Outer`), the same for every entry of a matrix rows × cols: what an
+    entrywise optimizer makes of gradients. Limit: Z^out = E_β[entry(z; Z_β) Z^x_β] at z = Z_α, over a copy of the vectors
+    of the other space independent of those of this one.
+    Source: Yang & Littwin 2023, *Tensor Programs IVb*, Definition 2.6.1 (OuterNonlin, of one summed coordinate).
+    """
+
+    out: Ref
+    entry: sp.Expr
+    x: Ref
+    transpose: bool
+    space: Space  # of out
+    over: Space  # of x
+    domain: Domain = ()
+    span: Span = field(default=NOWHERE, compare=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
     """``body`` once for every value of ``range.index``, upwards (downwards when ``reverse``)."""
@@ -181,7 +217,10 @@ class Loop:
     reverse: bool = False
 
 
-Instruction = MatMul | Nonlin | Moment | Loop
+Plain = MatMul | Nonlin | Moment
+"""What a network's own program consists of; an OuterNonlin comes from training."""
+Simple = Plain | OuterNonlin
+Instruction = Simple | Loop
 
 
 @dataclass(frozen=True, slots=True)

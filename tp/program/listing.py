@@ -2,7 +2,8 @@
 
     h[l] = m1[l] + b[l]          Nonlin n
 
-``Σ_α`` is the sum over the coordinates of a width (of a Moment), ``Σ_{k=-1..1}`` a finite sum.
+``Σ_α`` is the sum over the coordinates of a width (of a Moment), ``Σ_{k=-1..1}`` a finite sum, ``[φ(u⊗v)]`` the matrix
+with the entries φ(u_α v_β) (of an OuterNonlin).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 import sympy as sp
 
 from tp.program.formulas import MUL, Formulas, formula, index, ranges
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Weight
-from tp.program.reads import Simple, flat
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple, Space, Weight
+from tp.program.reads import flat
 
 _FORMULA_WIDTH = 80  # the instruction's kind stands right of this, unless formulas are shorter
 
@@ -71,6 +72,9 @@ def _right(ins: Simple, write: Formulas) -> str:
             factor = sp.cancel(number * ins.coeff / ins.space.size)
             scale = "" if factor == 1 else f"{write.text(factor, MUL)} "
             return f"{scale}Σ_α {write.text(expr, MUL)}"
+        case OuterNonlin():
+            matrix = f"[{write.text(ins.entry)}]{'ᵀ' if ins.transpose else ''}"
+            return f"{write.text(1 / ins.over.size, MUL)} {matrix} {formula(ins.x)}"
 
 
 def _kind(ins: Simple) -> str:

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import sympy as sp
 
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Range, Ref, Softmax
-
-Simple = MatMul | Nonlin | Moment
+from tp.errors import LimitError, Message
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Plain, Range, Ref, Simple, Softmax
 
 
 def reads_of(expr: sp.Basic, ranges: Domain = ()) -> Iterator[tuple[Ref, Domain]]:
@@ -40,6 +39,9 @@ def reads(ins: Simple) -> Iterator[tuple[Ref, Domain]]:
         case Moment(expr=expr, coeff=coeff):
             yield from reads_of(expr)
             yield from reads_of(coeff)
+        case OuterNonlin(entry=entry, x=x):
+            yield from reads_of(entry)
+            yield x, ()
 
 
 def flat(body: Iterable[Instruction]) -> Iterator[Simple]:
@@ -49,6 +51,15 @@ def flat(body: Iterable[Instruction]) -> Iterator[Simple]:
             yield from flat(ins.body)
         else:
             yield ins
+
+
+def plain(ins: Simple, wanted: str) -> Plain:
+    """The instruction, unless it is an OuterNonlin; ``LimitError`` then, saying that there is no rule for what is ``wanted``."""
+    if isinstance(ins, OuterNonlin):
+        reason = f"`{ins.out}` is an entrywise update of a matrix, and {wanted} has no rule for it"
+        remedy = "its numbers are those of `run.limit()` and `run.simulate(width=…)`; or train by sgd or momentum"
+        raise LimitError(Message(ins.span, reason, remedy, "entrywise update"))
+    return ins
 
 
 def rename(ins: Simple, names: Mapping[sp.Expr, sp.Expr], domain: Domain) -> Simple:
@@ -61,3 +72,6 @@ def rename(ins: Simple, names: Mapping[sp.Expr, sp.Expr], domain: Domain) -> Sim
         case Moment():
             coeff = ins.coeff.xreplace(names)
             return replace(ins, out=ins.out.xreplace(names), expr=ins.expr.xreplace(names), coeff=coeff, domain=domain)
+        case OuterNonlin():
+            entry, x = ins.entry.xreplace(names), ins.x.xreplace(names)
+            return replace(ins, out=ins.out.xreplace(names), entry=entry, x=x, domain=domain)

@@ -15,8 +15,8 @@ import sympy as sp
 
 from tp.errors import Span
 from tp.program.affine import affine, extremes
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Space
-from tp.program.reads import Simple, reads, rename
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, OuterNonlin, Range, Ref, Simple, Space
+from tp.program.reads import reads, rename
 
 Boundary = dict[str, tuple[tuple[str | None, sp.Expr, sp.Expr], ...]]
 Letters = dict[str, tuple[str | None, ...]]
@@ -206,6 +206,8 @@ def _parts(ins: Simple) -> tuple[sp.Expr, ...]:
             return (expr,)
         case Moment(expr=expr, coeff=coeff):
             return expr, coeff
+        case OuterNonlin(entry=entry, x=x):
+            return entry, x
 
 
 def _free(ins: Simple) -> set[sp.Symbol]:
@@ -222,7 +224,7 @@ def _put(ins: Simple, position: _Position) -> Simple:
 def _vanishes(ins: Simple, refs: set[Ref]) -> bool:
     """Is the result 0 where ``refs`` are 0, so that a zero boundary may pass through?"""
     match ins:
-        case MatMul(x=x):
+        case MatMul(x=x) | OuterNonlin(x=x):
             return x in refs
         case Nonlin(expr=expr) | Moment(expr=expr):
             return bool(expr.xreplace(dict.fromkeys(refs, sp.S.Zero)) == 0)

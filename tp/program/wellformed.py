@@ -15,7 +15,22 @@ from itertools import islice
 import sympy as sp
 
 from tp.program.affine import Affine, affine
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
+from tp.program.ir import (
+    Domain,
+    Instruction,
+    Loop,
+    MatMul,
+    Moment,
+    Nonlin,
+    Outer,
+    OuterNonlin,
+    Program,
+    Range,
+    Ref,
+    Simple,
+    Space,
+    Weight,
+)
 from tp.program.reads import reads_of
 
 Kind = tuple[Space, ...]
@@ -45,7 +60,7 @@ class _Definition:
     kind: Kind
     place: tuple[int, ...] = ()
     loops: tuple[Loop, ...] = ()
-    source: MatMul | Nonlin | Moment | None = None
+    source: Simple | None = None
 
     @property
     def ranges(self) -> Domain:
@@ -156,7 +171,7 @@ class _Checker:
             yield from self._bound(_Definition(w.ref, w.domain, ()), e.free_symbols - sizes, symbols)
             yield from (f"{w.ref}: {r} in its law is not a constant" for r in _refs(e) if r.name not in self.program.tables)
 
-    def _instruction(self, d: _Definition, ins: MatMul | Nonlin | Moment) -> Iterator[str]:
+    def _instruction(self, d: _Definition, ins: Simple) -> Iterator[str]:
         match ins:
             case MatMul():
                 yield from self._matmul(d, ins)
@@ -165,6 +180,8 @@ class _Checker:
             case Moment(expr=expr, space=space, coeff=coeff):
                 yield from self._coordinatewise(d, expr, space)
                 yield from (f"{d}: the coefficient reads {r}" for r in _refs(coeff) if r.name not in self.program.tables)
+            case OuterNonlin():
+                yield from self._outer(d, ins)
 
     def _matmul(self, d: _Definition, ins: MatMul) -> Iterator[str]:
         if ins.W.name not in self.by_name:
@@ -181,6 +198,19 @@ class _Checker:
                 if x != (cols,):
                     yield f"{d}: {ins.W}{'ᵀ' if ins.transpose else ''} acts on {cols}, but {ins.x} is a {_word(x)}"
         yield from self._reads(d, ((ins.W, ()), (ins.x, ())))
+
+    def _outer(self, d: _Definition, ins: OuterNonlin) -> Iterator[str]:
+        """Outer products of a vector of the rows and one of the columns; nothing else in the entry is a vector."""
+        rows, cols = (ins.over, ins.space) if ins.transpose else (ins.space, ins.over)
+        inside = {ref for outer in ins.entry.atoms(Outer) for ref in outer.args}
+        firsts = {outer.args[0] for outer in ins.entry.atoms(Outer)}
+        reads = [*reads_of(ins.entry), (ins.x, ())]
+        for ref, ranges in reads:
+            for kind in self._read(d, ref, ranges):
+                wanted = (ins.over,) if ref == ins.x else (rows,) if ref in firsts else (cols,) if ref in inside else ()
+                if kind != wanted and not (ref == ins.x and ref in inside and len(kind) == 1):
+                    yield f"{d}: {ref} is a {_word(kind)}, not a {_word(wanted)}, in the entries {rows}×{cols}"
+        yield from self._reads(d, reads)
 
     def _coordinatewise(self, d: _Definition, expr: sp.Expr, space: Space | None) -> Iterator[str]:
         reads = list(reads_of(expr))
@@ -339,7 +369,7 @@ def _instructions(
                 yield from _instructions(ins.body, (*place, k), (*loops, ins))
             case Moment():
                 yield _Definition(ins.out, ins.domain, (), (*place, k), loops, ins)
-            case MatMul() | Nonlin():
+            case MatMul() | Nonlin() | OuterNonlin():
                 kind = () if ins.space is None else (ins.space,)
                 yield _Definition(ins.out, ins.domain, kind, (*place, k), loops, ins)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Ref
+from tp.program.reads import plain
 from tp.readings.expression import Add, Frame, Mul, Op, Over, Read, SumOver
 from tp.readings.indexing import Env, Key, resolve
 from tp.readings.simulate import Run
@@ -80,7 +81,7 @@ def _walk(trace: Trace, body: Iterable[Instruction], env: Env) -> None:
                 _walk(trace, ins.body, {**env, ins.range.index.name: value})
             continue
         for point in compiler.points(ins.domain, env):
-            trace.of[compiler.key(ins.out, point)] = _instruction(trace, ins, point)
+            trace.of[compiler.key(ins.out, point)] = _instruction(trace, plain(ins, "an empirical kernel"), point)
 
 
 def _instruction(trace: Trace, ins: MatMul | Nonlin | Moment, env: Env) -> Dependence:

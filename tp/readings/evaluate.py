@@ -21,7 +21,8 @@ from tp.readings.expression import Compiler, Frame
 from tp.readings.indexing import Env, Key, show
 from tp.readings.members import Member, Plan, vector_names, written_out
 from tp.readings.nodes import Layout, Nodes, Sobol
-from tp.readings.steps import Averages, MatMuls, Products, Scalars, Step, Stepper, Vectors
+from tp.readings.outer import products
+from tp.readings.steps import Averages, MatMuls, Products, Scalars, Step, Stepper, Updates, Vectors
 from tp.readings.tape import Leaf, Tape
 
 Array = NDArray[np.float64]
@@ -194,6 +195,9 @@ def _carry_out(run: Evaluation, step: Step) -> None:
             _vectors(run, step)
         case MatMuls():
             matmuls(run, step)
+        case Updates():
+            for member, value in zip(step.members, products(run, step), strict=True):
+                _keep(run, member, value)
 
 
 def _value(run: Evaluation, tape: Tape) -> Any:

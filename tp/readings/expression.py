@@ -18,7 +18,7 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, Message, SpecError
-from tp.program.ir import Range, Ref, Softmax
+from tp.program.ir import Outer, Range, Ref, Softmax
 from tp.readings.elementwise import TABLE, Elementwise
 from tp.readings.indexing import Env, Indexer, Key
 
@@ -282,6 +282,32 @@ class Delta(Op):
 
 
 @dataclass(frozen=True, eq=False)
+class Outers(Op):
+    """Σ over finite indices of a coefficient times ``u ⊗ v``: a block of a matrix, one product for all terms.
+
+    Its values are in an :class:`Entries` frame.
+    """
+
+    coefficient: Op
+    u: Read
+    v: Read
+    ranges: tuple[Range, ...]
+    indexer: Indexer
+
+    def terms(self, at: Frame) -> Iterator[tuple[float, Key, Key]]:
+        """Coefficient, u and v of the terms whose coefficient is not 0."""
+        for env in self.indexer.points(self.ranges, at.env):
+            inner = Frame(env, at.members, vector=False)
+            c = float(np.squeeze(inner.value(self.coefficient)))
+            if c != 0:
+                yield c, self.u.key(inner), self.v.key(inner)
+
+    def value(self, at: Frame) -> Any:
+        assert isinstance(at, Entries)
+        return at.product(self)
+
+
+@dataclass(frozen=True, eq=False)
 class Over(Op):
     """What sums over a finite index have in common."""
 
@@ -326,6 +352,41 @@ class LogSumExp(Over):
         at.pass_on(into)
 
 
+class Entries(Frame):
+    """Entries of a matrix on a block, [A, B]: ``rows`` and ``cols`` give vectors of the two spaces there, as [A] and [B].
+
+    What does not depend on an index is found once, at whatever depth of sums it is met.
+    """
+
+    __slots__ = ("cols", "found", "rows")
+
+    def __init__(self, env: Env, members: Members, rows: Vectors, cols: Vectors, found: dict[Any, Any] | None = None) -> None:
+        super().__init__(env, members, vector=True)
+        self.rows, self.cols = rows, cols
+        self.found: dict[Any, Any] = {} if found is None else found
+
+    def bind(self, index: str, value: int) -> Entries:
+        return Entries({**self.env, index: value}, self.members, self.rows, self.cols, self.found)
+
+    def value(self, op: Op) -> Any:
+        if not op.active:
+            return op.value(self)
+        key = (op, *(self.env[name] for name in sorted(op.free)))
+        if key not in self.found:
+            self.found[key] = op.value(self)
+        return self.found[key]
+
+    def product(self, op: Outers) -> Any:
+        terms = [(c, u, v) for c, a, b in op.terms(self) if (u := self.rows(a)) is not None and (v := self.cols(b)) is not None]
+        if not terms:
+            return np.float64(0)
+        return np.array([c * u for c, u, _ in terms]).T @ np.array([v for _, _, v in terms])
+
+
+Vectors = Callable[[Key], Array | None]
+"""A vector on a block by its member; None where it is 0."""
+
+
 class Compiler(Indexer):
     """Expressions to Ops, each distinct subexpression once."""
 
@@ -354,6 +415,8 @@ class Compiler(Indexer):
                 return Mul(self._all(expr), **known)
             case sp.Pow():
                 return Power(*self._all(expr), **known)
+            case Outer() | sp.Sum() if (outers := self._outers(expr, known)) is not None:
+                return outers
             case sp.Sum():
                 return self._sum(expr, known)
             case Softmax():
@@ -381,6 +444,19 @@ class Compiler(Indexer):
         *inner, (index, lo, hi) = expr.limits
         body = self.op(sp.Sum(expr.function, *inner) if inner else expr.function)
         return SumOver(body, Range(index, lo, hi), self, **known)
+
+    def _outers(self, expr: sp.Expr, known: Any) -> Op | None:
+        """A sum of outer products with numbers as coefficients; None for anything else."""
+        function, limits = (expr.function, expr.limits) if isinstance(expr, sp.Sum) else (expr, ())
+        factors = sp.Mul.make_args(function)
+        pairs = [f for f in factors if isinstance(f, Outer)]
+        coefficient = sp.Mul(*(f for f in factors if not isinstance(f, Outer)))
+        if len(pairs) != 1 or coefficient.has(Outer):
+            return None
+        u, v = map(self.op, pairs[0].args)
+        assert isinstance(u, Read) and isinstance(v, Read)
+        ranges = tuple(Range(s, lo, hi) for s, lo, hi in reversed(limits))
+        return Outers(self.op(coefficient), u, v, ranges, self, **known)
 
     def _softmax(self, expr: Softmax, known: Any) -> Op:
         at, body, bound, lo, hi = expr.args

@@ -19,7 +19,7 @@ from typing import Any
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
-from tp.program.ir import Moment, Nonlin, Program
+from tp.program.ir import Moment, Nonlin, OuterNonlin, Program, Ref
 from tp.readings.evaluate import Evaluation, executed, prepared
 from tp.readings.grids import gridded
 from tp.readings.indexing import Key
@@ -28,6 +28,7 @@ from tp.readings.nodes import GridTooLarge
 from tp.readings.polynomials import Exploded
 from tp.readings.rational import BUDGET, as_float, rationals, refused
 from tp.readings.scramblings import SCRAMBLINGS, bytes_needed, sobol
+from tp.readings.steps import paired
 
 METHODS = ("auto", "exact", "grid", "sobol")
 MEMORY = 4 * 2**30
@@ -147,14 +148,28 @@ def _letters(plan: Evaluation, wanted: list[Key], memory: int, progress: bool) -
 
 def _functions(program: Program) -> set[str]:
     """The names of the functions that are applied to vectors."""
+    return {type(e).__name__ for expr in _expressions(program) for e in sp.preorder_traversal(expr)}
+
+
+def _expressions(program: Program) -> list[sp.Expr]:
+    """What is done to the coordinates of vectors and the entries of matrices."""
     from tp.transform.backprop import flat
 
-    expressions = (ins.expr for ins, _ in flat(program.body) if isinstance(ins, (Nonlin, Moment)) and ins.space is not None)
-    return {type(e).__name__ for expr in expressions for e in sp.preorder_traversal(expr)}
+    instructions = [ins for ins, _ in flat(program.body)]
+    vectors = [ins.expr for ins in instructions if isinstance(ins, (Nonlin, Moment)) and ins.space is not None]
+    return vectors + [ins.entry for ins in instructions if isinstance(ins, OuterNonlin)]
 
 
 def _kinks(program: Program) -> bool:
-    return any(name in KINKS for name in _functions(program))
+    roots = (e for expr in _expressions(program) for e in expr.atoms(sp.Pow))
+    return any(name in KINKS for name in _functions(program)) or any(map(_may_vanish, roots))
+
+
+def _may_vanish(power: sp.Pow) -> bool:
+    """A root of what is not kept away from 0 by a number: √v of Adam, but not √(g² + ¼)."""
+    base, exponent = power.args
+    constants = (t for t in sp.Add.make_args(base) if t.is_number and t.is_positive)
+    return bool(base.has(Ref) and not exponent.is_integer and next(constants, None) is None)
 
 
 def _strip(program: Program) -> float:
@@ -185,6 +200,8 @@ def _sobol(
         found = sobol(plan, wanted, tol, seed, memory, tick, checkpoint)
     details = {"dimensions": plan.plan.dimensions(), "nodes": 2**found.m, "scramblings": found.scramblings}
     details["bytes"] = bytes_needed(plan, found.m)
+    if paired(plan.steps):
+        details["experimental"] = f"entrywise updates over {2 ** max(found.m - 2, 0):,} of {2**found.m:,} nodes"
     if tol is not None:
         details["converged"] = True
     values, errors = (dict(zip(wanted, of.tolist(), strict=True)) for of in (found.means, found.errors))

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Ref
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Ref
+from tp.program.reads import plain
 from tp.readings.expression import Frame
 from tp.readings.indexing import Env, Key, resolve, show
 from tp.readings.simulate import Run, uses
@@ -129,6 +130,8 @@ def _reverse(tape: Tape, body: Sequence[Instruction], env: Env) -> None:
                         n = tape.run.env[space.name]
                         everywhere = np.broadcast_to(adjoint[:, None] / n, (len(adjoint), n))
                         compiler.op(coeff * expr).pull(Frame(point, tape.run, vector=True), everywhere, tape.add)
+            case OuterNonlin():
+                plain(ins, "a gradient")
             case _:
                 assert_never(ins)
 

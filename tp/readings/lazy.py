@@ -58,7 +58,7 @@ def tangent_kernel(run: TrainingRun) -> Array:
     from tp.limit.take import take_limit
     from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
 
-    if run.sign or run.adam or run.decay:
+    if run.entrywise is not None or run.nesterov or run.decay:
         raise _none("kernel gradient descent needs plain gradients", 'train with "sgd" or "momentum" and without decay')
     limit = take_limit(run.program, ("K", "Theta"), True)
     power = limit.power["Theta"]

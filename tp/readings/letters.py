@@ -20,7 +20,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from tp.program.ir import MatMul, Moment, Nonlin, Program, Ref
+from tp.program.ir import MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
 from tp.readings.indexing import Key
 from tp.readings.nodes import Sobol
 from tp.transform.backprop import flat
@@ -62,6 +62,8 @@ def is_linear(program: Program) -> bool:
     for ins, _ in flat(program.body):
         if isinstance(ins, MatMul):
             continue
+        if isinstance(ins, OuterNonlin):
+            return False
         degree = degrees(ins.expr, vectors)
         allowed = {2, 0} if isinstance(ins, Moment) else {1} if _is_vector(ins) else {0}
         if degree is None or not degree <= allowed or len(degree) > 1:
@@ -72,7 +74,10 @@ def is_linear(program: Program) -> bool:
 def is_polynomial(program: Program) -> bool:
     """Whether every vector and every average is a polynomial in vectors, and every scalar in scalars."""
     names = _vectors(program) | {ins.out.name for ins, _ in flat(program.body)}
-    return all(isinstance(ins, MatMul) or degrees(ins.expr, names) is not None for ins, _ in flat(program.body))
+    return all(
+        isinstance(ins, MatMul) or (not isinstance(ins, OuterNonlin) and degrees(ins.expr, names) is not None)
+        for ins, _ in flat(program.body)
+    )
 
 
 def _vectors(program: Program) -> set[str]:
@@ -80,7 +85,7 @@ def _vectors(program: Program) -> set[str]:
     return found | {ins.out.name for ins, _ in flat(program.body) if isinstance(ins, MatMul) or _is_vector(ins)}
 
 
-def _is_vector(ins: Nonlin | Moment | MatMul) -> bool:
+def _is_vector(ins: Simple) -> bool:
     return isinstance(ins, Nonlin) and ins.space is not None
 
 

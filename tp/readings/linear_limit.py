@@ -55,7 +55,7 @@ class Linear:
 
 def recognised(run: TrainingRun) -> Linear | None:
     """A linear network with one hidden layer, or None. Raises ``LimitError`` for random outputs and where it diverges."""
-    if run.sign or run.adam or len(run.X) != 1:
+    if run.entrywise is not None or run.nesterov or len(run.X) != 1:
         return None
     program = normalize(run.program)
     output_orders(program)

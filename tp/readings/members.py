@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import sympy as sp
 
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref
-from tp.readings.expression import Add, Compiler, Frame, Mul, Op, Over, Read, SumOver
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
+from tp.readings.expression import Add, Compiler, Frame, Mul, Op, Outers, Over, Read, SumOver
 from tp.readings.families import product
 from tp.readings.indexing import Edge, Env, Key, resolve
 from tp.readings.tape import lanes
@@ -24,14 +24,19 @@ from tp.readings.tape import lanes
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One instruction at one point: what it makes and what it reads, in order. ``zero``: it is 0 whatever it reads."""
+    """One instruction at one point: what it makes and what it reads, in order. ``zero``: it is 0 whatever it reads.
+
+    ``argument`` is the x of an OuterNonlin, ``sides`` what its entry reads of the rows' space and of the columns'.
+    """
 
     out: Key
-    ins: MatMul | Nonlin | Moment
+    ins: Simple
     point: Env
     reads: tuple[Key, ...]
     zero: bool
     matrix: Key | None = None
+    argument: Key | None = None
+    sides: tuple[tuple[Key, ...], tuple[Key, ...]] = ((), ())
 
 
 @dataclass
@@ -61,6 +66,7 @@ class _Walk:
     zero: dict[Key, bool]
     vectors: frozenset[str]
     members: list[Member] = field(default_factory=list)
+    sides: tuple[dict[Key, None], dict[Key, None]] = ({}, {})
     alias: dict[Key, Key] = field(default_factory=dict)
     pairs: dict[Instruction, tuple[Ref, Ref] | None] = field(default_factory=dict)
 
@@ -107,7 +113,10 @@ class _Walk:
                 )
             )
 
-    def member(self, ins: MatMul | Nonlin | Moment, point: Env) -> None:
+    def member(self, ins: Simple, point: Env) -> None:
+        if isinstance(ins, OuterNonlin):
+            self.outer(ins, point)
+            return
         out = self.compiler.key(ins.out, point)
         found: dict[Key, None] = {}
         matrix = None
@@ -124,6 +133,29 @@ class _Walk:
         self.zero[out] = zero
         self.members.append(Member(out, ins, point, () if zero else tuple(found), zero, matrix))
 
+    def outer(self, ins: OuterNonlin, point: Env) -> None:
+        out, x = self.compiler.key(ins.out, point), self.resolve(self.compiler.key(ins.x, point))
+        self.sides = ({}, {})
+        found: dict[Key, None] = {}
+        zero = x is None or self.zero[x] or self.expression(self.compiler.op(ins.entry), Frame(point, self, vector=True), found)
+        self.zero[out] = zero
+        reads = () if zero or x is None else tuple({**found, x: None})
+        self.members.append(Member(out, ins, point, reads, zero, None, x, (tuple(self.sides[0]), tuple(self.sides[1]))))
+
+    def outers(self, op: Outers, at: Frame, found: dict[Key, None]) -> bool:
+        """Whether all of its terms are 0."""
+        zero = True
+        for env in self.compiler.points(op.ranges, at.env):
+            inner = Frame(env, self, vector=True)
+            pair = [self.resolve(read.key(inner)) for read in (op.u, op.v)]
+            if any(key is None or self.zero[key] for key in pair) or self.expression(op.coefficient, inner, {}):
+                continue
+            for key, side in zip(pair, self.sides, strict=True):
+                assert key is not None
+                side[key] = found[key] = None
+            zero = False
+        return zero
+
     def resolve(self, key: Key) -> Key | None:
         found = resolve(key, self.zero, self.edges.get(key[0], ()))
         return None if found is None else self.alias.get(found, found)
@@ -137,6 +169,8 @@ class _Walk:
                     return True
                 found[key] = None
                 return False
+            case Outers():
+                return self.outers(op, at, found)
             case Mul(factors=factors):
                 inside: dict[Key, None] = {}
                 if any(self.expression(f, at, inside) for f in factors):
@@ -213,6 +247,10 @@ def _meeting(member: Member, vectors: set[Key]) -> list[list[Key]]:
         own, other = ("cols", "rows") if ins.transpose else ("rows", "cols")
         matrix = member.matrix or ()
         return [[(own, *matrix), member.out], [(other, *matrix), *member.reads]]
+    if isinstance(ins, OuterNonlin):
+        rows, cols = member.sides
+        argument = [member.argument] if member.argument is not None and not member.zero else []
+        return [[*rows, *argument], [*cols, member.out]] if ins.transpose else [[*rows, member.out], [*cols, *argument]]
     together = [r for r in member.reads if r in vectors]
     return [[*together, member.out] if member.out in vectors else together]
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from tp.errors import NOWHERE
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Space
+from tp.program.ir import Instruction, Loop, Moment, Program, Range, Simple, Space
 from tp.readings.indexing import Env, Indexer
 from tp.readings.inputs import complain
 
@@ -46,7 +46,7 @@ def _footprints(program: Program, samples: int, env: Env, indexer: Indexer) -> I
         yield ins.out.name, indexer.count((*loops, *ins.domain), env, MEMBERS), samples * size(space)
 
 
-def _flat(body: Iterable[Instruction], loops: tuple[Range, ...]) -> Iterable[tuple[MatMul | Nonlin | Moment, tuple[Range, ...]]]:
+def _flat(body: Iterable[Instruction], loops: tuple[Range, ...]) -> Iterable[tuple[Simple, tuple[Range, ...]]]:
     for ins in body:
         if isinstance(ins, Loop):
             yield from _flat(ins.body, (*loops, ins.range))

@@ -77,6 +77,13 @@ class Nodes(Protocol):
     def combine(self, weights: Array, rows: Sequence[Key]) -> Sequence[Array]:
         """Σ_k weights[i, k] · rows[k] for every i."""
 
+    @property
+    def part(self) -> int:
+        """Points that stand for a group beside all points of another; 0 for all."""
+
+    def quadrature(self, keys: Sequence[Key], most: int) -> tuple[list[Array], Array, tuple[int, ...]]:
+        """Vectors of one group at common points, all or the first ``most``, as [points]; the points' weights; their shape."""
+
 
 Places = list[tuple[int, slice | list[int]]]
 """Rows of blocks, in order."""
@@ -198,6 +205,15 @@ class Sobol:
             np.matmul(weights, self._taken(places, nodes), out=out[:, 0, nodes])
         return list(out)
 
+    @property
+    def part(self) -> int:
+        """A quarter: the first points of a Sobol sequence are one."""
+        return max(1, 2 ** (self.log2 - 2))
+
+    def quadrature(self, keys: Sequence[Key], most: int) -> tuple[list[Array], Array, tuple[int, ...]]:
+        count = most or self.columns
+        return [self[key][0, :count] for key in keys], np.full(count, 1 / count), (1, count)
+
 
 @dataclass
 class Grid:
@@ -270,6 +286,18 @@ class Grid:
         self.check(rows)
         zero = np.zeros((1, 1))
         return [sum((w * self.arrays[key] for w, key in zip(line, rows, strict=True) if w != 0), zero) for line in weights]
+
+    part = 0
+
+    def quadrature(self, keys: Sequence[Key], most: int) -> tuple[list[Array], Array, tuple[int, ...]]:
+        self.check(keys)
+        arrays = [self.arrays[key] for key in keys]
+        shape = np.broadcast_shapes((1, 1), *(a.shape for a in arrays))
+        weights = np.ones(shape)
+        for k, w in enumerate(self.axes[self.group[keys[0]]][: len(shape) - 1]):  # the axis of innovation k is the (k + 2)nd last
+            if shape[-(k + 2)] > 1:
+                weights = weights * w.reshape(-1, *[1] * (k + 1))
+        return [np.broadcast_to(a, shape).ravel() for a in arrays], weights.ravel(), shape
 
     def _too_large(self, reason: str) -> GridTooLarge:
         return GridTooLarge(Message(NOWHERE, reason, 'use method="sobol", or a larger tol', "grid too large"))

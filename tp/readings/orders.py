@@ -15,7 +15,7 @@ from dataclasses import replace
 import sympy as sp
 
 from tp.errors import LimitError, Message
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
 
 Orders = dict[str, sp.Expr]
 
@@ -55,7 +55,7 @@ def adjoint_scale(program: Program) -> sp.Expr:
     """
     widths = _widths(program)
     orders = _settled(program, widths)
-    made = {ins.out.name: ins for ins in _flat(program.body) if not isinstance(ins, MatMul)}
+    made = {ins.out.name: ins for ins in _flat(program.body) if isinstance(ins, (Nonlin, Moment))}
     (output,) = program.outputs
     ins = made[output.name]
     order = orders.get(output.name, sp.S.Zero)
@@ -78,7 +78,7 @@ def adjoint_scale(program: Program) -> sp.Expr:
 def output_orders(program: Program) -> dict[str, sp.Expr]:
     """The power of the width in every scalar output: at most 0. Raises ``LimitError`` where it is more."""
     orders = _settled(program, _widths(program))
-    made = {ins.out.name: ins for ins in _flat(program.body) if not isinstance(ins, MatMul)}
+    made = {ins.out.name: ins for ins in _flat(program.body) if isinstance(ins, (Nonlin, Moment))}
     return {out.name: _bounded(out, made[out.name], orders) for out in program.outputs}
 
 
@@ -93,7 +93,7 @@ def _bounded(output: Ref, ins: Nonlin | Moment, orders: Orders) -> sp.Expr:
     return order
 
 
-def _flat(body: Iterable[Instruction]) -> Iterator[MatMul | Nonlin | Moment]:
+def _flat(body: Iterable[Instruction]) -> Iterator[Simple]:
     for ins in body:
         if isinstance(ins, Loop):
             yield from _flat(ins.body)
@@ -156,7 +156,7 @@ def _leading(ins: Instruction, orders: Orders, widths: list[sp.Symbol], one: dic
     match ins:
         case Loop():
             return replace(ins, body=tuple(_leading(i, orders, widths, one) for i in ins.body))
-        case MatMul():
+        case MatMul() | OuterNonlin():
             return ins
         case Nonlin():
             order = sp.S.Zero if ins.space is not None else orders[ins.out.name]

@@ -73,7 +73,7 @@ class Rationals:
             self.values[member.out] = self.matmul(member, ins)
         elif isinstance(ins, Moment):
             self.values[member.out] = constant(self.mean(ins.coeff * ins.expr, member.point, ins.span))
-        else:
+        elif isinstance(ins, Nonlin):
             self.values[member.out] = self.value(ins.expr, member.point, ins.span)
 
     def matmul(self, member: Member, ins: MatMul) -> Poly:

@@ -29,7 +29,7 @@ from tp.readings.checkpoint import Checkpoint
 from tp.readings.evaluate import Evaluation, executed
 from tp.readings.indexing import Key
 from tp.readings.nodes import Sobol
-from tp.readings.steps import width
+from tp.readings.steps import paired, width
 
 Array = NDArray[np.float64]
 SCRAMBLINGS = 8
@@ -37,6 +37,8 @@ MANY = 64
 """Scramblings at most, where memory allows no more nodes."""
 FINEST = 20
 """log2 of the most nodes of one run."""
+PAIRED, FINEST_PAIRED = 12, 15
+"""log2 of the nodes of a run, usually and at most, where updates are evaluated over pairs of nodes."""
 PILOT = 11
 """log2 of the nodes of a first run, from which the number of nodes for a tolerance is worked out."""
 RATE = 0.75
@@ -80,7 +82,8 @@ class Scramblings:
     @property
     def most(self) -> int:
         """log2 of the most nodes that memory allows. Raises ``LimitError`` when it allows next to none."""
-        m = max((m for m in range(4, FINEST + 1) if bytes_needed(self.plan, m) <= self.memory), default=None)
+        finest = FINEST_PAIRED if paired(self.plan.steps) else FINEST
+        m = max((m for m in range(4, finest + 1) if bytes_needed(self.plan, m) <= self.memory), default=None)
         if m is None:
             reason = f"a run of 16 nodes needs {bytes_needed(self.plan, 4):,} bytes, more than {self.memory:,}"
             raise LimitError(Message(NOWHERE, reason, "give more memory=…, fewer steps or a smaller batch", "too large"))
@@ -89,7 +92,8 @@ class Scramblings:
     def plain(self) -> Estimate:
         """Without a tolerance: nodes for some seconds."""
         members = len(self.plan.plan.group)
-        return self.run(min(self.most, max(11, 14 - max(0, round(math.log2(max(members, 1) / 3200))))))
+        usual = max(11, 14 - max(0, round(math.log2(max(members, 1) / 3200))))
+        return self.run(min(self.most, usual, PAIRED if paired(self.plan.steps) else FINEST))
 
     def within(self, tol: float) -> Estimate:
         """Until two standard errors are below ``tol``. Raises ``LimitError`` where memory does not allow it."""
@@ -109,7 +113,10 @@ class Scramblings:
         count = math.ceil(1.1 * (reachable / tol) ** 2)
         if count > MANY:
             best = reachable / math.sqrt(MANY)
-            reason = f"about {best:.1e} is the error that {self.memory / 2**30:.2g} GiB of memory reach, not {tol:.1e}"
+            means = f"{self.memory / 2**30:.2g} GiB of memory"
+            if most == FINEST_PAIRED and paired(self.plan.steps):
+                means = f"entrywise updates over 2^{most} nodes"
+            reason = f"about {best:.1e} is the error that {means} reach, not {tol:.1e}"
             raise LimitError(Message(NOWHERE, reason, "give a larger tol=… or memory=…", "tolerance out of reach"))
         return most, max(count, SCRAMBLINGS)
 

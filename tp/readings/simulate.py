@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, assert_never
 
 import numpy as np
@@ -15,14 +16,16 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message, Span
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Weight
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Space, Weight
 from tp.program.reads import flat, reads
-from tp.readings.expression import Compiler, Frame
+from tp.readings.expression import Compiler, Entries, Frame
 from tp.readings.indexing import Edge, Env, Key, resolve, show
 from tp.readings.inputs import environment, samples_of, table_members
 from tp.readings.memory import check_size
 
 Array = NDArray[np.float64]
+BAND = 2**15
+"""Entries of a matrix that are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +235,8 @@ def _execute(run: Run, body: Sequence[Instruction], env: Env) -> None:
                 _nonlin(run, ins, env)
             case Moment():
                 _moment(run, ins, env)
+            case OuterNonlin():
+                _outer(run, ins, env)
             case _:
                 assert_never(ins)
 
@@ -273,6 +278,46 @@ def _moment(run: Run, ins: Moment, env: Env) -> None:
     for point in run.compiler.points(ins.domain, env):
         value = Frame(point, run, vector=True).value(op)
         run.values[run.compiler.key(ins.out, point)] = _shaped(run, value, ins.space).mean(axis=-1)
+
+
+def _outer(run: Run, ins: OuterNonlin, env: Env) -> None:
+    """The entries of the matrix, a band of rows at a time, times all vectors it acts on."""
+    indices = sorted(s.name for s in ins.entry.free_symbols)
+    together: dict[Key, list[Env]] = {}
+    for point in run.compiler.points(ins.domain, env):
+        together.setdefault(tuple(point[name] for name in indices), []).append(point)
+    for points in together.values():
+        outs = [run.compiler.key(ins.out, point) for point in points]
+        zero = np.zeros((1, run.env[ins.over.name]))
+        found = (run.read(run.compiler.key(ins.x, point)) for point in points)
+        vectors = [zero if x is None else x for x in found]
+        samples = max(len(x) for x in vectors)
+        x = np.stack([np.broadcast_to(x, (samples, x.shape[1])) for x in vectors])
+        for key, value in zip(outs, _entries_times(run, ins, points[0], x), strict=True):
+            run.values[key] = value
+
+
+def _entries_times(run: Run, ins: OuterNonlin, point: Env, x: Array) -> Array:
+    """[k, N, n_over] to [k, N, n]: (1/n_over) · the matrix of entries, or its transpose, times every x."""
+    n_out, n_in = run.env[ins.space.name], run.env[ins.over.name]
+    rows, cols = (n_in, n_out) if ins.transpose else (n_out, n_in)
+    op, result = run.compiler.op(ins.entry), np.zeros((*x.shape[:2], n_out))
+    band = max(1, BAND // cols)
+    for sample in range(x.shape[1]):
+        for lo in range(0, rows, band):
+            part = slice(lo, min(lo + band, rows))
+
+            def vector(key: Key, cut: slice, sample: int = sample) -> Array | None:
+                array = run.read(key)
+                return None if array is None else array[sample if len(array) > 1 else 0, cut]
+
+            at = Entries(point, run, partial(vector, cut=part), partial(vector, cut=slice(None)))
+            entries = np.broadcast_to(np.asarray(at.value(op), dtype=np.float64), (part.stop - lo, cols))
+            if ins.transpose:
+                result[:, sample] += x[:, sample, part] @ entries / n_in
+            else:
+                result[:, sample, part] = x[:, sample] @ entries.T / n_in
+    return result
 
 
 def _shaped(run: Run, value: Any, space: Space | None) -> Array:

@@ -6,7 +6,7 @@ sums over earlier updates another, and the coefficients of these are a few opera
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -15,12 +15,12 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from tp.program.ir import MatMul, Moment, Nonlin, Program, Ref
-from tp.readings.expression import Compiler, Op
+from tp.program.ir import MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
+from tp.readings.expression import Add, Compiler, Op, SumOver
 from tp.readings.families import Terms, product, split
-from tp.readings.indexing import Edge, Key
+from tp.readings.indexing import Edge, Env, Key
 from tp.readings.members import Member, Plan
-from tp.readings.tape import Leaf, Tape, Unrecorded, lanes, record, stacked
+from tp.readings.tape import Leaf, Tape, Unrecorded, lanes, record, recorded_sum, stacked
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -86,12 +86,40 @@ class MatMuls:
     matrix: Key
 
 
-Step = Scalars | Averages | Products | Vectors | MatMuls
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Terms of a matrix's entry; ``own`` are the vectors of the output's space that they read, ``other`` of the argument's."""
+
+    tape: Tape
+    own: tuple[Key, ...]
+    other: tuple[Key, ...]
+
+    @property
+    def several(self) -> bool:
+        """Whether it is a function of several vectors of both spaces."""
+        return len(self.own) > 1 and len(self.other) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """One matrix of entries, or its transpose, times the arguments of the members."""
+
+    members: tuple[Member, ...]
+    ins: OuterNonlin
+    entries: tuple[Entry, ...]
+
+
+Step = Scalars | Averages | Products | Vectors | MatMuls | Updates
 
 
 def width(step: Step) -> int:
     """Arrays that a step makes at the same time."""
-    return len(step.members) if isinstance(step, (Vectors, MatMuls)) else 1
+    return len(step.members) if isinstance(step, (Vectors, MatMuls, Updates)) else 1
+
+
+def paired(steps: Iterable[Step]) -> bool:
+    """Whether some update is a function of several vectors of both of its spaces: it takes pairs of nodes."""
+    return any(isinstance(step, Updates) and any(entry.several for entry in step.entries) for step in steps)
 
 
 @dataclass
@@ -114,12 +142,14 @@ class Stepper:
             for together in _independent(tuple(members)):
                 yield from self.step(ins, together)
 
-    def step(self, ins: MatMul | Nonlin | Moment, members: tuple[Member, ...]) -> Iterator[Step]:
+    def step(self, ins: Simple, members: tuple[Member, ...]) -> Iterator[Step]:
         match ins:
             case MatMul():
                 for matrix in dict.fromkeys(m.matrix for m in members):
                     assert matrix is not None
                     yield MatMuls(tuple(m for m in members if m.matrix == matrix), ins, matrix)
+            case OuterNonlin():
+                yield from self.updates(ins, members)
             case Nonlin(space=None):
                 yield Scalars(members, self.slots(members), self.together(self.compiler.op(ins.expr), members))
             case Nonlin():
@@ -168,6 +198,20 @@ class Stepper:
     def _slot(self, key: Key, edges: tuple[Edge, ...]) -> int:
         found = self.plan.find(key, edges)
         return 0 if found is None else self.slot.get(found, 0)
+
+    def updates(self, ins: OuterNonlin, members: tuple[Member, ...]) -> Iterator[Updates]:
+        """Members with the same matrix of entries together. Terms of one vector of a space stay by themselves."""
+        op, indices = self.compiler.op(ins.entry), sorted(s.name for s in ins.entry.free_symbols)
+        together: dict[Key, list[Member]] = {}
+        for member in members:
+            together.setdefault(tuple(member.point[name] for name in indices), []).append(member)
+        for same in together.values():
+            parts = [(term, env, _entry(record(term, env, self.find), ins.transpose)) for term, env in _added(op, same[0].point)]
+            entries = [e for _, _, e in parts if not e.several and not np.all(e.tape.zero)]
+            joint = [(term, env) for term, env, e in parts if e.several]
+            if joint:
+                entries.append(_entry(recorded_sum(joint, self.find), ins.transpose))
+            yield Updates(tuple(same), ins, tuple(entries))
 
     # ------------------------------------------------------------ products with families
 
@@ -229,3 +273,22 @@ def _independent(members: tuple[Member, ...]) -> Iterator[tuple[Member, ...]]:
         run.append(member)
         made.add(member.out)
     yield tuple(run)
+
+
+def _added(op: Op, env: Env) -> Iterator[tuple[Op, Env]]:
+    """The terms of an expression at a point, each with its indices."""
+    match op:
+        case SumOver(body=body):
+            for k in op.indexer.interval(op.range, env):
+                yield from _added(body, {**env, op.range.index.name: k})
+        case Add(terms=parts):
+            for part in parts:
+                yield from _added(part, env)
+        case _:
+            yield op, env
+
+
+def _entry(tape: Tape, transpose: bool) -> Entry:
+    pairs = [pair for _, leaf in tape.leaves if leaf.wide for pair in leaf.at]
+    rows, cols = (tuple(dict.fromkeys(pair[side] for pair in pairs)) for side in (1, 2))
+    return Entry(tape, *((cols, rows) if transpose else (rows, cols)))

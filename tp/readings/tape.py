@@ -7,7 +7,7 @@ coefficients of a trained matrix are a handful of operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from typing import Any
@@ -26,6 +26,7 @@ from tp.readings.expression import (
     Mul,
     Name,
     Op,
+    Outers,
     Power,
     Read,
     Select,
@@ -44,7 +45,10 @@ class Unrecorded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A member that is read. ``at`` is a vector's key, or the slots of scalars; ``zero`` says where it is 0 for certain."""
+    """A member that is read. ``at`` is a vector's key, or the slots of scalars; ``zero`` says where it is 0 for certain.
+
+    In entries of a matrix, ``at`` is a sum of outer products: their coefficients and the keys of their vectors.
+    """
 
     at: Any
     wide: bool
@@ -84,7 +88,14 @@ Find = Callable[[Ref, Mapping[str, Any]], Leaf]
 
 def record(op: Op, env: Mapping[str, Any], find: Find) -> Tape:
     """``op`` at the point ``env``, or in lanes where indices are arrays. Raises ``Unrecorded``."""
-    return _Recorder(env, find).tape(op)
+    recorder = _Recorder(env, find)
+    return recorder.tape(recorder.visit(op, {}))
+
+
+def recorded_sum(terms: Iterable[tuple[Op, Mapping[str, int]]], find: Find) -> Tape:
+    """The sum of expressions, each at its own point; what they share is found once."""
+    recorder = _Recorder({}, find)
+    return recorder.tape(recorder.sum([recorder.visit(op, env) for op, env in terms]))
 
 
 @dataclass(slots=True)
@@ -103,8 +114,7 @@ class _Recorder:
     code: list[tuple[int, Callable[..., Any], tuple[int, ...]]] = field(default_factory=list)
     memo: dict[Any, _Node] = field(default_factory=dict)
 
-    def tape(self, op: Op) -> Tape:
-        out = self.visit(op, {})
+    def tape(self, out: _Node) -> Tape:
         last = {k: step for step, (_, _, arguments) in enumerate(self.code) for k in arguments}
         made = {place for place, _, _ in self.code} - {out.place}
         code = tuple(
@@ -127,6 +137,8 @@ class _Recorder:
                 return self.constant(np.asarray({**self.env, **bound}[op.name], float)[()])
             case Read():
                 return self.leaf(op, bound)
+            case Outers():
+                return self.outers(op, bound)
             case Add():
                 return self.sum([self.visit(t, bound) for t in op.terms])
             case Mul():
@@ -171,6 +183,23 @@ class _Recorder:
             return self.constant(np.float64(0))
         node = self.add(None, leaf.wide, leaf.zero)
         self.leaves[node.place] = leaf
+        return node
+
+    def outers(self, op: Outers, bound: Mapping[str, int]) -> _Node:
+        """A sum of outer products, with numbers as coefficients."""
+        pairs = []
+        for env in op.indexer.points(op.ranges, {**self.env, **bound}):
+            inner = {**bound, **{r.index.name: env[r.index.name] for r in op.ranges}}
+            c = self.template[self.visit(op.coefficient, inner).place]
+            u, v = (self.find(read.ref, env) for read in (op.u, op.v))
+            if c is None:
+                raise Unrecorded
+            if c != 0 and u.zero is not True and v.zero is not True:
+                pairs.append((float(c), u.at, v.at))
+        if not pairs:
+            return self.constant(np.float64(0))
+        node = self.add(None, True, False)
+        self.leaves[node.place] = Leaf(tuple(pairs), True)
         return node
 
     def emit(self, function: Callable[..., Any], arguments: list[_Node], zero: Lanes = False) -> _Node:

@@ -66,11 +66,17 @@ class Trained:
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.outputs.shape))
-        return f"<{self.name} trained for {self.steps} steps: outputs {shape}, {self.method}, error ≤ {self.errors.max():.1e}>"
+        how = f"{self.method}{self._experimental}, error ≤ {self.errors.max():.1e}"
+        return f"<{self.name} trained for {self.steps} steps: outputs {shape}, {how}>"
+
+    @property
+    def _experimental(self) -> str:
+        """A warning that a result is experimental, and why."""
+        return f" (experimental: {self.details['experimental']})" if "experimental" in self.details else ""
 
     def table(self) -> str:
         """Outputs and loss after every step, as text."""
-        rows = [f"{self.name}, {self.method}", f"{'step':>4} {'loss':>12}  outputs (error)"]
+        rows = [f"{self.name}, {self.method}{self._experimental}", f"{'step':>4} {'loss':>12}  outputs (error)"]
         for t, (f, e) in enumerate(zip(self.outputs, self.errors, strict=True)):
             values = "  ".join(f"{a:+.6f} ({b:.0e})" for a, b in list(zip(f.ravel(), e.ravel(), strict=True))[:6])
             if self.exact is not None:

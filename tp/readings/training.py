@@ -27,6 +27,7 @@ from tp.readings.inputs import environment, samples_of
 from tp.readings.moments import table_numbers
 from tp.readings.trained import Exact, Trained
 from tp.transform.backprop import flat
+from tp.transform.entrywise import NAMES, Entrywise, entrywise
 from tp.transform.losses import cross_entropy, loss_named
 from tp.transform.train import Training, sgd, train
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from tp.readings.verify import Report
 
 Array = NDArray[np.float64]
+LINEAR = ("sgd", "momentum", "nesterov")
+"""Optimizers that are linear in the gradients."""
+LONGEST = 500
+"""Steps of an entrywise optimizer at most: every update is a function of all gradients before it."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,8 @@ class TrainingRun:
     loss: Any = "mse"
     momentum: float = 0.0
     decay: float = 0.0
-    sign: bool = False
-    adam: tuple[float, float, float] | None = None
+    nesterov: bool = False
+    entrywise: Entrywise | None = None
     every: int = 1
 
     @property
@@ -81,10 +86,9 @@ class TrainingRun:
         scale = adjoint_scale(normalize(self.program))
         numbers = [_float(r) for r in self.rates]
         batches = [list(b) for b in self.batches] or [[0]]
-        schedule = sgd(self.steps, numbers, batches, self.samples, _float(self.momentum), _float(self.decay))
-        adam = None if self.adam is None else (_float(self.adam[0]), _float(self.adam[1]), _float(self.adam[2]))
-        schedule = replace(schedule, sign=self.sign, adam=adam)
-        return train(self.program, schedule, loss_named(self.loss), scale)
+        beta, decay = _float(self.momentum), _float(self.decay)
+        schedule = sgd(self.steps, numbers, batches, self.samples, beta, decay, self.nesterov)
+        return train(self.program, replace(schedule, entrywise=self.entrywise), loss_named(self.loss), scale)
 
     @cached_property
     def leading(self) -> Program:
@@ -235,10 +239,10 @@ def prepare(
     loss: Any = "mse",
     batches: Sequence[Sequence[int]] | None = None,
     X_test: Mapping[str, Any] | None = None,
-    optimizer: str = "sgd",
+    optimizer: Any = "sgd",
     momentum: float | None = None,
     decay: float = 0.0,
-    betas: Sequence[float] = (0.9, 0.999),
+    betas: Sequence[float] | None = None,
     eps: float = 1e-8,
     every: int = 1,
 ) -> TrainingRun:
@@ -258,14 +262,8 @@ def prepare(
         raise _wrong("steps", f"results every {every!r} steps", "give a whole number of at least 1")
     rates = _rates(lr, int(steps))
     rows_of = _batches(batches, int(steps), rows)
-    if optimizer not in ("sgd", "momentum", "sign", "adam"):
-        raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", 'choose "sgd", "momentum", "sign" or "adam"')
-    if optimizer in ("sign", "adam") and momentum:
-        raise _wrong("optimizer", f"{optimizer} with momentum", "leave momentum out; Adam has betas=(beta1, beta2)")
-    if not all(0 <= b < 1 for b in betas) or len(betas) != 2 or not eps >= 0:
-        raise _wrong("optimizer", f"betas {betas!r}, eps {eps!r}", "two betas at least 0 and below 1, and eps at least 0")
-    adam = (float(betas[0]), float(betas[1]), float(eps)) if optimizer == "adam" else None
-    beta = (0.9 if optimizer == "momentum" else 0.0) if momentum is None else float(momentum)
+    rule = _entrywise(optimizer, int(steps), momentum, betas, eps)
+    beta = (0.9 if str(optimizer) in LINEAR[1:] else 0.0) if momentum is None else float(momentum)
     if not 0 <= beta < 1 or not 0 <= decay < 1:
         raise _wrong("optimizer", f"momentum {beta}, decay {decay}", "both are at least 0 and below 1")
     all_rows, test = train_rows, tuple(range(rows))
@@ -280,9 +278,25 @@ def prepare(
         raise _wrong(
             "loss", "cross entropy compares several outputs, and the network has one", 'use loss="logistic", with targets ±1'
         )
-    return TrainingRun(
-        program, all_rows, padded, test, rows_of, rates, loss, beta, float(decay), optimizer == "sign", adam, int(every)
-    )
+    nesterov = isinstance(optimizer, str) and optimizer == "nesterov"
+    return TrainingRun(program, all_rows, padded, test, rows_of, rates, loss, beta, float(decay), nesterov, rule, int(every))
+
+
+def _entrywise(optimizer: Any, steps: int, momentum: Any, betas: Any, eps: float) -> Entrywise | None:
+    """The rule of an entrywise optimizer; None for one that is linear in the gradients."""
+    if (betas is not None and (len(betas) != 2 or not all(0 <= b < 1 for b in betas))) or not eps >= 0:
+        raise _wrong("optimizer", f"betas {betas!r}, eps {eps!r}", "two betas at least 0 and below 1, and eps at least 0")
+    if isinstance(optimizer, str) and optimizer in LINEAR:
+        return None
+    if steps > LONGEST:
+        raise _wrong("steps", f"{steps} steps of an entrywise optimizer", f"take at most {LONGEST}, or train by sgd")
+    rule = entrywise(optimizer, steps, betas, eps)
+    if rule is None:
+        known = ", ".join(f'"{name}"' for name in (*LINEAR, *NAMES))
+        raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", f"choose {known}, or an expression in g, m and v")
+    if momentum:
+        raise _wrong("optimizer", f"{optimizer} with momentum", "leave momentum out; entrywise optimizers have betas=(b1, b2)")
+    return rule
 
 
 def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,7 +305,7 @@ def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     names = {"loss": "loss", "steps": "steps", "lr": "lr", "momentum": "momentum", "beta": "momentum", "weight_decay": "decay"}
     names |= {"beta1": "beta1", "beta2": "beta2", "eps": "eps"}
-    found: dict[str, Any] = {"optimizer": {"adamw": "adam"}.get(line.optimizer, line.optimizer)}
+    found: dict[str, Any] = {"optimizer": line.optimizer}
     for key, e in line.options:
         if key not in names:
             continue

@@ -21,8 +21,23 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from tp.errors import LimitError, Message, Span
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Space, derivative
-from tp.program.reads import Simple
+from tp.program.ir import (
+    Domain,
+    Instruction,
+    Loop,
+    MatMul,
+    Moment,
+    Nonlin,
+    Plain,
+    Program,
+    Range,
+    Ref,
+    Simple,
+    Softmax,
+    Space,
+    derivative,
+)
+from tp.program.reads import plain
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
 from tp.transform.stretches import bound, equal, inside, resolved, solvable, stretches
 
@@ -82,12 +97,12 @@ class _Reverse:
     scale: sp.Expr
     spaces: dict[str, Space | None] = field(default_factory=dict)
     domains: dict[str, list[tuple[Ref, Domain]]] = field(default_factory=dict)
-    new: list[Simple] = field(default_factory=list)
+    new: list[Plain] = field(default_factory=list)
     flows: dict[str, list[_Flow]] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.instructions = list(flat(self.program.body))
+        self.instructions = [(plain(ins, "a backward pass"), domain) for ins, domain in flat(self.program.body)]
         for ins, domain in self.instructions:
             self.spaces[ins.out.name] = None if isinstance(ins, Moment) else ins.space
             self.domains.setdefault(ins.out.name, []).append((ins.out, domain))
@@ -144,7 +159,7 @@ class _Reverse:
         if ref.name in self.adjoint and value != 0:
             self.flows.setdefault(ref.name, []).append(_Flow(ref, value, ranges))
 
-    def _instruction(self, ins: Simple, domain: Domain) -> None:
+    def _instruction(self, ins: Plain, domain: Domain) -> None:
         match ins:
             case MatMul():
                 self._matmul(ins, domain)
@@ -285,7 +300,7 @@ class _Reverse:
             slots.append(("zero", bound(los, domain, -1), bound(his, domain, 1)))
         return tuple(slots)
 
-    def _zero_edges(self, ins: Simple) -> tuple[tuple[str | None, sp.Expr, sp.Expr], ...]:
+    def _zero_edges(self, ins: Plain) -> tuple[tuple[str | None, sp.Expr, sp.Expr], ...]:
         return tuple(("zero", r.lo, r.hi) for r in ins.domain)
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Weight
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Weight
 
 
 def normalize(program: Program) -> Program:
@@ -52,7 +52,7 @@ def _scaled(ins: Instruction, factors: dict[tuple[str, int], sp.Expr]) -> Instru
     match ins:
         case Loop():
             return replace(ins, body=tuple(_scaled(i, factors) for i in ins.body))
-        case MatMul():
+        case MatMul() | OuterNonlin():
             return ins
         case Nonlin() | Moment():
             swap = {r: factors[key] * r for r in ins.expr.atoms(Ref) if (key := (r.name, len(r.index))) in factors}

@@ -6,26 +6,45 @@ after t updates. A trained matrix is never formed: with ``g_s`` the gradients,
     W_t x = κ₀(t) W₀ x − Σ_{s<t} κ(t, s) Σ_uses d_out_s ⟨x_s, x⟩ · rate/N,
 
 one MatMul by the initial matrix plus Moments and Nonlins. Optimizers that are linear in the gradients (SGD, momentum,
-decoupled weight decay, any schedule) are their tables κ₀ and κ.
+decoupled weight decay, any schedule) are their tables κ₀ and κ. An entrywise optimizer puts Q(g_0, …, g_s) for g_s: a Nonlin
+for vectors, an OuterNonlin for matrices,
 
-Source: Yang & Hu 2021, *Tensor Programs IV*, section 5 and Definition H.3 (the program of SGD training).
+    W_t x = κ₀(t) W₀ x − rate Σ_{s<t} κ(t, s) Q(Σ_uses d_out_r ⊗ x_r, r ≤ s) x.
+
+Source: Yang & Hu 2021, *Tensor Programs IV*, section 5 and Definition H.3 (the program of SGD training); Yang & Littwin 2023,
+*Tensor Programs IVb*, section 2.6 (of training by entrywise updates).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from tp.errors import LimitError, Message
-from tp.program.ir import Data, Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight, derivative
-from tp.program.reads import Simple
+from tp.program.ir import (
+    Data,
+    Domain,
+    MatMul,
+    Moment,
+    Nonlin,
+    Outer,
+    OuterNonlin,
+    Program,
+    Range,
+    Ref,
+    Simple,
+    Space,
+    Weight,
+    derivative,
+)
+from tp.program.reads import plain
 from tp.transform.backprop import Use, arranged, backprop, flat
+from tp.transform.entrywise import FIRST, GRADIENT, SECOND, Entrywise
 from tp.transform.losses import Loss
 from tp.transform.normalize import normalize
 
-STEP, EARLIER = sp.Symbol("step", integer=True), sp.Symbol("step'", integer=True)
+STEP, EARLIER, BEFORE = (sp.Symbol(name, integer=True) for name in ("step", "step'", "step''"))
 SAMPLE, OTHER = sp.Symbol("i", integer=True), sp.Symbol("i'", integer=True)
 
 
@@ -40,10 +59,8 @@ class Schedule:
     keep: tuple[sp.Expr, ...]
     push: tuple[tuple[sp.Expr, ...], ...]
     weight: tuple[tuple[sp.Expr, ...], ...]
-    sign: bool = False
-    """Gradients are replaced by their signs, entry by entry."""
-    adam: tuple[sp.Expr, sp.Expr, sp.Expr] | None = None
-    """(β₁, β₂, ε) of Adam; ε in units in which the gradients of coordinates are Θ(1)."""
+    entrywise: Entrywise | None = None
+    """What every entry's gradient is replaced by, if it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +87,21 @@ def sgd(
     samples: int,
     momentum: sp.Expr = sp.S.Zero,
     decay: sp.Expr = sp.S.Zero,
+    nesterov: bool = False,
 ) -> Schedule:
     """SGD with heavy-ball momentum and decoupled weight decay (factor 1 − decay a step).
 
-    u_{s+1} = momentum·u_s + g_s,  W_{s+1} = (1 − decay) W_s − rate_s u_{s+1}.
+    u_{s+1} = momentum·u_s + g_s,  W_{s+1} = (1 − decay) W_s − rate_s u_{s+1}; with g_s + momentum·u_{s+1} for Nesterov's.
     """
     one, zero = sp.S.One, sp.S.Zero
     keep, push = [one], [(zero,) * max(steps, 1)]
+
+    def moved(age: int) -> sp.Expr:
+        return momentum ** (age + 1) + int(age == 0) if nesterov else momentum**age
+
     for t, rate in enumerate(rates[:steps]):
         keep.append(keep[-1] * (1 - decay))
-        row = [(1 - decay) * push[-1][s] + rate * momentum ** (t - s) if s <= t else zero for s in range(steps)]
+        row = [(1 - decay) * push[-1][s] + rate * moved(t - s) if s <= t else zero for s in range(steps)]
         push.append(tuple(row))
     weight = tuple(tuple(sp.Rational(list(batch).count(i), len(batch)) for i in range(samples)) for batch in (batches or [[0]]))
     return Schedule(steps, tuple(keep), tuple(push), (*weight, (zero,) * samples))
@@ -188,6 +210,7 @@ class _Training:
         return Ref(ref.name, step, sample, *ref.index)
 
     def _instruction(self, ins: Simple, domain: Domain) -> None:
+        ins = plain(ins, "training")
         lifted = (self.steps, self.every, *domain)
         if isinstance(ins, MatMul):
             self._matmul(ins, domain)
@@ -207,15 +230,12 @@ class _Training:
         first = Ref(self._fresh(f"w_{ins.out.name}"), *out.index)
         self.new.append((replace(ins, out=first, x=x), lifted))
         total = Ref(self.keep, STEP) * first
-        if self.schedule.sign:
-            self._check_rank_one(ins, weight)
-        if self.schedule.adam:
-            reason = f"Adam normalises the entries of `{weight.ref}`; its update is no sum of outer products"
-            remedy = "freeze it (input and output weights may be trained), or use sgd, momentum or sign"
-            raise LimitError(Message(ins.span, reason, remedy, "no rule for Adam on a matrix of two widths"))
-        for use in self.backward.uses:
-            if use.W.name == ins.W.name:
-                total -= self._update(ins, x, use, domain, weight)
+        if self.schedule.entrywise is not None and not self._rank_one(ins):
+            total -= self._outer(ins, x, domain, weight)
+        else:
+            for use in self.backward.uses:
+                if use.W.name == ins.W.name:
+                    total -= self._update(ins, x, use, domain, weight)
         self.new.append((Nonlin(out, total, ins.space, lifted, ins.span), lifted))
 
     def _update(self, ins: MatMul, x: Ref, use: Use, domain: Domain, weight: Weight) -> sp.Expr:
@@ -227,7 +247,7 @@ class _Training:
         left, right = (d_out, x_use) if use.transpose == ins.transpose else (x_use, d_out)
         space = self._space(right)
         rate = weight.rate * weight.multiplier**2 / self.scale
-        if self.schedule.sign:  # sign(d xᵀ) = sign(d) sign(x)ᵀ
+        if self.schedule.entrywise is not None:  # sign(d xᵀ) = sign(d) sign(x)ᵀ
             left, right, rate = sp.sign(left), sp.sign(right), weight.rate * weight.multiplier
         earlier = Range(EARLIER, sp.S.Zero, STEP - 1)
         other = Range(OTHER, sp.S.Zero, self.every.hi)
@@ -240,14 +260,39 @@ class _Training:
         bounds = [*reversed(ranges), other, earlier]
         return sp.Sum(body, *((r.index, r.lo, r.hi) for r in bounds))
 
-    def _check_rank_one(self, ins: MatMul, weight: Weight) -> None:
-        """The sign of a gradient is an outer product of signs when the gradient is an outer product."""
+    def _rank_one(self, ins: MatMul) -> bool:
+        """Whether the update is the sign of one outer product, and so an outer product itself."""
+        if self.schedule.entrywise is None or self.schedule.entrywise.rule != sp.sign(GRADIENT):
+            return False
         uses = [u for u in self.backward.uses if u.W.name == ins.W.name]
         rows = max(sum(w != 0 for w in weights) for weights in self.schedule.weight)
-        if rows > 1 or len(uses) > 1 or not all(set(map(str, u.W.index)) >= {str(r.index) for r in u.domain} for u in uses):
-            reason = f"the gradient of `{weight.ref}` is a sum of several outer products; their sign is none"
-            remedy = "train with batches of one sample, and use the matrix once; or freeze it"
-            raise LimitError(Message(ins.span, reason, remedy, "sign descent"))
+        return rows <= 1 and len(uses) == 1 and all(set(map(str, u.W.index)) >= {str(r.index) for r in u.domain} for u in uses)
+
+    def _outer(self, ins: MatMul, x: Ref, domain: Domain, weight: Weight) -> sp.Expr:
+        """rate · Σ_{s<t} push Q(gradients up to s) x, an OuterNonlin."""
+        out = Ref(self._fresh(f"o_{ins.out.name}"), STEP, SAMPLE, *(r.index for r in domain))
+        update = Ref(self.push, STEP, EARLIER) * self._entrywise(lambda step: self._gradient(ins, step))
+        entry = sp.Sum(update, (EARLIER, 0, STEP - 1))
+        lifted = (self.steps, self.every, *domain)
+        over = self._space(x)
+        self.new.append((OuterNonlin(out, entry, x, ins.transpose, ins.space, over, lifted, ins.span), lifted))
+        return over.size * weight.rate * weight.multiplier * out
+
+    def _gradient(self, ins: MatMul, step: sp.Expr) -> sp.Expr:
+        """N ∂L/∂W at a step, as a sum of outer products: over uses, samples and the indices of uses."""
+        total = sp.S.Zero
+        for use in self.backward.uses:
+            if use.W.name != ins.W.name:
+                continue
+            swap = {r.index: sp.Symbol(f"{r.index.name}'", integer=True) for r in use.domain}
+            ranges = tuple(Range(swap[r.index], r.lo.subs(swap), r.hi.subs(swap)) for r in use.domain)
+            d_out, x, W = (e.subs(swap, simultaneous=True) for e in (use.d_out, use.x, use.W))
+            rows, cols = (self.at(e, step, OTHER) for e in ((x, d_out) if use.transpose else (d_out, x)))
+            pairs = zip(ins.W.index, W.index, strict=True)
+            same = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in pairs))
+            other = Range(OTHER, sp.S.Zero, self.every.hi)
+            total += sp.Sum(same * Outer(rows, cols), *((r.index, r.lo, r.hi) for r in (*reversed(ranges), other)))
+        return total
 
     def _space(self, ref: Ref) -> Space:
         for ins, _ in flat(self.backward.program.body):
@@ -273,29 +318,26 @@ class _Training:
             body = Ref(self.push, STEP, EARLIER) * rate * gradient
             total -= sp.Sum(body, (OTHER, 0, self.every.hi), (EARLIER, 0, STEP - 1))
         lifted = (self.steps, *w.domain)
-        if (self.schedule.sign or self.schedule.adam) and adjoint is not None:
+        if self.schedule.entrywise is not None and adjoint is not None:
             gradient = Ref(self._fresh(f"g_{w.ref.name}"), STEP, *w.ref.index)
             whole = sp.Sum(Ref(adjoint, STEP, OTHER, *w.ref.index), (OTHER, 0, self.every.hi))
             self.new.append((Nonlin(gradient, whole, w.rows, lifted, w.span), lifted))
             scaled = Ref(self._fresh(f"q_{w.ref.name}"), STEP, *w.ref.index)
-            self.new.append((Nonlin(scaled, self._entrywise(gradient), w.rows, lifted, w.span), lifted))
+            rule = self._entrywise(lambda step: gradient.xreplace({STEP: step})).xreplace({EARLIER: STEP})
+            self.new.append((Nonlin(scaled, rule, w.rows, lifted, w.span), lifted))
             update = Ref(self.push, STEP, EARLIER) * w.rate * w.multiplier * scaled.xreplace({STEP: EARLIER})
             total = Ref(self.keep, STEP) * before - sp.Sum(update, (EARLIER, 0, STEP - 1))
         self.new.append((Nonlin(Ref(w.ref.args[0], STEP, *w.ref.index), total, w.rows, lifted, w.span), lifted))
 
-    def _entrywise(self, gradient: Ref) -> sp.Expr:
-        """Q of the gradients so far: sign(g), or m̂ / (√v̂ + ε) with the exponential means of Adam."""
-        if self.schedule.adam is None:
-            return sp.sign(gradient)
-        beta1, beta2, eps = self.schedule.adam
-        earlier = gradient.xreplace({STEP: EARLIER})
+    def _entrywise(self, gradient: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
+        """Q at step ``step'``, of the gradients up to it."""
+        assert self.schedule.entrywise is not None
 
-        def mean(beta: sp.Expr, value: sp.Expr) -> sp.Expr:
-            weight = (1 - beta) / (1 - beta ** (STEP + 1)) if beta != 0 else sp.S.One
-            powers = beta ** (STEP - EARLIER) if beta != 0 else sp.KroneckerDelta(STEP, EARLIER)
-            return weight * sp.Sum(powers * value, (EARLIER, 0, STEP))
+        def mean(table: str, power: int) -> sp.Expr:
+            return sp.Sum(Ref(table, EARLIER, BEFORE) * gradient(BEFORE) ** power, (BEFORE, 0, EARLIER))
 
-        return mean(beta1, earlier) / (sp.sqrt(mean(beta2, earlier**2)) + eps)
+        swap = {GRADIENT: gradient(EARLIER), FIRST: mean(self.first, 1), SECOND: mean(self.second, 2)}
+        return self.schedule.entrywise.rule.xreplace(swap)
 
     def _declared(self, w: Weight) -> Weight:
         key = (w.ref.name, len(w.ref.index))
@@ -310,6 +352,12 @@ class _Training:
         self.keep, self.push = self._fresh("keep"), self._fresh("push")
         self.tables[self.keep] = ((self.steps,), self.schedule.keep)
         self.tables[self.push] = ((self.steps, earlier), self.schedule.push)
+        self.first, self.second = self._fresh("first"), self._fresh("second")
+        if (entrywise := self.schedule.entrywise) is not None:
+            square = (Range(EARLIER, sp.S.Zero, T), Range(BEFORE, sp.S.Zero, T))
+            for name, symbol, table in ((self.first, FIRST, entrywise.first), (self.second, SECOND, entrywise.second)):
+                if entrywise.rule.has(symbol):
+                    self.tables[name] = (square, table)
         self.tables[self.count] = ((self.steps, self.every), self.schedule.weight)
 
     def _boundary(self, program: Program) -> dict[str, tuple[tuple[str | None, sp.Expr, sp.Expr], ...]]:

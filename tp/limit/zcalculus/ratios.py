@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Program
+from tp.program.ir import Instruction, Loop, MatMul, Moment, OuterNonlin, Program
 from tp.readings.orders import leading_order
 from tp.transform.normalize import normalize
 
@@ -50,6 +50,8 @@ def substituted(program: Program, swap: dict[sp.Expr, sp.Expr]) -> Program:
             return replace(ins, space=spaces[ins.space.name])
         if isinstance(ins, Moment):
             return replace(ins, space=spaces[ins.space.name], expr=ins.expr.subs(swap), coeff=ins.coeff.subs(swap))
+        if isinstance(ins, OuterNonlin):
+            return replace(ins, space=spaces[ins.space.name], over=spaces[ins.over.name], entry=ins.entry.subs(swap))
         return replace(ins, space=ins.space and spaces[ins.space.name], expr=ins.expr.subs(swap))
 
     weights = tuple(

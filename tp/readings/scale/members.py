@@ -15,8 +15,9 @@ from typing import Any
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, Span
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Space, Weight
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Simple, Space, Weight
 from tp.program.reads import flat as simple
+from tp.program.reads import plain
 from tp.readings.scale.depth import Depth, carried
 from tp.readings.scale.expressions import ZERO, Compiler, Env, Op, Widths
 from tp.readings.scale.forms import Leaves
@@ -184,7 +185,7 @@ def _fresh(name: str, program: Program) -> str:
     return name
 
 
-def _flat(body: Sequence[Instruction], outer: Domain) -> Iterable[tuple[MatMul | Nonlin | Moment, Domain]]:
+def _flat(body: Sequence[Instruction], outer: Domain) -> Iterable[tuple[Simple, Domain]]:
     for ins in body:
         if isinstance(ins, Loop):
             yield from _flat(ins.body, (*outer, ins.range))
@@ -398,7 +399,7 @@ class _Writer:
                     self._body(ins.body, {**env, ins.range.index.name: v})
                 continue
             for point in self._points(ins.domain, env):
-                self._instruction(ins, point)
+                self._instruction(plain(ins, "scaling"), point)
 
     def _instruction(self, ins: MatMul | Nonlin | Moment, env: Env) -> None:
         index = tuple(self.compiler.integer(e, env) for e in ins.out.index)

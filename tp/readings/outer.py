@@ -1,0 +1,131 @@
+"""OuterNonlin at infinite width: E_β[entry(z_α; Z_β) Z^x_β] at every node α, over nodes β of the other space.
+
+The terms of an entry are taken one by one: an update's entries are a sum over steps. What a term reads of a space may be one
+vector: it is a function of one number then, and a table stands for all nodes (an optimizer without memory, on one sample at a
+time: a table of a table). A term of several vectors of both spaces (batches, memory) is evaluated at all nodes of the one
+against a part of the nodes of the other, a band at a time.
+
+Source: Yang & Littwin 2023, *Tensor Programs IVb*, rule ZOuterNonlin (section 2.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp.errors import Message
+from tp.program.ir import OuterNonlin
+from tp.readings.indexing import Key
+from tp.readings.nodes import GridTooLarge
+from tp.readings.steps import Entry, Updates
+from tp.readings.tables import FINENESS, Table
+from tp.readings.tape import Leaf
+
+if TYPE_CHECKING:
+    from tp.readings.evaluate import Evaluation
+
+Array = NDArray[np.float64]
+BAND = 2**15
+"""Entries that are in memory at a time: few enough for a processor's cache."""
+PAIRS = 2**27
+"""Pairs of nodes at most, of a grid."""
+EXACT = 1e-9
+"""Error of a tabulated entry, relative to the largest, at which a table is fine enough."""
+PROBES = 97
+"""Nodes of each space at which tables are compared with the entry itself."""
+
+
+def products(run: Evaluation, step: Updates) -> Array:
+    """[members, *nodes]: the values of the step's members."""
+    arguments = tuple(m.argument for m in step.members if m.argument is not None)
+    product = _Product(run, step.ins, arguments)
+    parts = [product.times(entry) for entry in step.entries]
+    shape = np.broadcast_shapes((1, 1), *(p.shape[1:] for p in parts))
+    whole = (len(arguments), *shape)
+    return np.asarray(sum((np.broadcast_to(p.reshape(len(p), *[1] * (len(whole) - p.ndim), *p.shape[1:]), whole) for p in parts),
+                          np.zeros(whole)))  # fmt: skip
+
+
+@dataclass
+class _Product:
+    """Matrices of entries times the vectors ``arguments``."""
+
+    run: Evaluation
+    ins: OuterNonlin
+    arguments: tuple[Key, ...]
+
+    def times(self, entry: Entry) -> Array:
+        """[x, *nodes]: Σ_β of the entries times x_β, at every node of the output's space."""
+        part = self.run.nodes.part if entry.several else 0
+        across, weights, _ = self.run.nodes.quadrature([*entry.other, *self.arguments], part)
+        right = (np.array(across[len(entry.other) :]) * weights).T
+        if not entry.own:  # the same for all entries
+            return np.asarray(entry.tape.run(self.run.leaf) * right.sum(axis=0)).reshape(-1, 1, 1)
+        flat, _, shape = self.run.nodes.quadrature(entry.own, 0)
+        mine, theirs = dict(zip(entry.own, flat, strict=True)), dict(zip(entry.other, across, strict=False))
+        here, there = self.tables(entry, mine, theirs)
+        if there is not None:
+            ((key, values),) = theirs.items()
+            theirs, right = {key: there.points}, there.gathered(values, right)
+        if here is not None:
+            ((key, values),) = mine.items()
+            result = here.interpolated(self.contracted(entry, {key: here.points}, theirs, right), values)
+        else:
+            self.check(len(flat[0]), len(right))
+            result = self.contracted(entry, mine, theirs, right)
+        return result.T.reshape(len(self.arguments), *shape)
+
+    def tables(self, entry: Entry, own: Mapping[Key, Array], other: Mapping[Key, Array]) -> tuple[Table | None, Table | None]:
+        """Tables for the spaces of which one vector is read, fine enough at some nodes; None for several vectors."""
+        sides = [next(iter(side.values())) if len(side) == 1 else None for side in (own, other)]
+        if all(side is None for side in sides):
+            return None, None
+        probes = [{key: a[:: max(1, len(a) // PROBES)] for key, a in side.items()} for side in (own, other)]
+        exact, before = self.entries(entry, *probes), np.inf
+        scale = float(np.abs(exact).max()) or 1.0
+        best: tuple[Table | None, Table | None] = (None, None)
+        for here, there in zip(*([None] * len(FINENESS) if a is None else Table.over(a) for a in sides), strict=True):
+            points = [p if t is None else dict.fromkeys(p, t.points) for p, t in zip(probes, (here, there), strict=True)]
+            table = self.entries(entry, *points)
+            if here is not None:
+                table = here.interpolated(table, next(iter(probes[0].values())))
+            if there is not None:
+                table = there.interpolated(table.T, next(iter(probes[1].values()))).T
+            error = float(np.sqrt(np.mean((table - exact) ** 2))) / scale
+            if error < before:
+                best, before = (here, there), error
+            if error <= EXACT:
+                break
+        return best
+
+    def check(self, own: int, other: int) -> None:
+        if own * other > PAIRS and self.run.nodes.part == 0:
+            reason = f"an entrywise update needs {own:,} × {other:,} pairs of grid nodes"
+            raise GridTooLarge(Message(self.ins.span, reason, 'use method="sobol"', "grid too large"))
+
+    def entries(self, entry: Entry, own: Mapping[Key, Array], other: Mapping[Key, Array]) -> Array:
+        """[α, β]: the entries at some nodes of both spaces."""
+        rows, cols = (other, own) if self.ins.transpose else (own, other)
+
+        def read(leaf: Leaf) -> Any:
+            if not leaf.wide:
+                return self.run.leaf(leaf)
+            return np.array([c * rows[u] for c, u, _ in leaf.at]).T @ np.array([cols[v] for _, _, v in leaf.at])
+
+        shape = tuple(len(next(iter(side.values()))) for side in (own, other))
+        entries = np.asarray(entry.tape.run(read), dtype=np.float64)
+        return np.broadcast_to(entries.T if self.ins.transpose else entries, shape)
+
+    def contracted(self, entry: Entry, own: Mapping[Key, Array], other: Mapping[Key, Array], right: Array) -> Array:
+        """Σ_β entry(own_α, other_β) right_β: [α, x], a band of α at a time."""
+        count = len(next(iter(own.values())))
+        result = np.empty((count, right.shape[1]))
+        band = max(1, BAND // len(right))
+        for lo in range(0, count, band):
+            mine = {key: a[lo : lo + band] for key, a in own.items()}
+            result[lo : lo + band] = self.entries(entry, mine, other) @ right
+        return result
