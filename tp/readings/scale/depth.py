@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref
+from tp.program.reads import plain
 
 Simple = MatMul | Nonlin | Moment
 
@@ -58,7 +59,7 @@ def carried(program: Program) -> tuple[frozenset[str], frozenset[str]]:
 def _loops(body: Sequence[Instruction]) -> Iterator[Loop]:
     for ins in body:
         if isinstance(ins, Loop):
-            yield ins
+            yield plain(ins, "scaling")
             yield from _loops(ins.body)
 
 
