@@ -59,7 +59,7 @@ def carried(program: Program) -> tuple[frozenset[str], frozenset[str]]:
 def _loops(body: Sequence[Instruction]) -> Iterator[Loop]:
     for ins in body:
         if isinstance(ins, Loop):
-            yield plain(ins, "scaling")
+            yield ins
             yield from _loops(ins.body)
 
 
@@ -75,7 +75,7 @@ def _simple(body: Sequence[Instruction]) -> Iterator[Simple]:
         if isinstance(ins, Loop):
             yield from _simple(ins.body)
         else:
-            yield ins
+            yield plain(ins, "scaling")
 
 
 def _reads(ins: Simple) -> Iterable[Ref]:
