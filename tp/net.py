@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tp.errors import NOWHERE, DataError, Message, SpecError
+from tp.errors import NOWHERE, DataError, DeviceError, Message, SpecError
 from tp.network.check import Checked, check
 from tp.network.parse import load_text
 from tp.network.parse import parse as parse_text
@@ -144,6 +144,7 @@ class Net:
         ``constants`` give numbers to constants that the spec leaves symbolic. Called with arrays of shape
         [N, …indices, …features] it returns [N1, N2], a tuple for several kinds. ``output`` names one of several
         outputs (default: the first); an output over an index, ``f[t]``, gives [N1, N2, T], one kernel per coordinate.
+        ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
         """
         from tp.kernel.build import build
         from tp.limit.independence import gradient_dependence
@@ -155,6 +156,9 @@ class Net:
                 raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", 'choose "nngp" or "ntk"', "unknown kernel"))
         limit = self.ntk(mode) if "ntk" in wanted else self.nngp()
         if gradient_dependence(self.program) is not None and needs_pairs(limit):
+            if device == "cuda":
+                reason = "this network's expectations hold more than two Gaussians: they are integrated pair by pair, on the CPU"
+                raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device"))
             return pair_kernel(limit, tuple(LIMITS[k] for k in wanted), constants)
         names = tuple(LIMITS[k] for k in wanted)
         return build(limit, names, device=device, dtype=dtype, constants=constants, output=output)

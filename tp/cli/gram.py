@@ -40,6 +40,9 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--processes", action="store_true", help="compute tiles in processes instead of threads")
     parser.add_argument("--output", metavar="NAME", help="which output, where there are several (default: the first)")
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="precision (default: float64)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda", "auto"), default="cpu", help="where pairs are computed (default: cpu)"
+    )
     parser.add_argument("--json", action="store_true", help="print the matrix, or with --out a summary, as JSON")
     parser.set_defaults(run=run)
 
@@ -51,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
         files.writable(arguments.out)
     X = _samples(net, arguments.data)
     Y = _samples(net, arguments.data2) if arguments.data2 else None
-    kernel: Any = net.kernel(arguments.limit, dtype=arguments.dtype, output=arguments.output)
+    kernel: Any = net.kernel(arguments.limit, dtype=arguments.dtype, output=arguments.output, device=arguments.device)
     matrix = _tiles(arguments, kernel, X, Y) if tiled else kernel(X, Y)
     shape = "×".join(map(str, matrix.shape))
     about = {"kernel": arguments.limit, "shape": list(matrix.shape), "dtype": str(matrix.dtype)}

@@ -30,12 +30,10 @@ def build(
     """The kernels ``kinds`` of a limit (default: all it has), compiled from its equations.
 
     ``constants`` give numbers to symbolic constants. ``output`` names one of several outputs (default: the first).
+    ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
     ``threads`` defaults to the machine's cores, ``memory``, in bytes, to three quarters of its memory.
     """
-    if device not in ("cpu", "auto"):
-        raise DeviceError(
-            Message(NOWHERE, f"kernels for the device {device!r} are not built yet", 'use device="cpu"', "no such device")
-        )
+    kind = _kernel_for(device)
     if not isinstance(dtype, str):
         dtype = getattr(dtype, "__name__", str(dtype))  # numpy's own types
     if dtype not in ("float64", "float32"):
@@ -47,7 +45,21 @@ def build(
             Message(NOWHERE, f"the network has no output `{output}`", f"it has {', '.join(outputs)}", "unknown output")
         )
     made = _compiled(limit, names, constants or {}, output)
-    return Kernel(made, np.dtype(dtype), threads or default_threads(), memory or default_memory(), progress)
+    return kind(made, np.dtype(dtype), threads or default_threads(), memory or default_memory(), progress)
+
+
+def _kernel_for(device: str) -> type[Kernel]:
+    """The class of kernels for a device. Raises ``DeviceError`` where it is not there."""
+    if device not in ("cpu", "cuda", "auto"):
+        raise DeviceError(Message(NOWHERE, f"there is no device {device!r}", 'choose "cpu", "cuda" or "auto"', "no such device"))
+    if device == "cpu":
+        return Kernel
+    from tp.kernel.cuda.kernel import CudaKernel, cuda_module, has_device
+
+    if device == "auto":
+        return CudaKernel if has_device() else Kernel
+    cuda_module()
+    return CudaKernel
 
 
 def _compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None) -> Compiled:

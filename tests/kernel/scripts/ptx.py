@@ -1,0 +1,52 @@
+"""Kernels compiled for a CUDA device that is not there. Usage: ptx.py NAME…; prints the size of each one's assembly."""
+
+import sys
+from types import SimpleNamespace
+from unittest import mock
+
+import numba
+import numpy as np
+from numba import cuda
+
+import tp
+from tp.kernel.build import build
+from tp.kernel.cuda.kernel import CudaKernel
+from tp.kernel.cuda.text import ENTRY
+
+
+def arrays(kernel: CudaKernel) -> list[np.ndarray]:
+    """An empty array of the right type for every array that a kernel takes."""
+    found, made = [], kernel.compiled
+    for name in made.functions[ENTRY].arrays:
+        if f"pair.{name}" in made.inputs:
+            axes, dtype = len(made.inputs[f"pair.{name}"].axes) + 2, kernel.dtype
+        elif name in made.out_tables:
+            axes, dtype = len(made.out_tables[name].axes) + 2, kernel.dtype
+        elif name in kernel._constants:
+            axes, dtype = kernel._constants[name].ndim, np.dtype("float64")
+        elif name[:-2] in made.sites:
+            axes, dtype = len(made.sites[name[:-2]].axes) + 1, np.dtype("float64")
+        else:
+            table = next(t for t in made.coefficients if t.name == name[:-2])
+            axes, dtype = len(table.axes) + 2, np.dtype("float64")
+        found.append(np.empty((0,) * axes, dtype))
+    return [*found, *(np.empty((0,) * (len(s) + 1)) for s in kernel._device.scratch(kernel._parameters[0]))]
+
+
+def assembly(kernel: CudaKernel, capability: tuple[int, int]) -> str:
+    """PTX. Helpers ask the current device what it can do: it is answered for the device."""
+    given = [*kernel._parameters, *(0,) * 4, False, *arrays(kernel)]
+    signature = numba.types.void(*(numba.typeof(a) for a in given))
+    device = SimpleNamespace(compute_capability=capability)
+    with mock.patch("numba.cuda.dispatcher.get_current_device", lambda: device):
+        return cuda.compile_ptx(getattr(kernel._device, ENTRY).py_func, signature, cc=capability)[0]
+
+
+for name in sys.argv[1:]:
+    phi, _, dtype = name.partition(":")
+    net = tp.zoo(phi) if phi in tp.zoo() else tp.parse(str(tp.zoo("mlp")).replace("relu", phi))
+    host = build(net.ntk(), ("K", "Theta"), dtype=dtype or "float64")
+    kernel = CudaKernel(host.compiled, host.dtype, 1, host.memory)
+    text = assembly(kernel, (8, 0))
+    assert ".visible .entry" in text and ".target sm_80" in text and "st.global" in text
+    print(name, len(text), flush=True)

@@ -1,0 +1,89 @@
+"""Kernels on CUDA devices: in numba's simulator, compiled without a device, and refused where there is none."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tp
+from tests.kernel.plain import kernel
+from tests.kernel.specs import mlp
+from tp.kernel.cuda.kernel import has_device
+from tp.kernel.cuda.text import device_text
+from tp.kernel.kernel import Kernel
+
+SCRIPTS = Path(__file__).parent / "scripts"
+ROOT = Path(__file__).parents[2]
+
+
+def script(name: str, *arguments: str, **settings: str) -> str:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, **settings}
+    command = [sys.executable, str(SCRIPTS / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("names", [["mlp", "mlp:float32", "tanh"], ["erf", "gelu"], ["attention", "conv"]], ids="/".join)
+def test_the_simulator_gives_the_numbers_of_the_cpu(names):
+    script("simulated.py", *names, NUMBA_ENABLE_CUDASIM="1")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="takes the extra cuda")
+def test_kernels_compile_without_a_device():
+    names = ["mlp", "mlp:float32", "tanh", "attention"]
+    assert [line.split()[0] for line in script("ptx.py", *names).splitlines()] == names
+
+
+@pytest.mark.skipif(has_device(), reason="there is a device")
+def test_without_a_device():
+    net = tp.zoo("mlp")
+    with pytest.raises(tp.DeviceError, match='device="cpu"'):
+        net.kernel("ntk", device="cuda")
+    assert type(net.kernel("ntk", device="auto")) is Kernel
+    with pytest.raises(tp.DeviceError, match="auto"):
+        net.kernel("ntk", device="tpu")
+
+
+def test_the_command_says_that_there_is_no_device(tmp_path, capsys):
+    import numpy as np
+
+    from tp.cli import main
+
+    if has_device():
+        pytest.skip("there is a device")
+    np.save(tmp_path / "X.npy", np.ones((2, 10)))
+    assert main(["gram", "mlp", "--data", str(tmp_path / "X.npy"), "--device", "cuda"]) == 1
+    assert 'device="cpu"' in capsys.readouterr().err
+
+
+def test_the_device_computes_the_text_of_the_cpu():
+    """Every statement of a pair is there again, word for word."""
+    text = kernel(mlp())[0].source
+    made = device_text(text)
+    lines = {line.strip() for line in text[text.index("def pairs") : text.index("def diagonal")].splitlines()}
+    statements = {line for line in lines if line.startswith(("t", "r", "e", "K", "Theta")) and "np.empty" not in line}
+    kept = {line.strip().replace(" ", "").replace("(", "").replace(")", "") for line in made.splitlines()}
+    assert len(statements) > 10
+    assert not [line for line in statements if line.replace(" ", "").replace("(", "").replace(")", "") not in kept]
+    assert "njit" not in made and "width" not in made
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("    for i in range(i0, i1):\n        x = 1\n    for i in range(i0, i1):\n        x = 2", "not one loop"),
+        ("    for k in range(i0, i1):\n        for at in range(j0, j1, width):\n            x = 1", "over rows"),
+        ("    for i in range(i0, i1):\n        x = 1", "over columns"),
+        ("    for i in range(i0, i1):\n        for at in range(j0, j1, width):\n            x = width", "counts lanes"),
+    ],
+)
+def test_texts_of_another_form_are_refused(body, said):
+    with pytest.raises(tp.DeviceError, match=said):
+        device_text(f"def pairs(n, c, i0, i1, j0, j1, upper, width, out1):\n    n0 = n[0]\n{body}\n")

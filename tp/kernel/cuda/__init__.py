@@ -1,0 +1,1 @@
+"""The same generated functions on a CUDA device: one thread a pair of samples."""
