@@ -91,7 +91,7 @@ def test_stein_and_differentiation_agree() -> None:
     for ref in calculus.members:
         if calculus.members.families.is_vector(ref):
             calculus.vector(ref, I)
-    values = net.z().numbers()
+    values = dict(net.z().numbers())
     slopes = [line.lhs for line in calculus.lines.values() if isinstance(line.lhs, Slope)]
     assert slopes
     for slope in slopes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
@@ -17,6 +17,9 @@ from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.ratios import leading
 from tp.limit.zcalculus.readout import Readouts
 from tp.program.ir import Program, Ref
+
+if TYPE_CHECKING:
+    from tp.limit.zcalculus.numbers import Numbers
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,17 @@ class ZLimit:
 
         return close(self)
 
-    def numbers(self, X: Mapping[str, Any] | Any = None, **constants: Any) -> dict[sp.Expr, float]:
-        """A number for every covariance, expected derivative and scalar, at one sample ``X`` of the input."""
+    def numbers(
+        self, X: Mapping[str, Any] | Any = None, method: str = "auto", tol: float | None = None, seed: int = 0, **constants: Any
+    ) -> Numbers:
+        """A number for every covariance, expected derivative and scalar, at one sample ``X`` of the input; ``.errors`` likewise.
+
+        ``method``: "grid", "sobol", or "auto", which takes Sobol points (``seed``) only where no grid fits. ``tol`` is the
+        error aimed at; ``LimitError`` where it is out of reach.
+        """
         from tp.limit.zcalculus.numbers import numbers
 
-        return numbers(self, X, constants)
+        return numbers(self, X, constants, method, tol, seed)
 
     def value(self, name: str, *index: int, X: Any = None, **constants: Any) -> float:
         """The limit of a scalar as a number."""

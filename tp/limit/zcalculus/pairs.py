@@ -1,6 +1,6 @@
-"""Kernels whose expectations hold more than two Gaussians: every pair of samples by quadrature, one after the other.
+"""Kernels whose expectations hold more than two Gaussians: by quadrature, all pairs of samples together.
 
-Slow, a fraction of a second a pair; for few samples, and for checks.
+Milliseconds a pair, far more than a compiled kernel takes; for few samples, and for checks.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
+from tp.limit.zcalculus.integrals import Integrals, Measured, measured, valued
 from tp.limit.zcalculus.mean import gaussians
-from tp.limit.zcalculus.numbers import number
 from tp.program.ir import Ref
 
 Array = NDArray[np.float64]
-Place = tuple[int, int]
+Places = NDArray[np.intp]
 
 
 def needs_pairs(limit: Limit) -> bool:
@@ -44,24 +44,30 @@ class PairKernel:
     constants: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, X1: Any, X2: Any = None) -> Array | tuple[Array, ...]:
+        pairs = self._pairs(X1, X2)
+        found = pairs.tables(valued(pairs.run))
+        return found[0] if len(found) == 1 else found
+
+    def measured(
+        self, X1: Any, X2: Any = None, method: str = "auto", tol: float | None = None, seed: int = 0
+    ) -> tuple[Measured, ...]:
+        """Per kind the values and their errors; ``method``, ``tol`` and ``seed`` as for ``net.z().numbers``."""
+        pairs = self._pairs(X1, X2)
+        found = measured(pairs.run, method, tol, seed)
+        both = zip(pairs.tables(found.values), pairs.tables(found.errors), strict=True)
+        return tuple(Measured(values, errors, found.method) for values, errors in both)
+
+    def _pairs(self, X1: Any, X2: Any) -> _Pairs:
         one = self._named(X1)
         two = one if X2 is None else self._named(X2)
         n1, n2 = (len(next(iter(x.values()))) for x in (one, two))
-        run = _Run(self.limit, {k: np.concatenate([one[k], two[k]]) if X2 is not None else one[k] for k in one}, self.constants)
-        shift = 0 if X2 is None else n1
-        found = []
-        for kind in self.kinds:
-            outputs = [e.lhs for e in self.limit.equations if isinstance(e.lhs, Entry) and e.lhs.kind_name == kind
-                       and e.lhs.a.name == self.limit.outputs[0].name]  # fmt: skip
-            value = np.empty((n1, n2, len(outputs)))
-            for i in range(n1):
-                for j in range(n2):
-                    if X2 is None and j < i:
-                        value[i, j] = value[j, i]
-                        continue
-                    value[i, j] = [run.value(out, (i, j + shift)) for out in outputs]
-            found.append(value[..., 0] if not self.limit.outputs[0].index else value)
-        return found[0] if len(found) == 1 else tuple(found)
+        data = {k: np.concatenate([one[k], two[k]]) if X2 is not None else one[k] for k in one}
+        return _Pairs(self, data, n1, n2, X2 is None, tuple(map(self._outputs, self.kinds)))
+
+    def _outputs(self, kind: str) -> list[Entry]:
+        name = self.limit.outputs[0].name
+        entries = [e.lhs for e in self.limit.equations if isinstance(e.lhs, Entry)]
+        return [f for f in entries if f.kind_name == kind and f.a.name == name]
 
     def _named(self, X: Any) -> dict[str, Array]:
         data = self.limit.program.data
@@ -74,48 +80,90 @@ class PairKernel:
         return out
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """The pairs that are asked for: all of two sets of samples, or those i ≤ j of one."""
+
+    kernel: PairKernel
+    data: dict[str, Array]
+    n1: int
+    n2: int
+    symmetric: bool
+    outputs: tuple[list[Entry], ...]
+
+    @property
+    def places(self) -> Places:
+        i, j = np.triu_indices(self.n1) if self.symmetric else (a.ravel() for a in np.indices((self.n1, self.n2)))
+        return np.stack([i, j], axis=1)
+
+    def run(self, integrals: Integrals) -> Array:
+        """[pairs, outputs], those of all kinds side by side."""
+        run = _Run(self.kernel.limit, self.data, self.kernel.constants, integrals)
+        places = self.places + np.array([0, 0 if self.symmetric else self.n1])
+        return np.stack([run.value(f, places) for of_kind in self.outputs for f in of_kind], axis=1)
+
+    def tables(self, flat: Array) -> tuple[Array, ...]:
+        """[n1, n2] per kind, with an axis more for an output that is a family."""
+        full = np.empty((self.n1, self.n2, flat.shape[1]))
+        i, j = self.places.T
+        full[i, j] = flat
+        if self.symmetric:
+            full[j, i] = flat
+        parts = np.split(full, np.cumsum([len(of_kind) for of_kind in self.outputs])[:-1], axis=2)
+        return tuple(part if self.kernel.limit.outputs[0].index else part[..., 0] for part in parts)
+
+
 @dataclass
 class _Run:
+    """Tables over pairs of samples, one for each entry; filled where they are asked for."""
+
     limit: Limit
     data: dict[str, Array]
     constants: Mapping[str, Any]
-    memo: dict[tuple[sp.Expr, Place], float] = field(default_factory=dict)
+    integrals: Integrals
+    memo: dict[sp.Expr, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.equations: dict[sp.Expr, Equation] = {e.lhs: e for e in self.limit.equations}
         self.firsts = {d.ref.name: [int(r.lo) for r in d.domain] for d in self.limit.program.data}
+        self.samples = len(next(iter(self.data.values())))
 
-    def value(self, atom: Entry | Value, place: Place) -> float:
-        """An entry or value whose samples (i, j) are ``place``."""
-        first = place[0] if atom.s == I else place[1]
-        at = (first, (place[0] if atom.t == I else place[1]) if isinstance(atom, Entry) else first)
+    def value(self, atom: Entry | Value, places: Places) -> Array:
+        """An entry or value at pairs of samples (i, j), the rows of ``places``."""
+        first = places[:, 0] if atom.s == I else places[:, 1]
+        second = (places[:, 0] if atom.t == I else places[:, 1]) if isinstance(atom, Entry) else first
         if isinstance(atom, Entry):
             if atom.kind_name == "Gram":
-                return float(self._read(atom.a, at[0]) @ self._read(atom.b, at[1]))
+                return np.asarray(np.sum(self._read(atom.a, first) * self._read(atom.b, second), axis=-1))
             key: sp.Expr = Entry(atom.args[0], atom.a, atom.b, I, J)
             if key not in self.equations:
-                key, at = Entry(atom.args[0], atom.b, atom.a, I, J), (at[1], at[0])
+                key, first, second = Entry(atom.args[0], atom.b, atom.a, I, J), second, first
         else:
             if atom.kind_name == "data":
-                return float(self._read(atom.a, at[0]))
+                return np.asarray(self._read(atom.a, first))
             key = Value(atom.args[0], atom.a, I)
-        if (key, at) not in self.memo:
-            if key not in self.equations:
-                raise LimitError(Message(NOWHERE, f"no equation gives `{key}`", "", "incomplete limit"))
-            self.memo[key, at] = self._number(self.equations[key].rhs, at)
-        return self.memo[key, at]
+        return self._table(key, np.stack([first, second], axis=1))
 
-    def _number(self, rhs: sp.Expr, place: Place) -> float:
-        if place[0] == place[1]:
-            rhs = _together(rhs)
-        known: dict[sp.Basic, float] = {a: self.value(a, place) for a in rhs.atoms(Entry, Value)}
+    def _table(self, key: sp.Expr, places: Places) -> Array:
+        if key not in self.equations:
+            raise LimitError(Message(NOWHERE, f"no equation gives `{key}`", "", "incomplete limit"))
+        table = self.memo.setdefault(key, np.full((self.samples, self.samples), np.nan))
+        open_ = np.unique(places[np.isnan(table[places[:, 0], places[:, 1]])], axis=0)
+        same = open_[:, 0] == open_[:, 1]
+        for some, rhs in ((open_[same], _together(self.equations[key].rhs)), (open_[~same], self.equations[key].rhs)):
+            if len(some):
+                table[some[:, 0], some[:, 1]] = self._numbers(rhs, some)
+        return table[places[:, 0], places[:, 1]]
+
+    def _numbers(self, rhs: sp.Expr, places: Places) -> Array:
+        known: dict[sp.Basic, Any] = {a: self.value(a, places) for a in rhs.atoms(Entry, Value)}
         symbols = (s for s in rhs.free_symbols if isinstance(s, sp.Symbol) and s.name in self.constants)
         known |= {s: float(self.constants[s.name]) for s in symbols}
-        return number(rhs, known)
+        return self.integrals.value(rhs, known, len(places))
 
-    def _read(self, ref: Ref, sample: int) -> Any:
+    def _read(self, ref: Ref, samples: Any) -> Any:
         place = (int(e) - lo for e, lo in zip(ref.index, self.firsts[ref.name], strict=False))
-        return self.data[ref.name][(sample, *place)]
+        return self.data[ref.name][(samples, *place)]
 
 
 def _together(expr: sp.Expr) -> sp.Expr:

@@ -1,0 +1,323 @@
+"""Expectations as numbers, for many cases at once: all pairs of samples share their nodes and one pass over an integrand.
+
+Smooth integrands: a tensor trapezoidal rule in as many dimensions as the covariances have rank, without the corners that weigh
+nothing. Kinks: panels broken at them (:mod:`tp.gaussian.quadrature`) for up to three variables. What is larger: Sobol points.
+
+Errors come from doing everything twice, with coarser rules, or from eight scramblings where points are random; so they hold
+what earlier errors do to later numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial, reduce
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from numpy.typing import NDArray
+
+from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.gaussian.expectation import Expectation
+from tp.gaussian.functions import elu, leaky_relu, relu, step
+from tp.gaussian.quadrature import evaluate, integrate
+from tp.limit.equations import Entry, Value
+from tp.limit.zcalculus.atoms import Cov, Slope
+from tp.readings.elementwise import TABLE
+from tp.readings.expression import power
+from tp.readings.nodes import rule
+
+Array = NDArray[np.float64]
+Known = Mapping[sp.Basic, Any]
+BRANCHES: dict[type, Callable[[sp.Expr], tuple[sp.Expr, sp.Expr]]] = {
+    sp.sign: lambda u: (sp.S.One, -sp.S.One),
+    step: lambda u: (sp.S.One, sp.S.Zero),
+    sp.Abs: lambda u: (u, -u),
+    relu: lambda u: (u, sp.S.Zero),
+}
+"""What a function with a kink at 0 is above and below it."""
+KINKS = (*BRANCHES, sp.Max, sp.Min, sp.Heaviside, leaky_relu, elu, sp.Piecewise)
+NAMED = (Expectation, Entry, Value, Cov, Slope, sp.Symbol)
+STRIP = 0.8
+"""Half-width of the strip in which activations are analytic, in units of their argument."""
+AIMS = (1e-15, 1e-13, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4)
+LARGEST = 400_000
+"""Nodes of a grid at most."""
+PANELS = 3
+"""Variables of a kinked integrand up to which panels are broken at the kinks."""
+TOGETHER = 2**17
+"""Numbers in an array that is worked on."""
+SCRAMBLINGS = 8
+POINTS, MOST_POINTS = 14, 20
+"""log2 of the Sobol points of one scrambling: as a rule, and at most."""
+METHODS = ("auto", "grid", "sobol")
+
+
+@dataclass
+class Integrals:
+    """One way of taking all expectations. ``sampled`` becomes true when one of them needed Sobol points."""
+
+    method: str = "auto"
+    coarse: bool = False
+    seed: tuple[int, ...] = (0, 0)
+    points: int = POINTS
+    sampled: bool = False
+
+    def value(self, expr: sp.Expr, known: Known, count: int) -> Array:
+        """``expr`` in ``count`` cases; ``known`` has an array of them, or one number, for every name."""
+        found = {e: self.expectation(e, known, count) for e in sorted(expr.atoms(Expectation), key=sp.default_sort_key)}
+        value = np.broadcast_to(np.asarray(compiled(expr)({**known, **found}), float), count)
+        if not np.isfinite(value).all():
+            raise LimitError(Message(NOWHERE, f"`{expr}` is not finite", "see net.moments() for the same by nodes", "not finite"))
+        return value
+
+    def expectation(self, e: Expectation, known: Known, count: int) -> Array:
+        cov = np.empty((count, len(e.variables), len(e.variables)))
+        for (i, j), entry in np.ndenumerate(np.array(e.cov.tolist(), dtype=object)):
+            cov[:, i, j] = self.value(entry, known, count)
+        kinked = any(isinstance(f, KINKS) for f in e.integrand.atoms(sp.Function, sp.Piecewise))
+        if kinked and len(e.variables) <= PANELS and self.method != "sobol":
+            return self.panels(e, cov, known)
+        values, vectors = np.linalg.eigh(cov)
+        values = np.where(values > 1e-13 * np.maximum(values[:, -1:], 1e-300), values, 0.0)
+        root, sizes = vectors * np.sqrt(values)[:, None, :], np.sqrt(values.max(axis=0))
+        root, sizes = root[:, :, sizes > 0], sizes[sizes > 0]
+        x, w = self.nodes(sizes * _steepness(e), kinked)
+        return self.average(e, root, x, w, known)
+
+    def panels(self, e: Expectation, cov: Array, known: Known) -> Array:
+        """One case after the other."""
+        plain = {v: sp.Dummy(f"u{k}", real=True) for k, v in enumerate(e.variables)}
+        found = []
+        for k, c in enumerate(cov):
+            swap = {a: sp.Float(float(np.broadcast_to(known[a], len(cov))[k]), 17) for a in _names(e.integrand) if a in known}
+            integrand = by_cases(e.integrand.xreplace(swap).xreplace(plain))
+            value, error = integrate(Expectation(integrand, tuple(plain.values()), c.tolist()))
+            found.append(value + error if self.coarse else value)
+        return np.array(found)
+
+    def nodes(self, sizes: Array, kinked: bool) -> tuple[Array, Array]:
+        """Points of independent standard normals, [dimensions, points], and weights."""
+        if self.method != "sobol" and not kinked:
+            rounded = tuple(float(f"{s * 1.03:.1e}") for s in sizes)
+            found = grid(rounded, self.coarse)
+            if found is not None:
+                return found
+        if self.method == "grid":
+            reason = (
+                f"an expectation over {len(sizes)} Gaussians{' with kinks' if kinked else ''} has no grid of {LARGEST:,} nodes"
+            )
+            raise LimitError(Message(NOWHERE, reason, 'use method="auto"', "grid too large"))
+        self.sampled = True
+        return sobol(len(sizes), self.points, self.seed)
+
+    def average(self, e: Expectation, root: Array, x: Array, w: Array, known: Known) -> Array:
+        """Σ w g(A x) for every A in ``root``."""
+        code, names = compiled(e.integrand, tuple(e.variables)), _names(e.integrand)
+        total = np.zeros(len(root))
+        many = max(1, min(len(root), 16))
+        for first in range(0, len(root), many):
+            rows = slice(first, first + many)
+            env = {a: np.broadcast_to(known[a], len(root))[rows, None] for a in names if a in known}
+            for start in range(0, len(w), TOGETHER // many):
+                part = slice(start, start + TOGETHER // many)
+                u = root[rows] @ x[:, part]
+                values = code({**env, **{v: u[:, k] for k, v in enumerate(e.variables)}})
+                total[rows] += np.broadcast_to(values, u[:, 0].shape) @ w[part]
+        return total
+
+
+def _steepness(e: Expectation) -> float:
+    """The largest slope of an activation's argument."""
+    slopes = [1.0]
+    for f in e.integrand.atoms(sp.Function):
+        terms = (t.as_coeff_Mul() for a in f.args for t in sp.Add.make_args(a))
+        slopes += [abs(float(c)) for c, rest in terms if rest in e.variables]
+    return max(slopes)
+
+
+def _names(expr: sp.Expr) -> set[sp.Basic]:
+    return expr.atoms(Entry, Value, Cov, Slope) | expr.free_symbols
+
+
+def by_cases(expr: sp.Expr) -> sp.Expr:
+    """Kinks inside other functions taken apart, f(|u|) = 1[u > 0] f(u) + 1[u < 0] f(−u), so that all kinks are in plain sight."""
+    for inner in sorted(expr.atoms(*BRANCHES), key=lambda e: (e.count_ops(), str(e))):
+        outer = [f for f in expr.atoms(sp.Function) if f != inner and f.has(inner)]
+        if outer:
+            u = inner.args[0]
+            above, below = BRANCHES[type(inner)](u)
+            return step(u) * by_cases(expr.xreplace({inner: above})) + step(-u) * by_cases(expr.xreplace({inner: below}))
+    return expr
+
+
+# ---------------------------------------------------------------- nodes
+
+
+@lru_cache(maxsize=64)
+def grid(sizes: tuple[float, ...], coarse: bool) -> tuple[Array, Array] | None:
+    """The finest tensor grid that is not too large, or the one after it; None where none fits."""
+    fits = [eps for eps in AIMS if _count(sizes, eps, STRIP) <= 3 * LARGEST]
+    for k, eps in enumerate(fits[: -1 if len(fits) > 1 else 0]):
+        found = _pruned(sizes, eps, STRIP)
+        if len(found[1]) <= LARGEST:
+            return _pruned(sizes, fits[k + 1], 1.25 * STRIP) if coarse else found
+    return None
+
+
+def _count(sizes: tuple[float, ...], eps: float, strip: float) -> int:
+    return math.prod(len(rule(s, eps, strip)[0]) for s in sizes)
+
+
+def _pruned(sizes: tuple[float, ...], eps: float, strip: float) -> tuple[Array, Array]:
+    """A tensor grid without the nodes that together weigh a hundredth of ``eps``."""
+    rules = [rule(s, eps, strip) for s in sizes]
+    x = np.stack([g.ravel() for g in np.meshgrid(*(x for x, _ in rules), indexing="ij")]) if rules else np.zeros((0, 1))
+    w = reduce(np.multiply.outer, (w for _, w in rules), np.ones(())).ravel()
+    order = np.argsort(w)
+    keep = np.sort(order[np.cumsum(w[order]) > 0.01 * eps])
+    return np.ascontiguousarray(x[:, keep]), w[keep]
+
+
+@lru_cache(maxsize=16)
+def sobol(dimensions: int, log2: int, seed: tuple[int, ...]) -> tuple[Array, Array]:
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    points = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed)).random_base2(log2).T
+    return np.asarray(ndtri(np.clip(points, 1e-300, 1 - 1e-16))), np.full(2**log2, 2.0**-log2)
+
+
+# ---------------------------------------------------------------- expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """An expression as a straight list of array operations, each subexpression once."""
+
+    template: tuple[Any, ...]
+    names: tuple[tuple[int, sp.Basic], ...]
+    code: tuple[tuple[int, Callable[..., Any], tuple[int, ...]], ...]
+
+    @classmethod
+    def of(cls, expr: sp.Expr, variables: tuple[sp.Expr, ...]) -> Compiled:
+        """``variables`` are names, whatever they are made of."""
+        places: dict[sp.Basic, int] = {}
+        template: list[Any] = []
+        names: list[tuple[int, sp.Basic]] = []
+        code: list[tuple[int, Callable[..., Any], tuple[int, ...]]] = []
+
+        def visit(e: sp.Basic) -> int:
+            if e not in places:
+                name = isinstance(e, NAMED) or e in variables
+                arguments = () if name or not e.args or e.is_number else tuple(visit(a) for a in _arguments(e))
+                places[e] = len(template)
+                template.append(float(e) if e.is_number and not name else None)
+                if arguments:
+                    code.append((places[e], _function(e), arguments))
+                elif template[-1] is None:
+                    names.append((places[e], e))
+            return places[e]
+
+        visit(expr)
+        return cls(tuple(template), tuple(names), tuple(code))
+
+    def __call__(self, env: Known) -> Any:
+        values = list(self.template)
+        for place, name in self.names:
+            if name not in env:
+                raise DataError(
+                    Message(NOWHERE, f"`{name}` has no number", "pass inputs as X, constants by name", "missing number")
+                )
+            values[place] = env[name]
+        with np.errstate(all="ignore"):
+            for place, function, arguments in self.code:
+                values[place] = function(*[values[k] for k in arguments])
+        return values[-1] if not self.code else values[self.code[-1][0]]
+
+
+@lru_cache(maxsize=2048)
+def compiled(expr: sp.Expr, variables: tuple[sp.Expr, ...] = ()) -> Compiled:
+    return Compiled.of(expr, variables)
+
+
+def _arguments(e: sp.Basic) -> tuple[sp.Basic, ...]:
+    return e.args[:1] if isinstance(e, sp.Pow) and e.exp.is_number else tuple(a for a in e.args if isinstance(a, sp.Expr))
+
+
+def _function(e: sp.Basic) -> Callable[..., Any]:
+    if isinstance(e, sp.Add):
+        return lambda *xs: reduce(np.add, xs)
+    if isinstance(e, sp.Mul):
+        return lambda *xs: reduce(np.multiply, xs)
+    if isinstance(e, sp.Pow):
+        return partial(_raised, float(e.exp)) if e.exp.is_number else power
+    if isinstance(e, (sp.Max, sp.Min)):
+        pick = np.maximum if isinstance(e, sp.Max) else np.minimum
+        return lambda *xs: reduce(pick, xs)
+    found = TABLE.get(type(e).__name__)
+    if found is not None:
+        return found.value
+    stand_in = [sp.Dummy(f"a{k}", real=True) for k in range(len(e.args))]
+    if not all(isinstance(a, sp.Expr) for a in e.args):
+        raise LimitError(Message(NOWHERE, f"`{e}` has no numerical value here", "use net.moments()", "no number"))
+    return lambda *xs: evaluate(e.func(*stand_in), dict(zip(stand_in, xs, strict=True)))
+
+
+def _raised(exponent: float, base: Any) -> Any:
+    return power(base, exponent)
+
+
+# ---------------------------------------------------------------- errors
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Numbers, their errors and how they were found."""
+
+    values: Array
+    errors: Array
+    method: str
+
+
+def measured(run: Callable[[Integrals], Array], method: str = "auto", tol: float | None = None, seed: int = 0) -> Measured:
+    """What ``run`` computes, with errors; to ``tol`` where one is given. Raises ``LimitError`` where that is out of reach."""
+    if method not in METHODS:
+        raise DataError(Message(NOWHERE, f"unknown method {method!r}", f"choose one of {', '.join(METHODS)}", "unknown method"))
+    first = Integrals(method, seed=(seed, 0))
+    values = run(first)
+    if not first.sampled:
+        errors = np.maximum(np.abs(run(Integrals(method, coarse=True)) - values), 1e-15 * np.maximum(1, np.abs(values)))
+        if tol is None or errors.max(initial=0) <= tol:
+            return Measured(values, errors, "quadrature")
+        method = "sobol"
+        if 2 * errors.max() < tol * 2**4 or tol < 1e-6:  # points would not do better
+            raise _out_of_reach(float(errors.max()), tol)
+    return _sampled(run, method, tol, seed)
+
+
+def valued(run: Callable[[Integrals], Array]) -> Array:
+    """What ``run`` computes, without the second run for errors."""
+    first = Integrals()
+    values = run(first)
+    return _sampled(run, "auto", None, 0).values if first.sampled else values
+
+
+def _sampled(run: Callable[[Integrals], Array], method: str, tol: float | None, seed: int) -> Measured:
+    m = POINTS
+    while True:
+        rows = np.array([run(Integrals(method, seed=(seed, k), points=m)) for k in range(SCRAMBLINGS)])
+        errors = np.maximum(rows.std(axis=0, ddof=1) / math.sqrt(SCRAMBLINGS), 1e-15)
+        largest = 2 * float(errors.max(initial=0))
+        if tol is None or largest <= tol:
+            return Measured(rows.mean(axis=0), errors, "sobol")
+        m += max(1, math.ceil(math.log2(largest / tol) / 0.75))
+        if m > MOST_POINTS:
+            raise _out_of_reach(largest * 2 ** (-0.75 * (MOST_POINTS - POINTS)), tol)
+
+
+def _out_of_reach(reachable: float, tol: float) -> LimitError:
+    reason = f"about {reachable:.1e} is the error that can be reached, not {tol:.1e}"
+    return LimitError(Message(NOWHERE, reason, "give a larger tol=…", "tolerance out of reach"))
