@@ -77,6 +77,15 @@ def test_training_example_runs():
     assert names["run"].limit().outputs.shape == (3, 2, 1)
 
 
+def test_kernels_on_disk_example_runs(tmp_path, monkeypatch):
+    code = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)[2]
+    monkeypatch.chdir(tmp_path)
+    X = tp.digits()[0][:9].reshape(9, 64)
+    names = {"X": X[:6], "y": X[:6, 20] / 16, "X_test": X[6:], "net": tp.zoo("mlp", d=64)}
+    exec(code, names)
+    assert names["gram"]["ntk"].shape == (6, 6) and names["mean"].shape == names["variance"].shape == (3,)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^\s,)]+)\)", page.read_text("utf-8")):
