@@ -112,7 +112,7 @@ def test_a_frozen_weight_stays() -> None:
     frozen = tp.parse(text.replace("weight V", "frozen weight V").replace("weight W", "frozen weight W"))
     run = frozen.train(X[:1], Y[:1], steps=1, lr=0.5)
     names = {w.ref.name for w in run.training.program.weights}
-    assert {"V", "W", "U_0"} <= names
+    assert {"V", "W", "U_init"} <= names
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.99), (0.0, 0.5)])
@@ -124,7 +124,7 @@ def test_adam_on_vector_weights(betas: tuple[float, float]) -> None:
     run = tp.parse(text + "\n").train(X, Y, steps=3, lr=lr, batches=BATCHES, optimizer="adam", betas=betas, eps=eps)
     training = run.training
     drawn = simulate(training.program, {"x": X[None], training.targets: Y[None]}, n, 0)
-    w = {"U": np.stack([drawn["U_0", j] for j in (1, 2)], axis=1), "V": np.stack([drawn["V_0", k] for k in (1, 2)])}
+    w = {"U": np.stack([drawn["U_init", j] for j in (1, 2)], axis=1), "V": np.stack([drawn["V_init", k] for k in (1, 2)])}
     first, second = {k: 0 * a for k, a in w.items()}, {k: 0 * a for k, a in w.items()}
     for t, batch in enumerate(BATCHES):
         found = [[drawn["f", t, i, k][0] for k in (1, 2)] for i in range(3)]

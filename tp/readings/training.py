@@ -32,6 +32,7 @@ from tp.transform.losses import cross_entropy, loss_named
 from tp.transform.train import Training, sgd, train
 
 if TYPE_CHECKING:
+    from tp.limit.zcalculus import ZLimit
     from tp.readings.verify import Report
 
 Array = NDArray[np.float64]
@@ -135,6 +136,16 @@ class TrainingRun:
         name, details = self.program.name, found.details
         values = (name, outputs, errors, losses, loss_errors, kernels, kernel_errors, found.method, details, exact)
         return Trained(*values, run=self)
+
+    def z(self, steps: int | None = None) -> ZLimit:
+        """The derivation of the outputs after every step up to ``steps``: every Z with hat and dot parts, every scalar's limit.
+
+        Closed where a rule knows the expectation, so that linear and polynomial networks end in rational numbers. For one or
+        two steps: the formulas grow fast. Raises ``LimitError`` where training diverges with the width.
+        """
+        from tp.limit.zcalculus.training import training_limit
+
+        return training_limit(self, steps)
 
     def lazy(self, f0: Any = None) -> Trained:
         """The same steps by kernel gradient descent, with the network's tangent kernel at initialization.

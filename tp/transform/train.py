@@ -130,7 +130,7 @@ class _Training:
         with_loss, output, loss = self._with_loss()
         self.backward = backprop(with_loss, loss, self.scale)
         trained = [w.ref for w in self.program.weights if w.cols is None and not w.frozen]
-        self.initial = {(ref.name, len(ref.index)): self._fresh(f"{ref.name}_0") for ref in trained}
+        self.initial = {(ref.name, len(ref.index)): self._fresh(f"{ref.name}_init") for ref in trained}
         self.steps = Range(STEP, sp.S.Zero, sp.Integer(self.schedule.steps))
         self.every = Range(SAMPLE, sp.S.Zero, sp.Integer(self.samples - 1))
         self._tables()
