@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tp.limit.zcalculus.pairs import PairKernel
     from tp.program.ir import Program
     from tp.readings.coord_check import CoordCheck
+    from tp.readings.depth_check import DepthCheck
     from tp.readings.moments import Moments
     from tp.readings.scale.infer import Engine
     from tp.readings.scale.report import ScalingReport
@@ -301,6 +302,29 @@ class Net:
 
         engine = self._engine(growth)
         return coord_check(engine, parametrization, optimizer, widths, steps, seeds, lr, inputs, seed, progress, constants)
+
+    def depth_check(
+        self,
+        parametrization: ScalingReport | None = None,
+        optimizer: str = "sgd",
+        depths: Sequence[int] = (8, 16, 32, 64),
+        width: int = 256,
+        steps: int = 2,
+        seeds: int = 4,
+        lr: float | None = None,
+        growth: Mapping[str, Any] | None = None,
+        inputs: Any = None,
+        seed: int = 0,
+        **constants: Any,
+    ) -> DepthCheck:
+        """Networks of several depths trained: the slopes of streams and outputs in the depth against the derived exponents.
+
+        ``parametrization`` is a report of :meth:`mup`; without it rates are as the spec declares. The depth stays a symbol.
+        """
+        from tp.readings.depth_check import depth_check
+
+        engine = self._engine(growth)
+        return depth_check(engine, parametrization, optimizer, depths, width, steps, seeds, lr, inputs, seed, constants)
 
     def inputs(self, X: Any) -> dict[str, Any]:
         """``X`` by input name: an array for the only input there is, or a dict already."""

@@ -125,10 +125,28 @@ class TestArchitectures:
         assert rules(tp.parse(specs.AUTOENCODER), optimizer)["W"] == (0, HALF, HIDDEN[optimizer])
 
     def test_bottleneck_is_the_spectral_condition(self, optimizer):
-        found = rules(tp.parse(specs.BOTTLENECK), optimizer, growth={"m": "1/2"})
+        found = rules(tp.parse(specs.BOTTLENECK.replace("tanh(z)", "sigmoid(z)")), optimizer, growth={"m": "1/2"})
         u = {"sgd": (-1, HALF, -HALF, 1), "adam": (0, 1, HALF, 1)}[optimizer]
         assert [r[1] for r in found.values()] == [0, F(3, 4), F(1, 4), 1]
         assert tuple(r[2] for r in found.values()) == u
+
+    @pytest.mark.parametrize("phi", ["tanh", "relu"])
+    def test_bottleneck_with_an_activation_that_vanishes_at_zero(self, optimizer, phi):
+        """What goes through the bottleneck is n^(-1/4) initially, and by gradients of that size SGD cannot leave it behind.
+
+        Measured under the rules of the spectral condition, tanh, SGD, widths 64 to 4096: h1, z, h2 move by n^-0.24, f by n^-0.42.
+        """
+        net, growth = tp.parse(specs.BOTTLENECK.replace("tanh(z)", f"{phi}(z)")), {"m": "1/2"}
+        spectral = {"U": (0, 0, -1), "D": (0, "3/4", "1/2"), "P": (0, "1/4", "-1/2"), "v": (0, 1, 1)}
+        if optimizer == "adam":
+            assert [r[1] for r in rules(net, "adam", growth=growth).values()] == [0, F(3, 4), F(1, 4), 1]
+            return
+        with pytest.raises(tp.LimitError, match="maximal"):
+            net.mup("sgd", growth=growth)
+        report = net.scaling(spectral, "sgd", growth=growth)
+        assert report.stable and not report.nontrivial
+        if phi == "tanh":
+            assert [report.exponents[k].changes[-1] for k in ("h1", "z", "h2", "f")] == [-F(1, 4), -F(1, 4), -F(1, 4), -HALF]
 
     def test_transformer(self, optimizer):
         found = rules(tp.zoo("transformer"), optimizer)

@@ -4,7 +4,7 @@ Sizes are maxima of linear forms in the unknown exponents, so that what is stabl
 point is a separation oracle: it names a violated form or says there is none. A linear program over the forms found so far
 proposes a point, the oracle cuts, until a stable point is left at which every update is as large as can be: what
 each weight's update makes of its argument is Θ(1), and so is what a read-out's initial value makes of the features' change.
-The last point is certified by evaluating the program there. Activations count as generic at 0.
+The last point is certified by evaluating the program there, over one update more than the search looked at.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, Definition 5.1 and Theorem 5.6 (μP is the unique maximal stable parametrization
 of an MLP); Yang et al. 2022, *Tensor Programs V*, Tables 3, 8 and 9 (gauges).
@@ -282,14 +282,19 @@ def mup(
     engine: Engine, optimizer_name: str, gauge: Any, steps: int | None, constants: Mapping[str, Any] | None = None
 ) -> ScalingReport:
     """The maximal-update rules in a gauge, with the tight constraints that hold them and what they leave free."""
-    walk = engine.walk(optimizer_name, generic=True)
+    walk = engine.walk(optimizer_name)
     known = {k: Fraction(v) for k, v in (constants or {}).items()}
     last = steps or engine.steps
     while True:
         solver = Solver(engine, walk, last, dict(known))
         point, search, found = solver.solve()
         silent = {p for p in walk.u if not any(p in s.gradients for s in found)}
-        if steps is not None or not silent or last >= 4:
+        later = [] if steps is not None else classify.violations(walk, walk.run(point, last + 1))
+        if not silent and not later:
+            break
+        if steps is not None or last >= 4:
+            if later:
+                raise _unsteady(walk, later[0], last, solver.temps)
             break
         last += 1
     free, facets = solver.free(search, found)
@@ -315,6 +320,14 @@ def mup(
         gauge=str(gauge or "table3"),
         depth=depth,
     )
+
+
+def _unsteady(walk: Walk, v: classify.Violation, last: int, temps: frozenset[str]) -> LimitError:
+    name, size = classify.label(v.member, temps), walk.exponent(v.sized)
+    reason = f"rates at which {last} updates have moved everything by Θ(1) let `{name}` grow by n^({size}) in the next one: "
+    reason += "training starts where gradients vanish as the width grows, and no rates are maximal for all times"
+    remedy = "let activations of narrow layers not vanish at 0, use a normalised optimizer, or say how many steps=… there are"
+    return LimitError(Message(v.member.span, reason, remedy, "no maximal rates"))
 
 
 # ---------------------------------------------------------------- gauges

@@ -56,8 +56,8 @@ class DepthSolver(Solver):
 
         What falls short is raised by as much as it does; if that ends at a stable point with nothing short, it is maximal.
         """
-        for last in (ZERO, HALF):
-            point = self._guess(last)
+        for last, constant in ((ZERO, HALF), (ZERO, 2 * HALF), (HALF, HALF)):
+            point = self._guess(last, constant)
             for _ in range(6):
                 steps = self._run(point)
                 if self._violations(steps):
@@ -72,10 +72,10 @@ class DepthSolver(Solver):
                         point[name] += self._form(sized).at(point)
         return None
 
-    def _guess(self, last: Fraction) -> dict[str, Fraction]:
+    def _guess(self, last: Fraction, constant: Fraction) -> dict[str, Fraction]:
         """Weights that end a branch begin with L^(-last), and what blocks' updates add is as TP6 has it."""
         plain = self.walk.optimizer.normalised == "none"
-        point = dict.fromkeys(self.unknowns, ZERO) | dict.fromkeys(self.reading.deep.constants, HALF)
+        point = dict.fromkeys(self.unknowns, ZERO) | dict.fromkeys(self.reading.deep.constants, constant)
         for p in self.inside & set(self.walk.u):
             point[f"u_{p}"] = ZERO if plain else HALF
             if p in self.ends:

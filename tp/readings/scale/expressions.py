@@ -54,12 +54,11 @@ ZERO, ONE = Op("zero"), Op("const", (0,))
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an evaluation goes by: the cells of all members, the values of all leaves, and two settings of the walk."""
+    """What an evaluation goes by: the cells of all members, the values of all leaves, what is too small to count, and the sum over blocks."""
 
     cells: list[Cell]
     leaves: list[int]
     cutoff: int
-    generic: bool = False
     crowd: Callable[[Cell, int], Cell] | None = None
 
 
@@ -75,7 +74,7 @@ def value(op: Op, state: State) -> Cell:
     if kind == "add":
         return union([value(arg, state) for arg in args])
     if kind == "apply":
-        return nonlinear(value(args[0], state), args[1], state.generic)
+        return nonlinear(value(args[0], state), args[1])
     if kind == "crowd" and state.crowd is not None:
         return state.crowd(value(args[0], state), args[1])
     return {}, {}

@@ -29,7 +29,7 @@ class Engine:
 
     program: Program
     growth: dict[str, Fraction]
-    walks: dict[tuple[str, bool], Walk] = field(default_factory=dict)
+    walks: dict[str, Walk] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.program = hoisted(self.program)
@@ -50,14 +50,14 @@ class Engine:
         """Whether the weight is initialized at 0."""
         return bool(w.variance == 0 and w.mean == 0) or bool(w.multiplier == 0)
 
-    def walk(self, name: str, generic: bool = False) -> Walk:
+    def walk(self, name: str) -> Walk:
         """The evaluator for an optimizer, with an unknown w and u for every weight."""
-        if (name, generic) not in self.walks:
+        if name not in self.walks:
             weights = self.concrete.parameters
             w: dict[str, Form | None] = {p: None if self.starts_at_zero(x) else unknown(f"w_{p}") for p, x in weights.items()}
             u = {p: unknown(f"u_{p}") for p, x in weights.items() if not x.frozen}
-            self.walks[name, generic] = Walk(self.concrete, optimizer(name), w, u, generic)
-        return self.walks[name, generic]
+            self.walks[name] = Walk(self.concrete, optimizer(name), w, u)
+        return self.walks[name]
 
     def point(self, rules: Mapping[str, ABC], opt: Optimizer, constants: Mapping[str, Fraction]) -> dict[str, Fraction]:
         """The values of all unknowns under given exponents."""

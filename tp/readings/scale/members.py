@@ -48,6 +48,7 @@ class Member:
     text: str = ""
     parallel: tuple[int, ...] = ()  # slots of ``out`` whose index nothing recurs over: their members are alike
     name: str = ""  # as people would write it: ``h[L]`` at a bound that is a symbol
+    last: tuple[int, ...] = ()  # slots of ``out`` that are at such a bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +424,7 @@ class _Writer:
                 x=x,
                 text=text,
                 parallel=alike,
-                name=self._name(ins, index),
+                **self._named(ins, index),
             )
             self._add(item)
             return
@@ -437,16 +438,18 @@ class _Writer:
         slot = self._new(ins.out.name, index)
         vector = not averaged and ins.space is not None
         kind = "moment" if averaged else "nonlin"
-        name = self._name(ins, index)
-        self._add(Member(slot, out, kind, ins.span, forward, vector, op, half=half, weights=reads, parallel=alike, name=name))
+        named = self._named(ins, index)
+        self._add(Member(slot, out, kind, ins.span, forward, vector, op, half=half, weights=reads, parallel=alike, **named))
 
-    def _name(self, ins: MatMul | Nonlin | Moment, index: tuple[int, ...]) -> str:
-        shown = [str(v) for v in index]
+    def _named(self, ins: MatMul | Nonlin | Moment, index: tuple[int, ...]) -> dict[str, Any]:
+        """What people call a member: by the symbol where an index is at a bound that is one."""
+        shown, last = [str(v) for v in index], []
         for k, (e, v) in enumerate(zip(ins.out.index, index, strict=True)):
             bound = self.symbolic.get(e.name) if isinstance(e, sp.Symbol) else None
             if v == SYMBOLIC_BOUND and (bound or e.free_symbols & set(self.program.constants)):
                 shown[k] = bound or str(e)
-        return f"{ins.out.name}[{', '.join(shown)}]" if shown else ins.out.name
+                last.append(k)
+        return {"name": f"{ins.out.name}[{', '.join(shown)}]" if shown else ins.out.name, "last": tuple(last)}
 
     def _add(self, m: Member) -> None:
         self.made.members.append(m)

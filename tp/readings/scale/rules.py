@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from tp.readings.scale.tags import Cell, Part, largest, product, put
+from tp.readings.scale.tags import Cell, Part, largest, product, put, union
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +21,13 @@ class Shape:
     power: bool = False  # x^degree, which is never generic
 
 
-GENERIC = (True, True, True)
-
-
-def nonlinear(cell: Cell, shape: Shape, generic: bool = False) -> Cell:
+def nonlinear(cell: Cell, shape: Shape) -> Cell:
     """f(x): around the part of x that is Θ(1), to second order in the rest.
-
-    ``generic``: as if f had no special behaviour at 0, so that f(x) is Θ(1) for small x too.
 
     Base components of Θ(1) make f(x) depend on all their letters. A smaller one, and every perturbation, enters by its
     first order and, in pairs, its second; of these only what has a mean is kept. Θ(1) is relative for homogeneous f.
     """
     base, pert = cell
-    if generic and not shape.power and all(v <= 0 for v, _ in base.values()):
-        raised = {tag: (0, node) for tag, (_, node) in base.items()}
-        return _expanded(raised, pert, 0, GENERIC, (0, 0), {})
     top = largest(base) or largest(pert)
     if top is None:
         return ({(0, 0): (0, 0)}, {}) if shape.degree is None and shape.at_zero[0] else ({}, {})
@@ -47,13 +39,19 @@ def nonlinear(cell: Cell, shape: Shape, generic: bool = False) -> Cell:
 def _homogeneous(cell: Cell, degree: Fraction, top: tuple[int, Any]) -> Cell:
     """f(λx) = λ^degree f(x), so that the largest component may be taken as Θ(1)."""
     base, pert = cell
+    moved = largest(pert)
+    if base and (moved is None or moved[0] <= top[0]):
+        return _around(base, pert, degree, top)
+    initial = _around(base, {}, degree, top)[0] if base else {}
+    assert moved is not None  # updates have outgrown what was there: of it only the smaller part is left
+    made = _around(pert, base, degree, moved)
+    return initial, union([({}, made[0]), ({}, made[1])])[1]
+
+
+def _around(main: Part, rest: Part, degree: Fraction, top: tuple[int, Any]) -> Cell:
     value, node = top
-    whole = _plain(value * degree)
-    less = degree - 1
-    if base:
-        return _expanded(base, pert, value, (False, True, True), (whole, (0, node, degree)), {"less": less, "top": top})
-    made = _expanded(pert, {}, value, (False, True, True), (whole, (0, node, degree)), {"less": less, "top": top})
-    return {}, made[0]
+    size = _plain(value * degree), (0, node, degree)
+    return _expanded(main, rest, value, (False, True, True), size, {"less": degree - 1, "top": top})
 
 
 def _expanded(

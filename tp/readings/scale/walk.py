@@ -58,7 +58,6 @@ class Walk:
     optimizer: Optimizer
     w: Mapping[str, Form | None]  # per parameter: initial size is n^(-w); None: it starts at 0
     u: Mapping[str, Form]  # its updates are n^(-u) times what the optimizer makes of the gradient
-    generic: bool = False  # activations without special behaviour at 0
 
     def __post_init__(self) -> None:
         leaves = self.program.leaves
@@ -122,7 +121,7 @@ class Walk:
                 self.step.sizes[m.slot] = largest(cell[0]), largest(cell[1])
 
     def _evaluated(self, m: Member, op: Op) -> Cell:
-        state = State(self.cells, self.values, self.cutoff, self.generic, self._summed)
+        state = State(self.cells, self.values, self.cutoff, self._summed)
         if m.kind == "moment":
             return average(op, state, m.half)
         cell = value(op, state)
@@ -212,7 +211,7 @@ class Walk:
         terms = [t for t in m.op.args if isinstance(t, Op) and t.kind == "crowd"] if m.op.kind == "add" else []
         for term in terms if self.step.t == 0 else ():
             inside, block = term.args
-            state = State(self.cells, self.values, self.cutoff, self.generic, self._summed)
+            state = State(self.cells, self.values, self.cutoff, self._summed)
             for added in inside.args if inside.kind == "add" else (inside,):
                 name = self.program.last_weight(added.slots())
                 base = value(added, state)[0]
