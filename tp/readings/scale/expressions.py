@@ -54,7 +54,7 @@ ZERO, ONE = Op("zero"), Op("const", (0,))
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an evaluation goes by: the cells of all members, the values of all leaves, what is too small to count, and the sum over blocks."""
+    """What an evaluation goes by: cells of all members, values of all leaves, what is too small to count, the sum over blocks."""
 
     cells: list[Cell]
     leaves: list[int]
