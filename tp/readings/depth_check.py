@@ -36,7 +36,7 @@ SAMPLES = 4
 
 @dataclass(frozen=True, slots=True)
 class DepthRow:
-    """One variable after ``step`` updates (0: its initial size, else its change): fitted slope and derived exponent in the depth."""
+    """One variable after ``step`` updates (0: its initial size, else its change): the fitted slope, the derived exponent."""
 
     quantity: str
     step: int
