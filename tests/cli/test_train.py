@@ -44,6 +44,37 @@ def test_exact_fractions_a_picture_and_json_at_once(rows: Path, tmp_path: Path, 
     assert "27/40" in capsys.readouterr().out
 
 
+def test_entrywise_optimizers(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "adam.tp"
+    spec.write_text(
+        "network net\n  width n\n  dim d = 2\n  input x : [d]\n  weight U : [n, d] = 1 * N(0, 1)\n"
+        "  weight v : [n] = 1/n * N(0, 1)\n  output f = v @ tanh(U @ x)\n"
+    )
+    command = [
+        "train",
+        str(spec),
+        "--data",
+        str(rows),
+        "--steps",
+        "2",
+        "--lr",
+        "0.1",
+        "--batch",
+        "1",
+        "--json",
+        "--method",
+        "sobol",
+    ]
+    found = []
+    for chosen in (["adam", "--eps", "0.5"], ["adam", "--eps", "0.5", "--betas", "0,0"], ["g/(abs(g) + 1/2)"]):
+        assert main([*command, "--optimizer", *chosen]) == 0
+        found.append(np.array(json.loads(capsys.readouterr().out)["outputs"]))
+    assert found[1] == pytest.approx(found[2], abs=1e-9)
+    assert found[0][1] == pytest.approx(found[1][1], abs=1e-9) and np.abs(found[0][2] - found[1][2]).max() > 1e-3
+    assert main([*command, "--optimizer", "adamm"]) == 1
+    assert "adamm" in capsys.readouterr().err
+
+
 def test_the_lazy_curve_of_a_network_without_a_deterministic_limit(
     rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,7 +174,9 @@ def test_one_sample_without_memory(method: str) -> None:
 def test_almost_a_sign_is_a_sign() -> None:
     """The sign of one outer product is one; an expression next to it goes by tables."""
     rates: dict[str, Any] = {"steps": 3, "lr": 0.2, "batches": [[0], [1], [0]]}
-    exact, near = (mup().train(X[:2], [1.0, -1.0], optimizer=q, **rates).limit("sobol") for q in ("sign", "g/sqrt(g^2 + 1e-18)"))
+    exact, near = (
+        mup().train(X[:2], [1.0, -1.0], optimizer=q, **rates).limit("sobol", tol=5e-3) for q in ("sign", "g/sqrt(g^2 + 1e-18)")
+    )
     assert np.abs(exact.outputs[-1]).max() > 0.2
     assert near.outputs == pytest.approx(exact.outputs, abs=2e-6)
 
@@ -185,6 +187,18 @@ def test_batches_on_a_grid_and_on_sobol_points() -> None:
     assert "experimental" in repr(sobol) and "experimental" not in repr(grid)
     assert (np.abs(grid.outputs - sobol.outputs) <= 6 * (sobol.errors + grid.errors) + 1e-6).all()
     assert np.abs(sobol.outputs[2]).max() > 0.07
+
+
+@pytest.mark.parametrize(("optimizer", "allowed"), [("g/sqrt(g^2 + 1/4)", 1e-8), ("max(-1, min(1, 4*g))", 3e-4)])
+def test_a_row_twice_is_that_row(optimizer: str, allowed: float) -> None:
+    """Of two vectors that are equal an update is evaluated over pairs of nodes, of one from tables, kinks or not."""
+    net, one, two = mup(d=1), [[1.0]], [[1.0], [1.0]]
+    tables = net.train(one, [1.0], steps=2, lr=0.25, optimizer=optimizer).limit("sobol", tol=5e-3)
+    pairs = net.train(two, [1.0, 1.0], steps=2, lr=0.25, optimizer=optimizer, X_test=one).limit("sobol", tol=5e-3)
+    assert "experimental" in pairs.details and "experimental" not in tables.details
+    assert tables.details["table error"] < allowed
+    assert (np.abs(tables.outputs - pairs.outputs) <= 5 * (tables.errors + pairs.errors) + 1e-9).all()
+    assert tables.outputs[2, 0, 0] > 0.3
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import sympy as sp
 
-from tp.faces.definitions import Coordinates, Definition, Inner, Times, definitions, vector_names
+from tp.faces.definitions import Coordinates, Definition, Entries, Inner, Times, definitions, vector_names
 from tp.faces.display import LINE, ranges
 from tp.faces.layout import Layout
 from tp.faces.measure import width
@@ -14,7 +14,7 @@ from tp.faces.notation import Notation
 from tp.faces.order import index_order
 from tp.faces.tex import LimitPrinter, decorated, escape, paren
 from tp.limit.equations import Limit
-from tp.program.ir import Data, Domain, Program, Ref, Weight
+from tp.program.ir import Data, Domain, Outer, Program, Ref, Weight
 
 
 class DefinitionPrinter(LimitPrinter):
@@ -31,9 +31,15 @@ class DefinitionPrinter(LimitPrinter):
 
     def _print_Times(self, expr: Times) -> str:
         W, x, transposed = expr.args
+        if isinstance(W, Entries):
+            top = r"^{\top}" if transposed else ""
+            return rf"\bigl[{self._print(W.args[0])}\bigr]{top}\," + self._operand(x)
         above, below = self.indices(W)
         matrix = decorated(self.style.parts(W.name), below, [*above, r"\top"] if transposed else above)
         return matrix + (r"\," if len(matrix) > 1 else " ") + self._operand(x)
+
+    def _print_Outer(self, expr: Outer) -> str:
+        return r" \otimes ".join(map(self._print, expr.args))
 
     def _operand(self, x: sp.Expr) -> str:
         text = self._print(x)

@@ -13,11 +13,11 @@ from html import escape
 
 import sympy as sp
 
-from tp.faces.definitions import Coordinates, Definition, Inner, Times, definitions
+from tp.faces.definitions import Coordinates, Definition, Entries, Inner, Times, definitions
 from tp.faces.notation import Notation
 from tp.faces.order import index_order
 from tp.faces.text import SUPERSCRIPT, TextPrinter, ranges
-from tp.program.ir import Instruction, Loop, Moment, Program, Range, Ref, Simple
+from tp.program.ir import Instruction, Loop, Moment, Outer, Program, Range, Ref, Simple
 
 CHAR, LINE, PAD, GAP, LANE, PORT = 6.65, 16.0, 10.0, 34.0, 18.0, 16.0
 FORMULA = 58  # characters of a formula on one line
@@ -128,6 +128,12 @@ class DefinitionText(TextPrinter):
 
     def _print_Inner(self, expr: Inner) -> str:
         return f"⟨{self._print(expr.args[0])}, {self._print(expr.args[1])}⟩"
+
+    def _print_Entries(self, expr: Entries) -> str:
+        return f"[{self._print(expr.args[0])}]"
+
+    def _print_Outer(self, expr: Outer) -> str:
+        return "⊗".join(map(self._print, expr.args))
 
     def _print_Coordinates(self, expr: Coordinates) -> str:
         return f"Σ_α ({self._print(expr.args[0])})"

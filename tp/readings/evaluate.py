@@ -67,6 +67,8 @@ class Evaluation:
     steps: tuple[Step, ...] = ()
     calls: dict[tuple[Key, bool], Calls] = field(default_factory=dict)
     compiler: Compiler = field(default_factory=Compiler)
+    tabulated: list[float] = field(default_factory=list)
+    """Relative errors of the tables that stood for entrywise updates, over all runs of a plan."""
 
     def read(self, key: Key) -> Array | None:
         """The array of a member; None for what is 0, and for what nothing wanted depends on."""

@@ -182,9 +182,14 @@ def _strip(program: Program) -> float:
 def _grid(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int, progress: bool) -> Numbers:
     with _bar(len(plan.plan.members), progress) as tick:
         found = gridded(plan, wanted, tol, memory, _strip(plan.program), tick)
-    details = {"dimensions": found.dimensions, "nodes": found.nodes, "converged": found.converged}
+    details = {"dimensions": found.dimensions, "nodes": found.nodes, "converged": found.converged, **_tables(plan)}
     values, errors = (dict(zip(wanted, of.tolist(), strict=True)) for of in (found.values, found.errors))
     return Numbers(values, errors, "grid", details)
+
+
+def _tables(plan: Evaluation) -> dict[str, float]:
+    """The largest relative error of a table that stood for an entrywise update."""
+    return {"table error": max(plan.tabulated)} if plan.tabulated else {}
 
 
 def _sobol(
@@ -199,7 +204,7 @@ def _sobol(
     with _bar(SCRAMBLINGS * len(plan.plan.members), progress) as tick:
         found = sobol(plan, wanted, tol, seed, memory, tick, checkpoint)
     details = {"dimensions": plan.plan.dimensions(), "nodes": 2**found.m, "scramblings": found.scramblings}
-    details["bytes"] = bytes_needed(plan, found.m)
+    details |= {"bytes": bytes_needed(plan, found.m), **_tables(plan)}
     if paired(plan.steps):
         details["experimental"] = f"entrywise updates over {2 ** max(found.m - 2, 0):,} of {2**found.m:,} nodes"
     if tol is not None:

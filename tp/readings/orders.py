@@ -175,7 +175,7 @@ def _keep(expr: sp.Expr, order: sp.Expr, ins: Nonlin | Moment, orders: Orders, w
                 Message(
                     ins.span,
                     f"`{ins.out}` grows like n^({size}) through the term `{term}`",
-                    "lower the multiplier or the learning rate of the weights in it; net.mup() gives the largest that work",
+                    "lower the multiplier or the learning rate of its weights; net.mup(optimizer=…) gives the largest that work",
                     "diverges with the width",
                 )
             )

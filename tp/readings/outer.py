@@ -33,8 +33,8 @@ BAND = 2**15
 """Entries that are in memory at a time: few enough for a processor's cache."""
 PAIRS = 2**27
 """Pairs of nodes at most, of a grid."""
-EXACT = 1e-9
-"""Error of a tabulated entry, relative to the largest, at which a table is fine enough."""
+EXACT, LOOSE = 1e-9, 1e-6
+"""Errors of a tabulated entry, relative to the largest: at which a table is fine enough, and above which one side has none."""
 PROBES = 97
 """Nodes of each space at which tables are compared with the entry itself."""
 
@@ -48,6 +48,10 @@ def products(run: Evaluation, step: Updates) -> Array:
     whole = (len(arguments), *shape)
     return np.asarray(sum((np.broadcast_to(p.reshape(len(p), *[1] * (len(whole) - p.ndim), *p.shape[1:]), whole) for p in parts),
                           np.zeros(whole)))  # fmt: skip
+
+
+Tables = tuple[Table | None, Table | None, float]
+"""Of the output's space and of the argument's, and the error found at some nodes."""
 
 
 @dataclass
@@ -67,7 +71,11 @@ class _Product:
             return np.asarray(entry.tape.run(self.run.leaf) * right.sum(axis=0)).reshape(-1, 1, 1)
         flat, _, shape = self.run.nodes.quadrature(entry.own, 0)
         mine, theirs = dict(zip(entry.own, flat, strict=True)), dict(zip(entry.other, across, strict=False))
-        here, there = self.tables(entry, mine, theirs)
+        here, there, error = self.tables(entry, mine, theirs)
+        if here is not None and there is not None and error > LOOSE:
+            here, there, error = self.one_table(entry, mine, theirs, right)
+        if here is not None or there is not None:
+            self.run.tabulated.append(error)
         if there is not None:
             ((key, values),) = theirs.items()
             theirs, right = {key: there.points}, there.gathered(values, right)
@@ -79,15 +87,15 @@ class _Product:
             result = self.contracted(entry, mine, theirs, right)
         return result.T.reshape(len(self.arguments), *shape)
 
-    def tables(self, entry: Entry, own: Mapping[Key, Array], other: Mapping[Key, Array]) -> tuple[Table | None, Table | None]:
+    def tables(self, entry: Entry, own: Mapping[Key, Array], other: Mapping[Key, Array]) -> Tables:
         """Tables for the spaces of which one vector is read, fine enough at some nodes; None for several vectors."""
         sides = [next(iter(side.values())) if len(side) == 1 else None for side in (own, other)]
         if all(side is None for side in sides):
-            return None, None
+            return None, None, 0.0
         probes = [{key: a[:: max(1, len(a) // PROBES)] for key, a in side.items()} for side in (own, other)]
         exact, before = self.entries(entry, *probes), np.inf
         scale = float(np.abs(exact).max()) or 1.0
-        best: tuple[Table | None, Table | None] = (None, None)
+        best: Tables = (None, None, np.inf)
         for here, there in zip(*([None] * len(FINENESS) if a is None else Table.over(a) for a in sides), strict=True):
             points = [p if t is None else dict.fromkeys(p, t.points) for p, t in zip(probes, (here, there), strict=True)]
             table = self.entries(entry, *points)
@@ -97,10 +105,25 @@ class _Product:
                 table = there.interpolated(table.T, next(iter(probes[1].values()))).T
             error = float(np.sqrt(np.mean((table - exact) ** 2))) / scale
             if error < before:
-                best, before = (here, there), error
+                best, before = (here, there, error), error
             if error <= EXACT:
                 break
         return best
+
+    def one_table(self, entry: Entry, own: Mapping[Key, Array], other: Mapping[Key, Array], right: Array) -> Tables:
+        """An entry with kinks: a table of its averages over all nodes of the other space, which have none."""
+        ((key, values),) = own.items()
+        probes = {key: values[:: max(1, len(values) // PROBES)]}
+        exact = self.contracted(entry, probes, other, right)
+        scale = float(np.abs(exact).max()) or 1.0
+        found: list[tuple[float, Table]] = []
+        for table in list(Table.over(values))[1::2]:
+            self.check(table.count, len(right))
+            averages = self.contracted(entry, {key: table.points}, other, right)
+            off = table.interpolated(averages, probes[key]) - exact
+            found.append((float(np.sqrt(np.mean(off**2))) / scale, table))
+        error, best = min(found, key=lambda pair: pair[0])
+        return best, None, error
 
     def check(self, own: int, other: int) -> None:
         if own * other > PAIRS and self.run.nodes.part == 0:
