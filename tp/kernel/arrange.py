@@ -7,26 +7,32 @@ attention-weighted double sum Σ_s ζ[t,s] Σ_s' ζ'[t',s'] V[s,s'] has an inner
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
 import sympy as sp
 
 from tp.gaussian.expectation import Expectation
-from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Spot, Table, greatest, hull, least, parts
+from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Spot, Table, greatest, hull, least, ordered, parts
 from tp.kernel.demand import Plan
 from tp.program.ir import Domain, Range
 
 
-def arrange(plan: Plan, side: str) -> Plan:
-    """``plan`` with tables for what would be computed repeatedly. ``side`` marks the plan's own cells: ``ij`` or ``s``."""
-    work = _Arranger(plan, side)
+def arrange(plan: Plan, side: str, windows: bool = False) -> Plan:
+    """``plan`` with tables for what would be computed repeatedly. ``side`` marks the plan's own cells: ``ij`` or ``s``.
+
+    ``windows``: sums over windows are also taken index by index, and products under them once a point:
+    Σ_k Σ_l a[p+k, q+l] b[p+k, q+l] has 3 + 3 terms, not 9, and one product a point.
+    """
+    work = _Arranger(Plan(plan.formulas, dict(plan.tables), plan.inputs, plan.sites), side, windows)
     formulas = [f for one in plan.formulas for f in work.formula(one)]
-    return Plan(formulas, plan.tables, plan.inputs, plan.sites)
+    return Plan(formulas, work.plan.tables, plan.inputs, plan.sites)
 
 
 @dataclass
 class _Arranger:
     plan: Plan
     side: str
+    windows: bool
     known: dict[sp.Basic, str] = field(default_factory=dict)
     new: list[Formula] = field(default_factory=list)
 
@@ -38,18 +44,28 @@ class _Arranger:
 
     def _walk(self, e: sp.Expr, ranges: Domain, domain: Domain) -> sp.Expr:
         """``ranges``: the indices in force; beyond ``domain`` they are summed."""
-        if not e.has(Over, Expectation):
+        if not e.has(Over, Expectation) and not (self.windows and isinstance(e, sp.Mul)):
             return e
         if isinstance(e, Over):
             inner = e.func(self._walk(e.body, (*ranges, e.range), domain), *e.args[1:])
             varies = inner.free_symbols & {r.index for r in ranges}
-            return inner if varies == {r.index for r in ranges} else self._table(inner, ranges)
+            free = varies != {r.index for r in ranges} or (len(ranges) > len(domain) and self._shared(inner, ranges, 1))
+            return self._table(inner, ranges) if free else inner
         if isinstance(e, (Same, Expectation)) and len(ranges) > len(domain):
             return self._table(e, ranges)
         if isinstance(e, Expectation):
             cov = e.cov.applyfunc(lambda c: self._walk(c, ranges, domain))
             return Expectation(self._walk(e.integrand, ranges, domain), e.variables, cov)
+        if isinstance(e, sp.Mul) and len(ranges) > len(domain) and self._shared(e, ranges, 0):
+            return self._table(e, ranges)
         return e.func(*(self._walk(a, ranges, domain) if isinstance(a, sp.Expr) else a for a in e.args))
+
+    def _shared(self, e: sp.Expr, ranges: Domain, margin: int) -> bool:
+        """Whether a table of ``e`` has (by ``margin``) no more points than there are values of the indices in force."""
+        if not self.windows or all(not isinstance(a, (Cell, Over)) for a in ordered(e)):
+            return False
+        found = _abstract(e, ranges, self.plan.tables)
+        return bool(found.index) and _points(found.domain) + margin <= _points(ranges)
 
     def _table(self, e: sp.Expr, ranges: Domain) -> sp.Expr:
         """A read of a table that holds ``e``; two expressions alike up to names of indices share one."""
@@ -112,6 +128,10 @@ def _compound(e: sp.Expr, mine: set[sp.Basic], tables: dict[str, Table]) -> dict
             if len(index.free_symbols & mine) > 1 and not index.free_symbols & bound:
                 found.setdefault(index, set()).add(axis)
     return {index: next(iter(axes)) for index, axes in found.items() if len(axes) == 1}
+
+
+def _points(domain: Domain) -> int:
+    return prod(hi - lo + 1 for lo, hi in (hull(r, domain[:k]) for k, r in enumerate(domain)))
 
 
 def _leaves(index: sp.Expr, axis: Axis, ranges: Domain) -> bool:

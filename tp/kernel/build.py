@@ -44,7 +44,7 @@ def build(
         raise DataError(
             Message(NOWHERE, f"the network has no output `{output}`", f"it has {', '.join(outputs)}", "unknown output")
         )
-    made = _compiled(limit, names, constants or {}, output)
+    made = _compiled(limit, names, constants or {}, output, "cpu" if kind is Kernel else "cuda")
     return kind(made, np.dtype(dtype), threads or default_threads(), memory or default_memory(), progress)
 
 
@@ -62,9 +62,9 @@ def _kernel_for(device: str) -> type[Kernel]:
     return CudaKernel
 
 
-def _compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None) -> Compiled:
+def _compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None, device: str) -> Compiled:
     """As loops where an order of loops computes the equations, written out where none does."""
     try:
-        return compiled(limit, kinds, constants, output)
+        return compiled(limit, kinds, constants, output, device)
     except SpecError:
-        return compiled(unroll(limit, constants), kinds, constants, output)
+        return compiled(unroll(limit, constants), kinds, constants, output, device)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.kernel import inputs
 from tp.kernel.arrange import arrange
+from tp.kernel.bands import banded
 from tp.kernel.cells import Axis, Formula, Table, parts
 from tp.kernel.demand import Demand, Key, Plan, Tied, Want
 from tp.kernel.emit import Emitter
@@ -39,6 +42,9 @@ from tp.kernel.functions import (
 from tp.kernel.lanes import Library
 from tp.kernel.order import order
 from tp.kernel.prepare import System, numbers, prepare
+from tp.kernel.rows import Plane, RowsEmitter, numbers_kept, plane, rows_function
+from tp.kernel.slots import layout
+from tp.kernel.stages import Unfit, staged
 from tp.limit.equations import Entry, I, J, Limit, Value
 
 
@@ -76,30 +82,39 @@ class Compiled:
     lanes: dict[str, int] = field(default_factory=dict)  # numbers per lane that a function keeps
 
 
-def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None) -> Compiled:
-    """Demand, arrange, order and emit."""
+def compiled(
+    limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None, device: str = "cpu"
+) -> Compiled:
+    """Demand, arrange, order and emit. Only on the CPU may positions be lanes: elsewhere a thread has a pair to itself."""
     system = prepare(limit, constants)
     pairs = Demand(system, single=False)
     name = output or limit.outputs[0].name
     wants = [w for k, kind in enumerate(kinds) for w in _output_wants(system, kind, name, f"out{k + 1}")]
-    pair_plan = arrange(pairs.plan(wants), "ij")
+    raw = pairs.plan(wants)
+    pair_plan = arrange(raw, "ij")
     single = Demand(system, single=True)
-    site_plan = arrange(single.plan(_site_wants(single, pair_plan)), "s")
+    channels = {d.ref.name: inputs.shape(d, numbers(limit, constants))[-1] for d in limit.program.data if d.ref.index}
+    site_plan = _site_plan(single.plan(_site_wants(single, pair_plan)), channels)
     for site in pair_plan.sites:  # with the slots beyond boundaries that pairs read
         site_plan.tables[site] = replace(pair_plan.tables[site], role="out")
     library, shelf = Library(), Shelf()
-    pair_code, site_code = order(pair_plan), order(site_plan)
+    site_code = order(site_plan)
     functions: dict[str, Function] = {}
     emitters: dict[str, Emitter] = {}
     if site_plan.formulas:
         emitters["sites"] = SitesEmitter(library, site_plan.tables, site_code)
-    emitters["pairs"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan, easy=True)
-    emitters["exact"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan, easy=False)
-    emitters["diagonal"] = DiagonalEmitter(library, pair_plan.tables, pair_code, shelf)
+    found = _by_rows(pairs, raw, channels) if device == "cpu" else None
+    if found is not None:
+        emitters["rows"] = RowsEmitter(library, found, shelf, easy=True)
+        emitters["exact"] = RowsEmitter(library, found, shelf, easy=False)
+    else:
+        pair_code = order(pair_plan)
+        emitters["pairs"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan, easy=True)
+        emitters["exact"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan, easy=False)
+        emitters["diagonal"] = DiagonalEmitter(library, pair_plan.tables, pair_code, shelf)
     for key, emitter in emitters.items():
-        if key == "exact" and not emitters["pairs"].flagged:
-            continue
-        functions[key] = pairs_function(key, emitter) if isinstance(emitter, PairsEmitter) else samples_function(key, emitter)
+        if key != "exact" or any(e.flagged for e in emitters.values()):
+            functions[key] = _function(key, emitter)
     site_tables = {n: replace(t, role="site") for n, t in site_plan.tables.items() if t.role == "out"}
     for table in shelf.tables.values():
         for function in coefficient_functions(table, library, {**pair_plan.tables, **site_tables}):
@@ -130,6 +145,44 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
         tuple(dict.fromkeys(low.rule for low in lowered)),
         {key: _per_lane(emitter) for key, emitter in emitters.items()},
     )
+
+
+ROWS = 1 << 11
+"""Numbers of a pair from which on positions are lanes: of fewer, samples are."""
+
+
+def _numbers(plan: Plan) -> int:
+    """Numbers of all tables, per sample or pair."""
+    return sum(prod(a.size for a in t.axes) for t in plan.tables.values() if t.role == "local")
+
+
+def _site_plan(raw: Plan, channels: dict[str, int]) -> Plan:
+    """What one sample decides, in bands where tables are large and read near their diagonals only."""
+    bands = banded(arrange(raw, "s", windows=True), channels) if _numbers(raw) >= ROWS else None
+    return bands or arrange(raw, "s")
+
+
+def _by_rows(pairs: Demand, raw: Plan, channels: dict[str, int]) -> Plane | None:
+    """The pairs' plan with positions as lanes, where it has that form and a pair is large."""
+    if _numbers(raw) < ROWS:
+        return None
+    plan = arrange(raw, "ij", windows=True)
+    found = layout(plan, pairs.arity)
+    for one in [found, replace(found, rows={})] if found is not None else []:
+        try:
+            return plane(staged(plan, one, channels))
+        except Unfit:
+            continue
+    return None
+
+
+def _function(key: str, emitter: Emitter) -> Function:
+    match emitter:
+        case RowsEmitter():
+            return rows_function(key, emitter)
+        case PairsEmitter():
+            return pairs_function(key, emitter)
+    return samples_function(key, emitter)
 
 
 def _output_wants(system: System, kind: str, name: str, out: str) -> list[Want]:
@@ -189,7 +242,9 @@ def _decorator(text: str) -> str:
 
 
 def _per_lane(emitter: Emitter) -> int:
-    """Numbers a function keeps per lane, to choose how many lanes fit the cache."""
+    """Numbers a function keeps per lane, to choose how many lanes fit the cache; by rows, numbers it keeps."""
+    if isinstance(emitter, RowsEmitter):
+        return numbers_kept(emitter.plane)
     total = emitter.rows
     for item in emitter.code.items:
         for name in dict.fromkeys(f.table for f in _all(item)):

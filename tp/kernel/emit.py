@@ -55,6 +55,8 @@ class Emitter:
         self.totals: dict[sp.Symbol, str] = {}
         self.used: dict[str, None] = {}
         self.group: list[Expectation] = []
+        self.b, self.walk = "b", "for z in range(b):"
+        self.skip = ""  # a lane whose misses do not count, since it is computed again
 
     # ------------------------------------------------------------ to be given
 
@@ -76,6 +78,23 @@ class Emitter:
     def hoisted(self, e: sp.Expr) -> Cell | None:
         """The cell that holds ``e`` where it is computed once per sample beforehand."""
         return None
+
+    # ------------------------------------------------------------ reads
+
+    def cell_text(self, cell: Cell) -> str:
+        """Text of a cell's number at lane ``z``."""
+        at = self.address(cell)
+        if not self.lane_cell(cell):
+            return self.remember(("scalar", cell), self.input_scalar(cell, at), "v")
+        text = self.input_row(cell, at)
+        if text is None:
+            return self.lane(cell.table, at)
+        return f"{self.remember(('row', text), text, 'r')}[z]"
+
+    def written_out(self, e: Over) -> list[sp.Expr]:
+        """The terms of a sum over few values."""
+        low, high = int(e.range.lo), int(e.range.hi)
+        return [e.body.xreplace({e.range.index: sp.Integer(k)}) for k in range(low, high + 1)]
 
     # ------------------------------------------------------------ structure
 
@@ -104,6 +123,8 @@ class Emitter:
         r, rest = domain[0], domain[1:]
         name = self.names[r.index] = self.fresh("x")
         lo, hi = self.index(r.lo), self.index(r.hi)
+        if r.hi.is_Integer:
+            hi = self.library.numbers.integer(int(r.hi), written=False)
         walk = f"range({hi}, {lo} - 1, -1)" if reverse else f"range({lo}, {hi} + 1)"
         with self.out.block(f"for {name} in {walk}:"):
             self.ranges.append(r)
@@ -190,8 +211,8 @@ class Emitter:
         if where is None:
             self.point(formulas)
             return
-        together = [_decided(f, where.args[0], True) for f in formulas]
-        apart = [_decided(f, where.args[0], False) for f in formulas]
+        together = [decided(f, where.args[0], True) for f in formulas]
+        apart = [decided(f, where.args[0], False) for f in formulas]
         if not self.same:
             self.branches(apart)
         elif not where.args[0]:
@@ -260,13 +281,14 @@ class Emitter:
     def lane_loop(self, lines: Lines, flags: Sequence[str]) -> None:
         """The loop over lanes; lanes whose easy forms are not exact are counted in ``missed``."""
         if not flags:
-            self.out.add("for z in range(b):")
+            self.out.add(self.walk)
             self.out.lines += lines.lines
             return
         self.flagged, count = True, self.fresh("h")
         self.out.add(f"{count} = 0")
-        self.out.add("for z in range(b):")
-        lines.add(f"{count} += 0 if {' and '.join(f'{f} > 0.0' for f in flags)} else 1")
+        self.out.add(self.walk)
+        passed = " and ".join(f"{f} > 0.0" for f in flags)
+        lines.add(f"{count} += 0 if {passed}{f' or z == {self.skip}' if self.skip else ''} else 1")
         self.out.lines += lines.lines
         self.out.add(f"missed += {count}")
 
@@ -304,7 +326,7 @@ class Emitter:
                 name, lane = f"acc{self.rows}", f"acc[{self.rows}, z]"
                 self.rows += 1
                 self.used["fill"] = None
-                self.out.add(f"fill(acc, {self.rows - 1}, b, {start})")
+                self.out.add(f"fill(acc, {self.rows - 1}, {self.b}, {start})")
             else:
                 name = lane = self.fresh("s")
                 self.out.add(f"{name} = {start}")
@@ -375,7 +397,7 @@ class Emitter:
         return cell.side != "-"
 
 
-def _decided(f: Formula, where: sp.Tuple, together: bool) -> Formula:
+def decided(f: Formula, where: sp.Tuple, together: bool) -> Formula:
     """The formula where sites coincide, or do not."""
     swap = {s: s.args[1 if together else 2] for s in parts(f.rhs, Same) if s.args[0] == where}
     return Formula(f.table, f.index, f.domain, f.rhs.xreplace(swap)) if swap else f

@@ -190,7 +190,8 @@ class Kernel:
 
     def working(self, first: int, second: int) -> int:
         """Bytes that a call for ``first`` × ``second`` samples holds at most, its samples and results included."""
-        grams = [e for n, e in self.compiled.inputs.items() if n.startswith("pair.") and e.key.kind == "Gram"]
+        blocks = "rows" not in self.compiled.functions
+        grams = [e for n, e in self.compiled.inputs.items() if blocks and n.startswith("pair.") and e.key.kind == "Gram"]
         numbers = sum(prod(a.size for a in e.axes) for e in grams)
         per_pair = sum(prod(self._out_shape(t)) for t in self.compiled.outputs)
         sample = sum(prod(inputs.shape(d, self.compiled.numbers)) for d in self.compiled.limit.program.data)
@@ -336,7 +337,35 @@ class Kernel:
 
     # ------------------------------------------------------------ pairs
 
+    def _by_rows(self, one: _Side, two: _Side, work: NDArray[np.int64], same: bool, results: dict[str, Array]) -> None:
+        """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results."""
+        function = self.compiled.functions["rows"]
+        count = {t.name: -2 for t in self.compiled.coefficients}  # which axis runs over samples
+        arrays: dict[str, Array] = {**results, **self._constants}
+        for side, mark in ((one, 1), (two, 2)):
+            arrays |= {f"{n}_{mark}": np.ascontiguousarray(np.moveaxis(a, count.get(n, -1), 0)) for n, a in side.sites.items()}
+            arrays |= {f"data_{n}_{mark}": np.ascontiguousarray(np.moveaxis(a, -1, 1)) for n, a in side.data.items()}
+        integers, floats = self._parameters
+        step = max(1, min(64, -(-len(work) // (4 * self.threads))))
+
+        def pairs(start: int) -> None:
+            part = work[start : start + step]
+            hard = np.zeros(len(part), np.int64)
+            self._module.rows(integers, floats, part, same, hard, *(arrays[a] for a in function.arrays))
+            if hard.any():
+                exact = self.compiled.functions["exact"]
+                self._module.exact(integers, floats, part, same, hard, *(arrays[a] for a in exact.arrays))
+
+        self._run(pairs, list(range(0, len(work), step)), "pairs")
+
     def _pairs(self, one: _Side, two: _Side, results: dict[str, Array]) -> None:
+        if "rows" in self.compiled.functions:
+            i, j = np.triu_indices(one.count, 1) if one is two else np.indices((one.count, two.count)).reshape(2, -1)
+            self._by_rows(one, two, np.stack([i, j, i, j], axis=1), False, results)
+            if one is two:
+                for table in results.values():
+                    self._mirror(table, (0, one.count, 0, one.count))
+            return
         function = self.compiled.functions["pairs"]
         layouts = {
             n[5:]: gram.table(one.data, e)
@@ -417,6 +446,11 @@ class Kernel:
             axis = {t.name: -2 for t in self.compiled.coefficients}
             part.sites = {n: np.ascontiguousarray(np.take(a, which, axis=axis.get(n, -1))) for n, a in side.sites.items()}
         results = {t: np.empty((*self._out_shape(t), part.count), self.dtype) for t in self.compiled.outputs}
+        if "rows" in self.compiled.functions:
+            k = np.arange(part.count)
+            once = {n: a[..., None] for n, a in results.items()}
+            self._by_rows(part, part, np.stack([k, k, k, 0 * k], axis=1), True, once)
+            return results
         function = self.compiled.functions["diagonal"]
         layouts = {
             n[5:]: gram.table(part.data, e)

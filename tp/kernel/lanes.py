@@ -9,7 +9,7 @@ import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, lower
-from tp.kernel.cells import Cell, ordered
+from tp.kernel.cells import Cell, Total, ordered
 from tp.kernel.expressions import call_text, condition_text, power_text
 from tp.kernel.text import Lines, Numbers
 
@@ -77,7 +77,9 @@ class Lane:
         emitter, numbers = self.emitter, self.emitter.library.numbers
         match e:
             case Cell():
-                return self.cell(e)
+                return emitter.cell_text(e)
+            case Total():
+                return " + ".join(self.value(term) for term in emitter.written_out(e))
             case sp.Symbol():
                 return emitter.totals[e] if e in emitter.totals else f"float({emitter.index(e)})"
             case sp.Add():
@@ -107,16 +109,6 @@ class Lane:
         if hasattr(e, "definition"):
             return self.value(e.definition())
         return call_text(e, [self.value(a) for a in ordered(e)])
-
-    def cell(self, cell: Cell) -> str:
-        emitter = self.emitter
-        at = emitter.address(cell)
-        if not emitter.lane_cell(cell):
-            return emitter.remember(("scalar", cell), emitter.input_scalar(cell, at), "v")
-        text = emitter.input_row(cell, at)
-        if text is None:
-            return emitter.lane(cell.table, at)
-        return f"{emitter.remember(('row', text), text, 'r')}[z]"
 
     def expectation(self, e: Expectation) -> str:
         """One call for all expectations of the nest that share variables and covariance."""

@@ -9,7 +9,7 @@ Source: Allen & Kennedy 1987, *Automatic translation of Fortran programs to vect
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import inf
@@ -18,6 +18,7 @@ import sympy as sp
 
 from tp.kernel.cells import Cell, Formula, Over, Table, greatest, least, ordered, parts
 from tp.kernel.demand import Plan
+from tp.kernel.stages import Unfit
 from tp.program.affine import affine
 from tp.program.ir import Domain, Range
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
@@ -66,6 +67,50 @@ def order(plan: Plan) -> Code:
     return Code(items, _rolled(items, plan, passing), passing)
 
 
+def stage_items(
+    formulas: Sequence[Formula], adds: Sequence[Formula], tables: Mapping[str, Table], rows: Rows
+) -> tuple[Item, ...]:
+    """Formulas of one stage, then what is added from them: first slots as loops, joined where they may be.
+
+    ``rows`` are the loops around (an offset), the index of rows and its range at that offset.
+    """
+    own = {f.table for f in formulas}
+    modes = {n: tuple((a.mode, sp.Integer(a.lo), sp.Integer(a.hi)) for a in t.axes) for n, t in tables.items()}
+    clauses = [Clause(f.table, f.index, f.domain, tuple(_reads(f.rhs, own)), f) for f in formulas]
+    items = [_item(step) for step in schedule(clauses, modes)]
+    if any(isinstance(x, Loop) and x.range.index in (rows.index, rows.lanes) for x in items):
+        raise Unfit  # one position after the other, as in recurrence
+    items += [Nest(f.domain, (f,)) for f in adds]
+    return tuple(Joiner(tables, rows.around).join([_first_slot_as_loop(x, rows) for x in items]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The loops around a stage, and which rows there are at an offset."""
+
+    around: Domain
+    index: sp.Symbol
+    at: Callable[[Range], Range]
+    lanes: sp.Symbol
+
+
+def _first_slot_as_loop(item: Item, rows: Rows) -> Item:
+    if isinstance(item, Loop):
+        return replace(item, body=tuple(_first_slot_as_loop(x, rows) for x in item.body))
+    if not item.domain or item.domain[0].index == rows.lanes:
+        return item
+    first, rest = item.domain[0], item.domain[1:]
+    here = rows.at(first) if first.index == rows.index and first.lo.is_Integer else first
+    return Loop(here, (Nest(rest, tuple(replace(f, domain=rest) for f in item.formulas)),))
+
+
+def storage(items: tuple[Item, ...], tables: dict[str, Table]) -> Code:
+    """Items with what need not be stored whole."""
+    plan = Plan(tables=tables)
+    passing = frozenset(_passing(items, plan))
+    return Code(items, _rolled(items, plan, passing), passing)
+
+
 def _reads(expr: sp.Expr, own: Container[str], ranges: Domain = ()) -> Iterator[Read]:
     if isinstance(expr, Cell):
         if expr.table in own:
@@ -103,8 +148,8 @@ Touch = tuple[str, tuple[Interval, ...]]
 class Joiner:
     """Joins items that may be computed together. Knows the tables, for what lies beyond their axes."""
 
-    def __init__(self, tables: Mapping[str, Table]) -> None:
-        self.tables = tables
+    def __init__(self, tables: Mapping[str, Table], around: Domain = ()) -> None:
+        self.tables, self.around = tables, around
         self._known: dict[Item, tuple[tuple[Touch, ...], tuple[Touch, ...]]] = {}
 
     def join(self, items: list[Item]) -> list[Item]:
@@ -142,7 +187,7 @@ class Joiner:
             if not isinstance(item, Nest):
                 return None
             one = _in_names(item, leader.domain)
-            return one if one is not None and _same_point(one, group) else None
+            return one if one is not None and self._alike(one, group) and _same_point(one, group) else None
         if isinstance(item, Nest):
             if not any(self.depends(item, x) for x in group):
                 return None
@@ -151,6 +196,10 @@ class Joiner:
             return None
         renamed = _renamed_loop(item, leader.range.index)
         return renamed if _no_later(renamed, group, leader) else None
+
+    def _alike(self, item: Item, group: list[Item]) -> bool:
+        """What is added to goes by itself: where two samples are one, a point may be computed twice."""
+        return len({self.tables[f.table].role == "sum" for x in (item, *group) for f in formulas(x)}) == 1
 
     def depends(self, later: Item, earlier: Item) -> bool:
         """Whether ``later`` may read, or writes to the same places of, what ``earlier`` writes."""
@@ -163,7 +212,7 @@ class Joiner:
         if item not in self._known:
             reads: dict[Touch, None] = {}
             writes: dict[Touch, None] = {}
-            for f, ranges in _in_ranges(item, ()):
+            for f, ranges in _in_ranges(item, self.around):
                 writes[f.table, tuple((least(e, ranges), greatest(e, ranges)) for e in f.index)] = None
                 for r in _reads(f.rhs, self.tables.keys()):
                     reads[str(r.name), self._intervals(r, ranges)] = None
@@ -340,8 +389,9 @@ def _steps(items: tuple[Item, ...], name: str, axis: int) -> int | None:
         return None
     loop = loops[0]
     lo, hi = loop.range.lo, loop.range.hi
-    if not (lo.is_Integer and hi.is_Integer) or any(e[axis] != loop.range.index for e in _written(loop)[name]):
+    if any(e[axis] != loop.range.index for e in _written(loop)[name]):
         return None
+    fixed = lo.is_Integer and hi.is_Integer
     back = 0
     for e in _read(loop).get(name, ()):
         steps = _distance(e[axis], loop.range.index, False)
@@ -350,6 +400,8 @@ def _steps(items: tuple[Item, ...], name: str, axis: int) -> int | None:
         back = max(back, steps)
     position = items.index(loop)
     for k, x in enumerate(items):
+        if not fixed and x is not loop and (name in _written(x) or name in _read(x)):
+            return None
         writes, reads = [e[axis] for e in _written(x).get(name, ())], [e[axis] for e in _read(x).get(name, ())]
         if k > position and (writes or not all(e.is_Integer and hi - back <= e <= hi for e in reads)):
             return None

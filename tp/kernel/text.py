@@ -50,8 +50,9 @@ class Numbers:
     _final: dict[str, str] = field(default_factory=dict)
     _integers: dict[int, str] = field(default_factory=dict)
 
-    def integer(self, value: int) -> str:
-        if value in (0, 1):
+    def integer(self, value: int, written: bool = True) -> str:
+        """Its mark. ``written``: 0 and 1 as they are, which in the end of a loop lets the compiler repeat the body."""
+        if written and value in (0, 1):
             return str(value)
         if value not in self._integers:
             self._integers[value] = self._mark("n", int(value))

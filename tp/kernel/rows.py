@@ -1,0 +1,474 @@
+"""Stages as numba text: one pair of samples at a time, contiguous positions as lanes.
+
+A local table's last axis is the lanes, with a margin of zeros on both sides as wide as windows reach. A read is a slice of such
+a row, so that the innermost loop is straight arithmetic on contiguous rows. Where both samples are one (``same``),
+equal positions are one variable: their lane is computed again by the one-variable formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import sympy as sp
+
+from tp.gaussian.expectation import Expectation
+from tp.gaussian.numeric import Lowered, Site
+from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Table, Total, greatest, least, outermost, parts
+from tp.kernel.emit import Emitter, decided
+from tp.kernel.functions import ENTRY, Function, Shelf
+from tp.kernel.lanes import Lane, Library
+from tp.kernel.order import Code, Item, Rows, formulas, stage_items, storage
+from tp.kernel.stages import LANE, OFFSET, ROW, Stage, Staged, Unfit, clipped, small
+from tp.kernel.text import Lines
+from tp.program.affine import affine
+from tp.program.ir import Domain, Range
+
+SECOND = sp.Symbol("_second", integer=True)
+"""The second sample's row, where it stands alone."""
+
+UNROLLED = 64
+"""Terms that nested sums may have when they are written out."""
+
+
+@dataclass
+class Plane:
+    """What is emitted: stages and their items, tables as they are stored, margins of lanes."""
+
+    staged: Staged
+    items: list[tuple[Item, ...]]
+    code: Code
+    tables: dict[str, Table]
+    margin: dict[str, int]
+
+
+def plane(staged: Staged) -> Plane:
+    """Stages as loops, and tables no larger than needed."""
+    tables, margin = _trimmed(staged)
+    for same in (s for stage in staged.stages for f in stage.formulas for s in parts(f.rhs, Same)):
+        slopes = [affine(sp.expand(a.args[0] - b.args[0])).coefficient(LANE) for a, b in same.args[0]]  # type: ignore[union-attr]
+        if sorted(map(abs, slopes))[-2:] not in ([], [0], [1], [0, 0], [0, 1]):
+            raise Unfit
+    items = []
+    for stage in staged.stages:
+        rows = Rows(stage.around, ROW, _at_offset if stage.offsets else _whole, LANE)
+        items.append(stage_items(stage.formulas, stage.adds, tables, rows))
+    return Plane(staged, items, storage(tuple(x for part in items for x in part), tables), tables, margin)
+
+
+def _at_offset(r: Range) -> Range:
+    return clipped(r, OFFSET)
+
+
+def _whole(r: Range) -> Range:
+    return r
+
+
+def _trimmed(staged: Staged) -> tuple[dict[str, Table], dict[str, int]]:
+    """Tables without slots beyond boundaries that no read meets, and how far reads go beyond lanes."""
+    margin = dict.fromkeys(staged.lane, 0)
+    beyond: set[tuple[str, int]] = set()
+    for stage in staged.stages:
+        for f in (*stage.formulas, *stage.adds):
+            for cell, ranges in _cells(f.rhs, (*stage.around, *f.domain)):
+                table = staged.tables[cell.table]
+                for k, (axis, e) in enumerate(zip(table.axes, cell.index, strict=True)):
+                    over = max(axis.lo - least(e, ranges), greatest(e, ranges) - axis.hi)
+                    if e.has(LANE) or (cell.side == "ij" and staged.lane.get(cell.table) == k):
+                        margin[cell.table] = max(margin.get(cell.table, 0), _reach(e, over, axis, cell.side == "ij"))
+                    elif over > 0 or (staged.row.get(cell.table) == k and e != ROW):
+                        beyond.add((cell.table, k))
+    tables = dict(staged.tables)
+    for name, t in tables.items():
+        if t.role in ("local", "sum"):
+            axes = [a if (name, k) in beyond else replace(a, mode=None) for k, a in enumerate(t.axes)]
+            tables[name] = replace(t, axes=tuple(axes))
+    return tables, margin
+
+
+def _reach(e: sp.Expr, over: float, axis: Axis, own: bool) -> int:
+    """How far a read goes beyond the lanes, which must be a boundary of zeros."""
+    form = affine(e)
+    if form is None or form.coefficient(LANE) < 0 or over == float("inf"):
+        raise Unfit
+    if over > 0 and (axis.mode != "zero" or not own):
+        raise Unfit
+    return max(0, int(over))
+
+
+def _cells(e: sp.Expr, ranges: Domain) -> Iterator[tuple[Cell, Domain]]:
+    if isinstance(e, Cell):
+        yield e, ranges
+        return
+    if isinstance(e, Over):
+        ranges = (*ranges, e.range)
+    for a in e.args:
+        if isinstance(a, sp.Basic):
+            yield from _cells(a, ranges)
+
+
+# ---------------------------------------------------------------- text
+
+
+class RowsEmitter(Emitter):
+    """One pair of samples (i, j); ``same`` is a variable of the function."""
+
+    plan = "rows"
+
+    def __init__(self, library: Library, plane: Plane, shelf: Shelf, easy: bool) -> None:
+        super().__init__(library, dict(plane.tables), plane.code)
+        self.easy = easy
+        self.plane, self.shelf = plane, shelf
+        self.lane_axis, self.row_axis = plane.staged.lane, plane.staged.row
+        self.first, self.lanes_on = 0, False
+        self.buffers = _buffers(plane)
+
+    # ------------------------------------------------------------ structure
+
+    def body(self) -> str:
+        for name in self.plane.staged.sums:
+            self.clear(name, _shape(self.plane, name), [])
+        for stage, items in zip(self.plane.staged.stages, self.plane.items, strict=True):
+            with self.offsets(stage):
+                for item in items:
+                    self.item(item)
+        return str(self.out)
+
+    def clear(self, table: str, sizes: tuple[int, ...], at: list[str]) -> None:
+        """Zeros in a table that is added to."""
+        name = "z" if len(sizes) == 1 else self.fresh("x")
+        with self.out.block(f"for {name} in range({self.library.numbers.integer(sizes[0])}):"):
+            if len(sizes) > 1:
+                self.clear(table, sizes[1:], [*at, name])
+            else:
+                self.out.add(f"{table}[{', '.join([*at, name])}] = 0.0")
+
+    @contextmanager
+    def offsets(self, stage: Stage) -> Iterator[None]:
+        """The loop over a stage's offsets."""
+        if stage.offsets is None:
+            with self.scope():
+                yield
+            return
+        integer = self.library.numbers.integer
+        first, last, step = stage.offsets
+        name = self.names[OFFSET] = self.fresh("d")
+        with self.out.block(f"for {name} in range({integer(first)}, {integer(last)} + 1, {integer(step)}):"), self.scope():
+            self.ranges += stage.around
+            yield
+            self.ranges.pop()
+
+    @contextmanager
+    def loops(self, domain: Domain, reverse: bool = False) -> Iterator[None]:
+        if not domain:
+            with self.scope():
+                yield
+            return
+        r, rest = domain[0], domain[1:]
+        self.ranges.append(r)
+        if r.index == LANE:
+            before = self.first, self.lanes_on, self.b, self.walk
+            self.first, self.lanes_on, self.b = int(r.lo), True, self.library.numbers.integer(int(r.hi - r.lo + 1))
+            self.walk = f"for z in range({self.b}):"
+            with self.scope(), self.loops(rest, reverse):
+                yield
+            self.first, self.lanes_on, self.b, self.walk = before
+        else:
+            name = self.names[r.index] = self.fresh("x")
+            lo, hi = self.limit(r.lo), self.limit(r.hi)
+            walk = f"range({hi}, {lo} - 1, -1)" if reverse else f"range({lo}, {hi} + 1)"
+            with self.out.block(f"for {name} in {walk}:"), self.scope(), self.loops(rest, reverse):
+                yield
+        self.ranges.pop()
+
+    def limit(self, e: sp.Expr) -> str:
+        """An end of a range, numbers as parameters."""
+        if isinstance(e, (sp.Max, sp.Min)):
+            ends = sorted(e.args, key=lambda a: (len(a.free_symbols), str(a)))
+            return f"{type(e).__name__.lower()}({', '.join(map(self.limit, ends))})"
+        form = affine(e)
+        if form is None or not form.terms or form.const == 0:
+            return self.index(e)
+        return f"{self.library.numbers.integer(form.const)} + {self.index(sp.expand(e - form.const))}"
+
+    def branches(self, formulas: list[Formula]) -> None:
+        """The formulas at all lanes; where the samples are one, equal positions again, as one variable."""
+        self.sums([f.rhs for f in formulas])
+        where = next((s for f in formulas for s in parts(f.rhs, Same)), None)
+        if where is None:
+            self.point(formulas)
+            return
+        apart, together = ([decided(f, where.args[0], one) for f in formulas] for one in (False, True))
+        lanes = [sp.expand(a.args[0] - b.args[0]) for a, b in where.args[0] if a.has(LANE) or b.has(LANE)]
+        tests = ["same", *(f"{self.spot(a)} == {self.spot(b)}" for a, b in where.args[0] if not (a.has(LANE) or b.has(LANE)))]
+        if not lanes:
+            with self.out.block(f"if {' and '.join(tests)}:"), self.scope():
+                self.branches(together)
+            with self.out.block("else:"), self.scope():
+                self.branches(apart)
+            return
+        (apart_by,) = lanes
+        slope = affine(apart_by).coefficient(LANE)  # type: ignore[union-attr]
+        at, cut = self.index(sp.expand(LANE - slope * apart_by - self.first)), self.fresh("k")
+        self.out.add(f"{cut} = {at} if {' and '.join(tests)} else -1")
+        self.skip = cut
+        self.branches(apart)
+        self.skip = ""
+        with self.out.block(f"if 0 <= {cut} < {self.b}:"), self.scope():
+            before, self.walk = self.walk, f"for z in range({cut}, {cut} + 1):"
+            self.branches(together)
+            self.walk = before
+
+    def lanes(self, work: Sequence[tuple[str | None, sp.Expr, Formula]]) -> None:
+        lines = Lines(depth=self.out.depth + 1) if self.lanes_on else self.out
+        lane = Lane(self, lines, scalar=not self.lanes_on)
+        for row, rhs, f in work:
+            value = lane.value(rhs)
+            if row is not None:
+                lines.add(f"{row} {'+=' if self.tables[f.table].role == 'sum' else '='} {value}")
+            lane.memo[Cell(f.table, "ij", *f.index)] = value
+        if self.lanes_on:
+            self.lane_loop(lines, lane.flags)
+
+    # ------------------------------------------------------------ sums
+
+    def unrolled(self, e: Over) -> bool:
+        """Whether a sum is written out, with all sums in it."""
+        count = 1
+        for o in parts(e, Over):
+            if not isinstance(o, Total) or not small(o.range) or o.range.index == LANE:
+                return False
+            count *= int(o.range.hi - o.range.lo + 1)
+        return count <= UNROLLED
+
+    def sums(self, expressions: Sequence[sp.Expr]) -> None:
+        super().sums([o for x in expressions for o in outermost(x, Over) if not self.unrolled(o)])
+
+    def reduced(self, e: sp.Expr) -> sp.Expr:
+        return e if isinstance(e, Over) and self.unrolled(e) else super().reduced(e)
+
+    def varies(self, e: sp.Expr) -> bool:
+        return False if isinstance(e, Over) and e.range.index == LANE else super().varies(e)
+
+    def terms(self, work: Sequence[tuple[Over, sp.Expr, str]]) -> None:
+        if not self.lanes_on:
+            super().terms(work)
+            return
+        self.sums([body for _, body, _ in work])
+        lines = Lines(depth=self.out.depth + 1)
+        inside = Lane(self, lines)
+        for e, body, lane in work:
+            value = inside.value(self.reduced(body))
+            lines.add(f"{lane} += {value}" if isinstance(e, Total) else f"{lane} = max({lane}, {value})")
+        self.lane_loop(lines, inside.flags)
+
+    # ------------------------------------------------------------ reads and writes
+
+    def hoisted(self, e: sp.Expr) -> Cell | None:
+        return self.shelf.root_of(e, self.tables)
+
+    def lane_cell(self, cell: Cell) -> bool:
+        return any(e.has(LANE) for e in cell.index)
+
+    def cell_text(self, cell: Cell) -> str:
+        text = self.place(cell)
+        if not self.lane_cell(cell):
+            return self.remember(("scalar", cell), text, "v")
+        if not cell.index[-1].has(LANE):
+            return text
+        row = self.remember(("row", text), text, "r")
+        step = affine(cell.index[-1]).coefficient(LANE)  # type: ignore[union-attr]
+        return f"{row}[z]" if step == 1 else f"{row}[{step} * z]"
+
+    def place(self, cell: Cell) -> str:
+        """A cell, or the row of its lanes."""
+        table = self.tables[cell.table]
+        at = self.slots(table, cell.index)
+        if table.role in ("site", "data"):
+            name = f"{cell.table}_{1 if cell.side == 'i' else 2}"
+            self.used[name] = None
+            return f"{name}[{', '.join([cell.side, *at])}]"
+        if table.role == "const":
+            self.used[cell.table] = None
+            return f"{cell.table}[{', '.join(at)}]"
+        return f"{self.buffers[cell.table]}[{', '.join(at) or '0'}]"
+
+    def store(self, f: Formula) -> str | None:
+        if f.table in self.code.passing:
+            return None
+        table = self.tables[f.table]
+        at = self.slots(table, f.index)
+        if table.role == "out":
+            self.used[f.table] = None
+            return f"{f.table}[{', '.join([*at, 'row', 'col'])}]"
+        text = f"{self.buffers[f.table]}[{', '.join(at) or '0'}]"
+        if not any(e.has(LANE) for e in f.index):
+            return text
+        return f"{self.remember(('row', text), text, 'r')}[z]"
+
+    def slots(self, table: Table, index: Sequence[sp.Expr]) -> list[str]:
+        return [self.slot(table, k, axis, e) for k, (axis, e) in enumerate(zip(table.axes, index, strict=True))]
+
+    def slot(self, table: Table, k: int, axis: Axis, e: sp.Expr) -> str:
+        rolled = self.code.rolled.get(table.name)
+        if rolled == (k, 1):
+            return "0"
+        lane = self.lane_axis.get(table.name) == k and table.role in ("local", "sum")
+        if e.has(LANE) or lane:
+            step = affine(e).coefficient(LANE)  # type: ignore[union-attr]
+            margin = self.plane.margin.get(table.name, 0) if lane else 0
+            start = self.limit(sp.expand(e - step * (LANE - self.first) - axis.lo + margin))
+            if not step:
+                return start
+            if k < len(table.axes) - 1 or table.role == "out":
+                return f"{start} + {step} * z"
+            many = self.b if step == 1 else f"{step} * {self.b}"
+            return f"{start} : {start} + {many}" if start != "0" else f"0 : {many}"
+        if self.row_axis.get(table.name) == k and axis.mode == "zero":
+            return self.row_slot(table, k, axis, e)
+        return super().slot(table, k, axis, e)
+
+    def row_slot(self, table: Table, k: int, axis: Axis, e: sp.Expr) -> str:
+        """A row, or the one of zeros where it or the other sample's row lies beyond the boundary."""
+        if e == ROW:
+            return self.minus(self.index(e), self.end(table.name, k, "lo", axis.lo))
+        size = self.end(table.name, k, "size", axis.hi - axis.lo + 1)
+        text = self.minus(self.index(e), self.end(table.name, k, "lo", axis.lo))
+        key = ("row slot", size, text)
+        found = self.known(key)
+        if found is None:
+            found = self.memo[-1][key] = self.fresh("a")
+            self.out.add(f"{found} = {text}")
+            other = f"{found} + {self.names[OFFSET]}"
+            self.out.add(f"{found} = {found} if 0 <= {found} < {size} and 0 <= {other} < {size} else {size}")
+        return found
+
+    # ------------------------------------------------------------ coefficient vectors
+
+    def coefficients(self, low: Lowered, e: Expectation) -> tuple[str, str] | None:
+        names, tables = [], []
+        for which, side, site in ((1, "i", low.sites[0]), (2, "j", low.sites[-1])):
+            table, index = self.shelf.find(self._first_rows(site), self._known_ranges())
+            tables.append(table.name)
+            at = self.slots(Table(table.name, table.axes, "site"), [x.xreplace({SECOND: ROW + OFFSET}) for x in index])
+            name = f"{table.name}_{which}"
+            self.used[name] = None
+            row = self.remember(("row", name, tuple(at)), f"{name}[{', '.join([side, *at])}]", "m")
+            names.append(f"{row}[z]" if any(x.has(LANE) for x in index) else row)
+        self.shelf.tie(tables[0], tables[1])
+        return names[0], names[1]
+
+    def _first_rows(self, site: Site) -> Site:
+        """A site's arguments with the second sample's row as an index of its own."""
+        cells = {
+            c: Cell(*c.args[:2], *(x.xreplace({ROW + OFFSET: SECOND}) for x in c.index))
+            for a in site.args
+            for c in parts(a, Cell)
+        }
+        return replace(site, args=tuple(a.xreplace(cells) for a in site.args))
+
+    def _known_ranges(self) -> list[Range]:
+        """All indices with numbers as ends."""
+        found = []
+        for k, r in enumerate(self.ranges):
+            outer = tuple(self.ranges[:k])
+            found.append(Range(r.index, sp.Integer(int(least(r.lo, outer))), sp.Integer(int(greatest(r.hi, outer)))))
+        return [*found, *(Range(SECOND, r.lo, r.hi) for r in found if r.index == ROW)]
+
+
+# ---------------------------------------------------------------- storage
+
+
+def _stored(plane: Plane) -> list[str]:
+    found = dict.fromkeys(f.table for part in plane.items for item in part for f in formulas(item))
+    return [n for n in found if plane.tables[n].role in ("local", "sum") and n not in plane.code.passing]
+
+
+def _shape(plane: Plane, name: str) -> tuple[int, ...]:
+    """Slots by axis, with those beyond boundaries and margins of lanes."""
+    table, rolled = plane.tables[name], plane.code.rolled.get(name)
+    sizes = []
+    for k, axis in enumerate(table.axes):
+        if rolled is not None and rolled[0] == k:
+            sizes.append(rolled[1])
+        elif plane.staged.lane.get(name) == k:
+            sizes.append(axis.hi - axis.lo + 1 + 2 * plane.margin[name])
+        else:
+            sizes.append(axis.size)
+    return tuple(sizes) or (1,)
+
+
+def _buffers(plane: Plane) -> dict[str, str]:
+    """Which array each table lives in: tables of one shape that are not alive together share one."""
+    order = [item for part in plane.items for item in part]
+    alive = {n: [k for k, x in enumerate(order) if any(_touches(f, n) for f in formulas(x))] for n in _stored(plane)}
+    found: dict[str, str] = {}
+    last: dict[str, tuple[tuple[int, ...], int]] = {}
+    for name in sorted(alive, key=lambda n: alive[n][0]):
+        shape, span = _shape(plane, name), alive[name]
+        free = next((b for b, (s, end) in last.items() if s == shape and end < span[0]), None)
+        if plane.tables[name].role == "sum" or not _whole_table(plane, name):
+            found[name] = name
+            continue
+        found[name] = free or name
+        last[found[name]] = shape, span[-1]
+    return found
+
+
+def _touches(f: Formula, name: str) -> bool:
+    return f.table == name or any(c.table == name for c in parts(f.rhs, Cell))
+
+
+def _whole_table(plane: Plane, name: str) -> bool:
+    """Whether one formula writes all of a table, so that nothing of another can be read from its array."""
+    own = [f for s in plane.staged.stages for f in s.formulas if f.table == name]
+    if len(own) != 1:
+        return False
+    ends = {r.index: (r.lo, r.hi) for r in own[0].domain}
+    return all(ends.get(e) == (a.lo, a.hi) for e, a in zip(own[0].index, plane.tables[name].axes, strict=True))
+
+
+def numbers_kept(plane: Plane) -> int:
+    """Numbers that a worker keeps."""
+    total = 0
+    for name, buffer in _buffers(plane).items():
+        if name == buffer:
+            size = 1
+            for n in _shape(plane, name):
+                size *= n
+            total += size
+    return total
+
+
+def rows_function(name: str, emitter: RowsEmitter) -> Function:
+    """``name(n, c, work, same, hard, arrays…)``: pairs (i, j), each to (row, col) of the results; ``same``: i is j.
+
+    In easy forms, counting in ``hard`` what they miss of each pair; or else without them, for pairs of which that is not 0.
+    """
+    body = emitter.body()
+    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
+    lines = Lines()
+    integer = emitter.library.numbers.integer
+    kept = emitter.buffers
+    for table in dict.fromkeys(kept.values()):
+        lines.add(f"{table} = np.zeros(({', '.join(integer(n) for n in _shape(emitter.plane, table))},))")
+    if emitter.rows:
+        width = max((a.axes[-1].size for a in emitter.tables.values() if a.axes), default=1)
+        lines.add(f"acc = np.empty(({emitter.rows}, {integer(width)}))")
+    text = "\n".join(
+        [
+            str(lines),
+            "    for w in range(work.shape[0]):",
+            *([] if emitter.easy else ["        if hard[w] == 0:", "            continue"]),
+            "        i, j, row, col = work[w, 0], work[w, 1], work[w, 2], work[w, 3]",
+            *(["        missed = 0"] if emitter.flagged else []),
+            body,
+            *(["        hard[w] += missed"] if emitter.flagged else []),
+        ]
+    )
+    head = f"def {name}(n, c, work, same, hard{''.join(f', {a}' for a in arrays)}):\n"
+    return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
+
+
+__all__ = ["Plane", "RowsEmitter", "numbers_kept", "plane", "rows_function"]

@@ -1,0 +1,508 @@
+"""Positions as lanes, one offset at a time: a plan for pairs made into stages, each a loop over its offsets.
+
+Written with p' = p + d, a stride-1 read K[p+k; p'+k] stays at its offset d. So the formulas of a stack of such layers lose
+the slot p' and run for one d while its planes stay in cache: a table holds one plane, not all pairs of positions.
+Where a sum takes another stage's offsets together, at stride s and with a window d = s d' + k' − k, or all of them in a
+global average, it becomes a table that is added to while d runs. Lanes that are summed over are added lane by lane
+first. A plan that does not have this form is left alone (:class:`Unfit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from math import gcd
+
+import sympy as sp
+
+from tp.gaussian.expectation import Expectation
+from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Table, Total, U, V, greatest, hull, least, parts
+from tp.kernel.demand import Plan
+from tp.kernel.slots import Layout
+from tp.program.affine import affine
+from tp.program.ir import Domain, Range
+
+LANE, ROW = sp.Symbol("_lane", integer=True), sp.Symbol("_row", integer=True)
+OFFSET, OTHER = sp.Symbol("_offset", integer=True), sp.Symbol("_other", integer=True)
+"""The lane, the first of the two slots that differ by the offset, the offset, and the offset of a stage that reads."""
+
+SMALL = 8
+"""Terms of a sum that are written out."""
+
+
+class Unfit(Exception):
+    """The plan has no such form."""
+
+
+@dataclass
+class Stage:
+    """Formulas at one offset, for all offsets ``first..last`` in steps; ``adds`` add to tables that later stages read."""
+
+    formulas: list[Formula] = field(default_factory=list)
+    adds: list[Formula] = field(default_factory=list)
+    offsets: tuple[int, int, int] | None = None
+
+    @property
+    def around(self) -> Domain:
+        """The offset as a range around all formulas."""
+        return () if self.offsets is None else (Range(OFFSET, sp.Integer(self.offsets[0]), sp.Integer(self.offsets[1])),)
+
+
+@dataclass
+class Staged:
+    """Stages in order; tables without the slots that offsets give; by table the axis of lanes and of rows."""
+
+    stages: list[Stage]
+    tables: dict[str, Table]
+    lane: dict[str, int]
+    row: dict[str, int]
+    sums: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Nested sums: factor Σ … Σ body."""
+
+    factor: sp.Expr
+    bounds: Domain
+    body: sp.Expr
+
+
+def staged(plan: Plan, layout: Layout, channels: dict[str, int]) -> Staged:
+    """``plan`` in stages. ``channels`` says how many terms the inner products of an input have."""
+    work = _Stager(plan, layout, channels)
+    for f in plan.formulas:
+        work.formula(f)
+    for name in plan.inputs:
+        work.gram(name)
+    return work.finish()
+
+
+@dataclass
+class _Stager:
+    plan: Plan
+    layout: Layout
+    channels: dict[str, int]
+    tables: dict[str, Table] = field(default_factory=dict)
+    lane: dict[str, int] = field(default_factory=dict)
+    row: dict[str, int] = field(default_factory=dict)
+    formulas: list[Formula] = field(default_factory=list)
+    adds: dict[str, Formula] = field(default_factory=dict)
+    shifts: dict[str, tuple[sp.Expr, Domain, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for t in self.plan.tables.values():
+            order = self._axes(t.name, len(t.axes))
+            role = "local" if t.role == "gram" else t.role
+            self.tables[t.name] = Table(t.name, tuple(t.axes[k] for k in order), role)
+            if t.name in self.layout.lane:
+                self.lane[t.name] = order.index(self.layout.lane[t.name])
+            if t.name in self.layout.rows:
+                self.row[t.name] = order.index(self.layout.rows[t.name][0])
+
+    def _axes(self, table: str, count: int) -> list[int]:
+        """A table's axes without the second of a pair, lanes last."""
+        lane = self.layout.lane.get(table)
+        second = self.layout.rows[table][1] if table in self.layout.rows else None
+        rest = [k for k in range(count) if k not in (lane, second)]
+        return rest if lane is None else [*rest, lane]
+
+    # ------------------------------------------------------------ formulas
+
+    def formula(self, f: Formula) -> None:
+        """A formula in the stage's names, its sums over other offsets and over lanes apart."""
+        f = within(f, self.plan.tables[f.table])
+        names: dict[sp.Basic, sp.Expr] = {}
+        domain = f.domain
+        if f.table in self.layout.lane:
+            names[self._index(f, self.layout.lane[f.table])] = LANE
+        if f.table in self.layout.rows:
+            x, y = (self._index(f, k) for k in self.layout.rows[f.table])
+            ranges = {r.index: (r.lo, r.hi) for r in domain}
+            if ranges[x] != ranges[y]:
+                raise Unfit
+            names |= {x: ROW, y: ROW + OFFSET}
+            domain = tuple(r for r in domain if r.index != y)
+        own = tuple(Range(names.get(r.index, r.index), r.lo.xreplace(names), r.hi.xreplace(names)) for r in domain)
+        index = tuple(f.index[k].xreplace(names) for k in self._axes(f.table, len(f.index)))
+        rhs = self._settled(f.rhs.xreplace(names), own)
+        self.formulas.append(Formula(f.table, index, _sorted(own), rhs))
+
+    def _index(self, f: Formula, axis: int) -> sp.Symbol:
+        """The symbol at an axis of a left side; its range is one of numbers."""
+        e = f.index[axis]
+        r = next((r for r in f.domain if r.index == e), None)
+        inner = {s for r in f.domain for s in r.lo.free_symbols | r.hi.free_symbols}
+        if r is None or not (r.lo.is_Integer and r.hi.is_Integer) or e in inner:
+            raise Unfit
+        return e
+
+    def gram(self, name: str) -> None:
+        """Σ_c x[…, c](i) x[…, c](j) as a formula like any other."""
+        key, tied = self.plan.inputs[name]
+        if key.kind != "Gram":
+            raise Unfit
+        table = self.plan.tables[name]
+        index = [sp.Symbol(f"_g{k + 1}", integer=True) for k in range(len(table.axes))]
+        theirs = {j: index[k] for k, j in tied}
+        mine = len(index) if key.a == key.b and len(theirs) == len(index) else self._arity(len(index), len(tied), key)
+        rest = iter(index[mine:])
+        second = [theirs[j] if j in theirs else next(rest) for j in range(len(index) - mine + len(tied))]
+        c = sp.Symbol("_c", integer=True)
+        ends = tuple(Range(s, sp.Integer(a.lo), sp.Integer(a.hi)) for s, a in zip(index, table.axes, strict=True))
+        axes = {s: Axis(a.lo, a.hi) for s, a in zip(index, table.axes, strict=True)}
+        channels = Axis(0, self.channels[key.a] - 1)
+        cells = []
+        for family, slots, side in ((key.a, index[:mine], "i"), (key.b, second, "j")):
+            data = f"data_{family}"
+            self.tables[data] = Table(data, (channels, *(axes[s] for s in slots)), "data")
+            cells.append(Cell(data, side, c, *slots))
+        rhs = Total(sp.Mul(*cells, evaluate=False), c, sp.S.Zero, sp.Integer(channels.hi))
+        self.formula(Formula(name, tuple(index), ends, rhs))
+
+    @staticmethod
+    def _arity(axes: int, tied: int, key: object) -> int:
+        if (axes + tied) % 2:
+            raise Unfit
+        return (axes + tied) // 2
+
+    # ------------------------------------------------------------ sums apart
+
+    def _settled(self, e: sp.Expr, domain: Domain) -> sp.Expr:
+        """``e`` with reads at the own offset, other reads through tables that are added to."""
+        if isinstance(e, Cell):
+            return self._read(e, OFFSET)
+        if isinstance(e, Over) and self._foreign(e, domain):
+            return self._apart(e, domain)
+        if not e.args or not e.has(Cell):
+            return e
+        if isinstance(e, sp.Piecewise):
+            raise Unfit
+        args = [self._settled(a, domain) if isinstance(a, sp.Expr) else a for a in e.args]
+        if isinstance(e, Expectation):
+            return Expectation(args[0], e.variables, e.cov.applyfunc(lambda c: self._settled(c, domain)))
+        return e.func(*args, evaluate=False) if isinstance(e, (sp.Add, sp.Mul)) else e.func(*args)
+
+    def _read(self, cell: Cell, offset: sp.Expr) -> Cell:
+        """A cell without the second slot of its pair, which differs from the first by ``offset``."""
+        if cell.side != "ij":
+            return cell
+        if cell.table in self.layout.rows and sp.expand(self._shift(cell) - offset) != 0:
+            raise Unfit
+        return Cell(*cell.args[:2], *(cell.index[k] for k in self._axes(cell.table, len(cell.index))))
+
+    def _shift(self, cell: Cell) -> sp.Expr:
+        x, y = self.layout.rows[cell.table]
+        return sp.expand(cell.index[y] - cell.index[x])
+
+    def _foreign(self, e: Over, domain: Domain) -> bool:
+        """Whether a sum reads other offsets, or sums over lanes without having lanes."""
+        cells = [c for c in parts(e, Cell) if c.side == "ij"]
+        other = any(c.table in self.layout.rows and self._shift(c) != OFFSET for c in cells)
+        lanes = any(LANE not in c.index[self.layout.lane[c.table]].free_symbols for c in cells if c.table in self.layout.lane)
+        return other or (lanes and all(r.index != LANE for r in domain))
+
+    def _apart(self, e: Over, domain: Domain) -> sp.Expr:
+        """The sum as a read of a table that is added to in an earlier stage."""
+        chain = _chain(e)
+        bounds, body = list(chain.bounds), chain.body
+        cells = [c for c in parts(body, Cell) if c.side == "ij"]
+        has_lane = any(r.index == LANE for r in domain)
+        if not has_lane:
+            bounds, body = self._lanes(cells, bounds, body)
+        here = {ROW: sp.Symbol("_first", integer=True), OFFSET: OTHER}
+        body = body.xreplace(here)
+        outer = [Range(here.get(r.index, r.index), r.lo, r.hi) for r in domain if r.index != LANE]
+        rows = [c for c in parts(body, Cell) if c.side == "ij" and c.table in self.layout.rows]
+        name = f"sum{len(self.adds) + 1}"
+        loops: list[Range] = list(outer)
+        stored = list(outer)
+        if any(r.index == ROW for r in domain):
+            whole = next(r for r in outer if r.index == here[ROW])
+            span = int(whole.hi - whole.lo)
+            shift = Range(OTHER, sp.Integer(-span), sp.Integer(span))
+            loops[loops.index(whole)] = clipped(whole, OTHER)
+            loops.insert(0, shift)
+            stored.insert(0, shift)
+        if rows:
+            bounds, loops, body = self._one_offset(name, rows, bounds, loops, body)
+        lane = next(r for r in (*domain, *bounds) if r.index == LANE)
+        alone = {e for c in cells for e in c.index}
+        inner = [
+            r for r in bounds if r.index not in (LANE, ROW) and not _steers(r, rows, self) and small(r) and r.index not in alone
+        ]
+        loops += [r for r in bounds if r not in inner and r.index != LANE] + [lane]
+        for r in reversed(inner):
+            body = Total(body, r.index, r.lo, r.hi)
+        body = self._plain_reads(body)
+        index = (*(r.index for r in stored), LANE)
+        axes = tuple(Axis(*hull(r, tuple(stored[:k]))) for k, r in enumerate((*stored, lane)))
+        self.tables[name] = Table(name, axes, "sum")
+        self.lane[name] = len(axes) - 1
+        self.adds[name] = Formula(name, index, _sorted(tuple(loops)), body)
+        back = {OTHER: OFFSET, here[ROW]: ROW}
+        read = Cell(name, "ij", *(e.xreplace(back) for e in index))
+        return chain.factor * (read if has_lane else Total(read, LANE, lane.lo, lane.hi))
+
+    def _plain_reads(self, e: sp.Expr) -> sp.Expr:
+        return e.xreplace({c: self._read(c, OFFSET) for c in parts(e, Cell)})
+
+    def _lanes(self, cells: list[Cell], bounds: list[Range], body: sp.Expr) -> tuple[list[Range], sp.Expr]:
+        """The bound index that runs over lanes, as LANE."""
+        at = {c.index[self.layout.lane[c.table]] for c in cells if c.table in self.layout.lane}
+        found = [r for r in bounds if at == {r.index}]
+        if len(found) != 1 or not (found[0].lo.is_Integer and found[0].hi.is_Integer):
+            raise Unfit
+        (r,) = found
+        lane = Range(LANE, r.lo, r.hi)
+        return [lane if b is r else b for b in bounds], body.xreplace({r.index: LANE})
+
+    def _one_offset(
+        self, name: str, rows: list[Cell], bounds: list[Range], loops: list[Range], body: sp.Expr
+    ) -> tuple[list[Range], list[Range], sp.Expr]:
+        """The terms at one offset: δ = OFFSET solved for a summed index, whose range becomes a condition on another."""
+        shifts = {self._shift(c) for c in rows}
+        if len(shifts) > 1:
+            raise Unfit
+        (shift,) = shifts
+        self.shifts[name] = shift, (*loops, *bounds), rows[0].table
+        form = affine(shift)
+        if form is None:
+            raise Unfit
+        x = rows[0].index[self.layout.rows[rows[0].table][0]]
+        free = [r for r in bounds if abs(form.coefficient(r.index)) == 1]
+        if not free:
+            once = Range(sp.Symbol("_once", integer=True), latest(sp.S.Zero, OFFSET - shift, shift - OFFSET), sp.S.Zero)
+            body = body.xreplace({c: _moved(c, self.layout, sp.expand(x + OFFSET)) for c in rows})
+            return bounds, [*loops, once], body
+        gone = min(free, key=lambda r: r.index in x.free_symbols)
+        value = sp.expand(gone.index - form.coefficient(gone.index) * (shift - OFFSET))
+        body = body.xreplace({gone.index: value})
+        left = [r for r in bounds if r is not gone]
+        solved = affine(value)
+        assert solved is not None
+        for group in (left, loops):
+            for k, r in enumerate(group):
+                if abs(solved.coefficient(r.index)) == 1 and r.index != OTHER:
+                    group[k] = _guarded(r, solved.coefficient(r.index), value, gone)
+                    return self._as_row(left, loops, body, rows)
+        raise Unfit
+
+    def _as_row(
+        self, bounds: list[Range], loops: list[Range], body: sp.Expr, rows: list[Cell]
+    ) -> tuple[list[Range], list[Range], sp.Expr]:
+        """A summed index that runs over all rows is ROW, like the loops it can then be joined with."""
+        x, _ = self.layout.rows[rows[0].table]
+        axis = self.plan.tables[rows[0].table].axes[x]
+        whole = clipped(Range(ROW, sp.Integer(axis.lo), sp.Integer(axis.hi)), OFFSET)
+        for k, r in enumerate(bounds):
+            if rows[0].index[x] == r.index and (r.lo, r.hi) == (whole.lo, whole.hi):
+                bounds[k] = whole
+                body = body.xreplace({r.index: ROW})
+        return bounds, loops, body
+
+    # ------------------------------------------------------------ stages
+
+    def finish(self) -> Staged:
+        """The formulas by stage, the stages in order, each with the offsets that later ones need."""
+        groups, level = self._groups(), self._levels()
+        key = {name: (level.get(name, 0), groups.get(name, "")) for name in self.tables}
+        stages: dict[tuple[int, str], Stage] = {}
+        where: dict[str, Stage] = {}
+        for k in sorted({key[f.table] for f in self.formulas}):
+            stages[k] = Stage()
+        for f in self.formulas:
+            where[f.table] = stages[key[f.table]]
+            where[f.table].formulas.append(f)
+            for c in _own(f.rhs):
+                if c.table in self.row and key[c.table] != key[f.table]:
+                    raise Unfit
+        for name, f in self.adds.items():
+            inside = [c.table for c in _own(f.rhs)]
+            home = max((key[t] for t in inside), default=(0, ""))
+            where[name] = stages[home]
+            stages[home].adds.append(f)
+        self._offsets(list(stages.values()), where, {k: s for k, s in stages.items() if k[1]})
+        return Staged(list(stages.values()), self.tables, self.lane, self.row, tuple(self.adds))
+
+    def _groups(self) -> dict[str, str]:
+        """Tables with rows that read each other, by one of their names."""
+        parents: dict[str, str] = {}
+
+        def root(t: str) -> str:
+            while parents.setdefault(t, t) != t:
+                t = parents[t]
+            return t
+
+        for f in self.formulas:
+            if f.table in self.row:
+                for c in _own(f.rhs):
+                    if c.table in self.row:
+                        one, two = sorted((root(f.table), root(c.table)))
+                        parents[two] = one
+        return {t: root(t) for t in self.row}
+
+    def _levels(self) -> dict[str, int]:
+        """How many tables that are added to lie, one behind the other, before a table; groups share a level."""
+        groups = self._groups()
+        level: dict[str, int] = {}
+        for _ in range(len(self.adds) + 2):
+            before = dict(level)
+            for f in self.formulas:
+                for c in _own(f.rhs):
+                    if c.table in self.adds:
+                        ahead = max((level.get(x.table, 0) for x in _own(self.adds[c.table].rhs)), default=0) + 1
+                    else:
+                        ahead = level.get(c.table, 0)
+                    level[f.table] = max(level.get(f.table, 0), ahead)
+            for group in set(groups.values()):
+                members = [t for t, g in groups.items() if g == group]
+                level |= dict.fromkeys(members, max(level.get(t, 0) for t in members))
+            if level == before:
+                return level
+        raise Unfit
+
+    def _offsets(self, stages: list[Stage], where: dict[str, Stage], paired: dict[tuple[int, str], Stage]) -> None:
+        """Which offsets of each stage later stages read."""
+        readers = {c.table: where[f.table] for f in self.formulas for c in _own(f.rhs) if c.table in self.adds}
+        for stage in reversed(stages):
+            if not any(stage is s for s in paired.values()):
+                continue
+            first, last, steps = 1, 0, 0
+            for f in stage.adds:
+                shift, ranges, table = self.shifts[f.table]
+                reader = readers[f.table].offsets
+                scale = reader[2] if reader else 1
+                ranges = tuple(
+                    Range(OTHER, sp.Integer(reader[0]), sp.Integer(reader[1])) if reader and r.index == OTHER else r
+                    for r in ranges
+                )
+                form = affine(shift)
+                assert form is not None
+                size = self.tables[table].axes[self.row[table]]
+                most = size.hi - size.lo
+                lo, hi = max(-most, int(least(shift, ranges))), min(most, int(greatest(shift, ranges)))
+                step = gcd(*(abs(k) * (scale if s == OTHER else 1) for s, k in form.terms))
+                lo += -(lo - (int(least(shift, ranges)))) % max(step, 1)
+                steps = gcd(steps, step, *([] if first > last else [abs(lo - first)]))
+                first, last = (lo, hi) if first > last else (min(first, lo), max(last, hi))
+            stage.offsets = first, last, max(steps, 1)
+
+
+# ---------------------------------------------------------------- parts
+
+
+def within(f: Formula, table: Table) -> Formula:
+    """The formula without points beyond boundaries, where it is 0 and nothing need be stored."""
+    domain = list(f.domain)
+    for axis, e in zip(table.axes, f.index, strict=True):
+        for k, r in enumerate(domain):
+            if r.index == e and r.hi.is_Integer and int(r.hi) > axis.hi:
+                if axis.mode != "zero" or not _quiet(f.rhs):
+                    raise Unfit
+                domain[k] = Range(r.index, r.lo, sp.Integer(axis.hi))
+    return replace(f, domain=tuple(domain))
+
+
+def _own(e: sp.Expr) -> list[Cell]:
+    return [c for c in parts(e, Cell) if c.side == "ij"]
+
+
+def _chain(e: sp.Expr) -> _Chain:
+    """Nested sums with what stands between them; largest values are no sums."""
+    factor, bounds = sp.S.One, []
+    while True:
+        if isinstance(e, Total):
+            bounds.append(e.range)
+            e = e.body
+            continue
+        totals = [a for a in sp.Mul.make_args(e) if isinstance(a, Total)]
+        if isinstance(e, sp.Mul) and len(totals) == 1 and all(a.is_Number for a in e.args if a is not totals[0]):
+            factor *= e / totals[0]
+            e = totals[0]
+            continue
+        if e.has(Over) or any(s in {r.index for r in bounds} for r in bounds for s in r.lo.free_symbols | r.hi.free_symbols):
+            raise Unfit
+        return _Chain(factor, tuple(bounds), e)
+
+
+def small(r: Range) -> bool:
+    """Whether a sum's terms are few and written out."""
+    return bool(r.lo.is_Integer and r.hi.is_Integer) and int(r.hi - r.lo) < SMALL
+
+
+def _steers(r: Range, rows: Iterable[Cell], work: _Stager) -> bool:
+    """Whether a summed index stands in a row."""
+    return any(r.index in c.index[k].free_symbols for c in rows for k in work.layout.rows[c.table])
+
+
+def clipped(r: Range, offset: sp.Expr) -> Range:
+    """Both p and p + offset within the range."""
+    return Range(r.index, latest(r.lo, r.lo - offset), earliest(r.hi, r.hi - offset))
+
+
+@cache
+def latest(*ends: sp.Expr) -> sp.Expr:
+    """The largest of some beginnings, left as it stands: SymPy's comparisons are slow."""
+    return sp.Max(*ends, evaluate=False)
+
+
+@cache
+def earliest(*ends: sp.Expr) -> sp.Expr:
+    """The least of some ends."""
+    return sp.Min(*ends, evaluate=False)
+
+
+def _guarded(r: Range, sign: int, value: sp.Expr, gone: Range) -> Range:
+    """``r`` where lo ≤ value ≤ hi, value = sign · index + rest."""
+    rest = sp.expand(value - sign * r.index)
+    ends = sorted((sp.expand(sign * (e - rest)) for e in (gone.lo, gone.hi)), key=lambda e: affine(e).const)  # type: ignore[union-attr]
+    return Range(r.index, latest(r.lo, ends[0]), earliest(r.hi, ends[1]))
+
+
+def _moved(cell: Cell, layout: Layout, second: sp.Expr) -> Cell:
+    y = layout.rows[cell.table][1]
+    return Cell(*cell.args[:2], *(second if k == y else e for k, e in enumerate(cell.index)))
+
+
+def _sorted(domain: Domain) -> Domain:
+    """Lanes last, rows before other positions and after what ranges of others use."""
+    used = {s for r in domain for s in r.lo.free_symbols | r.hi.free_symbols}
+    ranks = {LANE: 3, ROW: 1} | dict.fromkeys(used, 0)
+    return tuple(sorted(domain, key=lambda r: ranks.get(r.index, 2)))
+
+
+def _quiet(e: sp.Expr) -> bool:
+    """Whether ``e`` is 0 where one of its two positions lies beyond a boundary."""
+    match e:
+        case Cell():
+            return e.side in ("ij", "s")
+        case Same():
+            return _quiet(e.args[1]) and _quiet(e.args[2])
+        case Expectation():
+            return all(e.integrand.subs(x, 0) == 0 for x in (U, V) if e.integrand.has(x)) and e.integrand.has(U)
+        case sp.Mul():
+            return any(_quiet(a) for a in e.args)
+        case sp.Add():
+            return all(_quiet(a) for a in e.args)
+        case Over():
+            return _quiet(e.body)
+    return False
+
+
+__all__ = [
+    "LANE",
+    "OFFSET",
+    "ROW",
+    "SMALL",
+    "Stage",
+    "Staged",
+    "Unfit",
+    "clipped",
+    "earliest",
+    "latest",
+    "small",
+    "staged",
+    "within",
+]
