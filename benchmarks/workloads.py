@@ -22,7 +22,7 @@ class Workload:
     """``shape`` is that of the data, samples first; ``aims`` the ratio asked for by precision.
 
     ``small`` overrides lets and shape where the fifty-digit reference is evaluated; ``agreement`` is how far the peer's own
-    rule may be from the truth, off the diagonal, relative.
+    rule may be from the truth, off the diagonal, relative to the largest entry.
     """
 
     name: str
