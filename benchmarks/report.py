@@ -43,8 +43,8 @@ def table(rows: list[Row]) -> str:
         f"Measured peaks: {peaks['gflops_float64']:.0f} Gflop/s in float64, {peaks['gflops_float32']:.0f} in float32 (products); "
         f"{peaks['copy_gb_s']:.0f} GB/s (copy).",
         "Ours and the peer called alternately; medians, in brackets minimum and maximum. Error: largest off the diagonal,",
-        "relative to the largest entry, against fifty digits on a few samples (two nearly parallel). Bound: of the expectations, by the kernel.",
-        "First: our first call with what the kernel cache held, then the peer's.",
+        "relative to the largest entry, against fifty digits on a few samples (two nearly parallel).",
+        "Bound: of the expectations, by the kernel. First: our first call with what the kernel cache held, then the peer's.",
         "",
         "| workload | precision | ours, s | peer, s | ratio | aim | error | bound | X Xᵀ, s | first, s |",
         "|---|---|---|---|---|---|---|---|---|---|",
