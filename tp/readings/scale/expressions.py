@@ -223,7 +223,7 @@ class Compiler:
             return _product([inside] * int(exponent))
         if not exponent.is_Rational:
             return self._refuse(f"the power `{expr}`", span)
-        return Op("apply", (inside, Shape(Fraction(int(exponent.p), int(exponent.q)), power=True)))
+        return Op("apply", (inside, Shape(Fraction(int(exponent.p), int(exponent.q)))))
 
     def _range(self, body: sp.Expr, limits: list[Any], env: Env, span: Span) -> Op:
         if not limits:
@@ -272,26 +272,36 @@ class Compiler:
 
 HOMOGENEOUS = {"relu": 1, "leaky_relu": 1, "Abs": 1, "sign": 0, "step": 0, "Max": 1, "Min": 1, "Heaviside": 0, "DiracDelta": -1}
 ELEMENTARY = {"exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "erf", "erfc", "atan"}
-SMOOTH = ELEMENTARY | {"gelu", "normal_cdf", "sigmoid", "softplus", "silu", "elu", "hermite"}
+SMOOTH = ELEMENTARY | {"gelu", "normal_cdf", "normal_pdf", "sigmoid", "softplus", "silu", "elu", "hermite"}
 
 
 def shape_of(expr: sp.Expr, refuse: Callable[[], Any]) -> Shape:
     """Homogeneous of which degree, or which derivatives at 0 vanish. A function that no list here names is refused."""
     name = expr.func.__name__
-    if name in HOMOGENEOUS:
-        return Shape(Fraction(HOMOGENEOUS[name]))
-    if name not in SMOOTH:
+    free = [k for k, a in enumerate(expr.args) if a.has(Ref)]
+    if name not in HOMOGENEOUS and name not in SMOOTH:
         refuse()
     x = sp.Symbol("x", real=True)
-    free = [k for k, a in enumerate(expr.args) if a.has(Ref)]
+    degree = Fraction(HOMOGENEOUS[name]) if name in HOMOGENEOUS else None
     if len(free) != 1:
-        return Shape()
+        return Shape(degree)
     try:
         f = expr.func(*(x if k == free[0] else a for k, a in enumerate(expr.args)))
+        parity = _parity(f, x)
+        if degree is not None:
+            return Shape(degree, parity=parity)
         flags = tuple(bool(sp.diff(f, x, k).subs(x, 0) != 0) if k else bool(f.subs(x, 0) != 0) for k in range(3))
     except (TypeError, ValueError, NotImplementedError, ArithmeticError):
-        return Shape()
-    return Shape(None, (flags[0], flags[1], flags[2]))
+        return Shape(degree)
+    return Shape(None, (flags[0], flags[1], flags[2]), parity)
+
+
+def _parity(f: sp.Expr, x: sp.Symbol) -> int:
+    """1 where f(-x) is f(x), -1 where it is -f(x), as expressions."""
+    mirrored = f.subs(x, -x)
+    if sp.expand(mirrored - f) == 0:
+        return 1
+    return -1 if sp.expand(mirrored + f) == 0 else 0
 
 
 def _sum(ops: list[Op]) -> Op:

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
-from tp.readings.scale.tags import Cell, Part, largest, product, put, union
+from tp.readings.scale.tags import Cell, Part, Tag, largest, product, put, union
+
+SEVERAL = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a function of one argument is like: ``degree`` if homogeneous; else whether f, f′, f″ are nonzero at 0."""
+    """What a function of one argument is like: ``degree`` if homogeneous; else whether f, f′, f″ are nonzero at 0.
+
+    ``parity`` is 1 for an even function, -1 for an odd one, 0 for others.
+    """
 
     degree: Fraction | None = None
     at_zero: tuple[bool, bool, bool] = (True, True, True)
-    power: bool = False  # x^degree, which is never generic
+    parity: int = 0
 
 
 def nonlinear(cell: Cell, shape: Shape) -> Cell:
@@ -32,54 +38,82 @@ def nonlinear(cell: Cell, shape: Shape) -> Cell:
     if top is None:
         return ({(0, 0): (0, 0)}, {}) if shape.degree is None and shape.at_zero[0] else ({}, {})
     if shape.degree is not None:
-        return _homogeneous(cell, shape.degree, top)
-    return _expanded(base, pert, 0, shape.at_zero, (0, 0), {})
+        return _homogeneous(cell, shape.degree, top, shape.parity)
+    return _expanded(base, pert, 0, shape.at_zero, (0, 0), {}, shape.parity)
 
 
-def _homogeneous(cell: Cell, degree: Fraction, top: tuple[int, Any]) -> Cell:
+def _homogeneous(cell: Cell, degree: Fraction, top: tuple[int, Any], parity: int) -> Cell:
     """f(λx) = λ^degree f(x), so that the largest component may be taken as Θ(1)."""
     base, pert = cell
     moved = largest(pert)
     if base and (moved is None or moved[0] <= top[0]):
-        return _around(base, pert, degree, top)
-    initial = _around(base, {}, degree, top)[0] if base else {}
+        return _around(base, pert, degree, top, parity)
+    initial = _around(base, {}, degree, top, parity)[0] if base else {}
     assert moved is not None  # updates have outgrown what was there: of it only the smaller part is left
-    made = _around(pert, base, degree, moved)
+    made = _around(pert, base, degree, moved, parity)
     return initial, union([({}, made[0]), ({}, made[1])])[1]
 
 
-def _around(main: Part, rest: Part, degree: Fraction, top: tuple[int, Any]) -> Cell:
+def _around(main: Part, rest: Part, degree: Fraction, top: tuple[int, Any], parity: int) -> Cell:
     value, node = top
     size = _plain(value * degree), (0, node, degree)
-    return _expanded(main, rest, value, (False, True, True), size, {"less": degree - 1, "top": top})
+    return _expanded(main, rest, value, (False, True, True), size, {"less": degree - 1, "top": top}, parity)
 
 
 def _expanded(
-    base: Part, pert: Part, zero: int, orders: tuple[bool, bool, bool], size: tuple[Any, Any], scale: dict[str, Any]
+    base: Part,
+    pert: Part,
+    zero: int,
+    orders: tuple[bool, bool, bool],
+    size: tuple[Any, Any],
+    scale: dict[str, Any],
+    parity: int,
 ) -> Cell:
     """Taylor's formula; ``zero`` is the value that counts as Θ(1), ``size`` that of the result's leading part."""
-    star = 0
-    small: list[tuple[Any, int, Any, bool]] = []
-    for tag, (value, node) in base.items():
-        if value >= zero:
-            star |= tag[0] | tag[1]
-        else:
-            small.append((tag, value, node, False))
-    main = len(small) < len(base)
+    mains = [tag for tag, (value, _) in base.items() if value >= zero]
+    small = [(tag, value, node, False) for tag, (value, node) in base.items() if value < zero]
     small += [(tag, value, node, True) for tag, (value, node) in pert.items()]
     made: Cell = ({}, {})
-    f0, f1, f2 = orders
-    if main or f0:
-        put(made[0], (0, star), *size)
-    first, second = (main or f1), (main or f2)
-    for tag, value, node, moved in small if first else ():
-        put(made[moved], product((0, star), tag), *_relative(value, node, 1, scale))
-    for k, (tag, value, node, moved) in enumerate(small if second else ()):
+    f0, f1, f2 = (bool(mains) or there for there in orders)
+    for around in _derivative(mains, parity, 0) if f0 else ():
+        put(made[0], around, *size)
+    stars = _derivative(mains, parity, 1) if f1 else []
+    for tag, value, node, moved in small:
+        for around in stars:
+            put(made[moved], product(around, tag), *_relative(value, node, 1, scale))
+    stars = _derivative(mains, parity, 2) if f2 else []
+    for k, (tag, value, node, moved) in enumerate(small if stars else ()):
         for other, value2, node2, moved2 in small[k:]:
-            both = product((0, star), product(tag, other))
-            if not both[0]:
-                put(made[moved or moved2], both, *_relative(value + value2, (node, node2), 2, scale))
+            pair = product(tag, other)
+            for around in stars:
+                both = product(around, pair)
+                if not both[0]:
+                    put(made[moved or moved2], both, *_relative(value + value2, (node, node2), 2, scale))
     return made
+
+
+def _derivative(mains: list[Tag], parity: int, order: int) -> list[Tag]:
+    """The kinds of terms of the ``order``-th derivative at a sum of Θ(1) components.
+
+    In general it depends on all their letters in any way. That of an odd or even function is made of products of an odd or of an
+    even number of components, alternating with the order; of many components all but one count as any way.
+    """
+    letters = 0
+    for odd, star in mains:
+        letters |= odd | star
+    if not parity or not mains:
+        return [(0, letters)]
+    count = (parity < 0) ^ (order % 2)  # 1: an odd number
+    if len(mains) > SEVERAL:
+        return [product(tag, (0, letters & ~tag[0])) for tag in mains] if count else [(0, letters)]
+    found: dict[Tag, None] = {}
+    for size in range(count, len(mains) + 1, 2):
+        for chosen in combinations(mains, size):
+            made: Tag = (0, 0)
+            for tag in chosen:
+                made = product(made, tag)
+            found[made] = None
+    return list(found)
 
 
 def _relative(value: int, node: Any, order: int, scale: dict[str, Any]) -> tuple[Any, Any]:
