@@ -13,6 +13,8 @@ import tp
 from tp.program.ir import OuterNonlin
 from tp.program.reads import flat
 from tp.program.wellformed import IllFormed, check_program
+from tp.readings.evaluate import executed, prepared
+from tp.readings.nodes import Grid
 from tp.readings.simulate import simulate
 from tp.readings.tables import Table
 
@@ -271,3 +273,16 @@ def test_limits_that_have_no_rule_say_so() -> None:
 def test_unknown_optimizers(optimizer: Any) -> None:
     with pytest.raises(tp.DataError):
         mup().train(X[:1], [1.0], steps=1, lr=0.1, optimizer=optimizer)
+
+
+def test_the_gradient_itself_is_gradient_descent() -> None:
+    """Q = g is SGD at rates N/M times as large: outer products are never formed there, here they are."""
+    text = MUP.replace("RATIO", "n")
+    sgd = text.replace("N(0, 1), lr 1", "N(0, 1), lr n").replace("lr 1/n", "lr 1")
+    data: dict[str, Any] = {"X": [[1.0], [0.3]], "y": [1.0, -0.5], "steps": 2, "lr": 0.8}
+    runs = tp.parse(text, d=1).train(**data, optimizer="g"), tp.parse(sgd, d=1).train(**data)
+    one, two = (executed(prepared(run.leading, run._numbers(), run._wanted()), Grid(0.01)) for run in runs)
+    f = runs[0].training.output.name
+    for t, i in ((1, 0), (2, 0), (2, 1)):
+        assert one[f, t, i] == pytest.approx(two[f, t, i], abs=1e-12)
+    assert abs(two[f, 2, 0]) > 0.2

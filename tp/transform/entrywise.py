@@ -83,8 +83,8 @@ def _expression(optimizer: Any) -> sp.Expr | None:
         if None in names.values() or not names:
             raise _unknown(f"the optimizer `{optimizer}` is no function of g, m and v")
         return optimizer.xreplace(names)
-    if not isinstance(optimizer, str) or optimizer.isidentifier():
-        return None
+    if not isinstance(optimizer, str) or (optimizer.isidentifier() and optimizer not in ("g", "m", "v")):
+        return None  # a name
     return _parsed(optimizer)
 
 
