@@ -14,7 +14,7 @@ import tp
 from tests.kernel.plain import kernel
 from tests.kernel.specs import mlp
 from tp.kernel.cuda.kernel import has_device
-from tp.kernel.cuda.text import device_text
+from tp.kernel.cuda.text import device_text, host_entry
 from tp.kernel.kernel import Kernel
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -65,9 +65,10 @@ def test_the_command_says_that_there_is_no_device(tmp_path, capsys):
 
 def test_the_device_computes_the_text_of_the_cpu():
     """Every statement of a pair is there again, word for word."""
-    text = kernel(mlp())[0].source
-    made = device_text(text)
-    lines = {line.strip() for line in text[text.index("def pairs") : text.index("def diagonal")].splitlines()}
+    k = kernel(mlp())[0]
+    made = device_text(k.source)
+    body = k.source.split(f"def {host_entry(k.compiled.functions)}(")[1].split("\n\n\n")[0]
+    lines = {line.strip() for line in body.splitlines()}
     statements = {line for line in lines if line.startswith(("t", "r", "e", "K", "Theta")) and "np.empty" not in line}
     kept = {line.strip().replace(" ", "").replace("(", "").replace(")", "") for line in made.splitlines()}
     assert len(statements) > 10

@@ -1,4 +1,4 @@
-"""Peak memory of a run above what the process held before it. Usage: memory.py FOLDER BUDGET gram | solve. Prints bytes."""
+"""Peak memory above what was held before: of tiles, then of a solution. Usage: memory.py FOLDER TILES SOLUTION (bytes)."""
 
 import sys
 from pathlib import Path
@@ -13,21 +13,21 @@ def status(name: str) -> int:
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) * 1024
 
 
-folder, budget = Path(sys.argv[1]), int(sys.argv[2])
-X = np.random.default_rng(0).standard_normal((3000, 100))
+def peak(task: str, budget: int) -> int:
+    """Bytes that a task takes beyond those of a small one, which compiles."""
+    for part, name in ((X[:600], f"{task}-warm.npy"), (X, f"{task}.npy")):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
+        before = status("VmRSS")
+        if task == "tiles":
+            kernel.gram(part, out=folder / name, memory=budget)
+        else:
+            kernel.solve(part, part[:, 0], 0.1, out=folder / name, memory=budget)
+    return status("VmHWM") - before
+
+
+folder = Path(sys.argv[1])
+X = np.random.default_rng(0).standard_normal((2500, 100))
 kernel = tp.zoo("mlp", d=100).kernel("nngp", "ntk")
 kernel.threads = 2
-
-
-def work(X: np.ndarray, name: str) -> None:
-    if sys.argv[3] == "gram":
-        kernel.gram(X, out=folder / name, memory=budget)
-    else:
-        kernel.solve(X, X[:, 0], 0.1, out=folder / name, memory=budget)
-
-
-work(X[:600], "warm.npy")  # compiles
-Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
-before = status("VmRSS")
-work(X, "K.npy")
-print(status("VmHWM") - before)
+for task, budget in zip(("tiles", "solution"), sys.argv[2:], strict=True):
+    print(peak(task, int(budget)))

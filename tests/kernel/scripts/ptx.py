@@ -11,13 +11,13 @@ from numba import cuda
 import tp
 from tp.kernel.build import build
 from tp.kernel.cuda.kernel import CudaKernel
-from tp.kernel.cuda.text import ENTRY
+from tp.kernel.cuda.text import ENTRY, host_entry
 
 
 def arrays(kernel: CudaKernel) -> list[np.ndarray]:
     """An empty array of the right type for every array that a kernel takes."""
     found, made = [], kernel.compiled
-    for name in made.functions[ENTRY].arrays:
+    for name in made.functions[host_entry(made.functions)].arrays:
         if f"pair.{name}" in made.inputs:
             axes, dtype = len(made.inputs[f"pair.{name}"].axes) + 2, kernel.dtype
         elif name in made.out_tables:

@@ -29,7 +29,7 @@ def main() -> None:
     X = np.random.default_rng(0).standard_normal((1000, 10))
     kernel = tp.zoo("mlp").kernel("nngp", "ntk")
     expected = kernel(X)[1]
-    kernel.threads = 2
+    kernel.threads = 1
     killed: list[int] = []
 
     def watched(victims, executor) -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     else:
         from distributed import Client, LocalCluster
 
-        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
             watched(lambda: [w.pid for w in cluster.workers.values()], client.get_executor(retries=2))
     assert killed
     assert not markers.exists()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DeviceError, Message
 from tp.kernel import gram
-from tp.kernel.cuda.text import ENTRY, device_text
+from tp.kernel.cuda.text import ENTRY, device_text, host_entry
 from tp.kernel.kernel import Kernel, Task, _Side
 from tp.kernel.module import load
 
@@ -148,7 +148,7 @@ class CudaKernel(Kernel):
         arrays |= {t: device for t, (device, _) in outs.items()}
         blocks = -(-min(lanes, (i1 - i0) * (j1 - j0)) // BLOCK)
         launch = getattr(self._device, ENTRY)[blocks, BLOCK, slot.stream]
-        names = self.compiled.functions[ENTRY].arrays
+        names = self.compiled.functions[host_entry(self.compiled.functions)].arrays
         launch(*parameters, 0, i1 - i0, 0, j1 - j0, symmetric and i0 == j0, *(arrays[n] for n in names), *scratch)
         for device, pinned in outs.values():
             device.copy_to_host(pinned, stream=slot.stream)

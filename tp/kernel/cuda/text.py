@@ -9,13 +9,16 @@ generator covers is covered here, and both devices compute one formula.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from tp.errors import NOWHERE, DeviceError, Message
 
 ENTRY = "pairs"
+
+ROBUST = "exact"
+"""The entry, where there is one, whose formulas hold for all pairs; the CPU comes to it for the rows that need it."""
 
 OWN = 64
 """Numbers of a table that a thread may keep for itself."""
@@ -48,10 +51,15 @@ class Table:
 def device_text(text: str) -> str:
     """The module for the device: helpers, ``scratch(n)`` (the sizes of shared tables) and the kernel ``pairs``."""
     functions = {f.name: f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef)}
-    entry = functions.pop(ENTRY)
+    entry = functions[host_entry(functions)]
     needed = _reachable(functions, entry)
     helpers = [_helper(f) for name, f in functions.items() if name in needed]
     return HEAD + "\n\n\n".join([*helpers, *_entry(entry)]) + "\n"
+
+
+def host_entry(functions: Container[str]) -> str:
+    """Which function of the CPU's module the device's kernel is made of."""
+    return ROBUST if ROBUST in functions else ENTRY
 
 
 def _reachable(functions: dict[str, ast.FunctionDef], entry: ast.FunctionDef) -> set[str]:
@@ -83,7 +91,7 @@ def _entry(function: ast.FunctionDef) -> list[str]:
         raise _uncovered("its pairs are not one loop")
     body = list(_pair(loops[0]))
     shared = [t for t in tables if not t.own]
-    arguments = [a.arg for a in function.args.args if a.arg != "width"]
+    arguments = [a.arg for a in function.args.args if a.arg not in ("width", "hard")]
     sizes = ", ".join("(" + "".join(f"{ast.unparse(s)}, " for s in t.sizes) + ")" for t in shared)
     integers = [s for s in numbers if not any(isinstance(x, ast.Name) and x.id == "c" for x in ast.walk(s))]
     scratch = ["def scratch(n):", *_lines(integers, 1), f"    return ({sizes}{',' if shared else ''})"]
@@ -134,7 +142,7 @@ def _pair(rows: ast.For) -> Iterator[ast.stmt]:
     columns = rows.body[-1]
     if not (isinstance(columns, ast.For) and isinstance(columns.target, ast.Name) and columns.target.id == "at"):
         raise _uncovered("its pairs are not a loop over columns")
-    yield from rows.body[:-1]
+    yield from (s for s in rows.body[:-1] if not (isinstance(s, ast.If) and isinstance(s.body[0], ast.Continue)))  # of rows
     for statement in columns.body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "b":
             continue
