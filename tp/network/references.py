@@ -251,6 +251,8 @@ class References:
                 if self.d.kind(x.name) is None and x.name not in builtin_names():
                     near = self.near(x.name, (*scope.indices, *self.d.lets, *self.d.dims)) if len(x.name) > 1 else ""
                     return self.fail(faults.UndefinedName(_head(x), x.name, near or f"give it a value: `let {x.name} = …`"))
+                if x.name in self.d.widths:
+                    return self.fail(faults.WidthAsIndex(_head(x), x.name))
                 return self.fail(faults.BadIndex(e.span, show(e)))
             if not isinstance(x, Num | Neg) and not (isinstance(x, Binary) and x.op in "+-*/^"):
                 return self.fail(faults.BadIndex(e.span, show(e)))

@@ -60,6 +60,7 @@ from tp.network.faults.indices import (
     TooManyStatements,
     UnknownBoundary,
     UnusedRange,
+    WidthAsIndex,
     WrongIndexCount,
 )
 from tp.network.faults.names import (
@@ -167,6 +168,7 @@ __all__ = [
     "UnknownOverride",
     "UnusedRange",
     "UsedBeforeDefinition",
+    "WidthAsIndex",
     "WidthCycle",
     "WrongArgumentCount",
     "WrongIndexCount",

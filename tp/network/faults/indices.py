@@ -95,6 +95,14 @@ class BadIndex(Diagnostic):
 
 
 @dataclass(frozen=True)
+class WidthAsIndex(Diagnostic):
+    width: str
+    title = "a width counts"
+    label = "`{width}` is a width, and an index runs over finitely many things"
+    help = "make `{width}` an axis and what stays finite an index: `Q[k] : [{width}, n] … for k in 1..d`, one vector per `k`"
+
+
+@dataclass(frozen=True)
 class NotWhole(Diagnostic):
     text: str
     value: str
