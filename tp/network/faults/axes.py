@@ -130,8 +130,6 @@ class SoftmaxOfVector(Diagnostic):
     title = "softmax of a vector"
     label = "`softmax` takes numbers along an index, but `{text}` lives on {axes}"
     help = "inner products: `softmax(dot(q[t], k[s])/n over s)`; along a width of heads: `exp(a[t, s]) / sum(exp(a[t, s]) for s)`"
-        "of inner products: `softmax(dot(q[t], k[s])/n over s)`; along a width of heads: `exp(a[t, s]) / sum(exp(a[t, s]) for s)`"
-    )
 
 
 @dataclass(frozen=True)
