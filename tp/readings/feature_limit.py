@@ -20,10 +20,11 @@ import sympy as sp
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Moment, Nonlin, OuterNonlin, Program, Ref
-from tp.readings.evaluate import Evaluation, executed, prepared
+from tp.readings.closed_system import closed_system
+from tp.readings.degrees import is_linear, is_polynomial
+from tp.readings.evaluate import Evaluation, prepared
 from tp.readings.grids import gridded
 from tp.readings.indexing import Key
-from tp.readings.letters import Letters, is_linear, is_polynomial
 from tp.readings.nodes import GridTooLarge
 from tp.readings.polynomials import Exploded
 from tp.readings.rational import BUDGET, as_float, rationals, refused
@@ -34,8 +35,9 @@ METHODS = ("auto", "exact", "grid", "sobol")
 MEMORY = 4 * 2**30
 """Bytes for the arrays of a run, unless told otherwise."""
 KINKS = ("relu", "step", "Abs", "sign", "Max", "Min", "Heaviside", "leaky_relu", "elu", "Piecewise")
-QUICK_BUDGET, QUICK_MEMBERS = 100_000, 3000
-"""Products of polynomial terms, and members, up to which exact rationals are tried unasked: half a second."""
+QUICK_BUDGET, QUICK_MEMBERS, QUICK_WANTED = 100_000, 3000, 300
+"""Products of polynomial terms, and members, up to which exact rationals are tried unasked: half a second; and the most
+results of a linear network that are tried as rationals at all."""
 ROUGH = 2e-5
 """A grid's error above which Sobol points are tried as well."""
 DIMENSIONS = 9
@@ -73,10 +75,13 @@ def limit(
     if tol is not None and not 0 < tol < 1:
         raise DataError(Message(NOWHERE, f"the tolerance is {tol}", "give a number between 0 and 1", "wrong tolerance"))
     start = time.perf_counter()
+    several = method == "auto" or len(wanted) > QUICK_WANTED
+    if method in ("auto", "exact") and wanted and several and is_linear(program):
+        return _timed(_closed(program, data, wanted, memory or MEMORY), start)
     plan = prepared(program, data, wanted)
     if not wanted:
         wanted = [m.out for m in plan.plan.members if isinstance(m.ins, Moment) or m.ins.space is None]
-    found = _exact(plan, data, wanted, method, memory or MEMORY, progress) if method in ("auto", "exact") else None
+    found = _exact(plan, data, wanted, method, memory or MEMORY) if method in ("auto", "exact") else None
     if found is not None:
         return _timed(found, start)
     few = plan.plan.dimensions() <= DIMENSIONS and not _kinks(program)
@@ -109,41 +114,30 @@ def _timed(found: Numbers, start: float) -> Numbers:
     return replace(found, details={**found.details, "seconds": round(time.perf_counter() - start, 3)})
 
 
-def _exact(
-    plan: Evaluation, data: Mapping[Key, float], wanted: list[Key], method: str, memory: int, progress: bool
-) -> Numbers | None:
+def _exact(plan: Evaluation, data: Mapping[Key, float], wanted: list[Key], method: str, memory: int) -> Numbers | None:
     """Rationals, or a linear program in floating point; None where neither applies and neither was asked for."""
     linear = is_linear(plan.program)
-    if method == "auto" and linear:
-        return _letters(plan, wanted, memory, progress)
     if method == "auto" and (not is_polynomial(plan.program) or len(plan.plan.members) > QUICK_MEMBERS):
         return None
     try:
         found = rationals(plan, data, wanted, BUDGET if method == "exact" and not linear else QUICK_BUDGET)
         values = {key: as_float(value, plan.program) for key, value in found.items()}
-    except Exploded as error:
+    except (Exploded, LimitError) as error:
         if linear:
-            return _letters(plan, wanted, memory, progress)
+            return _closed(plan.program, data, wanted, memory)
+        if isinstance(error, LimitError):
+            raise
         if method == "auto":
             return None
         raise refused(error, plan.program) from None
-    except LimitError:
-        if linear:
-            return _letters(plan, wanted, memory, progress)
-        raise
     return Numbers(values, dict.fromkeys(wanted, 0.0), "exact", {"rational": True}, found)
 
 
-def _letters(plan: Evaluation, wanted: list[Key], memory: int, progress: bool) -> Numbers:
+def _closed(program: Program, data: Mapping[Key, float], wanted: list[Key], memory: int) -> Numbers:
     """A linear program in the space of its letters: no error but rounding."""
-    letters = plan.plan.dimensions()
-    needed = 8 * len(plan.plan.group) * letters
-    if needed > memory:
-        reason = f"{len(plan.plan.group):,} vectors of {letters:,} letters need {needed / 2**30:.1f} GiB"
-        raise LimitError(Message(NOWHERE, reason, "take fewer steps, smaller batches, or give memory=…", "too large"))
-    with _bar(len(plan.plan.members), progress) as tick:
-        run = executed(plan, Letters(), tick)
-    return Numbers({key: run[key] for key in wanted}, dict.fromkeys(wanted, 0.0), "exact", {"letters": letters, "bytes": needed})
+    system = closed_system(program, data, memory)
+    values = {key: system[key] for key in wanted}
+    return Numbers(values, dict.fromkeys(wanted, 0.0), "exact", {"letters": system.used, "bytes": system.bytes})
 
 
 def _functions(program: Program) -> set[str]:

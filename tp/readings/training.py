@@ -116,7 +116,7 @@ class TrainingRun:
         ``method``: ``"exact"``, ``"grid"`` (few Gaussian dimensions, smooth activations), ``"sobol"``, or ``"auto"``, the first
         of these that applies. Exact are polynomial networks as rational numbers, ``.exact``, over a few steps
         (:mod:`tp.readings.rational`), and linear networks in floating point over many (:mod:`tp.readings.linear_limit` for
-        one hidden layer, :mod:`tp.readings.letters`); ``"auto"`` takes rationals where they cost half a second at most.
+        one hidden layer, :mod:`tp.readings.closed_system`); ``"auto"`` takes rationals where they cost half a second at most.
         ``tol`` is the error aimed at; ``memory`` limits the bytes of the arrays. A Sobol run keeps its finished scramblings
         in the file ``checkpoint`` (.npz) and goes on from there when it is started again. Raises ``LimitError`` where
         training diverges.

@@ -1,57 +1,16 @@
-"""Linear programs exactly: a Z is a combination of independent Gaussian letters, an array of its coefficients.
-
-Where every vector is a linear combination of others, with scalars as coefficients, and every average is of a product of two,
-E[Z Z′] is the inner product of coefficients: the infinite-width limit *is* the program run in the finite space of its letters.
-These are the innovations of :mod:`tp.readings.evaluate`, so that one more set of nodes is all there is to it. Linear depth,
-convolution, recurrence, tied and transposed weights need nothing of their own.
-
-After T steps on B samples there are K = O(T B) letters for every matrix and direction. Time O(K²) for a step and sample and
-every matrix, memory 8 K bytes for every vector member.
-
-Source: Yang & Hu 2021, *Tensor Programs IV*, section 6 and appendix on deep linear networks.
-"""
+"""Degrees of a program's expressions in its vectors: which programs are linear, which polynomial."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 
-import numpy as np
 import sympy as sp
-from numpy.typing import NDArray
 
 from tp.program.ir import MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
-from tp.readings.indexing import Key
-from tp.readings.nodes import Sobol
+from tp.readings.elementwise import TABLE
 from tp.transform.backprop import flat
 
-Array = NDArray[np.float64]
-
-
-@dataclass
-class Letters(Sobol):
-    """One column for every letter, those of different groups side by side; the inner product is the expectation."""
-
-    log2: int = 0
-    rng: np.random.Generator = field(default_factory=np.random.default_rng)  # never drawn from
-
-    @property
-    def columns(self) -> int:
-        return max(1, max(self.layout.sizes.values(), default=1)) if self.layout is not None else 1
-
-    @property
-    def weight(self) -> float:
-        return 1.0
-
-    def _points(self, block: Array, keys: Sequence[Key]) -> None:
-        block[:] = 0
-        block[[self.rows[key][1] for key in keys], range(len(keys))] = 1
-
-    def fresh(self, key: Key, size: float) -> Array:
-        return self[key]
-
-    def mean(self, group: Key, values: Array) -> float:
-        return float(np.sum(values))
+PLAIN = (sp.Add, sp.Mul, sp.Pow, sp.Sum, sp.Symbol, sp.Number, sp.NumberSymbol, sp.KroneckerDelta, sp.Tuple, Ref)
 
 
 def is_linear(program: Program) -> bool:
@@ -66,9 +25,21 @@ def is_linear(program: Program) -> bool:
             return False
         degree = degrees(ins.expr, vectors)
         allowed = {2, 0} if isinstance(ins, Moment) else {1} if _is_vector(ins) else {0}
-        if degree is None or not degree <= allowed or len(degree) > 1:
+        if degree is None or not degree <= allowed or len(degree) > 1 or not _known(ins.expr):
             return False
     return True
+
+
+def _known(expr: sp.Expr) -> bool:
+    """Whether the exact method knows the functions of scalars."""
+    return all(isinstance(e, PLAIN) or type(e).__name__ in TABLE for e in _nodes(expr))
+
+
+def _nodes(expr: sp.Basic) -> Iterable[sp.Basic]:
+    """The parts of an expression, but not of the indices of what it reads."""
+    yield expr
+    for part in () if isinstance(expr, (Ref, sp.KroneckerDelta, sp.Tuple)) else expr.args:
+        yield from _nodes(part)
 
 
 def is_polynomial(program: Program) -> bool:

@@ -8,7 +8,7 @@ import sympy as sp
 
 import tp
 from tp.program.ir import Ref
-from tp.readings.letters import degrees, is_linear
+from tp.readings.degrees import degrees, is_linear
 
 X, Y = np.array([[1.0, 0.0], [0.5, 1.0]]), np.array([1.0, -1.0])
 HEAD = """\
@@ -90,8 +90,35 @@ def test_what_is_linear() -> None:
         run.limit(method="exact")
     shifted = tp.parse(DEEP.replace("h[1] = U @ x", "h[1] = U @ x + 1")).train(X, Y, steps=1, lr=0.1)
     assert not is_linear(shifted.leading)
+
+
+def test_what_is_too_large_or_diverges_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    run = tp.parse(DEEP, d=40).train(rng.normal(size=(30, 40)), rng.normal(size=30), steps=2, lr=0.1)
     with pytest.raises(tp.LimitError, match="GiB"):
-        tp.parse(DEEP).train(X, Y, steps=3, lr=0.1).limit(memory=100)
+        run.limit(memory=1000)
+    assert run.limit().details["letters"] > 64
+    with pytest.raises(tp.LimitError, match="not finite at step"):
+        tp.parse(DEEP).train(X, Y, steps=30, lr=20.0).limit()
+
+
+def test_long_training_stays_exact() -> None:
+    """Against the same training in turned coordinates, whose arithmetic differs."""
+    rng = np.random.default_rng(0)
+    rows, y = rng.normal(size=(4, 4)) / 2, rng.normal(size=4)
+    turn = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    one, two = (tp.parse(DEEP, d=4, L=2).train(X, y, steps=60, lr=0.1).limit() for X in (rows, rows @ turn))
+    assert one.losses[-1] < 0.1 * one.losses[0]
+    assert one.outputs == pytest.approx(two.outputs, abs=1e-11)
+    assert one.details["letters"] < 100
+
+
+def test_several_outputs_and_cross_entropy() -> None:
+    spec = DEEP.replace("weight v : [n]", "dim k = 3\n  weight v : [k, n]")
+    run = tp.parse(spec, L=2).train(X, np.array([[1.0, 0, 0], [0, 0.5, 0.5]]), steps=2, lr=0.5, loss="xent")
+    exact, sobol = run.limit(method="exact"), run.limit(method="sobol")
+    assert np.abs(exact.outputs - sobol.outputs).max() < 5e-3 < np.abs(exact.outputs[-1]).max()
+    assert np.abs(exact.losses - sobol.losses).max() < 5e-3
 
 
 def test_degrees() -> None:
