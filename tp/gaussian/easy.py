@@ -52,6 +52,17 @@ def relu_easy(s1: float, w1: float, c: float, s2: float, w2: float) -> tuple[flo
     return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, 1.0 if easy else 0.0
 
 
+def relu_easy_single(s1: float, w1: float, c: float, s2: float, w2: float) -> tuple[float, float, float]:
+    """``relu_easy`` for ψ > 0.03, where single precision still has five digits of the slope."""
+    x = c * (w1 * w2)
+    y2 = 1.0 - x * x
+    y = math.sqrt(y2)
+    near = arcs(abs(x), y, y2)[1]
+    psi = near if c < 0.0 else 0.5 - near
+    easy = y2 > 1e-3 and (c > 0.0 or y2 > 0.04) and w1 > 0.0 and w2 > 0.0
+    return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, 1.0 if easy else 0.0
+
+
 def slopes_easy(
     s1: float, w1: float, c: float, s2: float, w2: float, a1: float, b1: float, a2: float, b2: float
 ) -> tuple[float, float, float]:

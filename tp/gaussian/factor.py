@@ -106,6 +106,7 @@ class Pair:
     counts: tuple[str, str]
     mehler: str
     site_sources: tuple[Source, ...]
+    smooth: bool
 
 
 def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
@@ -129,7 +130,8 @@ def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
     total = named(sum_template, {"pair": direct[0]}, params, {"pair": params})
     base = merge(f.sources, g.sources, (inner, direct))
     everything = merge(base, made, (total,))
-    return Pair(params, direct[0], base, (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1]), total[0], everything)
+    both = (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1])
+    return Pair(params, direct[0], base, *both, total[0], everything, with_slope)
 
 
 def _site(f: Factor, site: Function, count: Function) -> list[Source]:

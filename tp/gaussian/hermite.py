@@ -190,6 +190,59 @@ def mehler(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float
     return a[0] * b[0] + c * t, d
 
 
+def mehler_rows(a: Any, b: Any, at: int, rows: Any, first: int, m: int) -> int:
+    """``mehler``'s sums Σ s_k ρ^{k−1} and Σ k s_k ρ^{k−1} for one sample with m others; how many need quadrature instead.
+
+    ``a`` are the coefficients of the one, ``b[:, at:at + m]`` those of the others, their tails replaced by the largest;
+    ρ is in ``rows[first]``, the sums go to ``rows[first + 1]`` and ``rows[first + 2]``. Horner's rule for the sum and its
+    derivative together, in ρ² where every other term vanishes, and only as far as the largest |ρ| needs.
+    """
+    n, x, t, d = a.shape[0] - 2, rows[first], rows[first + 1], rows[first + 2]
+    even, odd, top = 0.0, 0.0, 0.0
+    for k in range(1, n):
+        even, odd = even + (a[k] ** 2 if k % 2 == 0 else 0.0), odd + (a[k] ** 2 if k % 2 == 1 else 0.0)
+    for z in range(m):
+        top = max(top, abs(x[z]))
+    step, scale, missed = (2, 2.0, 0) if even <= 1e-28 * odd else (1, 1.0, 0)
+    worst = max(a[n] * b[n, at], a[n + 1] * b[n + 1, at])
+    if worst > 2e-12 and worst * top ** (n - 1) > 2e-12:
+        limit = (2e-12 / worst) ** (1.0 / (n - 1))
+        for z in range(m):
+            missed += 1 if abs(x[z]) > limit else 0
+    most = n - 1 if top >= 1.0 else min(n - 1, 4 + int(-36.0 / math.log(max(top, 1e-16))))
+    terms = (most - 1) // step + 1
+    for z in range(m):
+        x[z] = x[z] * x[z] if step == 2 else x[z]
+        t[z] = 0.0
+        d[z] = 0.0
+    j = terms - 1
+    while j >= 0:
+        if j >= 3:
+            k0, k1, k2, k3 = 1 + step * j, 1 + step * (j - 1), 1 + step * (j - 2), 1 + step * (j - 3)
+            b0, b1, b2, b3 = b[k0, at : at + m], b[k1, at : at + m], b[k2, at : at + m], b[k3, at : at + m]
+            a0, a1, a2, a3 = a[k0], a[k1], a[k2], a[k3]
+            for z in range(m):
+                r, p, q = x[z], t[z], d[z]
+                q = q * r + p
+                p = p * r + a0 * b0[z]
+                q = q * r + p
+                p = p * r + a1 * b1[z]
+                q = q * r + p
+                p = p * r + a2 * b2[z]
+                d[z] = q * r + p
+                t[z] = p * r + a3 * b3[z]
+            j -= 4
+        else:
+            ak, bk = a[1 + step * j], b[1 + step * j, at : at + m]
+            for z in range(m):
+                d[z] = d[z] * x[z] + t[z]
+                t[z] = t[z] * x[z] + ak * bk[z]
+            j -= 1
+    for z in range(m):
+        d[z] = t[z] + scale * x[z] * d[z]
+    return missed
+
+
 def site_of_jump(q: float, out: Any) -> float:
     """``site`` for a φ without square-integrable derivative: out[k] = a_k, and out[K] = out[K+1] the tail of V."""
     top = out.shape[0] - 2

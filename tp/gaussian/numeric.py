@@ -38,7 +38,8 @@ which has the single covariance argument ``q`` and is exact there.
     low.pair_args                  # (q1, c, q2) to pass after a and b
 
 **In inner loops** ``low.easy``, where it is not empty, is a faster function with arguments ``low.easy_args`` (roots of single
-variances among them, to be computed once per sample). Its last result is 0.0 where only ``low.function`` is exact.
+variances among them, to be computed once per sample). Its last result is 0.0 where only ``low.function`` is exact. By sites,
+``mehler_rows`` does one sample with many others at a time, and ``low.sums(a[0], b[0], c, t, d, *params)`` makes the results.
 
 ``K`` grows with the variance: call ``count`` with the largest one and use that K for all. ``site`` returns the tail
 ``t`` which the choice leaves (so that sqrt(t_a t_b) bounds the error of the pair, theory: Mehler), to be reported.
@@ -61,6 +62,7 @@ from tp.gaussian.easy import easy_form
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.factor import Factor, Pair, factor, pair
 from tp.gaussian.functions import hermite
+from tp.gaussian.hermite import mehler_rows
 from tp.gaussian.laws import Term, bounded_by_ramps, kinds, law, mean
 
 
@@ -89,6 +91,7 @@ class Lowered:
     pair_args: tuple[sp.Expr, ...] = ()
     easy: str = ""
     easy_args: tuple[sp.Expr, ...] = ()
+    sums: str = ""
 
 
 def same_site(e: Expectation) -> Expectation:
@@ -217,9 +220,16 @@ class _Lowering:
             for k in (0, 1)
         )
         text = f"def {name}({', '.join(head)}):{body}"
-        everything = merge(sources, numbers.site_sources, ((name, text),))
+        sums, parts = "", [sources, numbers.site_sources, ((name, text),)]
+        if numbers.smooth:
+            inner = ", ".join(("a0", "b0", "c", "t", "d", *self.names.values()))
+            lines[0] = "t0 = (a0 * b0 + c * t, d)"
+            sums = f"sums_{digest(inner, *lines)}"
+            own = (sums, f"def {sums}({inner}):" + "".join(f"\n    {line}" for line in lines))
+            parts.append((*sources_of(mehler_rows), own))
+        everything = merge(*parts)
         rule = "Mehler's expansion (O'Donnell 2014, ch. 11), quadrature near |ρ| = 1 where its tail is too long"
-        return Lowered(function, args, len(self.answers), everything, "mehler", rule, 1e-11, sites, name, args)
+        return Lowered(function, args, len(self.answers), everything, "mehler", rule, 1e-11, sites, name, args, sums=sums)
 
     # ------------------------------------------------------------ two variables
 

@@ -42,6 +42,7 @@ class Emitter:
     same = False  # whether the two samples are one, so that equal spots are one variable
     easy = False  # whether to use easy forms and count the lanes that they miss
     flagged = False  # whether there are such
+    whole_rows = False  # whether Mehler's sums are computed for all lanes at a time
     plan = "pairs"  # whose tables these are: another plan's may have the same names
 
     def __init__(self, library: Library, tables: dict[str, Table], code: Code) -> None:
@@ -74,6 +75,10 @@ class Emitter:
     def coefficients(self, low: Lowered, e: Expectation) -> tuple[str, str] | None:
         """Names of the rows of coefficient vectors of both sites, where there are such."""
         return None
+
+    def columns(self, low: Lowered, e: Expectation) -> tuple[str, str, str]:
+        """Names of one sample's coefficients, of all others' as columns, and of the first column to read."""
+        raise NotImplementedError
 
     def hoisted(self, e: sp.Expr) -> Cell | None:
         """The cell that holds ``e`` where it is computed once per sample beforehand."""
@@ -271,11 +276,18 @@ class Emitter:
         """``row[z] = value`` for all lanes; a value is known to later formulas."""
         lines = Lines(depth=self.out.depth + 1)
         lane = Lane(self, lines)
+        stored = all(row is not None and self.tables[f.table].role == "local" for row, _, f in work)
         for row, rhs, f in work:
+            if stored and self.whole_rows and any(e not in lane.memo and lane.waits(e) for e in parts(rhs, Expectation)):
+                self.lane_loop(lines, lane.flags)  # what works on whole rows reads what was written
+                lines = Lines(depth=self.out.depth + 1)
+                lane = Lane(self, lines)
             value = lane.value(rhs)
             if row is not None:
                 lines.add(f"{row} = {value}")
-            lane.memo[Cell(f.table, self.side(), *f.index)] = value
+            written = Cell(f.table, self.side(), *f.index)
+            lane.memo[written] = value
+            lane.written.add(written)
         self.lane_loop(lines, lane.flags)
 
     def lane_loop(self, lines: Lines, flags: Sequence[str]) -> None:

@@ -174,7 +174,7 @@ class PairsEmitter(Emitter):
 
     def __init__(self, library: Library, tables: dict[str, Table], code: Code, shelf: Shelf, plan: Plan, easy: bool) -> None:
         super().__init__(library, tables, code)
-        self.easy = easy
+        self.easy = self.whole_rows = easy
         self.shelf, self.shared = shelf, {n: gram_split(plan, n) for n in plan.inputs}
 
     def hoisted(self, e: sp.Expr) -> Cell | None:
@@ -208,19 +208,30 @@ class PairsEmitter(Emitter):
         return cell.side in ("ij", "j")
 
     def coefficients(self, low: Lowered, e: Expectation) -> tuple[str, str] | None:
-        names = []
-        for which, site in ((1, low.sites[0]), (2, low.sites[-1])):
-            table, index = self.shelf.find(site, self.ranges)
-            at = [
-                f"{self.index(x)} - {self.library.end(table.name, k, 'lo', a.lo)}"
-                for k, (x, a) in enumerate(zip(index, table.axes, strict=True))
-            ]
-            name = f"{table.name}_{which}"
-            self.used[name] = None
-            where = "i" if which == 1 else "at : at + b"
-            names.append(self.remember(("row", name, tuple(at)), f"{name}[{', '.join([*at, where])}]", "m"))
-            self.shelf.tie(table.name, self.shelf.find(low.sites[0], self.ranges)[0].name)
-        return names[0], f"{names[1]}[z]"
+        name, at = self._vectors(low, -1)
+        self.used[f"{name}_2"] = None
+        where = ", ".join([*at, "at : at + b"])
+        return self._one(low), f"{self.remember(('row', name, where), f'{name}_2[{where}]', 'm')}[z]"
+
+    def columns(self, low: Lowered, e: Expectation) -> tuple[str, str, str]:
+        name, at = self._vectors(low, -1)
+        self.used[f"{name}_columns"] = None
+        where = f"{name}_columns[{', '.join(at)}]" if at else f"{name}_columns"
+        return self._one(low), self.remember(("row", where), where, "m"), "at"
+
+    def _one(self, low: Lowered) -> str:
+        """The row of coefficients of sample i."""
+        name, at = self._vectors(low, 0)
+        self.used[f"{name}_1"] = None
+        where = f"{name}_1[{', '.join([*at, 'i'])}]"
+        return self.remember(("row", where), where, "m")
+
+    def _vectors(self, low: Lowered, which: int) -> tuple[str, list[str]]:
+        """The table of a site's coefficients, and the slots at which it is read here."""
+        table, index = self.shelf.find(low.sites[which], self.ranges)
+        self.shelf.tie(table.name, self.shelf.find(low.sites[0], self.ranges)[0].name)
+        ends = [self.library.end(table.name, k, "lo", a.lo) for k, a in enumerate(table.axes)]
+        return table.name, [f"{self.index(x)} - {end}" for x, end in zip(index, ends, strict=True)]
 
 
 def gram_split(plan: Plan, name: str) -> set[int]:

@@ -73,11 +73,13 @@ def right(g: GramTable, data: Samples) -> Array:
     return np.ascontiguousarray(x.transpose(order))
 
 
-def block(g: GramTable, one: Array, two: Array, rows: slice, columns: slice) -> Array:
+def block(g: GramTable, one: Array, two: Array, rows: slice, columns: slice, dtype: Any = None) -> Array:
     """[shared…, i, mine…, theirs…, j] for a block of pairs."""
     s = len(g.shared)
     a = one[(slice(None),) * s + (rows,)]
     b = two[(slice(None),) * (s + len(g.theirs)) + (columns,)]
+    if dtype is not None:
+        a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
     ahead, c = a.shape[:s], a.shape[-1]
     flat_a, flat_b = a.reshape(*ahead, -1, c), b.reshape(*ahead, -1, c)
     product = np.matmul(flat_a, np.swapaxes(flat_b, -1, -2))
@@ -85,8 +87,8 @@ def block(g: GramTable, one: Array, two: Array, rows: slice, columns: slice) -> 
 
 
 def alone(g: GramTable, data: Samples, rows: slice) -> Array:
-    """[first's slots…, theirs…, n]: a sample with itself."""
-    part = {name: data[name][rows] for name in (g.first, g.second)}
+    """[first's slots…, theirs…, n]: a sample with itself, in double precision."""
+    part = {name: np.asarray(data[name][rows], dtype=np.float64) for name in (g.first, g.second)}
     a, b = left(g, part), right(g, part)
     s, t = len(g.shared), len(g.theirs)
     if not g.mine and not g.theirs:

@@ -24,6 +24,7 @@ from tp.kernel.compile import Compiled
 from tp.kernel.inputs import Samples
 from tp.kernel.module import load
 from tp.kernel.quadrature import evaluate
+from tp.kernel.single import single
 
 if TYPE_CHECKING:
     from tp.kernel.disk.result import Gram
@@ -45,7 +46,7 @@ BATCH = 1 << 23
 LONGEST = 1024
 """Terms of a coefficient vector at most."""
 
-EPS = 1e-11
+EPS = {"float64": 1e-11, "float32": 1e-8}
 """Error asked of expectations that are summed as series, relative to their size."""
 
 
@@ -233,7 +234,7 @@ class Kernel:
 
     @cached_property
     def _module(self) -> ModuleType:
-        return load(self.compiled.text)
+        return load(self.compiled.text if self.dtype == np.float64 else single(self.compiled.text))
 
     @cached_property
     def _parameters(self) -> tuple[Array, Array]:
@@ -324,7 +325,7 @@ class Kernel:
             for side in sides:
                 arrays = {**side.sites, **self._constants}
                 count = getattr(self._module, function.name)(
-                    integers, floats, side.count, *(arrays[a] for a in function.arrays), EPS
+                    integers, floats, side.count, *(arrays[a] for a in function.arrays), EPS[self.dtype.name]
                 )
                 lengths[root] = max(lengths.get(root, 1), count)
         for table in self.compiled.coefficients:
@@ -341,20 +342,22 @@ class Kernel:
         """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results."""
         function = self.compiled.functions["rows"]
         count = {t.name: -2 for t in self.compiled.coefficients}  # which axis runs over samples
-        arrays: dict[str, Array] = {**results, **self._constants}
+        double: dict[str, Array] = {**self._constants}
         for side, mark in ((one, 1), (two, 2)):
-            arrays |= {f"{n}_{mark}": np.ascontiguousarray(np.moveaxis(a, count.get(n, -1), 0)) for n, a in side.sites.items()}
-            arrays |= {f"data_{n}_{mark}": np.ascontiguousarray(np.moveaxis(a, -1, 1)) for n, a in side.data.items()}
+            double |= {f"{n}_{mark}": np.ascontiguousarray(np.moveaxis(a, count.get(n, -1), 0)) for n, a in side.sites.items()}
+            double |= {f"data_{n}_{mark}": np.ascontiguousarray(np.moveaxis(a, -1, 1)) for n, a in side.data.items()}
+        arrays = {n: a.astype(self.dtype, copy=False) for n, a in double.items() if n in function.arrays} | results
         integers, floats = self._parameters
         step = max(1, min(64, -(-len(work) // (4 * self.threads))))
 
         def pairs(start: int) -> None:
             part = work[start : start + step]
             hard = np.zeros(len(part), np.int64)
-            self._module.rows(integers, floats, part, same, hard, *(arrays[a] for a in function.arrays))
+            self._module.rows(integers, floats.astype(self.dtype), part, same, hard, *(arrays[a] for a in function.arrays))
             if hard.any():
                 exact = self.compiled.functions["exact"]
-                self._module.exact(integers, floats, part, same, hard, *(arrays[a] for a in exact.arrays))
+                precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
+                self._module.exact(integers, floats, part, same, hard, *(precise[a] for a in exact.arrays))
 
         self._run(pairs, list(range(0, len(work), step)), "pairs")
 
@@ -373,25 +376,29 @@ class Kernel:
             if n.startswith("pair.") and e.key.kind == "Gram"
         }
         ahead = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in layouts.items()}
-        fixed: dict[str, Array] = {**results, **self._constants}
-        fixed |= {f"{n}_1": a for n, a in one.sites.items()} | {f"{n}_2": a for n, a in two.sites.items()}
+        double: dict[str, Array] = {**self._constants}
+        double |= {f"{n}_1": a for n, a in one.sites.items()} | {f"{n}_2": a for n, a in two.sites.items()}
+        wanted = {c.name for c in self.compiled.coefficients if f"{c.name}_columns" in function.arrays}
+        double |= {f"{n}_columns": _columns(two.sites[n]) for n in wanted}
+        used = {n: a for n, a in double.items() if n in function.arrays}
+        fixed = {n: a.astype(self.dtype, copy=False) for n, a in used.items()} | results
         numbers = sum(g.numbers for g in layouts.values())
         tasks = self._tasks(one.count, two.count, one is two, numbers)
         integers, floats = self._parameters
 
-        def inner_products(task: Task) -> dict[str, Array]:
+        def inner_products(task: Task, dtype: Any = self.dtype) -> dict[str, Array]:
             i0, i1, j0, j1 = task
-            return {n: gram.block(g, a, b, slice(i0, i1), slice(j0, j1)) for n, (g, a, b) in ahead.items()}
+            return {n: gram.block(g, a, b, slice(i0, i1), slice(j0, j1), dtype) for n, (g, a, b) in ahead.items()}
 
         def work(task: Task, blocks: dict[str, Array]) -> None:
             i0, i1, j0, j1 = task
             arrays = {**fixed, **blocks}
-            width = self._width("pairs", j1 - j0)
             hard = np.zeros(i1 - i0, np.int64)
-            place = (integers, floats, i0, i1, j0, j1, one is two, width, hard)
-            self._module.pairs(*place, *(arrays[a] for a in function.arrays))
+            place = (i0, i1, j0, j1, one is two, self._width("pairs", j1 - j0), hard)
+            self._module.pairs(integers, floats.astype(self.dtype), *place, *(arrays[a] for a in function.arrays))
             if hard.any():
-                self._module.exact(*place, *(arrays[a] for a in self.compiled.functions["exact"].arrays))
+                arrays = {**double, **results, **(blocks if self.dtype == np.float64 else inner_products(task, np.float64))}
+                self._module.exact(integers, floats, *place, *(arrays[a] for a in self.compiled.functions["exact"].arrays))
             if one is two:
                 for table in results.values():
                     self._mirror(table, task)
@@ -489,6 +496,13 @@ class Kernel:
                 given = [part, [ahead(task) for task in part]] if ahead else [part]
                 for _ in pool.map(work, *given):
                     bar.update()
+
+
+def _columns(vectors: Array) -> Array:
+    """Coefficient vectors [slots…, N, K] as [slots…, K, N], their two tails replaced by the largest of all samples."""
+    found = np.ascontiguousarray(np.swapaxes(vectors, -1, -2))
+    found[..., -2:, :] = found[..., -2:, :].max(-1, keepdims=True)
+    return found
 
 
 def _matches(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

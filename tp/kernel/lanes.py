@@ -9,7 +9,7 @@ import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, lower
-from tp.kernel.cells import Cell, Total, ordered
+from tp.kernel.cells import Cell, Total, ordered, parts
 from tp.kernel.expressions import call_text, condition_text, power_text
 from tp.kernel.text import Lines, Numbers
 
@@ -46,6 +46,7 @@ class Lane:
     def __init__(self, emitter: Emitter, lines: Lines, scalar: bool = False) -> None:
         self.emitter, self.lines, self.scalar = emitter, lines, scalar
         self.flags: list[str] = []
+        self.written: set[Cell] = set()
         self.memo: dict[sp.Basic, str] = {}
 
     def value(self, e: sp.Expr) -> str:
@@ -115,6 +116,8 @@ class Lane:
         emitter = self.emitter
         group = tuple(x for x in dict.fromkeys([*emitter.group, e]) if x.args[1:] == e.args[1:])
         low = emitter.library.lower(group)
+        if emitter.whole_rows and low.sums and not self.scalar and not self.waits(e):
+            return self.by_rows(e, group, low)
         coefficients = emitter.coefficients(low, e) if low.sites else None
         names = [emitter.fresh("e") for _ in group]
         if emitter.easy and low.easy and not self.scalar:
@@ -127,4 +130,30 @@ class Lane:
             call = f"{low.with_sites}({', '.join([*coefficients, *(self.value(a) for a in low.pair_args)])})"
         self.lines.add(f"{', '.join(names)} = {call}")
         self.memo |= dict(zip(group, names, strict=False))
+        return self.memo[e]
+
+    def waits(self, e: Expectation) -> bool:
+        """Whether an expectation depends on what this very loop computes."""
+        return any(c in self.written for c in parts(sp.Tuple(*e.args[2:]), Cell))
+
+    def by_rows(self, e: Expectation, group: tuple[Expectation, ...], low: Lowered) -> str:
+        """Mehler's sums for all lanes ahead of this loop: from the correlations, kept in a row, to two rows of sums."""
+        emitter = self.emitter
+        q1, c, q2, *params = low.pair_args
+        one, two, at = emitter.columns(low, e)
+        row = emitter.rows
+        emitter.rows += 3
+        ahead = Lines(depth=emitter.out.depth + 1)
+        inside = Lane(emitter, ahead)
+        half = sp.Rational(1, 2)
+        ahead.add(f"acc[{row}, z] = {inside.value(sp.Mul(c, q1**-half, q2**-half, evaluate=False))}")
+        emitter.out.add(emitter.walk)
+        emitter.out.lines += ahead.lines
+        emitter.out.add(f"missed += mehler_rows({one}, {two}, {at}, acc, {row}, b)")
+        emitter.flagged = True
+        first = emitter.remember(("row", two, 0), f"{two}[0, {at} : {at} + b]", "r")
+        names = [emitter.fresh("e") for _ in group]
+        values = [f"{one}[0]", f"{first}[z]", self.value(c), f"acc[{row + 1}, z]", f"acc[{row + 2}, z]"]
+        self.lines.add(f"{', '.join(names)} = {low.sums}({', '.join([*values, *(self.value(a) for a in params)])})")
+        self.memo |= dict(zip(group, names, strict=True))
         return self.memo[e]

@@ -1,0 +1,61 @@
+"""Mehler's sums a row at a time, and easy forms, against the robust forms of the same generated module."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.kernel.plain import data, kernel
+from tests.kernel.specs import mlp
+from tp.kernel.reference import reference
+from tp.kernel.single import single
+
+
+def both(k, X):
+    """The kernel in easy forms and in robust ones: the same module, every row declared hard."""
+    easy = k(X)
+    module = k._module
+    pairs = module.pairs
+
+    def all_hard(n, c, i0, i1, j0, j1, upper, width, hard, *arrays):
+        hard[:] = 1
+
+    module.pairs = all_hard
+    try:
+        return easy, k(X)
+    finally:
+        module.pairs = pairs
+
+
+def test_rows_of_sums_are_those_of_single_pairs():
+    k, limit = kernel(mlp(phi="tanh"))
+    X = data(limit, 40)
+    X[3], X[5], X[7] = X[2] * (1 + 1e-9), -X[4], 0.01 * X[6]
+    for ours, theirs in zip(*both(k, X), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-11)
+
+
+def test_easy_relu_is_robust_relu_and_hard_pairs_are_found():
+    k, limit = kernel(mlp())
+    X = data(limit, 60)
+    X[1], X[3], X[5], X[9] = -X[0], X[2] * (1 + 1e-9), X[4] + 1e-7, 0.0
+    for ours, theirs in zip(*both(k, X), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
+def test_single_precision_is_near_double_precision_on_the_scale_of_the_diagonal():
+    """Near-duplicates and opposite samples included: they are computed in double precision."""
+    k, limit = kernel(mlp(), dtype="float32")
+    X = data(limit, 50).astype(np.float32)
+    X[1], X[3], X[5], X[9] = X[0] * (1 + 1e-4), -X[2], X[4] + np.float32(1e-5), 0.0
+    for ours, theirs in zip(k(X), reference(limit, X.astype(np.float64)), strict=True):
+        assert ours.dtype == np.float32
+        size = np.sqrt(np.outer(np.diag(theirs), np.diag(theirs)))
+        assert (np.abs(ours - theirs) / size).max() < 1e-6
+
+
+def test_the_pair_loop_is_in_single_precision_throughout():
+    text = single(kernel(mlp(phi="tanh"))[0].source)
+    pairs = text[text.index("def pairs(") :]
+    pairs = pairs[: pairs.index("@njit")]
+    assert "mehler_rows_single" in pairs and "np.float32)" in pairs
+    assert "float(" not in pairs and ".0" not in pairs.replace("np.float32(", "")
