@@ -1,4 +1,4 @@
-"""Mehler's sums a row at a time, and easy forms, against the robust forms of the same generated module."""
+"""Mehler's sums a row at a time, easy forms, single precision: against the robust forms of the same generated module."""
 
 from __future__ import annotations
 

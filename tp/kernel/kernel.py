@@ -353,7 +353,10 @@ class Kernel:
         def pairs(start: int) -> None:
             part = work[start : start + step]
             hard = np.zeros(len(part), np.int64)
-            self._module.rows(integers, floats.astype(self.dtype), part, same, hard, *(arrays[a] for a in function.arrays))
+            if same and self.dtype != np.float64 and "exact" in self.compiled.functions:
+                hard[:] = 1  # a sample with itself is in double precision
+            else:
+                self._module.rows(integers, floats.astype(self.dtype), part, same, hard, *(arrays[a] for a in function.arrays))
             if hard.any():
                 exact = self.compiled.functions["exact"]
                 precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
