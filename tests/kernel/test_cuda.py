@@ -30,9 +30,10 @@ def script(name: str, *arguments: str, **settings: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("names", [["mlp", "mlp:float32", "tanh"], ["erf", "gelu"], ["attention", "conv"]], ids="/".join)
+@pytest.mark.parametrize("names", [["mlp:float32", "tanh"], ["mlp", "erf", "gelu"], ["attention", "conv"]], ids="/".join)
 def test_the_simulator_gives_the_numbers_of_the_cpu(names):
-    script("simulated.py", *names, NUMBA_ENABLE_CUDASIM="1")
+    plain = {} if "tanh" in names else {"NUMBA_DISABLE_JIT": "1"}  # small enough for plain Python on both sides
+    script("simulated.py", *names, NUMBA_ENABLE_CUDASIM="1", **plain)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="takes the extra cuda")

@@ -196,7 +196,8 @@ class Kernel:
         numbers = sum(prod(a.size for a in e.axes) for e in grams)
         per_pair = sum(prod(self._out_shape(t)) for t in self.compiled.outputs)
         sample = sum(prod(inputs.shape(d, self.compiled.numbers)) for d in self.compiled.limit.program.data)
-        sites = sum(prod(a.size for a in t.axes) for t in self.compiled.sites.values())
+        tables = [*self.compiled.sites, *(base for base, _ in self.compiled.roots.values())]
+        sites = sum(prod(a.size for a in self.compiled.sites[t].axes) for t in tables) * (1 if blocks else 2)
         vectors = sum(prod(a.size for a in t.axes) for t in self.compiled.coefficients) * LONGEST
         block = max(1, min(BLOCK // max(1, numbers), 512**2)) * numbers
         ahead = min(numbers * first * second, max(BATCH, 2 * self.threads * block))
@@ -205,7 +206,7 @@ class Kernel:
         scratch = 8 * self.threads * max(CACHE, *self.compiled.lanes.values())
         return (
             size * (per_pair * first * second + ahead + copies * sample * (first + second))
-            + first * second * per_pair
+            + first * second * (per_pair if blocks else per_pair + 64)  # seen to be finite; by rows, a list of pairs
             + 8 * (sites + vectors) * (first + second)
             + scratch
         )

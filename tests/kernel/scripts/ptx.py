@@ -9,7 +9,7 @@ import numpy as np
 from numba import cuda
 
 import tp
-from tp.kernel.build import build
+from tp.kernel.compile import compiled
 from tp.kernel.cuda.kernel import CudaKernel
 from tp.kernel.cuda.text import ENTRY, host_entry
 
@@ -45,8 +45,8 @@ def assembly(kernel: CudaKernel, capability: tuple[int, int]) -> str:
 for name in sys.argv[1:]:
     phi, _, dtype = name.partition(":")
     net = tp.zoo(phi) if phi in tp.zoo() else tp.parse(str(tp.zoo("mlp")).replace("relu", phi))
-    host = build(net.ntk(), ("K", "Theta"), dtype=dtype or "float64")
-    kernel = CudaKernel(host.compiled, host.dtype, 1, host.memory)
+    made = compiled(net.ntk(), ("K", "Theta"), {}, device="cuda")
+    kernel = CudaKernel(made, np.dtype(dtype or "float64"), 1, 1 << 30)
     text = assembly(kernel, (8, 0))
     assert ".visible .entry" in text and ".target sm_80" in text and "st.global" in text
     print(name, len(text), flush=True)

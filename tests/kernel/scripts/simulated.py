@@ -16,9 +16,11 @@ network conv
   index p in 0..2 boundary zero
   input  x[p] : [c]
   weight A[k] : [n, c] ~ N(0, 2/(3*c))  for k in -1..1
+  weight B[k] : [n, n] ~ N(0, 2/(3*n))  for k in -1..1
   weight v    : [n]    ~ N(0, 1/n)
   h[p] = sum(A[k] @ x[p+k] for k in -1..1)
-  output f = v @ mean(relu(h[p]) for p)
+  g[p] = sum(B[k] @ relu(h[p+k]) for k in -1..1)
+  output f = v @ mean(relu(g[p]) for p)
 """
 
 cuda.EDGE, cuda.BLOCK, cuda.LANES = 3, 4, 8  # several tiles, several pairs a thread
