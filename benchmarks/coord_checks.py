@@ -3,9 +3,9 @@
     nice python -m benchmarks.coord_checks            # all, writes benchmarks/results/coord_checks.{md,png}
     python -m benchmarks.coord_checks --widths 128,256,512,1024 --only mlp,rnn --out /tmp/checks
 
-All settings are those of ``net.coord_check``, the same for all networks: standard normal inputs, a learning rate at which
-training moves nothing by more than 1/8 of its size, seeds in inverse proportion to the width. Matrices are float64; at width
-4096 one takes 128 MiB, and a check needs two copies of the network's weights (run with the rate and with its negative).
+All settings are those of ``net.coord_check``, the same for all networks: standard normal inputs, a learning rate by one rule
+(``tp.readings.measure``), seeds in inverse proportion to the width. Matrices are float64; at width 4096 one takes 128 MiB, and a
+check with SGD needs two copies of the network's weights (it is run with the rate and with its negative).
 """
 
 from __future__ import annotations
@@ -128,11 +128,11 @@ class Construct:
 CONSTRUCTS = (
     Construct("mlp", MLP),
     Construct("residual", RESIDUAL),
-    Construct("attention", ATTENTION),
+    Construct("attention", ATTENTION, more=2),
     Construct("layernorm", LAYERNORM),
     Construct("rnn", RNN),
     Construct("autoencoder", AUTOENCODER),
-    Construct("bottleneck", BOTTLENECK, growth={"m": "1/2"}, more=8),
+    Construct("bottleneck", BOTTLENECK, growth={"m": "1/2"}, more=24),
     Construct("transformer", lets={"L": 1, "T": 3}),
 )
 

@@ -116,3 +116,42 @@ def mlp(L: int, phi: str = "tanh") -> str:
     lines += [f"  weight W{L + 1} : [n] ~ N(0, 1/n)", "  h1 = W1 @ x"]
     lines += [f"  h{k} = W{k} @ {phi}(h{k - 1})" for k in range(2, L + 1)]
     return "\n".join([*lines, f"  output f = W{L + 1} @ {phi}(h{L})", ""])
+
+
+GPT = """network gpt
+  width n
+  let   H = 4, L = 2, T = 8, alpha
+  width m = n/H
+  width k = 4*n
+  dim   d = 32
+  index t, s in 1..T
+  input  x[t] : [d]
+  weight E       : [n, d] ~ N(0, 1)
+  weight P[t]    : [n]    ~ N(0, 9/100) for t
+  weight Q[l, a] : [m, n] ~ N(0, 1/n)  for l in 1..L, a in 1..H
+  weight K[l, a] : [m, n] ~ N(0, 1/n)  for l in 1..L, a in 1..H
+  weight V[l, a] : [m, n] ~ N(0, 1/n)  for l in 1..L, a in 1..H
+  weight O[l, a] : [n, m] ~ N(0, 1/n)  for l in 1..L, a in 1..H
+  weight A[l]    : [k, n] ~ N(0, 1/n)  for l in 1..L
+  weight B[l]    : [n, k] ~ N(0, 1/k)  for l in 1..L
+  weight R       : [d, n] ~ N(0, 1/n)
+  weight g1[l]   : [n] ~ 1             for l in 1..L
+  weight c1[l]   : [n] = 1 * N(0, 0)   for l in 1..L
+  weight g2[l]   : [n] ~ 1             for l in 1..L
+  weight c2[l]   : [n] = 1 * N(0, 0)   for l in 1..L
+  weight g       : [n] ~ 1
+  weight c       : [n] = 1 * N(0, 0)
+  z[0, t] = E @ x[t] + P[t]
+  u[l, t] = g1[l] * layernorm(z[l-1, t]) + c1[l]                      for l in 1..L
+  q[l, a, t] = Q[l, a] @ u[l, t]                                      for l in 1..L, a in 1..H
+  r[l, a, t] = K[l, a] @ u[l, t]                                      for l in 1..L, a in 1..H
+  v[l, a, t] = V[l, a] @ u[l, t]                                      for l in 1..L, a in 1..H
+  w[l, a, t, s] = n^(-alpha) * dot(q[l, a, t], r[l, a, s])            for l in 1..L, a in 1..H
+  o[l, a, t] = sum(softmax(w[l, a, t, s] over s in 1..t) * v[l, a, s] for s in 1..t)  for l in 1..L, a in 1..H
+  y[l, t] = sum(O[l, a] @ o[l, a, t] for a in 1..H)                   for l in 1..L
+  h[l, t] = A[l] @ (g2[l] * layernorm(z[l-1, t] + y[l, t]) + c2[l])   for l in 1..L
+  p[l, t] = B[l] @ relu(h[l, t])                                      for l in 1..L
+  z[l, t] = z[l-1, t] + y[l, t] + p[l, t]                             for l in 1..L
+  e[t] = g * layernorm(z[L, t]) + c
+  output f[t] = R @ e[t]
+"""

@@ -11,78 +11,134 @@ from tests.scaling import specs
 from tests.scaling.specs import mlp
 
 WIDTHS = (128, 512)
+FROZEN = specs.ATTENTION.replace("weight E : [n, d] ~ N(0, 1/d)", "weight E : [n, d] ~ N(0, 1/d), frozen")
+CONSTRUCTS = {
+    "mlp": mlp(3),
+    "residual": specs.RESIDUAL,
+    "rnn": specs.RNN,
+    "layernorm": specs.LAYERNORM,
+    "attention": FROZEN.format(let="", scale="1/n"),
+    "zero": specs.ZERO,
+    "autoencoder": specs.AUTOENCODER,
+    "biases": specs.BIASES,
+}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("parametrization", ["mup", "ntp"])
-def test_perceptron(parametrization, optimizer):
-    net = tp.parse(mlp(2))
-    check = net.coord_check(parametrization, optimizer, WIDTHS, seeds=6)
-    assert check.agrees and check.passed == check.report.stable, check
-    wide = [r for r in check.rows if r.quantity.startswith("h") and parametrization == "mup"]
-    assert all(abs(r.slope - float(r.derived)) < 0.1 for r in wide)
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize(
-    "text", [specs.RESIDUAL, specs.RNN, specs.LAYERNORM, specs.ZERO, specs.AUTOENCODER], ids=lambda t: t.split()[1]
-)
-def test_maximal_updates_of_other_networks(text, optimizer):
-    net = tp.parse(text, **({"L": 3} if "let L" in text else {}))
-    check = net.coord_check(net.mup(optimizer), optimizer, WIDTHS, seeds=3)
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_maximal_updates(name, optimizer):
+    """All settings by the rule of ``coord_check``; benchmarks/coord_checks.py does the same up to width 4096."""
+    net = tp.parse(CONSTRUCTS[name], **({"L": 3} if name == "residual" else {}))
+    check = net.coord_check(net.mup(optimizer), optimizer, WIDTHS, steps=2, seeds=4)
     assert check.passed, check
+    off = [abs(r.slope - float(r.derived)) for r in check.rows if r.derived is not None]
+    assert np.median(off) < 0.06 and max(off) < 0.3, check  # two widths and few seeds leave much undecided
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_bottleneck_of_two_widths(optimizer):
-    net = tp.parse(specs.BOTTLENECK.replace("tanh(z)", "sigmoid(z)"))
-    growth = {"m": "1/2"}
-    rules = net.mup(optimizer, growth=growth)
-    check = net.coord_check(rules, optimizer, (128, 512, 1024), steps=1, seeds=2, growth=growth)
+    net, growth = tp.parse(specs.BOTTLENECK), {"m": "1/2"}
+    check = net.coord_check(net.mup(optimizer, growth=growth), optimizer, (128, 512, 2048), steps=2, seeds=4, growth=growth)
     assert check.agrees and not check.growing, check
 
 
-@pytest.mark.parametrize(
-    ("parametrization", "optimizer"),
-    [("sp", "sgd"), ("sp", "adam"), ({"W1": (0, 0, 0), "W2": (0, "1/2", 1), "W3": (0, "1/2", 1)}, "adam")],
-)
-def test_a_wrong_parametrization_is_caught_twice(parametrization, optimizer):
+def test_an_exponent_is_known_where_widths_and_seeds_suffice():
     net = tp.parse(mlp(2))
-    check = net.coord_check(parametrization, optimizer, WIDTHS, seeds=6, lr=0.03)
+    check = net.coord_check(net.mup("adam"), "adam", (128, 256, 512, 1024), steps=2, seeds=4)
+    assert check.passed and sum(r.verdict == "confirmed" for r in check.rows) >= len(check.rows) - 1, check
+
+
+def test_kernel_regime_and_its_features_that_fall():
+    check = tp.parse(mlp(2)).coord_check("ntp", "sgd", WIDTHS, seeds=4)
+    assert check.passed and check.report.kernel_regime, check
+    falls = {r.quantity: r.slope for r in check.rows if r.step == 2}
+    assert falls["h1"] < -0.3 and falls["h2"] < -0.3 and abs(falls["f"]) < 0.15
+
+
+def test_second_order_overtakes():
+    """Attention logits under SGD: n^(-1/2) at first order in the rate, n^0 at second; the derivation says n^(-1/2), then n^0."""
+    net = tp.parse(CONSTRUCTS["attention"])
+    rows = net.coord_check(net.mup("sgd"), "sgd", WIDTHS, steps=2, seeds=4).rows
+    first, second = (next(r for r in rows if r.quantity.startswith("a[") and r.step == t) for t in (1, 2))
+    assert (first.derived, second.derived) == (F(-1, 2), 0)
+    assert (first.part, second.part) == ("odd", "even") and first.agrees and second.agrees
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_whole_transformer(optimizer):
+    """Embedding, positions, causal attention, feed-forward, gains and biases, tied read-out."""
+    net = tp.zoo("transformer", L=1, T=3)
+    check = net.coord_check(net.mup(optimizer), optimizer, (64, 128), steps=2, seeds=1)
+    off = {r.quantity for r in check.rows if not r.agrees}
+    assert check.report.feature_learning and not check.growing
+    # with SGD the Θ(1) part of the logits' change is small beside its fluctuations: see benchmarks/results/coord_checks.md
+    assert off <= ({q for q in check.report.exponents if q.startswith("w[")} if optimizer == "sgd" else set()), check
+
+
+TWICE = mlp(2).replace("output f = W3 @ tanh(h2)", "output f = W3 @ tanh(h2) / n")
+NO_ATTENTION_SCALE = specs.ATTENTION.format(let="", scale="n^(-1/2)")
+WRONG = {
+    "standard, SGD at rate 1": (mlp(2), "sp", "sgd"),
+    "standard, Adam": (mlp(2), "sp", "adam"),
+    "standard, Adam at rate 1/n": (mlp(2), {"W1": (0, 0, 1), "W2": (0, "1/2", 1), "W3": (0, "1/2", 1)}, "adam"),
+    "Adam at the input's rate everywhere": (mlp(2), {"W1": (0, 0, 0), "W2": (0, "1/2", 1), "W3": (0, "1/2", 1)}, "adam"),
+    "NTP, Adam": (mlp(2), "ntp", "adam"),
+    "SGD's rates for Adam": (mlp(2), {"W1": (0, 0, -1), "W2": (0, "1/2", 0), "W3": (0, 1, 1)}, "adam"),
+    "too large an initial scale": (mlp(2), {"W1": (0, 0, -1), "W2": (0, "1/4", 0), "W3": (0, 1, 1)}, "sgd"),
+    "read-out multiplier twice, SGD": (TWICE, "mup", "sgd"),
+    "read-out multiplier twice, Adam": (TWICE, "mup", "adam"),
+    "1/sqrt(n) in attention, SGD": (NO_ATTENTION_SCALE, "mup", "sgd"),
+    "1/sqrt(n) in attention, Adam": (NO_ATTENTION_SCALE, "mup", "adam"),
+    "tied read-out without multiplier, SGD": (specs.TIED.format(let="", scale="1"), "mup", "sgd"),
+    "tied read-out without multiplier, Adam": (specs.TIED.format(let="", scale="1"), "mup", "adam"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_parametrization_is_caught_twice(case):
+    """By the derivation and by finite networks, which blame the same quantity, the same weight and the same exponent."""
+    text, parametrization, optimizer = WRONG[case]
+    check = tp.parse(text).coord_check(parametrization, optimizer, (128, 256, 512), seeds=2)
     derived = check.report.reasons[0]
-    assert not check.passed and not check.report.stable
+    assert not check.passed and not (check.report.stable and check.report.nontrivial)
+    assert check.agrees, check
     assert check.blame == derived.quantity and check.culprit in derived.blame, check
-    assert check.growing[0].agrees and check.growing[0].derived == derived.exponent
+    measured = (check.growing or check.idle)[0]
+    assert measured.derived == derived.exponent and abs(measured.slope - float(derived.exponent)) < 0.1 + 2 * measured.error
 
 
-@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 1.0), ("adam", 0.02)])
-def test_attention(optimizer, lr):
-    """The logits' change carries noise that falls with the width beside its Θ(1) part; at these widths it still counts."""
-    net = tp.parse(specs.ATTENTION.format(let="", scale="1/n"))
-    check = net.coord_check(net.mup(optimizer), optimizer, WIDTHS, steps=2, seeds=3, lr=lr)
-    assert check.report.stable and not check.growing
-    assert all(r.agrees for r in check.rows if r.step == 0 or not r.quantity.startswith("a[")), check
+def test_a_wrong_derivation_would_be_contradicted():
+    """The check is not blind: with the exponents of another parametrization the same slopes contradict."""
+    from tp.readings.slopes import CONTRADICTED, Slope
+
+    check = tp.parse(mlp(2)).coord_check("ntp", "sgd", (128, 512), steps=1, seeds=4)
+    features = [r for r in check.rows if r.step == 1 and r.quantity.startswith("h")]
+    assert all(Slope(r.slope, r.error).verdict(0) == CONTRADICTED for r in features), check
 
 
 def test_an_output_that_is_identically_zero():
     rows = tp.parse(specs.ZERO).coord_check("mup", "sgd", (32, 64), steps=1, seeds=2).rows
     first = next(r for r in rows if r.quantity == "f")
-    assert first.derived is None and first.slope == 0 and first.agrees
+    assert first.derived is None and first.slope == 0 and first.verdict == "confirmed"
 
 
 def test_table_plot_and_json(tmp_path):
     check = tp.parse(mlp(1)).coord_check("mup", "adam", (32, 64), steps=1, seeds=2)
     assert check.table().splitlines()[0].split("|")[1].strip() == "quantity"
     assert check.table("latex").startswith(r"\begin{tabular}") and "<table>" in check.table("html")
+    with pytest.raises(tp.DataError, match="style"):
+        check.table("rst")
     data = json.loads(check.to_json())
     assert data["rows"][0]["quantity"] == "h1" and data["derivation"]["optimizer"] == "adam"
+    assert {r["verdict"] for r in data["rows"]} <= {"confirmed", "undecided", "contradicted"}
     check.plot(tmp_path / "slopes.png")
     assert (tmp_path / "slopes.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("name", ["momentum", "nesterov", "sign", "lion", "rmsprop", "adamw", "adafactor", "muon", "shampoo"])
 def test_every_optimizer_moves_features_at_theta_one(name):
-    check = tp.parse(mlp(2)).coord_check("mup", name, (32, 64, 128), steps=1, seeds=2, lr=0.05)
+    check = tp.parse(mlp(2)).coord_check("mup", name, (32, 64, 128), steps=1, seeds=2)
+    assert check.agrees and not check.growing, check
     moves = {r.quantity: r.slope for r in check.rows if r.step == 1}
     assert all(abs(s) < 0.25 for s in moves.values()), check
     assert check.report.feature_learning and check.report.r == F(0)
@@ -94,4 +150,5 @@ def test_inputs_are_checked():
         with pytest.raises(tp.DataError):
             net.coord_check("mup", "sgd", **bad)
     X = np.ones((2, 3))
-    assert net.coord_check("mup", "sgd", (16, 32), steps=1, seeds=1, inputs=X).rows
+    check = net.coord_check("mup", "sgd", (16, 32), steps=1, seeds=1, inputs=X, lr=0.125)
+    assert check.rows and check.lr == 0.125

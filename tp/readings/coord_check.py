@@ -2,10 +2,10 @@
 
 A change is a power series in the learning rate, and its terms may scale differently: with SGD the logits of attention
 move by n^(-1/2) at first order and by n^0 at second. The largest wins in the end, but at what width depends on the rate. So
-every network is trained twice, with the learning rate and with its negative, in steps so small that the lowest orders
-lead: half the difference is odd in the rate, half the sum even, and each is a clean power of the width. A derived
-exponent is *confirmed* if one part attains it and none exceeds it. The runs share the program with the derivation and nothing
-else.
+every network is trained twice by an optimizer that follows the gradient's size, with the learning rate and with its
+negative, in steps so small that the lowest orders lead: half the difference is odd in the rate, half the sum even, and each
+is a clean power of the width. A derived exponent is *confirmed* if one part attains it and none exceeds it. The runs share the
+program with the derivation and nothing else.
 
 Source: Yang et al. 2022, *Tensor Programs V*, appendix D.1 (coordinate checking).
 """
@@ -43,7 +43,7 @@ class Row:
     """One variable at one step (0: its initial size; later: its change): the fitted slope, and the derived exponent.
 
     ``error`` is the slope's standard error. ``derived`` is None for what stays exactly zero. ``sizes`` are the root mean squares
-    at the widths, of the ``part`` that decides: ``initial``, or what is ``odd`` or ``even`` in the learning rate.
+    at the widths, of the ``part`` that decides: ``initial``; what is ``odd`` or ``even`` in the learning rate, or all ``change``.
     ``verdict``: ``confirmed`` (within ±0.1, and known to ±0.1), ``undecided`` (more seeds or widths tell), ``contradicted``.
     """
 
@@ -66,7 +66,7 @@ class Row:
 class CoordCheck:
     """The fitted slopes of a network under one optimizer.
 
-    ``passed``: none contradicts the derivation, nothing grows, and the output moves. ``lr`` is the base rate, ± which were run.
+    ``passed``: none contradicts the derivation, nothing grows, and the output moves. ``lr`` is the base rate.
     """
 
     report: ScalingReport
@@ -301,6 +301,6 @@ def _judged(slopes: dict[str, Slope], derived: Fraction | None) -> tuple[str, st
     above = [p for p, v in verdicts.items() if v == CONTRADICTED and slopes[p].exponent > derived]
     if above or all(v == CONTRADICTED for v in verdicts.values()):
         return (above or [top])[0], CONTRADICTED
-    attained = next((part for part, v in verdicts.items() if v == CONFIRMED), None)
-    possible = attained or next(part for part, v in verdicts.items() if v == UNDECIDED)
-    return possible, CONFIRMED if attained else UNDECIDED
+    verdict = CONFIRMED if CONFIRMED in verdicts.values() else UNDECIDED
+    fitting = [part for part, v in verdicts.items() if v == verdict]
+    return min(fitting, key=lambda part: abs(slopes[part].exponent - derived)), verdict

@@ -4,6 +4,10 @@ Three choices remove noise and leave all sizes as they are. The targets of a run
 first residuals are -1 at every width and seed. The initial size of a scalar is a mean over many draws of the weights that only
 averages read. And narrow networks, which cost little and fluctuate most, are run more often than wide ones.
 
+The steps are small where changes are power series in the rate, which ± the rate takes apart. A normalised update has none:
+where a gradient of size n^(-1/2) gives way to one of size 1, as in the logits of attention, its direction turns at a rate
+of n^(-1/2). There steps are large, so that this is over at the widths of interest.
+
 Source: Yang et al. 2022, *Tensor Programs V*, appendix D.1 (coordinate checking).
 """
 
@@ -30,7 +34,8 @@ from tp.transform.parametrize import parameters
 Array = NDArray[np.float64]
 Name = tuple[str, int, str]  # a quantity and a step: 0 for its initial size, t for its change after t updates
 REDRAWN = 32  # draws of the read-out for the initial size of a scalar
-MOVE = 0.125  # how far training moves things at most, in units of their initial size
+SMALL = 0.125  # how far training moves things at most, in units of their initial size
+LARGE = 2.0  # the same for optimizers that normalise, in units of the initial size or of 1
 PLENTY = 1024  # wide enough to tell which weight it was
 MORE = 8  # narrow networks are run at most this many times more often than the widest
 
@@ -54,6 +59,7 @@ class Experiment:
             if m.forward and (m.out[0] not in temps or m.text):
                 named.setdefault(classify.label(m, temps), m)
         self.named = named
+        self.smooth = self.optimizer.normalised == "none"
         kinds = self.engine.roles
         weights = parameters(self.program).items()
         self.readouts = {w.ref.name for p, w in weights if kinds.get(p) == "output" and w.cols is None and w.variance != 0}
@@ -92,17 +98,26 @@ class Experiment:
         spread = self._spread(run, [k for name in keys if not self.named[name].vector for k in keys[name]])
         for name, found in keys.items():
             yield (name, 0, "initial"), float(np.mean([spread.get(k) or np.mean(first[k] ** 2) for k in found]))
-        ways = [(run, lr), (_copy(run), -lr)]
-        targets = self.targets(run)
-        runs = zip(*(trained(at, self.optimizer, targets, rate, self.steps) for at, rate in ways), strict=True)
         try:
-            for step, (up, down) in enumerate(runs):
-                for name, found in keys.items() if step else ():
-                    yield (name, step, "odd"), float(np.mean([np.mean((up[k] - down[k]) ** 2) for k in found])) / 4
-                    twice = [np.mean((up[k] + down[k] - 2 * first[k]) ** 2) for k in found]
-                    yield (name, step, "even"), float(np.mean(twice)) / 4
+            for step, parts in enumerate(self._changes(run, first, lr), 1):
+                for part, change in parts.items():
+                    for name, found in keys.items():
+                        yield (name, step, part), float(np.mean([np.mean(change[k] ** 2) for k in found]))
         except DataError:  # diverged: what was measured before counts
             return
+
+    def _changes(self, run: Run, first: dict[Key, Array], lr: float) -> Iterator[dict[str, dict[Key, Array]]]:
+        """What has changed after 1, 2, … updates: its parts that are odd and even in the rate, or all of it."""
+        targets = self.targets(run)
+        runs = [trained(run, self.optimizer, targets, lr, self.steps)]
+        if self.smooth:
+            runs.append(trained(_copy(run), self.optimizer, targets, -lr, self.steps))
+        for step, now in enumerate(zip(*runs, strict=True)):
+            if step and self.smooth:
+                odd = {k: (now[0][k] - now[1][k]) / 2 for k in first}
+                yield {"odd": odd, "even": {k: (now[0][k] + now[1][k]) / 2 - x for k, x in first.items()}}
+            elif step:
+                yield {"change": {k: now[0][k] - x for k, x in first.items()}}
 
     def _spread(self, run: Run, scalars: list[Key]) -> dict[Key, float]:
         """Mean squares of those scalars at initialization that read-outs make, over fresh draws of these."""
@@ -144,11 +159,11 @@ class Experiment:
     # ------------------------------------------------------------ learning rate
 
     def rate(self, widths: Sequence[int], growth: float) -> float:
-        """The largest power of 2 at which training moves nothing by more than ``MOVE``, at any of the widths.
+        """The largest power of 2 at which training moves nothing by more than ``SMALL`` or ``LARGE``, at any of the widths.
 
         Measured at the narrowest; the largest derived exponent ``growth`` of a change says what becomes of it at the widest.
         """
-        bound = MOVE * (widths[0] / widths[-1]) ** max(growth, 0.0)
+        bound = (SMALL if self.smooth else LARGE) * (widths[0] / widths[-1]) ** max(growth, 0.0)
         lr = 1.0
         while lr > 2.0**-60 and self._moves(widths[0], lr) > bound:
             lr /= 2
@@ -157,13 +172,14 @@ class Experiment:
         return lr
 
     def _moves(self, width: int, lr: float) -> float:
-        """The largest change of anything, in units of its initial size; of 1 for scalars that are smaller, and for what is 0."""
+        """The largest change of anything, in units of its initial size; of 1 for smaller scalars (or all), and for what is 0."""
         sizes: dict[str, float] = {}
         worst, last = 0.0, 0
         for (name, step, part), square in self.squares(self.run(width, 0), lr):
             last = step
             if part == "initial":
-                sizes[name] = (square if self.named[name].vector else max(square, 1.0)) or 1.0
+                own = self.smooth and self.named[name].vector
+                sizes[name] = (square if own else max(square, 1.0)) or 1.0
             elif not square <= worst * sizes[name]:
                 worst = square / sizes[name]
         return float(np.sqrt(worst)) if last == self.steps else float("inf")
