@@ -64,7 +64,8 @@ print(mlp.scaling("sp", optimizer="adam").reasons[0])
 # %% [markdown]
 # ## The coordinate check
 #
-# The same program, trained for two steps at several widths: slopes of all sizes against the width, measured and derived.
+# The same program, trained for two steps at several widths: slopes of all sizes against the width, measured with their
+# errors, and derived. `?` marks what so few networks leave undecided, `✗` would mark what contradicts the derivation.
 
 # %% volatile
 check = mlp.coord_check(mlp.mup("adam"), "adam", widths=(128, 256, 512), seeds=3)

@@ -8,6 +8,7 @@ from tp.readings.gradient import pullback
 from tp.readings.scale.optimizers import OPTIMIZERS, optimizer
 from tp.readings.simulate import replay, simulate
 from tp.readings.updates import BETA, BETA2, LION, MOMENTUM, trained
+from tp.transform.parametrize import ABC, parametrize
 
 TEXT = """network tied
   width n
@@ -91,3 +92,16 @@ def test_replay_computes_only_what_depends_on_a_change():
     whole = simulate(tp.parse(TEXT).program, {"x": np.ones((2, 3))}, 16, seed=0)
     changed = {("W",): np.eye(16)}
     np.testing.assert_array_equal(replay(whole, changed)["f"], replay(again, changed | {("v",): run["v"]})["f"])
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "sign", "adafactor", "muon"])
+def test_gauges_are_the_same_network_in_training(name):
+    """(a, b, c) → (a + θ, b - θ, c - 2θ), or c - θ for normalised updates: the same run, exactly (Tensor Programs IV, 3.2)."""
+    net, opt = tp.zoo("mlp", L=2), optimizer(name)
+    data, outputs = {"x": np.random.default_rng(0).normal(size=(2, 10))}, []
+    for gauge in ("table3", "table8", "table9"):
+        rules = {p: ABC(r.a, r.b, r.c) for p, r in net.mup(name, gauge).rules.items()}
+        run = simulate(parametrize(net.program, rules), data, 32, seed=0, constants={})
+        outputs.append([now["f"] for now in trained(run, opt, {("f",): np.ones(2)}, 0.1, 3)])
+    for other in outputs[1:]:
+        np.testing.assert_allclose(other, outputs[0], rtol=1e-8)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import tp
-from tests.scaling.specs import mlp
+from tests.scaling.specs import BIASES, mlp
 from tp.adapters.torch import initialize_, param_groups
 from tp.cli import main
 
@@ -82,6 +82,22 @@ def test_parameter_groups_are_the_same_in_every_gauge(gauge):
     assert [g["weight_decay"] for g in groups] == pytest.approx([0.01, 0.04, 0.04])
     assert [g["eps"] for g in groups] == pytest.approx([2.5e-9, 2.5e-9, 1e-8])
     assert groups[1]["names"] == ["block.W2.weight"]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "sign", "adam", "adamw", "adafactor", "muon"])
+@pytest.mark.parametrize("gauge", ["table8", "table9"])
+def test_parameter_groups_are_the_report_without_multipliers(optimizer, gauge):
+    """Whatever multipliers a report has, groups carry what is left when all are moved into scales and rates: table 3."""
+    net, names = tp.parse(BIASES), ("U", "W", "b1", "b2", "c", "v")
+    groups = param_groups(Model(*names), net.mup(optimizer, gauge), width=96, base_width=32, lr=0.5, weight_decay=0.1, eps=1e-8)
+    plain = net.mup(optimizer, "table3").rules
+    assert [g["name"] for g in groups] == list(plain)
+    for group, rule in zip(groups, plain.values(), strict=True):
+        assert rule.a == 0
+        assert group["lr"] == pytest.approx(0.5 * 3.0 ** -float(rule.c))
+        assert group["init_factor"] == pytest.approx(0 if rule.b is None else 3.0 ** -float(rule.b))
+        assert group["weight_decay"] == pytest.approx(0.1 * 3.0 ** float(rule.decay or 0))
+        assert group["eps"] == pytest.approx(1e-8 * 3.0 ** float(rule.epsilon or 0))
 
 
 def test_parameters_are_mapped_completely():

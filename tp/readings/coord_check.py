@@ -215,14 +215,11 @@ def coord_check(
         reason = f"widths {list(widths)}, {steps} steps, {seeds} seeds"
         raise DataError(Message(NOWHERE, reason, "give two widths at least, one step and one seed", "nothing to fit"))
     opt = optimizer(optimizer_name)
-    rules = _rules(engine, parametrization, opt)
+    rules = rules_of(engine, parametrization, opt)
     derived = scaling(engine, {p: tuple(r) for p, r in rules.items()}, optimizer_name, max(steps, engine.steps), constants)
     derived = _titled(derived, parametrization)
     last = steps if derived.stable else max(1, min(steps, derived.reasons[0].step))  # later exponents mean nothing
-    program = parametrize(engine.program, rules, engine.growth)
-    generator = np.random.default_rng(seed)
-    data = _data(program, inputs, generator, constants)
-    run = Experiment(engine, program, opt, last, data, constants, int(generator.integers(2**31)))
+    run = experiment(engine, rules, opt, last, inputs, seed, constants)
     rate = lr if lr is not None else run.rate(widths, _growth(derived))
     sizes = run.measure(widths, seeds, rate, progress)
     check = CoordCheck(derived, widths, tuple(_rows(derived, sizes, widths, run)), seeds, rate)
@@ -232,7 +229,24 @@ def coord_check(
     return replace(check, culprit=run.culprit(widths, wrong[0].quantity, 0 if check.idle else wrong[0].step, rate))
 
 
-def _rules(engine: Engine, parametrization: Any, opt: Optimizer) -> dict[str, ABC]:
+def experiment(
+    engine: Engine,
+    rules: Mapping[str, ABC],
+    opt: Optimizer,
+    steps: int,
+    inputs: Any = None,
+    seed: int = 0,
+    constants: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """Finite networks of the program under ``rules``, ready to be run."""
+    program = parametrize(engine.program, rules, engine.growth)
+    generator = np.random.default_rng(seed)
+    data = _data(program, inputs, generator, constants or {})
+    return Experiment(engine, program, opt, steps, data, constants or {}, int(generator.integers(2**31)))
+
+
+def rules_of(engine: Engine, parametrization: Any, opt: Optimizer) -> dict[str, ABC]:
+    """(a, b, c) per weight: of a report, of a named parametrization, or given by name."""
     if isinstance(parametrization, ScalingReport):
         return {p: ABC(r.a, r.b if r.b is not None else Fraction(0), r.c) for p, r in parametrization.rules.items()}
     if isinstance(parametrization, str):

@@ -99,14 +99,14 @@ class Experiment:
         for name, found in keys.items():
             yield (name, 0, "initial"), float(np.mean([spread.get(k) or np.mean(first[k] ** 2) for k in found]))
         try:
-            for step, parts in enumerate(self._changes(run, first, lr), 1):
+            for step, parts in enumerate(self.changes(run, first, lr), 1):
                 for part, change in parts.items():
                     for name, found in keys.items():
                         yield (name, step, part), float(np.mean([np.mean(change[k] ** 2) for k in found]))
         except DataError:  # diverged: what was measured before counts
             return
 
-    def _changes(self, run: Run, first: dict[Key, Array], lr: float) -> Iterator[dict[str, dict[Key, Array]]]:
+    def changes(self, run: Run, first: dict[Key, Array], lr: float) -> Iterator[dict[str, dict[Key, Array]]]:
         """What has changed after 1, 2, … updates: its parts that are odd and even in the rate, or all of it."""
         targets = self.targets(run)
         runs = [trained(run, self.optimizer, targets, lr, self.steps)]
