@@ -236,7 +236,7 @@ def test_transformers_against_measured_slopes(case):
     compared = 0
     for key, rms in case["rms"].items():
         t, name = int(key[1]), key[3:]
-        quantity = next((x for q, x in report.exponents.items() if q.startswith(ours(name))), None)
+        quantity = next((x for q, x in report.exponents.items() if q.replace(" ", "").startswith(ours(name))), None)
         if quantity is None or t > len(quantity.changes):
             continue
         if name.startswith("attn_logits") and case["optimizer"] == "sgd" and (t > 1 or quantity.changes[0] == 0):
