@@ -10,7 +10,7 @@ what earlier errors do to later numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
 from typing import Any
@@ -45,6 +45,8 @@ STRIP = 0.8
 AIMS = (1e-15, 1e-13, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4)
 LARGEST = 400_000
 """Nodes of a grid at most."""
+STEP = 2.0
+"""Cases whose axes are alike up to this factor share their nodes."""
 PANELS = 3
 """Variables of a kinked integrand up to which panels are broken at the kinks."""
 TOGETHER = 2**17
@@ -82,10 +84,14 @@ class Integrals:
             return self.panels(e, cov, known)
         values, vectors = np.linalg.eigh(cov)
         values = np.where(values > 1e-13 * np.maximum(values[:, -1:], 1e-300), values, 0.0)
-        root, sizes = vectors * np.sqrt(values)[:, None, :], np.sqrt(values.max(axis=0))
-        root, sizes = root[:, :, sizes > 0], sizes[sizes > 0]
-        x, w = self.nodes(sizes * _steepness(e), kinked)
-        return self.average(e, root, x, w, known)
+        root = vectors * np.sqrt(values)[:, None, :]
+        sizes = np.abs(root).max(axis=1) * _steepness(e)
+        found = np.empty(count)
+        for some, box in _alike(sizes):
+            x, w = self.nodes(box[box > 0], kinked)
+            part = {k: v[some] if np.shape(v) == (count,) else v for k, v in known.items()}
+            found[some] = self.average(e, root[some][:, :, box > 0], x, w, part)
+        return found
 
     def panels(self, e: Expectation, cov: Array, known: Known) -> Array:
         """One case after the other."""
@@ -101,8 +107,7 @@ class Integrals:
     def nodes(self, sizes: Array, kinked: bool) -> tuple[Array, Array]:
         """Points of independent standard normals, [dimensions, points], and weights."""
         if self.method != "sobol" and not kinked:
-            rounded = tuple(float(f"{s * 1.03:.1e}") for s in sizes)
-            found = grid(rounded, self.coarse)
+            found = grid(tuple(sizes.tolist()), self.coarse)
             if found is not None:
                 return found
         if self.method == "grid":
@@ -127,6 +132,15 @@ class Integrals:
                 values = code({**env, **{v: u[:, k] for k, v in enumerate(e.variables)}})
                 total[rows] += np.broadcast_to(values, u[:, 0].shape) @ w[part]
         return total
+
+
+def _alike(sizes: Array) -> Iterator[tuple[NDArray[np.intp], Array]]:
+    """Cases that can share their nodes, and the size of each axis for them."""
+    classes = np.floor(np.log(np.maximum(sizes, 1e-300)) / math.log(STEP))
+    unique, which = np.unique(classes, axis=0, return_inverse=True)
+    for k in range(len(unique)):
+        some = np.flatnonzero(which.ravel() == k)
+        yield some, sizes[some].max(axis=0)
 
 
 def _steepness(e: Expectation) -> float:
