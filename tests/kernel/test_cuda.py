@@ -89,3 +89,17 @@ def test_the_device_computes_the_text_of_the_cpu():
 def test_texts_of_another_form_are_refused(body, said):
     with pytest.raises(tp.DeviceError, match=said):
         device_text(f"def pairs(n, c, i0, i1, j0, j1, upper, width, out1):\n    n0 = n[0]\n{body}\n")
+
+
+def test_kernels_that_are_not_compiled_are_refused(tmp_path, capsys):
+    import numpy as np
+
+    from tp.cli import main
+
+    net = tp.zoo("symmetric_rnn")
+    with pytest.raises(tp.DeviceError, match="more than two Gaussians"):
+        net.kernel("nngp", device="cuda")
+    np.save(tmp_path / "X.npy", np.ones((2, *(int(r.hi - r.lo + 1) for r in net.program.data[0].domain))))
+    command = ["gram", "symmetric_rnn", "--limit", "nngp", "--data", str(tmp_path / "X.npy"), "--out", str(tmp_path / "K.npy")]
+    assert main([*command, "--memory", "1GB"]) == 1
+    assert "pair by pair" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, isqrt, prod
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import sympy as sp
@@ -86,6 +86,9 @@ class Kernel:
     threads: int
     memory: int
     progress: bool = True
+
+    at_once: ClassVar[int] = 2
+    """Tiles of a matrix on disk that are in work in one process: one is written while the next is computed, by all threads."""
 
     def __getstate__(self) -> dict[str, Any]:
         """A kernel travels to other processes as its text; there the module is loaded again."""

@@ -13,7 +13,7 @@ from functools import cached_property
 from importlib import import_module
 from math import isqrt, prod
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,9 @@ class _Slot:
 @dataclass(eq=False)
 class CudaKernel(Kernel):
     """A kernel whose pairs are computed on the current CUDA device."""
+
+    at_once: ClassVar[int] = 1
+    """Tiles on disk: one call fills the device's memory and overlaps within."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in super().__getstate__().items() if k != "_device"}

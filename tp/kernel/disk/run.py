@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 KINDS = {"K": "nngp", "Theta": "ntk"}
 
-OVERLAP = 2
-"""Tiles in work at once in this process: one is written while the next is computed, by all threads."""
-
 PATIENCE = 3
 """How often worker processes may die in a row without finishing a tile."""
 
@@ -174,7 +171,7 @@ def _check_disk(path: Path, needed: int) -> None:
 def _at_once(kernel: Kernel, executor: Executor | str | None) -> int:
     """Tasks that hold memory of one budget at the same time."""
     if executor is None:
-        return OVERLAP
+        return kernel.at_once
     if executor == "processes":
         return kernel.threads
     if isinstance(executor, str) or not callable(getattr(executor, "submit", None)):
@@ -207,7 +204,7 @@ def _all(work: Work, tiling: Tiling, executor: Executor | str | None, workers: i
             _processes(work, todo, workers, bar.update)
         else:
             work.kernel.load()
-            with ThreadPoolExecutor(OVERLAP) as pool:
+            with ThreadPoolExecutor(work.kernel.at_once) as pool:
                 _drain(pool, work, todo(), bar.update)
 
 
