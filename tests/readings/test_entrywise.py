@@ -286,3 +286,13 @@ def test_the_gradient_itself_is_gradient_descent() -> None:
     for t, i in ((1, 0), (2, 0), (2, 1)):
         assert one[f, t, i] == pytest.approx(two[f, t, i], abs=1e-12)
     assert abs(two[f, 2, 0]) > 0.2
+
+
+def test_entries_kept_for_later_steps_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tp.readings import outer
+
+    run = mup(d=1).train([[1.0], [0.5]], [1.0, -1.0], steps=3, lr=0.2, optimizer="adam", eps=0.1)
+    kept = run.limit("sobol", tol=1e-2).outputs
+    monkeypatch.setattr(outer, "MATRICES", 0)
+    assert run.limit("sobol", tol=1e-2).outputs == pytest.approx(kept, abs=1e-6)
+    assert np.abs(kept[3]).max() > 0.05

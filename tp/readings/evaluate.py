@@ -69,6 +69,8 @@ class Evaluation:
     compiler: Compiler = field(default_factory=Compiler)
     tabulated: list[float] = field(default_factory=list)
     """Relative errors of the tables that stood for entrywise updates, over all runs of a plan."""
+    matrices: dict[Key, Any] = field(default_factory=dict)
+    """Entries of updates at pairs of nodes, by name: they serve all later steps."""
 
     def read(self, key: Key) -> Array | None:
         """The array of a member; None for what is 0, and for what nothing wanted depends on."""
@@ -170,7 +172,7 @@ def evaluate(
 
 def executed(plan: Evaluation, nodes: Nodes, tick: Callable[[int], object] = lambda members: None) -> Evaluation:
     """A prepared evaluation carried out on ``nodes``; ``tick`` is told of the members that are done."""
-    run = replace(plan, nodes=nodes, scalars=plan.scalars.copy(), calls={})
+    run = replace(plan, nodes=nodes, scalars=plan.scalars.copy(), calls={}, matrices={})
     nodes.begin(run.layout)
     with np.errstate(all="ignore"):
         _draw(run)

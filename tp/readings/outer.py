@@ -10,7 +10,7 @@ Source: Yang & Littwin 2023, *Tensor Programs IVb*, rule ZOuterNonlin (section 2
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from tp.readings.indexing import Key
 from tp.readings.nodes import GridTooLarge
 from tp.readings.steps import Entry, Updates
 from tp.readings.tables import FINENESS, Table
-from tp.readings.tape import Leaf
+from tp.readings.tape import Leaf, Tape
 
 if TYPE_CHECKING:
     from tp.readings.evaluate import Evaluation
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 BAND = 2**15
 """Entries that are in memory at a time: few enough for a processor's cache."""
+MATRICES = 2**28
+"""Bytes for entries at pairs of nodes that are kept for later steps, of a run."""
 PAIRS = 2**27
 """Pairs of nodes at most, of a grid."""
 EXACT, LOOSE = 1e-9, 1e-6
@@ -43,11 +45,13 @@ def products(run: Evaluation, step: Updates) -> Array:
     """[members, *nodes]: the values of the step's members."""
     arguments = tuple(m.argument for m in step.members if m.argument is not None)
     product = _Product(run, step.ins, arguments)
-    parts = [product.times(entry) for entry in step.entries]
-    shape = np.broadcast_shapes((1, 1), *(p.shape[1:] for p in parts))
-    whole = (len(arguments), *shape)
-    return np.asarray(sum((np.broadcast_to(p.reshape(len(p), *[1] * (len(whole) - p.ndim), *p.shape[1:]), whole) for p in parts),
-                          np.zeros(whole)))  # fmt: skip
+    several = [entry for entry in step.entries if entry.several]
+    parts = [product.times([entry]) for entry in step.entries if not entry.several]
+    parts += [product.times(several)] if several else []
+    total = np.zeros((len(arguments), *np.broadcast_shapes((1, 1), *(p.shape[1:] for p in parts))))
+    for part in parts:
+        total += part.reshape(len(part), *[1] * (total.ndim - part.ndim), *part.shape[1:])
+    return total
 
 
 Tables = tuple[Table | None, Table | None, float]
@@ -62,18 +66,19 @@ class _Product:
     ins: OuterNonlin
     arguments: tuple[Key, ...]
 
-    def times(self, entry: Entry) -> Array:
-        """[x, *nodes]: Σ_β of the entries times x_β, at every node of the output's space."""
-        part = self.run.nodes.part if entry.several else 0
-        across, weights, _ = self.run.nodes.quadrature([*entry.other, *self.arguments], part)
-        right = (np.array(across[len(entry.other) :]) * weights).T
-        if not entry.own:  # the same for all entries
-            return np.asarray(entry.tape.run(self.run.leaf) * right.sum(axis=0)).reshape(-1, 1, 1)
-        flat, _, shape = self.run.nodes.quadrature(entry.own, 0)
-        mine, theirs = dict(zip(entry.own, flat, strict=True)), dict(zip(entry.other, across, strict=False))
-        here, there, error = self.tables(entry, mine, theirs)
+    def times(self, found: Sequence[Entry]) -> Array:
+        """[x, *nodes]: Σ_β of the terms' entries times x_β, at every node of the output's space."""
+        own = list(dict.fromkeys(key for entry in found for key in entry.own))
+        other = list(dict.fromkeys(key for entry in found for key in entry.other))
+        across, weights, _ = self.run.nodes.quadrature([*other, *self.arguments], self.run.nodes.part if found[0].several else 0)
+        right = (np.array(across[len(other) :]) * weights).T
+        if not own:  # the same for all entries
+            return np.asarray(self.number(found[0].factor) * self.number(found[0].tape) * right.sum(axis=0)).reshape(-1, 1, 1)
+        flat, _, shape = self.run.nodes.quadrature(own, 0)
+        mine, theirs = dict(zip(own, flat, strict=True)), dict(zip(other, across, strict=False))
+        here, there, error = self.tables(found[0], mine, theirs)
         if here is not None and there is not None and error > LOOSE:
-            here, there, error = self.one_table(entry, mine, theirs, right)
+            here, there, error = self.one_table(found[0], mine, theirs, right)
         if here is not None or there is not None:
             self.run.tabulated.append(error)
         if there is not None:
@@ -81,10 +86,10 @@ class _Product:
             theirs, right = {key: there.points}, there.gathered(values, right)
         if here is not None:
             ((key, values),) = mine.items()
-            result = here.interpolated(self.contracted(entry, {key: here.points}, theirs, right), values)
+            result = here.interpolated(self.contracted(found, {key: here.points}, theirs, right), values)
         else:
             self.check(len(flat[0]), len(right))
-            result = self.contracted(entry, mine, theirs, right)
+            result = self.contracted(found, mine, theirs, right)
         return result.T.reshape(len(self.arguments), *shape)
 
     def tables(self, entry: Entry, own: Mapping[Key, Array], other: Mapping[Key, Array]) -> Tables:
@@ -114,12 +119,12 @@ class _Product:
         """An entry with kinks: a table of its averages over all nodes of the other space, which have none."""
         ((key, values),) = own.items()
         probes = {key: values[:: max(1, len(values) // PROBES)]}
-        exact = self.contracted(entry, probes, other, right)
+        exact = self.contracted([entry], probes, other, right)
         scale = float(np.abs(exact).max()) or 1.0
         found: list[tuple[float, Table]] = []
         for table in list(Table.over(values))[1::2]:
             self.check(table.count, len(right))
-            averages = self.contracted(entry, {key: table.points}, other, right)
+            averages = self.contracted([entry], {key: table.points}, other, right)
             off = table.interpolated(averages, probes[key]) - exact
             found.append((float(np.sqrt(np.mean(off**2))) / scale, table))
         error, best = min(found, key=lambda pair: pair[0])
@@ -143,12 +148,33 @@ class _Product:
         entries = np.asarray(entry.tape.run(read), dtype=np.float64)
         return np.broadcast_to(entries.T if self.ins.transpose else entries, shape)
 
-    def contracted(self, entry: Entry, own: Mapping[Key, Array], other: Mapping[Key, Array], right: Array) -> Array:
+    def contracted(self, found: Sequence[Entry], own: Mapping[Key, Array], other: Mapping[Key, Array], right: Array) -> Array:
         """Σ_β entry(own_α, other_β) right_β: [α, x], a band of α at a time."""
-        count = len(next(iter(own.values())))
-        result = np.empty((count, right.shape[1]))
+        count, factors = len(next(iter(own.values()))), [self.number(e.factor) for e in found]
+        result, kept = np.empty((count, right.shape[1])), self.kept(found, count, len(right))
         band = max(1, BAND // len(right))
         for lo in range(0, count, band):
             mine = {key: a[lo : lo + band] for key, a in own.items()}
-            result[lo : lo + band] = self.entries(entry, mine, other) @ right
+            block: Any = 0.0
+            for entry, factor in zip(found, factors, strict=True):
+                values = kept[entry.name][lo : lo + band] if entry.name in self.run.matrices else self.entries(entry, mine, other)
+                if entry.name in kept and entry.name not in self.run.matrices:
+                    kept[entry.name][lo : lo + band] = values
+                block = block + factor * values
+            result[lo : lo + band] = block @ right
+        self.run.matrices.update(kept)
         return result
+
+    def kept(self, found: Sequence[Entry], own: int, other: int) -> dict[Key, NDArray[np.float32]]:
+        """Where the entries at pairs of Sobol nodes are, or will be, kept; single precision is far below their error."""
+        kept, used = {}, sum(a.nbytes for a in self.run.matrices.values())
+        for entry in found if self.run.nodes.part else ():
+            if entry.name in self.run.matrices:
+                kept[entry.name] = self.run.matrices[entry.name]
+            elif entry.several and used + 4 * own * other <= MATRICES:
+                kept[entry.name] = np.empty((own, other), np.float32)
+                used += kept[entry.name].nbytes
+        return kept
+
+    def number(self, tape: Tape) -> float:
+        return float(np.squeeze(tape.run(self.run.leaf)))

@@ -29,6 +29,7 @@ from tp.readings.checkpoint import Checkpoint
 from tp.readings.evaluate import Evaluation, executed
 from tp.readings.indexing import Key
 from tp.readings.nodes import Sobol
+from tp.readings.outer import MATRICES
 from tp.readings.steps import paired, width
 
 Array = NDArray[np.float64]
@@ -65,7 +66,8 @@ def bytes_needed(plan: Evaluation, m: int) -> int:
     """The most that one run of 2^m nodes keeps at a time."""
     vectors = sum(map(len, plan.layout.blocks)) + len(plan.layout.innovations)
     widest = max(map(width, plan.steps), default=1)
-    return 8 * 2**m * (vectors + 4 * (widest + 2))
+    matrices = min(MATRICES, 4 * paired(plan.steps) * 2**m * 2 ** max(m - 2, 0))
+    return 8 * 2**m * (vectors + 4 * (widest + 2)) + matrices
 
 
 @dataclass

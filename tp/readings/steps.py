@@ -16,11 +16,11 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.program.ir import MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
-from tp.readings.expression import Add, Compiler, Op, SumOver
+from tp.readings.expression import Add, Compiler, Mul, Op, Outers, Over, SumOver
 from tp.readings.families import Terms, product, split
 from tp.readings.indexing import Edge, Env, Key
 from tp.readings.members import Member, Plan
-from tp.readings.tape import Leaf, Tape, Unrecorded, lanes, record, recorded_sum, stacked
+from tp.readings.tape import Leaf, Tape, Unrecorded, lanes, record, record_product, stacked
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -88,8 +88,13 @@ class MatMuls:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Terms of a matrix's entry; ``own`` are the vectors of the output's space that they read, ``other`` of the argument's."""
+    """A term of a matrix's entry: ``factor``, a number, times what ``tape`` gives, the same wherever ``name`` is.
 
+    ``own`` are the vectors of the output's space that it reads, ``other`` those of the argument's.
+    """
+
+    name: Key
+    factor: Tape
     tape: Tape
     own: tuple[Key, ...]
     other: tuple[Key, ...]
@@ -117,9 +122,9 @@ def width(step: Step) -> int:
     return len(step.members) if isinstance(step, (Vectors, MatMuls, Updates)) else 1
 
 
-def paired(steps: Iterable[Step]) -> bool:
-    """Whether some update is a function of several vectors of both of its spaces: it takes pairs of nodes."""
-    return any(isinstance(step, Updates) and any(entry.several for entry in step.entries) for step in steps)
+def paired(steps: Iterable[Step]) -> int:
+    """How many updates are functions of several vectors of both of their spaces: they take pairs of nodes."""
+    return len({entry.name for step in steps if isinstance(step, Updates) for entry in step.entries if entry.several})
 
 
 @dataclass
@@ -135,6 +140,7 @@ class Stepper:
 
     def __post_init__(self) -> None:
         self.stored = set(self.plan.group)
+        self.factors: dict[Op, tuple[tuple[Op, ...], Op]] = {}
         self.splits: dict[sp.Expr, tuple[tuple[Terms, ...], sp.Expr]] = {}
 
     def steps(self) -> Iterator[Step]:
@@ -200,18 +206,27 @@ class Stepper:
         return 0 if found is None else self.slot.get(found, 0)
 
     def updates(self, ins: OuterNonlin, members: tuple[Member, ...]) -> Iterator[Updates]:
-        """Members with the same matrix of entries together. Terms of one vector of a space stay by themselves."""
+        """Members with the same matrix of entries together."""
         op, indices = self.compiler.op(ins.entry), sorted(s.name for s in ins.entry.free_symbols)
         together: dict[Key, list[Member]] = {}
         for member in members:
             together.setdefault(tuple(member.point[name] for name in indices), []).append(member)
         for same in together.values():
-            parts = [(term, env, _entry(record(term, env, self.find), ins.transpose)) for term, env in _added(op, same[0].point)]
-            entries = [e for _, _, e in parts if not e.several and not np.all(e.tape.zero)]
-            joint = [(term, env) for term, env, e in parts if e.several]
-            if joint:
-                entries.append(_entry(recorded_sum(joint, self.find), ins.transpose))
-            yield Updates(tuple(same), ins, tuple(entries))
+            entries = (self.entry(ins, term, env) for term, env in _added(op, same[0].point))
+            alive = (e for e in entries if not np.all(e.tape.zero) and not np.all(e.factor.zero))
+            yield Updates(tuple(same), ins, tuple(alive))
+
+    def entry(self, ins: OuterNonlin, op: Op, env: Env) -> Entry:
+        """A term, with the numbers that multiply it apart."""
+        if op not in self.factors:
+            self.factors[op] = _factors(op)
+        numbers, rest = self.factors[op]
+        tape = record(rest, env, self.find)
+        pairs = [pair for _, leaf in tape.leaves if leaf.wide for pair in leaf.at]
+        rows, cols = (tuple(dict.fromkeys(pair[side] for pair in pairs)) for side in (1, 2))
+        name = (ins.out.name, rest, *(env[index] for index in sorted(rest.free)))
+        factor = record_product(numbers, env, self.find)
+        return Entry(name, factor, tape, *((cols, rows) if ins.transpose else (rows, cols)))
 
     # ------------------------------------------------------------ products with families
 
@@ -288,7 +303,22 @@ def _added(op: Op, env: Env) -> Iterator[tuple[Op, Env]]:
             yield op, env
 
 
-def _entry(tape: Tape, transpose: bool) -> Entry:
-    pairs = [pair for _, leaf in tape.leaves if leaf.wide for pair in leaf.at]
-    rows, cols = (tuple(dict.fromkeys(pair[side] for pair in pairs)) for side in (1, 2))
-    return Entry(tape, *((cols, rows) if transpose else (rows, cols)))
+def _factors(op: Op) -> tuple[tuple[Op, ...], Op]:
+    """The factors of a product that are numbers, and the rest."""
+    if not isinstance(op, Mul):
+        return (), op
+    numbers = tuple(f for f in op.factors if not _reads_outers(f))
+    rest = tuple(f for f in op.factors if f not in numbers)
+    free = frozenset().union(*(f.free for f in rest))
+    return numbers, rest[0] if len(rest) == 1 else Mul(rest, free=free, active=True)
+
+
+def _reads_outers(op: Op) -> bool:
+    match op:
+        case Outers():
+            return True
+        case Mul(factors=parts) | Add(terms=parts):
+            return any(map(_reads_outers, parts))
+        case Over(body=body):
+            return _reads_outers(body)
+    return any(map(_reads_outers, op.parts()))

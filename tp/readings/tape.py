@@ -92,10 +92,10 @@ def record(op: Op, env: Mapping[str, Any], find: Find) -> Tape:
     return recorder.tape(recorder.visit(op, {}))
 
 
-def recorded_sum(terms: Iterable[tuple[Op, Mapping[str, int]]], find: Find) -> Tape:
-    """The sum of expressions, each at its own point; what they share is found once."""
-    recorder = _Recorder({}, find)
-    return recorder.tape(recorder.sum([recorder.visit(op, env) for op, env in terms]))
+def record_product(ops: Iterable[Op], env: Mapping[str, Any], find: Find) -> Tape:
+    """The product of some expressions at one point."""
+    recorder = _Recorder(env, find)
+    return recorder.tape(recorder.product([recorder.visit(op, {}) for op in ops]))
 
 
 @dataclass(slots=True)
