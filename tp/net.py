@@ -298,7 +298,11 @@ class Net:
         progress: bool = False,
         **constants: Any,
     ) -> CoordCheck:
-        """Finite networks trained at several widths: the slope of every activation and update against the derived exponent."""
+        """Finite networks trained at several widths: the slope of every activation and update against the derived exponent.
+
+        ``seeds`` networks are trained at the widest, up to eight times as many at narrower widths. ``lr`` is chosen by one rule
+        unless given: small for optimizers that follow the gradient's size, large for those that normalise it.
+        """
         from tp.readings.coord_check import coord_check
 
         engine = self._engine(growth)

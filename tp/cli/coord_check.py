@@ -26,7 +26,9 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument(
         "--widths", type=options.widths, default=(128, 256, 512, 1024), metavar="N,N", help="default: 128,256,512,1024"
     )
-    parser.add_argument("--seeds", type=options.positive, default=4, metavar="S", help="networks at each width (default: 4)")
+    parser.add_argument(
+        "--seeds", type=options.positive, default=4, metavar="S", help="networks at the widest; more at narrower (default: 4)"
+    )
     parser.add_argument("--plot", type=files.picture_path, metavar="F.png", help="draw sizes against width (.png, .pdf or .svg)")
     parser.add_argument("--json", action="store_true", help="print the check as JSON")
     parser.set_defaults(run=run)
