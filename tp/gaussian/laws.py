@@ -372,6 +372,8 @@ def mean(f: Kind, q: str = "q") -> list[Term] | None:
             return [Term(f.coef, primitives.mean_level, (q, a, b))]
         case "slope", (a, b):
             return [Term(f.coef * (b - a), primitives.cdf_moment, (q, 1, ZERO))]
+        case "rect", (n,) if int(n) == 2:
+            return [Term(f.coef, primitives.half_variance, (q,))]
         case "rect", (n,):
             return [Term(f.coef, primitives.cdf_moment, (q, int(n), ZERO))]
         case (("erf" | "dbell"), _):

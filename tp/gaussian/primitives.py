@@ -294,6 +294,11 @@ def plain_moment(q: float, k: int) -> float:
     return even_moment(k) * q ** (k // 2) if k % 2 == 0 else 0.0 * q
 
 
+def half_variance(q: float) -> float:
+    """E[relu(u)²] = q/2."""
+    return 0.5 * q
+
+
 def one() -> float:
     """E[1]."""
     return 1.0

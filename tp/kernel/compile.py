@@ -21,13 +21,11 @@ from tp.kernel.cells import Axis, Formula, Table, parts
 from tp.kernel.demand import Demand, Key, Plan, Tied, Want
 from tp.kernel.emit import Emitter
 from tp.kernel.functions import (
-    ENTRY,
     EXACT,
     FILL,
     HEAD,
     HELPER,
     LOOPING,
-    MIRROR,
     REFLECT,
     Coefficients,
     DiagonalEmitter,
@@ -230,7 +228,6 @@ def _module(library: Library, functions: Mapping[str, Function], reflect: bool) 
     helpers = [FILL, *([REFLECT] if reflect else []), *library.sources.values()]
     blocks = [_decorator(text) + text.strip("\n") for text in helpers]
     blocks += [f.text for f in functions.values()]
-    blocks.append(ENTRY + MIRROR)
     return HEAD + "\n\n\n" + "\n\n\n".join(blocks) + "\n"
 
 

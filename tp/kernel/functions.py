@@ -39,14 +39,6 @@ FILL = """def fill(acc, row, b, value):
     for z in range(b):
         acc[row, z] = value"""
 
-MIRROR = '''def mirror(table, i0, i1, j0, j1):
-    """Entries (i, j) of a block also at (j, i), tile by tile."""
-    for a in range(i0, i1, 32):
-        for b in range(j0, j1, 32):
-            for i in range(a, min(a + 32, i1)):
-                for j in range(max(b, i + 1), min(b + 32, j1)):
-                    table[j, i] = table[i, j]'''
-
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:

@@ -106,12 +106,14 @@ def _shape_help(given: tuple[int, ...], want: tuple[int, ...]) -> str:
 
 
 def groups(data: Samples) -> NDArray[np.int64]:
-    """A number per sample; equal samples, bit by bit, have the same."""
+    """A number per sample; equal samples, bit by bit, have the same. Only samples with equal sums of bits are compared."""
     count = len(next(iter(data.values())))
-    seen: dict[Any, int] = {}
-    found = np.empty(count, dtype=np.int64)
     rows = [np.ascontiguousarray(a).reshape(count, -1) for a in data.values()]
-    for k in range(count):
+    sums = sum((r.view(f"i{r.itemsize}").sum(axis=1, dtype=np.int64) for r in rows), np.zeros(count, np.int64))
+    _, which, times = np.unique(sums, return_inverse=True, return_counts=True)
+    seen: dict[Any, int] = {}
+    found = np.arange(count)
+    for k in np.flatnonzero(times[which] > 1):
         key = rows[0][k].tobytes() if len(rows) == 1 else tuple(r[k].tobytes() for r in rows)
-        found[k] = seen.setdefault(key, k)
+        found[k] = seen.setdefault(key, int(k))
     return found

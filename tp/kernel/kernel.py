@@ -416,7 +416,7 @@ class Kernel:
     def _mirror(self, table: Array, task: Task) -> None:
         """Entry (t, i; t', j) is entry (t', j; t, i)."""
         if table.ndim == 2:
-            self._module.mirror(table, *task)
+            _reflect(table, *task)
             return
         i0, i1, j0, j1 = task
         upper = table[..., i0:i1, j0:j1]
@@ -503,6 +503,17 @@ class Kernel:
                 given = [part, [ahead(task) for task in part]] if ahead else [part]
                 for _ in pool.map(work, *given):
                     bar.update()
+
+
+def _reflect(table: Array, i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> None:
+    """Entries (i, j), i < j, of a block also at (j, i); small tiles, so that both stay in the cache."""
+    for a in range(i0, i1, tile):
+        for b in range(j0, j1, tile):
+            block = table[a : min(a + tile, i1), b : min(b + tile, j1)]
+            if a == b:
+                np.copyto(block, block.T.copy(), where=np.tri(len(block), k=-1, dtype=bool))
+            elif a < b:
+                table[b : min(b + tile, j1), a : min(a + tile, i1)] = block.T
 
 
 def _columns(vectors: Array) -> Array:
