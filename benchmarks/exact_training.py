@@ -61,7 +61,7 @@ def words(vocabulary: int, steps: list[int], batch: int, losses: list[str], nega
             idle = (vocabulary - 1 - negatives) * np.log(2) if loss == "negative" else 0.0  # of words that are not drawn
             Y, name = (sampled, "logistic") if loss == "negative" else (onehot, loss)
             start = time.process_time()
-            run = net.train(X, Y, steps=count, lr=4.0, loss=name, batches=batches, X_test=X[:4], every=count)
+            run = net.train(X, Y, steps=count, lr=batch / 4, loss=name, batches=batches, X_test=X[:4], every=count)
             ready, wall = time.process_time(), time.perf_counter()
             found = run.limit()
             used, wall = time.process_time() - ready, time.perf_counter() - wall
