@@ -155,9 +155,10 @@ def _numbers(plan: Plan) -> int:
 
 
 def _site_plan(raw: Plan, channels: dict[str, int]) -> Plan:
-    """What one sample decides, in bands where tables are large and read near their diagonals only."""
+    """What one sample decides, in bands where tables are large and most of them is far from the diagonals that are read."""
+    plain = arrange(raw, "s")
     bands = banded(arrange(raw, "s", windows=True), channels) if _numbers(raw) >= ROWS else None
-    return bands or arrange(raw, "s")
+    return bands if bands is not None and 2 * _numbers(bands) < _numbers(plain) else plain
 
 
 def _by_rows(pairs: Demand, raw: Plan, channels: dict[str, int]) -> Plane | None:

@@ -72,6 +72,7 @@ class _Side:
     data: Samples
     count: int
     sites: dict[str, Array] = field(default_factory=dict)
+    by_sample: dict[str, Array] = field(default_factory=dict)  # the same, samples first
 
 
 @dataclass(eq=False)
@@ -342,14 +343,25 @@ class Kernel:
 
     # ------------------------------------------------------------ pairs
 
+    def _sample_first(self, side: _Side) -> dict[str, Array]:
+        """What is known of each sample, and the samples with their coordinates before positions: [sample, …]."""
+        if not side.by_sample:
+            count = {t.name: -2 for t in self.compiled.coefficients}  # which axis runs over samples
+            names = {a[:-2] for key in ("rows", "exact") if key in self.compiled.functions for a in self._arrays(key)}
+            found = {n: np.moveaxis(a, count.get(n, -1), 0) for n, a in side.sites.items() if n in names}
+            found |= {f"data_{n}": np.moveaxis(a, -1, 1) for n, a in side.data.items()}
+            side.by_sample = {n: np.ascontiguousarray(a) for n, a in found.items()}
+        return side.by_sample
+
+    def _arrays(self, function: str) -> tuple[str, ...]:
+        return self.compiled.functions[function].arrays
+
     def _by_rows(self, one: _Side, two: _Side, work: NDArray[np.int64], same: bool, results: dict[str, Array]) -> None:
         """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results."""
         function = self.compiled.functions["rows"]
-        count = {t.name: -2 for t in self.compiled.coefficients}  # which axis runs over samples
         double: dict[str, Array] = {**self._constants}
         for side, mark in ((one, 1), (two, 2)):
-            double |= {f"{n}_{mark}": np.ascontiguousarray(np.moveaxis(a, count.get(n, -1), 0)) for n, a in side.sites.items()}
-            double |= {f"data_{n}_{mark}": np.ascontiguousarray(np.moveaxis(a, -1, 1)) for n, a in side.data.items()}
+            double |= {f"{n}_{mark}": a for n, a in self._sample_first(side).items()}
         arrays = {n: a.astype(self.dtype, copy=False) for n, a in double.items() if n in function.arrays} | results
         integers, floats = self._parameters
         step = max(1, min(64, -(-len(work) // (4 * self.threads))))
@@ -454,17 +466,14 @@ class Kernel:
 
     def _diagonal(self, side: _Side, which: NDArray[np.int64]) -> dict[str, Array]:
         """The chosen samples, each with itself: [out axes…, sample]."""
+        if "rows" in self.compiled.functions:
+            return self._once(side, which)
         part = side
         if len(which) < side.count:
             part = _Side({n: a[which] for n, a in side.data.items()}, len(which))
             axis = {t.name: -2 for t in self.compiled.coefficients}
             part.sites = {n: np.ascontiguousarray(np.take(a, which, axis=axis.get(n, -1))) for n, a in side.sites.items()}
         results = {t: np.empty((*self._out_shape(t), part.count), self.dtype) for t in self.compiled.outputs}
-        if "rows" in self.compiled.functions:
-            k = np.arange(part.count)
-            once = {n: a[..., None] for n, a in results.items()}
-            self._by_rows(part, part, np.stack([k, k, k, 0 * k], axis=1), True, once)
-            return results
         function = self.compiled.functions["diagonal"]
         layouts = {
             n[5:]: gram.table(part.data, e)
@@ -482,6 +491,13 @@ class Kernel:
             self._module.diagonal(integers, floats, start, stop, width, *(arrays[a] for a in function.arrays))
 
         self._run(work, list(range(0, part.count, step)), "diagonal")
+        return results
+
+    def _once(self, side: _Side, which: NDArray[np.int64]) -> dict[str, Array]:
+        """``_diagonal`` by rows."""
+        results = {t: np.empty((*self._out_shape(t), len(which)), self.dtype) for t in self.compiled.outputs}
+        work = np.stack([which, which, np.arange(len(which)), np.zeros(len(which), np.int64)], axis=1)
+        self._by_rows(side, side, work, True, {n: a[..., None] for n, a in results.items()})
         return results
 
     # ------------------------------------------------------------ threads
