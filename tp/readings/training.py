@@ -117,9 +117,9 @@ class TrainingRun:
         of these that applies. Exact are polynomial networks as rational numbers, ``.exact``, over a few steps
         (:mod:`tp.readings.rational`), and linear networks in floating point over many (:mod:`tp.readings.linear_limit` for
         one hidden layer, :mod:`tp.readings.closed_system`); ``"auto"`` takes rationals where they cost half a second at most.
-        ``tol`` is the error aimed at; ``memory`` limits the bytes of the arrays. A Sobol run keeps its finished scramblings
-        in the file ``checkpoint`` (.npz) and goes on from there when it is started again. Raises ``LimitError`` where
-        training diverges.
+        ``tol`` is the error aimed at, of all numbers (two standard errors of Sobol points); ``memory`` limits the bytes of
+        the arrays (4 GiB). A Sobol run keeps its finished scramblings in the file ``checkpoint`` (.npz) and goes on from
+        there when it is started again. Raises ``LimitError`` where training diverges, and where ``tol`` is out of reach.
         """
         from tp.readings import linear_limit
         from tp.readings.feature_limit import QUICK_MEMBERS, limit
