@@ -30,6 +30,9 @@ def test_the_table_of_parametrizations(row):
     )
     assert report.kernel_regime == row["kernel_regime"]
     assert report.r == F(row["r"])
+    assert (report.stable_at_init, report.r >= 0) == (row["init_ok"], row["features_ok"])
+    worst = [min(F(report.layers[f"W{k}"]) for k in range(1, top + 1)) for top in range(1, L + 1)]
+    assert [str(x) for x in worst] == row["r_per_layer"]
     if row["stable"]:
         changes = [str(report.exponents[f"h{k}"].changes[-1]) for k in range(1, L + 1)]
         assert changes == row["feature_change_exponents"]
