@@ -28,6 +28,11 @@ class GramTable:
     axes: tuple[Axis, ...]
 
     @property
+    def plain(self) -> bool:
+        """Whether this is X Xᵀ of a member without indices, of which BLAS does half where both sides are one array."""
+        return self.first == self.second and not self.axes
+
+    @property
     def numbers(self) -> int:
         """Numbers per pair of samples."""
         return prod(a.size for a in self.axes)

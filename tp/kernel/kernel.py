@@ -394,7 +394,10 @@ class Kernel:
             for n, e in self.compiled.inputs.items()
             if n.startswith("pair.") and e.key.kind == "Gram"
         }
-        ahead = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in layouts.items()}
+        ahead = {}
+        for n, g in layouts.items():
+            first = gram.left(g, one.data)
+            ahead[n] = (g, first, first if one is two and g.plain else gram.right(g, two.data))
         double: dict[str, Array] = {**self._constants}
         double |= {f"{n}_1": a for n, a in one.sites.items()} | {f"{n}_2": a for n, a in two.sites.items()}
         wanted = {c.name for c in self.compiled.coefficients if f"{c.name}_columns" in function.arrays}
