@@ -139,3 +139,8 @@ def test_a_stream_that_is_normalised_on_the_way_is_not_residual():
 
 def test_an_exponent_of_the_depth_without_a_value_is_named():
     assert "`alpha`" in tp.parse(SYMBOL).scaling("mup").depth
+
+
+def test_blocks_of_three_matrices_are_refused():
+    three = TWO.replace("V[l] @ tanh(W[l] @ h[l-1])", "V[l] @ tanh(V[l] @ tanh(W[l] @ h[l-1]))")
+    assert "3 matrices" in tp.parse(three, L=None).mup().depth

@@ -298,7 +298,7 @@ def mup(
             break
         last += 1
     free, facets = solver.free(search, found)
-    found = walk.run(point, last)
+    found = walk.certified(point, last)
     rules = gauged(engine, walk, point, gauge)
     deep = engine.deep
     depth: DepthReport | str | None = engine.no_depth

@@ -16,7 +16,7 @@ from fractions import Fraction
 from tp.errors import LimitError
 from tp.readings.mup import HALF, Solver, Target, _Search
 from tp.readings.scale import classify
-from tp.readings.scale.deep import Deep, Reading, report
+from tp.readings.scale.deep import Deep, Reading, followed, report
 from tp.readings.scale.forms import Form
 from tp.readings.scale.report import DepthReport
 from tp.readings.scale.walk import Sized, Step
@@ -33,6 +33,7 @@ class DepthSolver(Solver):
     reading: Reading = field(kw_only=True)
     diverse: bool = field(default=True, kw_only=True)
     alone: dict[int, dict[str, Sized]] = field(default_factory=dict, kw_only=True)
+    kept: list[list[Step]] = field(default_factory=list, kw_only=True)
 
     def __post_init__(self) -> None:
         deep = self.reading.deep
@@ -92,7 +93,8 @@ class DepthSolver(Solver):
         self.reading.steps = self.steps if steps is None else steps
         found = self.reading.run(point)
         if steps is None:
-            self.alone = {} if self._violations(found) else {id(found): self.reading.updates()}
+            self.kept.append(found)
+            self.alone[id(found)] = {} if self._violations(found) else self.reading.updates()
         return found
 
     def _form(self, sized: Sized) -> Form:
@@ -130,6 +132,9 @@ def depth_rules(
     deep: Deep, name: str, wide: Mapping[str, Fraction], steps: int, gauged: Gauged, known: Mapping[str, Fraction]
 ) -> DepthReport | str:
     """The rules in L under an optimizer, ``wide`` being those of the width; or why there are none."""
+    refused = followed(deep)
+    if refused:
+        return refused
     walk = deep.walk(name)
     reading = Reading(deep, walk, wide, steps)
     given = {c: x for c, x in known.items() if c in deep.constants}
@@ -140,9 +145,12 @@ def depth_rules(
             point, search, found = solver.solve()
             break
         except LimitError as error:
-            reasons.append(error)
+            reasons.append(str(error))
     else:
-        return f"no exponents of the depth `{deep.depth.symbol}` are stable and maximal: {reasons[0]}"
+        return reasons[0]
     free, facets = solver.free(search, found)
     reading.steps = steps
-    return report(reading, point, gauged(point), facets=tuple(facets), unique=not free, free=tuple(free))
+    try:
+        return report(reading, point, gauged(point), facets=tuple(facets), unique=not free, free=tuple(free))
+    except LimitError as error:
+        return str(error)

@@ -29,6 +29,7 @@ from tp.transform.parametrize import ABC
 if TYPE_CHECKING:
     from tp.readings.scale.infer import Engine
 
+DEEPEST = 2  # matrices in a block whose exponents of L are worked out
 EPSILON = Fraction(1, 1 << 24)  # log L over log n: smaller than any difference of exponents of n
 
 
@@ -78,6 +79,17 @@ def _require_all(names: set[str], values: Mapping[str, Fraction]) -> None:
         raise LimitError(Message(NOWHERE, reason, remedy, "undetermined"))
 
 
+def followed(deep: Deep) -> str | None:
+    """Why exponents of the depth are not derived for blocks of three matrices or more."""
+    count, symbol = deep.concrete.block_depth(), deep.depth.symbol
+    if count <= DEEPEST:
+        return None
+    return (
+        f"no exponents of the depth `{symbol}`: blocks have {count} matrices, and only blocks of one have an optimal scaling "
+        f"with depth; what the updates of several do together vanishes with `{symbol}` where blocks stay different"
+    )
+
+
 @dataclass
 class Reading:
     """A run at exponents ``wide`` of n and ``deep`` of L, and what it says."""
@@ -87,10 +99,11 @@ class Reading:
     wide: Mapping[str, Fraction]
     steps: int
 
-    def run(self, point: Mapping[str, Fraction]) -> list[Step]:
+    def run(self, point: Mapping[str, Fraction], certified: bool = False) -> list[Step]:
         """The sizes at steps 0…; of equal exponents of n those of L decide."""
         scaled = {DEPTH + u: EPSILON * x for u, x in point.items()}
-        return self.walk.run({**self.wide, **scaled, DEPTH: EPSILON}, self.steps)
+        full = {**self.wide, **scaled, DEPTH: EPSILON}
+        return self.walk.certified(full, self.steps) if certified else self.walk.run(full, self.steps)
 
     def form(self, sized: Sized) -> Form:
         """The exponent of L as a form."""
@@ -139,7 +152,7 @@ def read(reading: Reading, rules: Mapping[str, ABC], constants: Mapping[str, Fra
 def report(reading: Reading, point: Mapping[str, Fraction], rules: Mapping[str, ABC], **more: Any) -> DepthReport:
     """What a run at ``point`` says."""
     deep = reading.deep
-    steps = reading.run(point)
+    steps = reading.run(point, certified=True)
     wrong = reading.violations(steps)
     symbol = deep.depth.symbol
     sizes = _sizes(reading, steps, point, wrong)

@@ -17,7 +17,7 @@ from tp.errors import LimitError, Message, Span
 from tp.program.ir import Ref, Softmax
 from tp.readings.scale.forms import Form, Leaves, unknown
 from tp.readings.scale.rules import Shape, averaged, contracted, nonlinear
-from tp.readings.scale.tags import NONE, Cell, pruned, times, union
+from tp.readings.scale.tags import NONE, Cell, Excess, pruned, times, union
 
 Env = Mapping[str, int]
 
@@ -59,7 +59,8 @@ class State:
     cells: list[Cell]
     leaves: list[int]
     cutoff: int
-    crowd: Callable[[Cell, int], Cell] | None = None
+    crowd: Callable[[Cell, int], Cell]
+    excess: Excess
 
 
 def value(op: Op, state: State) -> Cell:
@@ -75,7 +76,7 @@ def value(op: Op, state: State) -> Cell:
         return union([value(arg, state) for arg in args])
     if kind == "apply":
         return nonlinear(value(args[0], state), args[1])
-    if kind == "crowd" and state.crowd is not None:
+    if kind == "crowd":
         return state.crowd(value(args[0], state), args[1])
     return {}, {}
 
@@ -85,7 +86,7 @@ def _folded(args: tuple[Any, ...], state: State) -> Cell:
     for arg in args[1:]:
         made = times(made, value(arg, state))
         if len(made[0]) + len(made[1]) > 12:
-            made = pruned(made, state.cutoff)
+            made = pruned(made, state.cutoff, state.excess)
     return made
 
 

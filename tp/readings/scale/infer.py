@@ -11,7 +11,7 @@ from typing import Any
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Program, Weight
 from tp.readings.scale import classify
-from tp.readings.scale.deep import Deep, Reading, read
+from tp.readings.scale.deep import Deep, Reading, followed, read
 from tp.readings.scale.depth import depth_of
 from tp.readings.scale.expressions import Widths
 from tp.readings.scale.forms import Form, unknown
@@ -125,7 +125,7 @@ def scaling(
         title = "as declared" if parametrization is None else "as given"
     point = engine.point(rules, opt, known)
     last = steps or engine.steps
-    found = walk.run(point, last)
+    found = walk.certified(point, last)
     return report(engine, walk, found, point, rules, title, depth=_depth(engine, walk, found, point, last, known))
 
 
@@ -138,11 +138,17 @@ def _depth(
         return engine.no_depth
     if classify.violations(walk, found):
         return f"the depth `{deep.depth.symbol}` matters where the width does no harm: not stable as the width grows"
+    refused = followed(deep)
+    if refused:
+        return refused
     missing = sorted(set(deep.constants) - set(known))
     if missing:
         return f"the exponent `{missing[0]}` of the depth `{deep.depth.symbol}` has no value: give one, or let net.mup() find it"
     rules = {p: deep.declared(w, known) for p, w in engine.concrete.parameters.items()}
-    return read(Reading(deep, deep.walk(walk.optimizer.name), point, steps), rules, known)
+    try:
+        return read(Reading(deep, deep.walk(walk.optimizer.name), point, steps), rules, known)
+    except LimitError as error:
+        return str(error)
 
 
 def report(

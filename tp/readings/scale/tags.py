@@ -11,6 +11,7 @@ law-of-large-numbers-sized); Yang 2020, *Tensor Programs III*, Definition E.5 (h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 Tag = tuple[int, int]
@@ -91,13 +92,27 @@ def _products(a: Part, b: Part, into: Part) -> None:
                 into[tag] = (value, (n1, n2))
 
 
-def pruned(cell: Cell, cutoff: int) -> Cell:
+@dataclass
+class Excess:
+    """What becomes of perturbations beyond the limit, and whether there were any.
+
+    Those with the same youngest odd letter count as one that is odd in it, depends in any way on all their other letters, and is
+    as large as the largest: sizes are upper bounds. ``drop``: they are left out, and sizes are lower bounds. Where the two agree
+    they are exact.
+    """
+
+    drop: bool = False
+    limit: int = LIMIT
+    met: bool = False
+
+
+def pruned(cell: Cell, cutoff: int, excess: Excess) -> Cell:
     """The cell without components that can decide nothing.
 
     Of two components of the same kind one decides nothing if the other exceeds it in size and in correlations; nor does one
     that is smaller than the largest perturbation by ``cutoff``, half the exponent of the width: what it gains by being
-    correlated with a partner, the largest one has without. Products in long residual streams have ever more letters: beyond
-    ``LIMIT`` perturbations those with the fewest odd letters stay, which correlate with the most.
+    correlated with a partner, the largest one has without. Products in long residual streams have ever more letters: of more
+    perturbations than the limit the largest stay, of equal ones those with the fewest odd letters; see :class:`Excess`.
     """
     base, pert = cell
     if len(pert) > 1:
@@ -105,9 +120,24 @@ def pruned(cell: Cell, cutoff: int) -> Cell:
         if any(v <= floor for v, _ in pert.values()):
             pert = {t: c for t, c in pert.items() if c[0] > floor}
     base, pert = _prune(base), _prune(pert)
-    if len(pert) > LIMIT:
-        pert = dict(sorted(pert.items(), key=lambda item: (-item[1][0], item[0][0].bit_count()))[:LIMIT])
+    if len(pert) > excess.limit:
+        excess.met = True
+        ordered = sorted(pert.items(), key=lambda item: (-item[1][0], item[0][0].bit_count()))
+        pert, rest = dict(ordered[: excess.limit]), ordered[excess.limit :]
+        for tag, item in {} if excess.drop else _merged(rest).items():
+            put(pert, tag, *item)
     return base, pert
+
+
+def _merged(rest: list[tuple[Tag, tuple[int, Any]]]) -> Part:
+    """Few components that dominate those of ``rest``, which begins with the largest."""
+    letters: dict[int, int] = {}
+    largest_: dict[int, tuple[int, Any]] = {}
+    for (odd, star), item in rest:
+        youngest = 1 << odd.bit_length() >> 1
+        letters[youngest] = letters.get(youngest, 0) | odd | star
+        largest_.setdefault(youngest, item)
+    return {(youngest, all_ & ~youngest): largest_[youngest] for youngest, all_ in letters.items()}
 
 
 def _prune(part: Part) -> Part:

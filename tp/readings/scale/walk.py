@@ -15,16 +15,33 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from tp.errors import LimitError, Message
 from tp.readings.scale.expressions import Op, State, average, value
 from tp.readings.scale.forms import DEPTH, Form
 from tp.readings.scale.members import Concrete, Member
 from tp.readings.scale.optimizers import Optimizer
 from tp.readings.scale.rules import inner
-from tp.readings.scale.tags import EMPTY, NONE, Cell, Part, Tag, corr, divided, largest, pruned, put, shifted, union
+from tp.readings.scale.tags import (
+    EMPTY,
+    LIMIT,
+    NONE,
+    Cell,
+    Excess,
+    Part,
+    Tag,
+    corr,
+    divided,
+    largest,
+    pruned,
+    put,
+    shifted,
+    union,
+)
 
 Sized = tuple[int, Any] | None  # a value and its node; None where there is nothing
 Letter = tuple[int, bool, int]  # matrix, transposed, class
 FAR = 1 << 60
+MANY = 160  # perturbations in the second of two runs with a depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,7 @@ class Walk:
         leaves = self.program.leaves
         self.w_leaf = {p: leaves.leaf(Form().plus(f, Fraction(-1))) for p, f in self.w.items() if f is not None}
         self.u_leaf = {p: leaves.leaf(Form().plus(f, Fraction(-1))) for p, f in self.u.items()}
+        self.excess = self._ordinary()
         self.crowds: dict[int, int] = {}  # a block's own letter: that of the sum over the blocks it stands for
         self.depth_half = leaves.leaf(Form(Fraction(0), ((DEPTH, Fraction(1, 2)),))) if self.program.depth else 0
         self.bits: dict[Letter, int] = {}
@@ -93,6 +111,33 @@ class Walk:
             found.append(self.step)
         return found
 
+    def certified(self, point: Mapping[str, Fraction], steps: int) -> list[Step]:
+        """A run whose sizes do not depend on what becomes of excess perturbations; ``LimitError`` where one does.
+
+        Of the width, upper and lower bounds are compared, which proves the sizes up to the first that grows. With a depth, where
+        upper bounds are too coarse, lower bounds with few and with many perturbations are.
+        """
+        self.excess = self._ordinary()
+        found = self.run(point, steps)
+        if not self.excess.met:
+            return found
+        self.excess = Excess(drop=True, limit=LIMIT if self.program.depth is None else MANY)
+        other = self.run(point, steps)
+        self.excess = self._ordinary()
+        for step, again in zip(found, other, strict=True):
+            for m in self.forward:
+                sizes = step.sizes[m.slot]
+                if any(_value(a) != _value(b) for a, b in zip(sizes, again.sizes[m.slot], strict=True)):
+                    reason = f"`{m.name}` has more than {LIMIT} perturbations; its size is known between bounds only"
+                    remedy = "ask for fewer steps=…, or for a network with fewer different layers"
+                    raise LimitError(Message(m.span, reason, remedy, "too many parts"))
+                if any(size is not None and size[0] > 0 for size in sizes):
+                    return self.run(point, steps)
+        return self.run(point, steps)
+
+    def _ordinary(self) -> Excess:
+        return Excess(drop=self.program.depth is not None)
+
     def exponent(self, sized: Sized) -> Fraction | None:
         """The value of a size, as a fraction."""
         return None if sized is None else Fraction(sized[0]) / self.unit
@@ -116,12 +161,12 @@ class Walk:
                 if record:
                     self._roles(m, cell)
                     self._branches(m)
-            self.cells[m.slot] = pruned(cell, self.cutoff)
+            self.cells[m.slot] = pruned(cell, self.cutoff, self.excess)
             if record:
                 self.step.sizes[m.slot] = largest(cell[0]), largest(cell[1])
 
     def _evaluated(self, m: Member, op: Op) -> Cell:
-        state = State(self.cells, self.values, self.cutoff, self._summed)
+        state = State(self.cells, self.values, self.cutoff, self._summed, self.excess)
         if m.kind == "moment":
             return average(op, state, m.half)
         cell = value(op, state)
@@ -211,7 +256,7 @@ class Walk:
         terms = [t for t in m.op.args if isinstance(t, Op) and t.kind == "crowd"] if m.op.kind == "add" else []
         for term in terms if self.step.t == 0 else ():
             inside, block = term.args
-            state = State(self.cells, self.values, self.cutoff, self._summed)
+            state = State(self.cells, self.values, self.cutoff, self._summed, self.excess)
             for added in inside.args if inside.kind == "add" else (inside,):
                 name = self.program.last_weight(added.slots())
                 base = value(added, state)[0]
@@ -402,6 +447,10 @@ class Walk:
 def _top(cell: Cell) -> tuple[int, Any] | None:
     """The largest component, initial or not."""
     return max([*cell[0].values(), *cell[1].values()], key=lambda s: s[0], default=None)
+
+
+def _value(sized: Sized) -> int | None:
+    return None if sized is None else sized[0]
 
 
 def _joint(left: Cell, right: Cell) -> tuple[int, Any]:
