@@ -139,6 +139,17 @@ def test_positions_and_samples_as_lanes_agree(name, monkeypatch, tmp_path):
     np.testing.assert_allclose(np.array(k(X)), np.array(other(X)), rtol=1e-13)
 
 
+def test_blank_parts_of_an_image(monkeypatch, tmp_path):
+    """Where no variance is, easy forms do not hold."""
+    uncompiled(monkeypatch, tmp_path)
+    k, limit, _ = by_rows(images(4, 3, rest=HEADED), monkeypatch)
+    other, _, _ = by_rows(images(4, 3, rest=HEADED), monkeypatch, 1 << 60)
+    X = data(limit, 2)
+    X[0, :3] = 0.0
+    for ours, theirs in zip(k(X), other(X), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_has_no_such_form_keeps_samples_as_lanes(name, monkeypatch):
     assert not by_rows(OTHERS[name], monkeypatch)[2]
