@@ -42,5 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(report.table(arguments.table))
     for name, value in report.constants.items():
         print(f"\n{name} = {value}")
+    if report.depth is not None:
+        print(f"\n{report.depth}")
     if arguments.explain:
         print("\n" + report.explanation())
