@@ -401,7 +401,9 @@ class Kernel:
         double: dict[str, Array] = {**self._constants}
         double |= {f"{n}_1": a for n, a in one.sites.items()} | {f"{n}_2": a for n, a in two.sites.items()}
         wanted = {c.name for c in self.compiled.coefficients if f"{c.name}_columns" in function.arrays}
-        double |= {f"{n}_columns": _columns(two.sites[n]) for n in wanted}
+        tails = [s.sites[c.name][..., -2:].max(initial=0.0) for s in (one, two) for c in self.compiled.coefficients]
+        enough = max(tails, default=0.0) ** 2 <= EPS[self.dtype.name]  # as many terms as were asked for: no pair needs more
+        double |= {f"{n}_columns": _columns(two.sites[n], enough) for n in wanted}
         used = {n: a for n, a in double.items() if n in function.arrays}
         fixed = {n: a.astype(self.dtype, copy=False) for n, a in used.items()} | results
         numbers = sum(g.numbers for g in layouts.values())
@@ -535,10 +537,10 @@ def _reflect(table: Array, i0: int, i1: int, j0: int, j1: int, tile: int = 64) -
                 table[b : min(b + tile, j1), a : min(a + tile, i1)] = block.T
 
 
-def _columns(vectors: Array) -> Array:
-    """Coefficient vectors [slots…, N, K] as [slots…, K, N], their two tails replaced by the largest of all samples."""
+def _columns(vectors: Array, enough: bool) -> Array:
+    """Coefficient vectors [slots…, N, K] as [slots…, K, N]; their tails are the largest of all samples, or 0 if ``enough``."""
     found = np.ascontiguousarray(np.swapaxes(vectors, -1, -2))
-    found[..., -2:, :] = found[..., -2:, :].max(-1, keepdims=True)
+    found[..., -2:, :] = 0.0 if enough else found[..., -2:, :].max(-1, keepdims=True)
     return found
 
 
