@@ -222,9 +222,9 @@ class Net:
         line of the spec.
 
         ``optimizer`` is linear in the gradients, "sgd", "momentum" or "nesterov"; or it updates entry by entry: "sign", "adam",
-        "adamw", "rmsprop", "adagrad", "lion" (with ``betas`` and ``eps``), or an expression in the gradient g and Adam's
-        means m of gradients and v of squares, such as "g/sqrt(g^2 + 1/4)". Entries see gradients in units in which those of
-        coordinates are Θ(1), and so does ``eps``: the ε of a stored weight w is eps·n^(-d), in μP with the multiplier n^(-a)
+        "adamw", "rmsprop", "adagrad", "lion" (with its own of ``betas`` and ``eps``), or an expression in the gradient g and
+        Adam's means m of gradients and v of squares, such as "g/sqrt(g^2 + 1/4)". Entries see gradients in units in which those
+        of coordinates are Θ(1), and so does ``eps``: the ε of a stored weight w is eps·n^(-d), in μP with the multiplier n^(-a)
         d = a + 1, and d = a for the read-out (n the width that is read out). ``decay`` is decoupled: weights shrink by
         1 − decay a step.
         """
@@ -232,7 +232,8 @@ class Net:
 
         given = {"steps": steps, "lr": lr, "loss": loss, "optimizer": optimizer, "momentum": momentum, "decay": decay}
         given |= {"betas": betas, "eps": eps}
-        settings = defaults(self.checked.train, self.checked.numbers) | {k: v for k, v in given.items() if v is not None}
+        declared = defaults(self.checked.train, self.checked.numbers, optimizer)
+        settings = declared | {k: v for k, v in given.items() if v is not None}
         test = None if X_test is None else self.inputs(X_test)
         return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, every=every, **settings)
 

@@ -296,3 +296,38 @@ def test_entries_kept_for_later_steps_change_nothing(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(outer, "MATRICES", 0)
     assert run.limit("sobol", tol=1e-2).outputs == pytest.approx(kept, abs=1e-6)
     assert np.abs(kept[3]).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "settings", "said"),
+    [
+        ("sgd", {"eps": 1e-3}, "does not depend on eps"),
+        ("momentum", {"betas": (0.9, 0.9)}, "does not depend on betas"),
+        ("sign", {"betas": (0.9, 0.9)}, "does not depend on betas"),
+        ("adagrad", {"betas": (0.9, 0.9)}, "does not depend on betas"),
+        ("lion", {"eps": 1e-3}, "does not depend on eps"),
+        ("rmsprop", {"betas": (0.9, 0.99)}, r"give betas=\(0, b2\)"),
+        ("g/(abs(g) + 1/2)", {"betas": (0.9, 0.99)}, "does not depend on betas"),
+        ("m/(abs(m) + 1/2)", {"eps": 1e-3}, "does not depend on eps"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(optimizer, settings, said):
+    with pytest.raises(tp.DataError, match=said):
+        mup().train(X[:1], [1.0], steps=1, lr=0.1, optimizer=optimizer, **settings)
+
+
+def test_settings_of_the_train_line_are_for_optimizers_that_have_them():
+    def net(line: str) -> tp.Net:
+        return tp.parse(MUP.replace("RATIO", "n") + f"  train {line}, steps = 2, lr = 0.1\n")
+
+    rule = [net("adam, beta2 = 0.5, eps = 0.1").train(X[:1], [1.0], optimizer=name).entrywise for name in ("sign", "lion")]
+    assert rule == [
+        mup().train(X[:1], [1.0], steps=2, lr=0.1, optimizer=o, **s).entrywise
+        for o, s in (("sign", {}), ("lion", {"betas": (0.9, 0.5)}))
+    ]
+    assert (
+        net("rmsprop, beta2 = 0.5").train(X[:1], [1.0]).entrywise
+        == mup().train(X[:1], [1.0], steps=2, lr=0.1, optimizer="rmsprop", betas=(0.0, 0.5)).entrywise
+    )
+    with pytest.raises(tp.DataError, match="does not depend on eps"):
+        net("sgd, eps = 0.1").train(X[:1], [1.0])

@@ -27,7 +27,7 @@ from tp.readings.inputs import environment, samples_of
 from tp.readings.moments import table_numbers
 from tp.readings.trained import Exact, Trained
 from tp.transform.backprop import flat
-from tp.transform.entrywise import NAMES, Entrywise, entrywise
+from tp.transform.entrywise import BETAS, NAMES, Entrywise, entrywise, reads
 from tp.transform.losses import cross_entropy, loss_named
 from tp.transform.train import Training, sgd, train
 
@@ -254,7 +254,7 @@ def prepare(
     momentum: float | None = None,
     decay: float = 0.0,
     betas: Sequence[float] | None = None,
-    eps: float = 1e-8,
+    eps: float | None = None,
     every: int = 1,
 ) -> TrainingRun:
     """A checked training run; see :meth:`tp.net.Net.train`. Raises ``DataError`` for what does not fit."""
@@ -293,11 +293,13 @@ def prepare(
     return TrainingRun(program, all_rows, padded, test, rows_of, rates, loss, beta, float(decay), nesterov, rule, int(every))
 
 
-def _entrywise(optimizer: Any, steps: int, momentum: Any, betas: Any, eps: float) -> Entrywise | None:
+def _entrywise(optimizer: Any, steps: int, momentum: Any, betas: Any, given_eps: float | None) -> Entrywise | None:
     """The rule of an entrywise optimizer; None for one that is linear in the gradients."""
+    eps = 1e-8 if given_eps is None else given_eps
     if (betas is not None and (len(betas) != 2 or not all(0 <= b < 1 for b in betas))) or not eps >= 0:
         raise _wrong("optimizer", f"betas {betas!r}, eps {eps!r}", "two betas at least 0 and below 1, and eps at least 0")
     if isinstance(optimizer, str) and optimizer in LINEAR:
+        _refuse_unread(optimizer, betas, given_eps)
         return None
     if steps > LONGEST:
         raise _wrong("steps", f"{steps} steps of an entrywise optimizer", f"take at most {LONGEST}, or train by sgd")
@@ -305,13 +307,24 @@ def _entrywise(optimizer: Any, steps: int, momentum: Any, betas: Any, eps: float
     if rule is None:
         known = ", ".join(f'"{name}"' for name in (*LINEAR, *NAMES))
         raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", f"choose {known}, or an expression in g, m and v")
+    _refuse_unread(optimizer, betas, given_eps)
     if momentum:
         raise _wrong("optimizer", f"{optimizer} with momentum", "leave momentum out; entrywise optimizers have betas=(b1, b2)")
     return rule
 
 
-def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """What the ``train`` line of a spec sets, as arguments of :func:`prepare`."""
+def _refuse_unread(optimizer: Any, betas: Any, eps: float | None) -> None:
+    """``DataError`` where a setting is given that the optimizer does not depend on."""
+    known = reads(optimizer)
+    for name, value in (("betas", betas), ("eps", eps)):
+        if value is not None and name not in known:
+            raise _wrong("optimizer", f"{optimizer} does not depend on {name}, which is {value}", f"leave {name} out")
+    if betas is not None and optimizer == "rmsprop" and betas[0]:
+        raise _wrong("optimizer", f"rmsprop has no mean of gradients, and betas are {betas}", "give betas=(0, b2)")
+
+
+def defaults(line: Train | None, numbers: Mapping[str, Any], optimizer: Any = None) -> dict[str, Any]:
+    """What the ``train`` line of a spec sets, as arguments of :func:`prepare`; for another ``optimizer``, what that reads."""
     if line is None:
         return {}
     names = {"loss": "loss", "steps": "steps", "lr": "lr", "momentum": "momentum", "beta": "momentum", "weight_decay": "decay"}
@@ -326,8 +339,11 @@ def defaults(line: Train | None, numbers: Mapping[str, Any]) -> dict[str, Any]:
         whole = key == "steps" and float(value) == int(value)
         found[names[key]] = int(value) if whole else value if key == "loss" else float(value)
     if "beta1" in found or "beta2" in found:
-        found["betas"] = (found.pop("beta1", 0.9), found.pop("beta2", 0.999))
-    return found
+        one, two = BETAS.get(str(line.optimizer if optimizer is None else optimizer), (0.9, 0.999))
+        found["betas"] = (found.pop("beta1", one), found.pop("beta2", two))
+    another = optimizer is not None and optimizer != line.optimizer
+    unread = {"betas", "eps"} - {*reads(optimizer)} if another else set()
+    return {key: value for key, value in found.items() if key not in unread}
 
 
 def output_indices(program: Program) -> tuple[tuple[int, ...], ...]:

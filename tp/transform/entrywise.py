@@ -25,6 +25,7 @@ TINY = sp.Float("1e-200", 17)
 """Stands for ε = 0, so that an entry without gradient stays where it is."""
 NAMES = ("sign", "adam", "adamw", "rmsprop", "adagrad", "lion")
 BETAS = {"adam": (0.9, 0.999), "adamw": (0.9, 0.999), "lion": (0.9, 0.99), "rmsprop": (0.0, 0.99)}
+READS = dict.fromkeys(("adam", "adamw", "rmsprop"), ("betas", "eps")) | {"adagrad": ("eps",), "lion": ("betas",)}
 Table = tuple[tuple[sp.Expr, ...], ...]
 
 
@@ -61,6 +62,14 @@ def entrywise(optimizer: Any, steps: int, betas: Sequence[float] | None = None, 
             return Entrywise(sp.sign(FIRST), means, ())
     rule = _expression(optimizer)
     return None if rule is None else Entrywise(rule, *corrected)
+
+
+def reads(optimizer: Any) -> tuple[str, ...]:
+    """Which of ``betas`` and ``eps`` decide anything: of an expression the decay of its means. Errors as :func:`entrywise`."""
+    rule = _expression(optimizer)
+    if rule is not None:
+        return ("betas",) if rule.has(FIRST, SECOND) else ()
+    return READS.get(optimizer, ()) if isinstance(optimizer, str) else ()
 
 
 def _means(beta: sp.Expr, steps: int, corrected: bool) -> Table:
