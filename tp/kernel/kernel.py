@@ -180,6 +180,9 @@ class Kernel:
         out: str | os.PathLike[str] | None = None,
         memory: int | str | None = None,
         executor: Executor | str | None = None,
+        method: str = "auto",
+        tol: float | None = None,
+        rank: int | None = None,
     ) -> Posterior:
         """What infinitely wide networks predict that have seen ``X`` and ``y``, [N] or [N, outputs]: means and variances.
 
@@ -188,10 +191,16 @@ class Kernel:
         takes both kernels. With ``out`` the matrix and its Cholesky factor (float64) are on disk, in tiles and panels within
         ``memory``, and go on after a kill as ``gram`` does. Where the matrix is singular to rounding, a warning and
         ``.jitter`` say what was added to its diagonal.
+
+        ``method="cg"``, for N too large for N³ operations: preconditioned conjugate gradients, some passes over the matrix, with
+        no other on disk. They take a ridge, stop at a residual of ``tol`` (1e-8) relative to the targets, or to the columns of
+        a variance, and know no marginal likelihood; ``rank`` (2√N) is that of the preconditioner, ``.residual`` and
+        ``.iterations`` say how it went. Raises ``DataError`` where they do not get there. "auto" is "cholesky".
         """
+        from tp.kernel.conjugate import wish
         from tp.kernel.posterior import solve
 
-        return solve(self, X, y, ridge, kind, time, out, memory, executor)
+        return solve(self, X, y, ridge, kind, time, out, memory, executor, wish(method, tol, rank))
 
     def working(self, first: int, second: int) -> int:
         """Bytes that a call for ``first`` × ``second`` samples holds at most, its samples and results included."""

@@ -8,6 +8,10 @@
     Source: Lee et al. 2019, *Wide Neural Networks of Any Depth Evolve as Linear Models*, Corollary 1.
     The loss is the mean over samples of ½(f − y)², hence t/N. A ridge λ, Θ + λI for Θ in A, is weight decay towards the initial
     weights; without it, at t = ∞, the networks interpolate.
+
+By conjugate gradients (``method="cg"``) residuals are left, r of a column of Y and s of kᵀ, at most ``tol`` of their norms. The
+mean at x errs by at most √(K(x, x)/λ) ‖r‖, with Θ for K where networks are trained. The variance of the Gaussian process is taken
+as K(x, x) − k z − sᵀz, z the solution found: but for rounding never too small, and too large by sᵀ (K + λI)⁻¹ s ≤ ‖s‖²/λ.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel import inputs
+from tp.kernel.conjugate import ConjugateGradients, Wish, conjugate_gradients
 from tp.kernel.disk.store import part
 from tp.kernel.disk.tiles import bytes_of
 from tp.regression import Factor, Inverse, cholesky, chunks, flow, log_marginal_likelihood
@@ -41,7 +46,8 @@ class Posterior:
     """Predictions at new inputs. ``jitter`` was added to the diagonal on top of ``ridge`` (0 unless K + λI is singular).
 
     ``log_marginal_likelihood`` is that of the Gaussian process, summed over outputs; None for the tangent kernel, which is
-    the covariance of no prior.
+    the covariance of no prior, and by conjugate gradients, which find no determinant. Those say in ``residual`` the largest
+    ‖y − (K + λI) α‖ / ‖y‖ of an output's targets, and their ``iterations``; both None from a factor.
     """
 
     kernel: Kernel = field(repr=False)
@@ -55,6 +61,8 @@ class Posterior:
     inverse: Inverse = field(repr=False)
     prior: Any = field(repr=False)  # K [N, N] of the training samples, in memory or on disk; None where it is not needed or known
     flat: bool = field(repr=False)  # whether the targets had one axis
+    residual: float | None = None
+    iterations: int | None = None
 
     @property
     def jitter(self) -> float:
@@ -93,6 +101,9 @@ class Posterior:
             return np.einsum("nm,nm->m", a, b) if diagonal else a.T @ b
 
         k = cross["nngp"].T
+        if self.kind == "nngp" and isinstance(self.inverse, ConjugateGradients):
+            found = self.inverse.solved(k)
+            return -product(found.x, k) - product(found.rest, found.x)
         if self.kind == "nngp":
             half = self.inverse.half(k)  # type: ignore[attr-defined]
             return -product(half, half)
@@ -141,6 +152,7 @@ def solve(
     out: str | os.PathLike[str] | None,
     memory: int | str | None,
     executor: Any,
+    wished: Wish | None,
 ) -> Posterior:
     """See ``Kernel.solve``."""
     made = kernel.compiled
@@ -148,40 +160,51 @@ def solve(
     count = len(next(iter(samples.values())))
     targets = _targets(y, count)
     chosen = _kind(kernel, kind)
-    _check(kernel, ridge, time, chosen, out)
+    _check(kernel, ridge, time, chosen, out, wished)
     budget = kernel.memory if memory is None else bytes_of(memory)
     inverse: Inverse
     if out is None:
-        matrices, inverse = _in_memory(kernel, samples, count, chosen, ridge, time, budget)
+        matrices, inverse = _in_memory(kernel, samples, count, chosen, ridge, time, budget, wished)
     else:
-        matrices, inverse = _on_disk(kernel, samples, chosen, ridge, Path(out), budget, executor)
+        matrices, inverse = _on_disk(kernel, samples, chosen, ridge, Path(out), budget, executor, wished)
     columns = targets[:, None] if targets.ndim == 1 else targets
-    alpha = inverse.solve(columns)
-    likelihood = log_marginal_likelihood(_factor(inverse), columns, alpha) if chosen == "nngp" else None
+    residual, iterations, likelihood = None, None, None
+    if isinstance(inverse, ConjugateGradients):
+        found = inverse.solved(columns)
+        alpha, residual, iterations = found.x, found.residual, found.iterations
+    else:
+        alpha = inverse.solve(columns)
+        likelihood = log_marginal_likelihood(_factor(inverse), columns, alpha) if chosen == "nngp" else None
     prior = matrices.get("nngp") if chosen == "ntk" else None
     flat = targets.ndim == 1
-    return Posterior(kernel, samples, chosen, alpha, float(ridge), time, likelihood, budget, inverse, prior, flat)
+    about = (kernel, samples, chosen, alpha, float(ridge), time, likelihood, budget, inverse, prior, flat)
+    return Posterior(*about, residual, iterations)
 
 
 def _in_memory(
-    kernel: Kernel, samples: inputs.Samples, count: int, kind: str, ridge: float, time: float, budget: int
+    kernel: Kernel, samples: inputs.Samples, count: int, kind: str, ridge: float, time: float, budget: int, wished: Wish | None
 ) -> tuple[dict[str, Any], Inverse]:
     if kernel.working(count, count) + 16 * count * count > budget:
         reason = f"solving for {count} samples in memory takes more than {budget / 1e9:.3g} GB"
         raise DataError(Message(NOWHERE, reason, 'give out="K.npy" to do it on disk, or raise memory=', "over the memory limit"))
     matrices = _named(kernel, kernel(samples))
     matrix = matrices[kind]
+    if wished:
+        return matrices, conjugate_gradients(matrix, np.diag(matrix), ridge, wished, budget)
     return matrices, cholesky(matrix, ridge) if time == inf else flow(matrix, ridge, time / count)
 
 
 def _on_disk(
-    kernel: Kernel, samples: inputs.Samples, kind: str, ridge: float, out: Path, budget: int, executor: Any
+    kernel: Kernel, samples: inputs.Samples, kind: str, ridge: float, out: Path, budget: int, executor: Any, wished: Wish | None
 ) -> tuple[dict[str, Any], Inverse]:
     from tp.kernel.disk.cholesky import disk_cholesky
 
     gram = kernel.gram(samples, out=out, memory=budget, executor=executor)
+    diagonal = _named(kernel, kernel.diag(samples))[kind]
+    if wished:
+        return dict(gram.arrays), conjugate_gradients(gram[kind], diagonal, ridge, wished, budget)
     path = out.absolute().with_name(f"{out.stem}.{kind}.cholesky.npy")
-    scale = float(np.mean(_named(kernel, kernel.diag(samples))[kind]))
+    scale = float(np.mean(diagonal))
     return dict(gram.arrays), disk_cholesky(gram[kind], ridge, scale, path, budget, f"{gram.metadata['fingerprint']} {kind}")
 
 
@@ -225,7 +248,7 @@ def _kind(kernel: Kernel, kind: str | None) -> str:
     return kind
 
 
-def _check(kernel: Kernel, ridge: float, time: float, kind: str, out: Any) -> None:
+def _check(kernel: Kernel, ridge: float, time: float, kind: str, out: Any, wished: Wish | None) -> None:
     if not (isinstance(ridge, (int, float, np.floating)) and isfinite(ridge) and ridge >= 0):
         raise _wrong(f"the ridge is {ridge!r}", "give a finite number that is not negative", "wrong ridge")
     if not (isinstance(time, (int, float, np.floating)) and time > 0):
@@ -234,6 +257,8 @@ def _check(kernel: Kernel, ridge: float, time: float, kind: str, out: Any) -> No
         raise _wrong("a Bayesian posterior has no time", 'leave out time=, or solve with kind="ntk"', "wrong time")
     if time != inf and out is not None:
         raise _wrong("a finite time takes all eigenvalues, in memory", "leave out out=, or time= for t = ∞", "wrong time")
+    if time != inf and wished:
+        raise _wrong("a finite time takes all eigenvalues", "leave out method=, or time= for t = ∞", "wrong time")
     if any(kernel.compiled.out_tables[t].axes for t in kernel.compiled.outputs):
         remedy = "give a network whose output has no index"
         raise _wrong("the kernel has a matrix per index of the output; regression takes one", remedy, "several outputs")
