@@ -32,7 +32,7 @@ SMALLEST = 1e-14
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Conjugate gradients with these settings; ``rank`` None is 2√N, or what memory holds."""
+    """Conjugate gradients with these settings; ``rank`` None is 4√N, or what memory holds."""
 
     tol: float = TOLERANCE
     rank: int | None = None
@@ -153,7 +153,7 @@ def conjugate_gradients(matrix: Any, diagonal: Array, ridge: float, wished: Wish
         raise _wrong("conjugate gradients take a ridge", 'give ridge=, or take method="cholesky"', "no ridge")
     count = len(diagonal)
     most = min(count, memory // (64 * count))
-    rank = min(count, 2 * isqrt(count), most) if wished.rank is None else min(count, wished.rank)
+    rank = min(count, 4 * isqrt(count), most) if wished.rank is None else min(count, wished.rank)
     if rank > most or memory < 256 * count:
         reason = f"a preconditioner of rank {rank} for {count} samples does not fit {size_text(memory)}"
         raise _wrong(reason, "lower rank=, or raise memory=", "over the memory limit")

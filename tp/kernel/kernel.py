@@ -194,7 +194,7 @@ class Kernel:
 
         ``method="cg"``, for N too large for N³ operations: preconditioned conjugate gradients, some passes over the matrix, with
         no other on disk. They take a ridge, stop at a residual of ``tol`` (1e-8) relative to the targets, or to the columns of
-        a variance, and know no marginal likelihood; ``rank`` (2√N) is that of the preconditioner, ``.residual`` and
+        a variance, and know no marginal likelihood; ``rank`` (4√N) is that of the preconditioner, ``.residual`` and
         ``.iterations`` say how it went. Raises ``DataError`` where they do not get there. "auto" is "cholesky".
         """
         from tp.kernel.conjugate import wish
