@@ -77,6 +77,17 @@ def test_errors_stay_within_the_stated_bounds(both, problem):
     assert np.linalg.eigvalsh(found.covariance(test) - exact.covariance(test)).min() > -1e-13
 
 
+@pytest.mark.parametrize("kind", ["nngp", "ntk"])
+def test_a_zarr_store_serves_both_methods(both, problem, tmp_path, kind):
+    pytest.importorskip("zarr")
+    X, y, test = problem
+    exact = both.solve(X, y, ridge=0.01, kind=kind)
+    for method in ("cholesky", "cg"):
+        found = both.solve(X, y, ridge=0.01, kind=kind, out=tmp_path / "K.zarr", memory="30MB", method=method)
+        np.testing.assert_allclose(found.mean(test), exact.mean(test), atol=1e-6)
+        np.testing.assert_allclose(found.variance(test), exact.variance(test), atol=1e-7)
+
+
 # ---------------------------------------------------------------- the solver
 
 

@@ -80,14 +80,14 @@ class ConjugateGradients:
     @property
     def limit(self) -> int:
         """Iterations at most: N/6 of 2N² operations are the N³/3 of a Cholesky factor, which is exact; 1000 in any case."""
-        return max(1000, len(self.matrix) // 6)
+        return max(1000, self.matrix.shape[0] // 6)
 
     def solve(self, right: Array) -> Array:
         return self.solved(right).x
 
     def solved(self, right: Array) -> Solved:
         """Columns a few at a time, as memory allows; those share every pass over K. Raises ``DataError`` short of ``tol``."""
-        step = self.memory // (128 * len(self.matrix))
+        step = self.memory // (128 * self.matrix.shape[0])
         few = [self._few(right[:, columns]) for columns in chunks(right.shape[1], step)]
         x, rest = (np.concatenate(arrays, axis=1) for arrays in ([f.x for f in few], [f.rest for f in few]))
         return Solved(x, rest, max(f.residual for f in few), sum(f.iterations for f in few))
@@ -130,7 +130,7 @@ class ConjugateGradients:
         if isinstance(self.matrix, np.ndarray) and not isinstance(self.matrix, np.memmap):
             return self.matrix @ right + self.ridge * right
         found = self.ridge * right
-        for rows in chunks(len(right), self.memory // (32 * len(right))):
+        for rows in chunks(len(right), self.memory // (64 * len(right))):
             strip = part(self.matrix, rows, slice(0, rows.stop))
             found[rows] += strip @ right[: rows.stop]
             found[: rows.start] += strip[:, : rows.start].T @ right[rows]

@@ -65,7 +65,7 @@ def disk_cholesky(matrix: Any, ridge: float, scale: float, out: Path, memory: in
 
     ``fingerprint`` says which matrix it is: panels of another are never taken up, and make room for those of this one.
     """
-    count = len(matrix)
+    count = matrix.shape[0]
     width = min(count, memory // (16 * count))  # a panel, and as much again for strips of rows
     if width < min(count, 4):
         reason = f"a panel of the Cholesky factor of {count} samples does not fit {size_text(memory)}"
@@ -87,14 +87,14 @@ def _factored(matrix: Any, shift: float, out: Path, width: int, fingerprint: str
     logs: list[float] = [float(x) for x in record.get("logs", ())] if record.get("fingerprint") == fingerprint else []
     if logs:
         width = int(record["width"])
-    panels = list(chunks(len(matrix), width))
+    panels = list(chunks(matrix.shape[0], width))
     if len(logs) == len(panels) and out.exists():
         return float(sum(logs))
     if not partial.exists() or not logs:
-        _room(out, len(matrix))
+        _room(out, matrix.shape[0])
         logs = []
         out.unlink(missing_ok=True)
-        np.lib.format.open_memmap(partial, mode="w+", dtype=np.float64, shape=(len(matrix), len(matrix)))
+        np.lib.format.open_memmap(partial, mode="w+", dtype=np.float64, shape=(matrix.shape[0], matrix.shape[0]))
     for columns in panels[len(logs) :]:
         logs.append(_panel(matrix, shift, partial, columns, width))
         replace_text(record_path, json.dumps({"fingerprint": fingerprint, "width": width, "logs": logs}))
@@ -106,7 +106,7 @@ def _panel(matrix: Any, shift: float, path: Path, columns: slice, width: int) ->
     """One panel of columns, below the diagonal, computed and written; its share of the log determinant."""
     from scipy.linalg import cholesky, solve_triangular
 
-    at, stop, count = columns.start, columns.stop, len(matrix)
+    at, stop, count = columns.start, columns.stop, matrix.shape[0]
     panel = part(matrix, slice(at, count), columns)
     panel[np.arange(stop - at), np.arange(stop - at)] += shift
     for before in chunks(at, width):
