@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -46,8 +47,16 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+_loading = threading.RLock()
+
+
 def load(text: str) -> ModuleType:
-    """The module with this text; written once, never rewritten in place."""
+    """The module with this text; written once, never rewritten in place. Threads that ask at once get it whole."""
+    with _loading:
+        return _loaded(text)
+
+
+def _loaded(text: str) -> ModuleType:
     name = f"tp_kernel_{digest(text)}"
     if name in sys.modules:
         return sys.modules[name]
