@@ -24,7 +24,7 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--parametrization", metavar="NAME", help="sp, ntp, mup or mfp (default: as the spec declares)")
     scale.add_optimizer(parser)
     parser.add_argument(
-        "--widths", type=options.widths, default=(128, 256, 512, 1024), metavar="N,N", help="default: 128,256,512,1024"
+        "--widths", type=options.several_widths, default=(128, 256, 512, 1024), metavar="N,N", help="default: 128,256,512,1024"
     )
     parser.add_argument(
         "--seeds", type=options.positive, default=4, metavar="S", help="networks at the widest; more at narrower (default: 4)"
@@ -35,6 +35,7 @@ def add(verbs: options.Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    files.writable(arguments.plot)
     net = options.load(arguments)
     check = net.coord_check(
         arguments.parametrization, arguments.optimizer, arguments.widths, arguments.steps or 2, arguments.seeds,

@@ -56,6 +56,7 @@ def add(verbs: options.Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    files.writable(arguments.plot)
     net = options.load(arguments)
     X, y, test = _rows(arguments)
     steps = arguments.steps

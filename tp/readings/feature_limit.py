@@ -25,11 +25,13 @@ from tp.readings.degrees import is_linear, is_polynomial
 from tp.readings.evaluate import Evaluation, prepared
 from tp.readings.grids import gridded
 from tp.readings.indexing import Key
+from tp.readings.members import vector_names
 from tp.readings.nodes import GridTooLarge
 from tp.readings.polynomials import Exploded
 from tp.readings.rational import BUDGET, as_float, rationals, refused
 from tp.readings.scramblings import SCRAMBLINGS, bytes_needed, sobol
 from tp.readings.steps import paired
+from tp.transform.backprop import flat
 
 METHODS = ("auto", "exact", "grid", "sobol")
 MEMORY = 4 * 2**30
@@ -84,7 +86,11 @@ def limit(
     found = _exact(plan, data, wanted, method, memory or MEMORY) if method in ("auto", "exact") else None
     if found is not None:
         return _timed(found, start)
-    few = plan.plan.dimensions() <= DIMENSIONS and not _kinks(program)
+    kink = _kink(program)
+    if method == "grid" and kink is not None:
+        reason = f"{kink} is not smooth: a grid's numbers would converge slowly, and their errors could not be told"
+        raise LimitError(Message(NOWHERE, reason, 'use method="sobol"', "no grid"))
+    few = plan.plan.dimensions() <= DIMENSIONS and kink is None
     on_grid = None
     if method == "grid" or (method == "auto" and few):
         try:
@@ -147,23 +153,32 @@ def _functions(program: Program) -> set[str]:
 
 def _expressions(program: Program) -> list[sp.Expr]:
     """What is done to the coordinates of vectors and the entries of matrices."""
-    from tp.transform.backprop import flat
-
     instructions = [ins for ins, _ in flat(program.body)]
     vectors = [ins.expr for ins in instructions if isinstance(ins, (Nonlin, Moment)) and ins.space is not None]
     return vectors + [ins.entry for ins in instructions if isinstance(ins, OuterNonlin)]
 
 
-def _kinks(program: Program) -> bool:
-    roots = (e for expr in _expressions(program) for e in expr.atoms(sp.Pow))
-    return any(name in KINKS for name in _functions(program)) or any(map(_may_vanish, roots))
+def _kink(program: Program) -> str | None:
+    """What is not smooth in what is done to coordinates and entries, in words; None where all of it is analytic.
+
+    Roots and moduli of scalars alone do no harm: on all nodes they are one number.
+    """
+    vectors = vector_names(program) | {ins.out.name for ins, _ in flat(program.body) if isinstance(ins, OuterNonlin)}
+    for part in (e for expr in _expressions(program) for e in sp.preorder_traversal(expr)):
+        if not any(ref.name in vectors for ref in part.atoms(Ref)):
+            continue
+        if type(part).__name__ in KINKS:
+            return f"`{type(part).__name__.lower()}`"
+        if isinstance(part, sp.Pow) and _may_vanish(part):
+            return "a root of what may be 0, as Adam divides by,"
+    return None
 
 
 def _may_vanish(power: sp.Pow) -> bool:
     """A root of what is not kept away from 0 by a number: √v of Adam, but not √(g² + ¼)."""
     base, exponent = power.args
     constants = (t for t in sp.Add.make_args(base) if t.is_number and t.is_positive)
-    return bool(base.has(Ref) and not exponent.is_integer and next(constants, None) is None)
+    return bool(not exponent.is_integer and next(constants, None) is None)
 
 
 def _strip(program: Program) -> float:

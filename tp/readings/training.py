@@ -268,15 +268,16 @@ def prepare(
     train_rows = {name: np.asarray(a, dtype=np.float64) for name, a in X.items()}
     targets = _targets(program, y, rows)
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or not 0 <= steps <= 1_000_000:
-        raise _wrong("steps", f"{steps!r} steps", "give a whole number")
+        raise _wrong("steps", f"steps is {steps!r}", "give a whole number from 0 to 1,000,000")
     if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
         raise _wrong("steps", f"results every {every!r} steps", "give a whole number of at least 1")
     rates = _rates(lr, int(steps))
     rows_of = _batches(batches, int(steps), rows)
     rule = _entrywise(optimizer, int(steps), momentum, betas, eps)
     beta = (0.9 if str(optimizer) in LINEAR[1:] else 0.0) if momentum is None else float(momentum)
-    if not 0 <= beta < 1 or not 0 <= decay < 1:
-        raise _wrong("optimizer", f"momentum {beta}, decay {decay}", "both are at least 0 and below 1")
+    for name, value in (("momentum", beta), ("decay", decay)):
+        if not 0 <= value < 1:
+            raise _wrong("optimizer", f"{name} is {value}", f"give a {name} of at least 0 and below 1")
     all_rows, test = train_rows, tuple(range(rows))
     if X_test is not None:
         samples_of(program, X_test, env, compiler)
@@ -398,7 +399,10 @@ def _targets(program: Program, y: Any, rows: int) -> Array:
 
 
 def _rates(lr: Any, steps: int) -> tuple[float, ...]:
-    rates = [float(r) for r in (lr if isinstance(lr, (Sequence, np.ndarray)) else [lr] * steps)]
+    try:
+        rates = [float(r) for r in (lr if isinstance(lr, (list, tuple, np.ndarray)) else [lr] * steps)]
+    except (TypeError, ValueError):
+        raise _wrong("learning rates", f"the learning rate {lr!r} is no number", "give one number, or one per step") from None
     if len(rates) != steps:
         raise _wrong("learning rates", f"{len(rates)} learning rates for {steps} steps", "give one number, or one per step")
     if not np.isfinite(rates).all():

@@ -120,6 +120,18 @@ class Report:
         return f"<table><tr><th>relative error</th>{head}<th>fitted</th></tr>{rows}</table>"
 
 
+def checked_widths(widths: Sequence[int], seeds: int) -> tuple[int, ...]:
+    """``widths`` in order and each once: two at least, for a power is fitted to them. Raises ``DataError``."""
+    found = tuple(sorted(set(widths)))
+    if len(found) < 2:
+        reason = f"a power of the width is fitted, and there is only {list(found)}"
+        raise DataError(Message(NOWHERE, reason, "give at least two different widths, better three", "too few widths"))
+    if found[0] < 1 or seeds < 1:
+        reason = f"widths {list(found)} with {seeds} seeds"
+        raise DataError(Message(NOWHERE, reason, "give widths and seeds of at least 1", "nothing to run"))
+    return found
+
+
 def verify(
     net: Net,
     widths: Sequence[int],
@@ -131,10 +143,7 @@ def verify(
     constants: Mapping[str, Any],
 ) -> Report:
     """See :meth:`tp.net.Net.verify`. Without ``inputs``, three standard normal samples drawn from ``seed``."""
-    widths = tuple(sorted(set(widths)))
-    if not widths or widths[0] < 1 or seeds < 1:
-        reason = f"widths {list(widths)} with {seeds} seeds"
-        raise DataError(Message(NOWHERE, reason, "give widths and seeds of at least 1", "nothing to run"))
+    widths = checked_widths(widths, seeds)
     generator = np.random.default_rng(seed)
     data = net.inputs(inputs) if inputs is not None else random_inputs(net, generator, constants)
     derived = _derived(net, data, kinds, constants)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tp.errors import NOWHERE, DataError, Message
-from tp.readings.verify import Report, _bar, _fit
+from tp.readings.verify import Report, _bar, _fit, checked_widths
 
 if TYPE_CHECKING:
     from tp.readings.training import TrainingRun
@@ -21,10 +20,7 @@ if TYPE_CHECKING:
 
 def verify(run: TrainingRun, widths: Sequence[int], seeds: int, seed: int, progress: bool, method: str) -> Report:
     """See :meth:`tp.readings.training.TrainingRun.verify`."""
-    widths = tuple(sorted(set(widths)))
-    if not widths or widths[0] < 1 or seeds < 1:
-        reason = f"widths {list(widths)} with {seeds} seeds"
-        raise DataError(Message(NOWHERE, reason, "give widths and seeds of at least 1", "nothing to run"))
+    widths = checked_widths(widths, seeds)
     limit = run.limit(method, seed=seed)
     kinds = ["outputs"] + (["kernels"] if limit.kernels is not None else [])
     errors = {kind: np.zeros((len(widths), seeds)) for kind in kinds}

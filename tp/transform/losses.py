@@ -11,9 +11,10 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import NOWHERE, DataError, Message, SpecError
+from tp.errors import NOWHERE, DataError, Message, Source, Span, SpecError
 from tp.program.ir import Domain, Nonlin, Ref
 
+REMEDY = 'give "mse", "logistic", "xent", or an expression in f and y such as "abs(f - y)"'
 Loss = Callable[[Ref, Ref, Domain], sp.Expr]
 """The loss of a sample: of its output family, its targets and the ranges of their indices."""
 
@@ -82,13 +83,21 @@ def _parsed(text: str) -> sp.Expr:
     try:
         program = lower(check(parse(spec, "<loss>")))
     except SpecError as error:
-        raise _unknown(f"the loss `{text}` cannot be read: {error.diagnostics[0].render().splitlines()[0]}") from None
+        raise _unreadable(text, error) from None
     (ins,) = program.body[-1:]
     if not isinstance(ins, Nonlin) or len(program.body) != 1:
         raise _unknown(f"the loss `{text}` is no function of f and y")
     return ins.expr.xreplace({Ref("f"): PREDICTION, Ref("y"): TARGET})
 
 
+def _unreadable(text: str, error: SpecError) -> DataError:
+    """What is wrong with the text of a loss, with a caret under that text."""
+    found, lead = error.diagnostics[0], len("  output value = ")
+    place, _, caret, *_ = found.render().splitlines()
+    title = place.rpartition(": ")[2]
+    span = Span(Source("loss", text), 1, max(found.span.column - lead, 1), found.span.length)
+    return DataError(Message(span, f"cannot be read, {title}: {caret.strip().lstrip('^ ')}", REMEDY, "unknown loss"))
+
+
 def _unknown(reason: str) -> DataError:
-    remedy = 'give "mse", "logistic", "xent", or an expression in f and y such as "abs(f - y)"'
-    return DataError(Message(NOWHERE, reason, remedy, "unknown loss"))
+    return DataError(Message(NOWHERE, reason, REMEDY, "unknown loss"))
