@@ -98,7 +98,9 @@ def derivation(example: Example, path: Path) -> None:
 
     net = tp.zoo(example.name, **example.lets, **dict.fromkeys(example.symbols))
     print(heading(f"{example.name}: the spec"))
-    print(styled(indented(net.network.source.text.strip()), "2") + "\n")
+    print(styled(indented(net.network.source.text.strip()), "2"))
+    given = [f"{name} = {value}" for name, value in example.lets.items()] + [f"{name} a symbol" for name in example.symbols]
+    print((styled("  here " + ", ".join(given), "2") + "\n") if given else "")
     limit = net.ntk().closed()
     print(heading(f"{example.name}: its tangent kernel at infinite width"))
     print(indented(limit.text()) + "\n")

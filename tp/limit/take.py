@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message
+from tp.gaussian.expectation import Expectation
 from tp.limit.clauses import Clause, Families, at, fresh, provably
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.forms import Ambiguous, Forms
@@ -170,8 +171,22 @@ class Derivation:
             key = (kind, lhs[0].name, lhs[1].name)
         else:
             left, key = Value(kind, lhs, I), (kind, lhs.name, lhs.name)
+        self._check_bound(rhs, (left, *domain), clause)
         rule = RULES[_rule(kind, clause, self.families, self.forms)]
         self.found[key].append(Equation(left, tidy(self.families.natural(rhs)), domain, rule.name, rule.source, clause.ins.span))
+
+    def _check_bound(self, rhs: sp.Expr, known: tuple[Entry | Value | Range, ...], clause: Clause) -> None:
+        """Outside expectations every index must be one of the equation's own: a sum inside a nonlinearity may leave others."""
+        names = {s for k in known if not isinstance(k, Range) for s in k.free_symbols} | {
+            k.index for k in known if isinstance(k, Range)
+        }
+        sizes = {s for space in self.program.spaces for s in sp.sympify(space.size).free_symbols}
+        free = rhs.xreplace({e: sp.Dummy() for e in rhs.atoms(Expectation)}).free_symbols
+        lost = sorted(str(s) for s in free - names - sizes - set(self.program.constants) - {I, J} if s.is_integer)
+        if lost:
+            reason = f"the tangent of a nonlinearity of a sum over an index ({', '.join(lost)}) has no rule yet"
+            remedy = "ask for the NNGP kernel, or write the terms of the sum as arguments of their own"
+            raise LimitError(Message(clause.ins.span, reason, remedy, "sum inside a nonlinearity"))
 
 
 def _rule(kind: str, clause: Clause, families: Families, forms: Forms) -> str:

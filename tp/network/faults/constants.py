@@ -22,7 +22,7 @@ class NotInLet(Diagnostic):
     kind: str
     title = "not a constant"
     label = "`{name}` is {kind}; the value of a `let` uses numbers and earlier lets"
-    help = "use `{name}` where the let is used"
+    help = "use `{name}` where the let is used; a multiple of a width is declared with `width`, as in `width m = n/8`"
 
 
 @dataclass(frozen=True)
