@@ -113,7 +113,7 @@ class Solver:
         return self.walk.form(sized)
 
     def _violations(self, steps: list[Step]) -> list[classify.Violation]:
-        return classify.violations(self.walk, steps)
+        return classify.violations(self.walk, steps, every=True)
 
     # ------------------------------------------------------------ constraints
 

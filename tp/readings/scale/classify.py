@@ -1,7 +1,7 @@
 """Stable or not, trivial or not, lazy or learning features; and where a parametrization first goes wrong.
 
-A parametrization is stable at initialization if everything is O(1) and what a hidden or input weight makes of a Θ(1) vector
-is Θ(1); in training if no update moves anything by a positive power of n. It is trivial if the output does not move. Of the
+A parametrization is stable at initialization if everything is O(1), what a matrix makes of a Θ(1) vector is Θ(1), and so is
+every sum that input weights enter (of its terms only the largest has to be: a small bias does no harm); in training if no update moves anything by a positive power of n. It is trivial if the output does not move. Of the
 stable and nontrivial ones those that move features by n^0 learn them; the others are kernel methods.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, Theorems 3.3 (stability), 3.4 (nontriviality) and 3.8 (the dichotomy).
@@ -41,10 +41,10 @@ class Verdict:
     layers: Mapping[str, Exponent]
 
 
-def violations(walk: Walk, steps: list[Step], last: int | None = None) -> list[Violation]:
-    """All constraints that fail, in order of steps and of the program."""
+def violations(walk: Walk, steps: list[Step], every: bool = False) -> list[Violation]:
+    """All constraints that fail, in order of steps and of the program; ``every`` weight's own part has to be Θ(1), if so asked."""
     found = []
-    for step in steps[: None if last is None else last + 1]:
+    for step in steps:
         units = {role.slot: (role, s) for role, s in step.roles.items() if role.kind == "unit"}
         for m in walk.forward:
             base, pert = step.sizes[m.slot]
@@ -53,8 +53,9 @@ def violations(walk: Walk, steps: list[Step], last: int | None = None) -> list[V
                 found.append(Violation(step.t, m, sized))
             elif step.t == 0 and m.slot in units:
                 role, unit = units[m.slot]
-                if unit is not None and unit[0] < 0:
-                    found.append(Violation(0, m, unit, role, True))
+                part = unit if every or m.kind == "matmul" else base
+                if part is not None and part[0] < 0:
+                    found.append(Violation(0, m, part, role, True))
     return found
 
 

@@ -49,7 +49,7 @@ class Role:
     """One thing that is wanted or forbidden: ``kind`` of ``parameter`` seen in member ``slot``.
 
     ``update``: Δp acts on x. ``init``: p's initial value acts on what training changed. ``unit``: what p's initial
-    value makes of a Θ(1) vector, or of the input. ``branch``: what the initial blocks that p ends add to a stream.
+    value makes of Θ(1) arguments, or of the input. ``branch``: what the initial blocks that p ends add to a stream.
     """
 
     kind: str
@@ -159,7 +159,7 @@ class Walk:
             else:
                 cell = self._evaluated(m, m.op)
                 if record:
-                    self._roles(m, cell)
+                    self._roles(m)
                     self._branches(m)
             self.cells[m.slot] = pruned(cell, self.cutoff, self.excess)
             if record:
@@ -174,7 +174,7 @@ class Walk:
             return tuple({NONE: best} if (best := largest(part)) else {} for part in cell)  # type: ignore[return-value]
         return cell
 
-    def _roles(self, m: Member, cell: Cell) -> None:
+    def _roles(self, m: Member) -> None:
         """The part that each vector weight has in one instruction."""
         for slot in m.weights:
             name = self.parameter_of[slot]
@@ -188,9 +188,19 @@ class Walk:
             if own[0] and m.kind == "moment":
                 self._role("init", name, m, largest(self._only(m, slot)))
             if own[0] and m.kind == "nonlin":
-                letter = next(iter(own[0]))[0]
-                carrying = {t: c for t, c in cell[0].items() if not letter or (t[0] | t[1]) & letter}
-                self._role("unit", name, m, largest(carrying))
+                self._role("unit", name, m, self._unit(m, slot))
+
+    def _unit(self, m: Member, slot: int) -> Sized:
+        """What the initial weight in ``slot`` makes of the other arguments of ``m``, were they all Θ(1)."""
+        saved = {s: self.cells[s] for s in m.op.slots()}
+        for s, c in saved.items():
+            if s != slot:
+                self.cells[s] = dict.fromkeys(c[0], (0, 0)), {}
+        base = self._evaluated(m, m.op)[0]
+        for s, c in saved.items():
+            self.cells[s] = c
+        letter = next(iter(saved[slot][0]))[0]
+        return largest({t: c for t, c in base.items() if not letter or (t[0] | t[1]) & letter})
 
     def _only(self, m: Member, slot: int) -> Part:
         """The perturbation of ``m`` through its other arguments, the weight in ``slot`` staying at its initial value."""
