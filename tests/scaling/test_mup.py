@@ -173,3 +173,20 @@ def test_a_function_without_a_rule_is_named():
     assert "W" in tp.parse(specs.ZERO).mup().rules
     with pytest.raises((tp.LimitError, tp.SpecError), match="tan"):
         tp.parse(text).mup()
+
+
+def test_a_small_bias_next_to_a_product_is_no_violation() -> None:
+    net = tp.parse(
+        """network small
+  width n
+  dim d = 3
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight W : [n, n] ~ N(0, 2/n)
+  weight b : [n] ~ N(0, 1/n)
+  weight v : [n] = 1 * N(0, 1/n^2), lr 1/n
+  h = W @ relu(U @ x) + b
+  output f = v @ relu(h)
+"""
+    )
+    assert net.scaling().stable_at_init

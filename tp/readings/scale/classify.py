@@ -1,8 +1,9 @@
 """Stable or not, trivial or not, lazy or learning features; and where a parametrization first goes wrong.
 
 A parametrization is stable at initialization if everything is O(1), what a matrix makes of a Θ(1) vector is Θ(1), and so is
-every sum that input weights enter (of its terms only the largest has to be: a small bias does no harm); in training if no update moves anything by a positive power of n. It is trivial if the output does not move. Of the
-stable and nontrivial ones those that move features by n^0 learn them; the others are kernel methods.
+every sum that input weights enter (of its terms only the largest has to be: a small bias does no harm); in training if no
+update moves anything by a positive power of n. It is trivial if the output does not move. Of the stable and nontrivial ones
+those that move features by n^0 learn them; the others are kernel methods.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, Theorems 3.3 (stability), 3.4 (nontriviality) and 3.8 (the dichotomy).
 """
@@ -42,7 +43,7 @@ class Verdict:
 
 
 def violations(walk: Walk, steps: list[Step], every: bool = False) -> list[Violation]:
-    """All constraints that fail, in order of steps and of the program; ``every`` weight's own part has to be Θ(1), if so asked."""
+    """All constraints that fail, in order of steps and of the program; ``every``: each weight's own part has to be Θ(1)."""
     found = []
     for step in steps:
         units = {role.slot: (role, s) for role, s in step.roles.items() if role.kind == "unit"}
