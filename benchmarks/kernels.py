@@ -35,13 +35,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results (default: %(default)s)")
     options = parser.parse_args()
     python = interpreter(options.peer_python)
-    rows = []
+    about = machine.describe()
     for dtype in options.dtype:
         for workload in named(options.only):
             if dtype == "float64" or dtype in workload.aims:
-                rows.append(measure(workload, dtype, python, options.repeats or workload.repeats))
-                print(report.line(rows[-1]), flush=True)
-    report.write(options.out / "kernels.json", rows, machine.describe())
+                row = measure(workload, dtype, python, options.repeats or workload.repeats)
+                print(report.line(row), flush=True)
+                report.write(options.out / "kernels.json", [row], about)
 
 
 def measure(w: Workload, dtype: str, python: str, repeats: int) -> dict[str, Any]:
