@@ -23,6 +23,7 @@ CHEAP = 50_000
 def draw(result: Trained, beside: Sequence[Trained], widths: Sequence[int] | None, seeds: int, lazy: bool) -> Any:
     """See :meth:`tp.readings.trained.Trained.plot`."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     run, seen = result.run, result.outputs.shape[1] * result.outputs.shape[2]
     if widths is None:
@@ -39,7 +40,10 @@ def draw(result: Trained, beside: Sequence[Trained], widths: Sequence[int] | Non
         _curves(panels, kernel_gd, colors, {"lw": 1, "ls": "--"}, moving)
     for k, other in enumerate(beside):
         _points(panels, other, colors, 0.06 * (k + 1), MARKS[k % 5], moving)
-    panels[0].set(xlabel="step", ylabel="outputs", title=result.name)
+    figure.suptitle(result.name)
+    panels[0].set(xlabel="step", ylabel="outputs" if len(colors) == 1 else "outputs (a colour for each)")
+    for panel in panels:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[1].set(xlabel="step", ylabel="loss")
     panels[1].legend(fontsize="small")
     if moving:

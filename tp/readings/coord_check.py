@@ -174,16 +174,18 @@ class CoordCheck:
         for panel, step in zip(panels[0], steps, strict=True):
             for k, r in enumerate(r for r in self.rows if r.step == step and all(s > 0 for s in r.sizes)):
                 label = f"{r.quantity}: {r.slope:+.2f} {MARKS[r.verdict]}"
-                panel.loglog(self.widths, r.sizes, marker="o", color=f"C{k % 10}", label=label)
+                panel.loglog(self.widths, r.sizes, marker="os^vD"[k // 10 % 5], color=f"C{k % 10}", label=label)
                 if r.derived is not None:
                     line = [r.sizes[-1] * (n / self.widths[-1]) ** float(r.derived) for n in self.widths]
                     panel.loglog(self.widths, line, color=f"C{k % 10}", linestyle=":", linewidth=1)
             panel.set_title("initially" if step == 0 else f"change after {step} update{'s' * (step > 1)}")
             panel.set_xlabel("width")
-            panel.legend(fontsize="x-small")
+            panel.set_xticks(self.widths, [str(n) for n in self.widths], fontsize="small")
+            panel.minorticks_off()
+            panel.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
         panels[0][0].set_ylabel("root mean square (dotted: derived)")
         figure.tight_layout()
-        figure.savefig(path, format=_format(path))
+        figure.savefig(path, format=_format(path), bbox_inches="tight")
         pyplot.close(figure)
 
 
