@@ -200,7 +200,7 @@ def test_a_result_is_shown_and_drawn(tmp_path: Path) -> None:
         ({"batches": [[0], []]}, "batch 1 is empty"),
         ({"lr": [0.1]}, "1 learning rates"),
         ({"lr": np.inf}, "learning rate is inf"),
-        ({"steps": -1}, "-1 steps"),
+        ({"steps": -1}, "steps is -1"),
         ({"loss": "xent"}, "several outputs"),
         ({"loss": "sin("}, "cannot be read"),
         ({"loss": "f + z"}, "cannot be read"),
