@@ -7,12 +7,11 @@ those that are wanted: positions × window numbers instead of positions².
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import sympy as sp
 
-from tp.kernel.cells import Axis, Cell, Formula, Over, Spot, Table, Total, greatest, least, parts
+from tp.kernel.cells import Axis, Cell, Formula, Spot, Table, Total, cells, greatest, least, parts
 from tp.kernel.demand import Key, Plan
 from tp.kernel.stages import Unfit, earliest, latest, within
 from tp.program.ir import Domain, Range
@@ -93,7 +92,7 @@ def _band(plan: Plan, pairs: Pairs) -> Band:
                 continue  # not read yet
             ranges = _domain(f, pairs, band)
             swap = _second(f, pairs)
-            for cell, inner in _cells(f.rhs, ()):
+            for cell, inner in cells(f.rhs, ()):
                 for x, y in pairs.get(cell.table, ()):
                     e = sp.expand((cell.index[y] - cell.index[x]).xreplace(swap))
                     axis = plan.tables[cell.table].axes[y]
@@ -124,17 +123,6 @@ def _domain(f: Formula, pairs: Pairs, band: Band) -> Domain:
         r = ranges[y]
         own.append(Range(y, latest(sp.Integer(lo), r.lo - x), earliest(sp.Integer(hi), r.hi - x)))
     return tuple(own)
-
-
-def _cells(e: sp.Expr, ranges: Domain) -> Iterator[tuple[Cell, Domain]]:
-    if isinstance(e, Cell):
-        yield e, ranges
-        return
-    if isinstance(e, Over):
-        ranges = (*ranges, e.range)
-    for a in e.args:
-        if isinstance(a, sp.Basic):
-            yield from _cells(a, ranges)
 
 
 # ---------------------------------------------------------------- rewriting

@@ -7,6 +7,7 @@ slot, so that reading out of range is reading that slot.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from math import isinf
@@ -166,6 +167,18 @@ def outermost(expr: sp.Basic, kind: type) -> list[Any]:
     if isinstance(expr, kind):
         return [expr]
     return [found for a in ordered(expr) for found in outermost(a, kind)]
+
+
+def cells(e: sp.Expr, ranges: Domain) -> Iterator[tuple[Cell, Domain]]:
+    """Every cell in ``e`` with the ranges in force where it stands: ``ranges`` and those of the sums around it."""
+    if isinstance(e, Cell):
+        yield e, ranges
+        return
+    if isinstance(e, Over):
+        ranges = (*ranges, e.range)
+    for a in e.args:
+        if isinstance(a, sp.Basic):
+            yield from cells(a, ranges)
 
 
 def hull(range_: Range, outer: Domain) -> tuple[int, int]:

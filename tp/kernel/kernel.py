@@ -18,9 +18,10 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
-from tp.kernel import gram, inputs
+from tp.kernel import gram, inputs, mirror
 from tp.kernel.cells import U
 from tp.kernel.compile import Compiled
+from tp.kernel.disk.tiles import size_text
 from tp.kernel.inputs import Samples
 from tp.kernel.module import load
 from tp.kernel.quadrature import evaluate
@@ -42,21 +43,6 @@ BLOCK = 1 << 21
 
 BATCH = 1 << 23
 """Numbers of Gram blocks that are made before the pairs are computed from them."""
-
-MUCH = 1 << 17
-"""Numbers of a block from which on its mirror image is written by compiled code."""
-
-MIRROR = """from numba import njit
-
-
-@njit(cache=True, nogil=True)
-def mirror(table, i0, i1, j0, j1):
-    for a in range(i0, i1, 32):
-        for b in range(j0, j1, 32):
-            for i in range(a, min(a + 32, i1)):
-                for j in range(max(b, i + 1), min(b + 32, j1)):
-                    table[j, i] = table[i, j]
-"""
 
 LONGEST = 1024
 """Terms of a coefficient vector at most."""
@@ -287,9 +273,7 @@ class Kernel:
         scratch = 8 * self.threads * max(self.compiled.lanes.values())  # at least one lane a thread
         if result + scratch > self.memory:
             what = "the result" if result > scratch else "computing the kernel"
-            reason = (
-                f"{what} for {first} × {second} samples takes {_bytes(result + scratch)}, over the limit of {_bytes(self.memory)}"
-            )
+            reason = f"{what} for {first} × {second} samples takes {size_text(result + scratch)}, over the limit of {size_text(self.memory)}"
             raise DataError(
                 Message(
                     NOWHERE,
@@ -457,7 +441,7 @@ class Kernel:
     def _mirror(self, table: Array, task: Task) -> None:
         """Entry (t, i; t', j) is entry (t', j; t, i)."""
         if table.ndim == 2:
-            _reflect(table, *task)
+            mirror.write(table, *task)
             return
         i0, i1, j0, j1 = task
         upper = table[..., i0:i1, j0:j1]
@@ -550,23 +534,6 @@ class Kernel:
                     bar.update()
 
 
-def _reflect(table: Array, i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> None:
-    """Entries (i, j), i < j, of a block also at (j, i); small tiles, so that both stay in the cache.
-
-    Compiled where there is much to copy; for little, compiling takes longer than NumPy.
-    """
-    if (i1 - i0) * (j1 - j0) >= MUCH:
-        load(MIRROR).mirror(table, i0, i1, j0, j1)
-        return
-    for a in range(i0, i1, tile):
-        for b in range(j0, j1, tile):
-            block = table[a : min(a + tile, i1), b : min(b + tile, j1)]
-            if a == b:
-                np.copyto(block, block.T.copy(), where=np.tri(len(block), k=-1, dtype=bool))
-            elif a < b:
-                table[b : min(b + tile, j1), a : min(a + tile, i1)] = block.T
-
-
 def _columns(vectors: Array, enough: bool) -> Array:
     """Coefficient vectors [slots…, N, K] as [slots…, K, N]; their tails are the largest of all samples, or 0 if ``enough``."""
     found = np.ascontiguousarray(np.swapaxes(vectors, -1, -2))
@@ -588,13 +555,6 @@ def _table(values: Any) -> Array:
         return [numbers(x) for x in v] if isinstance(v, (list, tuple, sp.Tuple)) else float(v)
 
     return np.array(numbers(values), dtype=np.float64)
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
 
 
 __all__ = ["Kernel", "default_memory", "default_threads"]

@@ -15,7 +15,7 @@ import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, Site
-from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Table, Total, greatest, least, outermost, parts
+from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Table, Total, cells, greatest, least, outermost, parts
 from tp.kernel.emit import Emitter, decided
 from tp.kernel.functions import ENTRY, Function, Shelf
 from tp.kernel.lanes import Lane, Library
@@ -71,7 +71,7 @@ def _trimmed(staged: Staged) -> tuple[dict[str, Table], dict[str, int]]:
     beyond: set[tuple[str, int]] = set()
     for stage in staged.stages:
         for f in (*stage.formulas, *stage.adds):
-            for cell, ranges in _cells(f.rhs, (*stage.around, *f.domain)):
+            for cell, ranges in cells(f.rhs, (*stage.around, *f.domain)):
                 table = staged.tables[cell.table]
                 for k, (axis, e) in enumerate(zip(table.axes, cell.index, strict=True)):
                     over = max(axis.lo - least(e, ranges), greatest(e, ranges) - axis.hi)
@@ -95,17 +95,6 @@ def _reach(e: sp.Expr, over: float, axis: Axis, own: bool) -> int:
     if over > 0 and (axis.mode != "zero" or not own):
         raise Unfit
     return max(0, int(over))
-
-
-def _cells(e: sp.Expr, ranges: Domain) -> Iterator[tuple[Cell, Domain]]:
-    if isinstance(e, Cell):
-        yield e, ranges
-        return
-    if isinstance(e, Over):
-        ranges = (*ranges, e.range)
-    for a in e.args:
-        if isinstance(a, sp.Basic):
-            yield from _cells(a, ranges)
 
 
 # ---------------------------------------------------------------- text
