@@ -273,7 +273,8 @@ class Kernel:
         scratch = 8 * self.threads * max(self.compiled.lanes.values())  # at least one lane a thread
         if result + scratch > self.memory:
             what = "the result" if result > scratch else "computing the kernel"
-            reason = f"{what} for {first} × {second} samples takes {size_text(result + scratch)}, over the limit of {size_text(self.memory)}"
+            needed, most = size_text(result + scratch), size_text(self.memory)
+            reason = f"{what} for {first} × {second} samples takes {needed}, over the limit of {most}"
             raise DataError(
                 Message(
                     NOWHERE,

@@ -1,0 +1,18 @@
+"""A symmetric matrix whose lower triangle is written from its upper one, block by block."""
+
+import numpy as np
+import pytest
+
+from tp.kernel import mirror
+
+
+@pytest.mark.parametrize("edge", [100, 400], ids=["numpy", "compiled"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_block_at_its_mirror_image(edge, dtype):
+    n = 850
+    table = np.random.default_rng(0).normal(size=(n, n)).astype(dtype)
+    upper = np.triu(table)
+    for i in range(0, n, edge):
+        for j in range(i, n, edge):
+            mirror.write(table, i, min(i + edge, n), j, min(j + edge, n))
+    np.testing.assert_array_equal(table, upper + np.triu(upper, 1).T)
