@@ -49,6 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(report.to_json())
     else:
         print(report)
-        if arguments.explain:
-            print("\n" + report.explanation())
+        if arguments.explain and (more := report.explanation()):
+            print("\n" + more)
     return 0 if report.stable else 1

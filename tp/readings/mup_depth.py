@@ -101,7 +101,7 @@ class DepthSolver(Solver):
         return self.reading.form(sized)
 
     def _violations(self, steps: list[Step]) -> list[classify.Violation]:
-        found = classify.violations(self.walk, steps)
+        found = classify.violations(self.walk, steps, every=True)
         return [v for v in found if not (v.vanishing and v.role is not None and v.role.parameter in self.ends)]
 
     def _first_wrong(self, step: Step) -> tuple[Sized, str, bool] | None:

@@ -19,6 +19,8 @@ from tp.readings.scale.members import Member
 from tp.readings.scale.report import Exponent, Quantity, Reason, power
 from tp.readings.scale.walk import Role, Sized, Step, Walk
 
+WORDS = {"u_": "the learning rate of", "w_": "the initial scale of"}
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -114,29 +116,56 @@ def quantities(walk: Walk, steps: list[Step], temps: frozenset[str]) -> dict[str
     return found
 
 
-def reason(walk: Walk, v: Violation, temps: frozenset[str]) -> Reason:
-    """A violated constraint in words, with its monomial and what would mend it."""
-    form = walk.form(v.sized)
+def reason(walk: Walk, v: Violation, temps: frozenset[str], point: Mapping[str, Fraction]) -> Reason:
+    """A violated constraint in words, with its monomial and those single changes that were found to mend it."""
     size = walk.exponent(v.sized)
     assert size is not None
+    form = walk.form(v.sized)
     name = label(v.member, temps)
+    ways, helping = _ways(walk, v, form, size, point)
     if v.step == 0:
-        ways = _ways(form, size, ("w_",))
         what = "vanishes like" if v.vanishing else "grows like"
         sign = "<" if v.vanishing else ">"
         text = f"at initialization `{name}` {what} {power(size)}: {form} = {size} {sign} 0"
-        blame = _blamed(form, "w_")
-        return Reason(name, 0, size, str(form), blame, text + _advice(blame, ways, v.vanishing), v.member.span)
+        return Reason(name, 0, size, str(form), _blamed(form, "w_"), text + _advice(ways, v.vanishing), v.member.span)
     blame = _blamed(form, "u_")
     cause = " and ".join(f"`{p}`" for p in blame) or "the weights"
-    through = [p for p in _blamed(form, "w_") if p not in blame]
+    through = [p for p in _blamed(form, "w_") if p not in blame and f"w_{p}" in helping]
     via = f", through the initial {' and '.join(f'`{p}`' for p in through)}," if through else ""
     text = f"step {v.step}: the update of {cause}{via} contributes {power(size)} to `{name}`: {form} = {size} > 0"
-    text += _advice(blame, _ways(form, size, ("u_", "w_")), False)
-    return Reason(name, v.step, size, str(form), blame, text, v.member.span)
+    return Reason(name, v.step, size, str(form), blame, text + _advice(ways, False), v.member.span)
 
 
-def idle(walk: Walk, steps: list[Step], temps: frozenset[str]) -> tuple[Reason, ...]:
+def _size(walk: Walk, v: Violation, point: Mapping[str, Fraction]) -> tuple[Exponent, bool]:
+    """What ``v`` would be at another point: its exponent, and whether it, and all before it, is as it should be."""
+    unit = walk.unit
+    steps = walk.run(point, v.step)
+    sized = steps[v.step].sizes[v.member.slot][0 if v.step == 0 else 1]
+    wrong = violations(walk, steps)
+    order = {m.slot: k for k, m in enumerate(walk.forward)}
+    mended = not wrong or (wrong[0].step, order[wrong[0].member.slot]) > (v.step, order[v.member.slot])
+    size = walk.exponent(sized)
+    walk.unit = unit  # that of the sizes at hand
+    return size, mended
+
+
+def _ways(
+    walk: Walk, v: Violation, form: Form, size: Fraction, point: Mapping[str, Fraction]
+) -> tuple[list[str], frozenset[str]]:
+    """Single changes that remove a violation without making an earlier one; and the unknowns that have an effect on it."""
+    ways, helping = [], set()
+    for u, c in sorted(form.terms, key=lambda term: (term[0][:2] == "w_", term[0])):
+        if c >= 0 or u[:2] not in WORDS or (v.step == 0 and u[:2] == "u_"):
+            continue
+        other, mended = _size(walk, v, {**point, u: point[u] + size / -c})
+        if other is None or other != size:
+            helping.add(u)
+        if mended:
+            ways.append(f"{WORDS[u[:2]]} `{u[2:]}` by {power(abs(size) / -c)}")
+    return ways, frozenset(helping)
+
+
+def idle(walk: Walk, steps: list[Step], temps: frozenset[str], point: Mapping[str, Fraction]) -> tuple[Reason, ...]:
     """What keeps the output from moving: of its last change, the largest part that the update of a weight has in it."""
     last = steps[-1]
     moved = [(m, sized) for m in walk.forward if m.slot in walk.program.outputs and (sized := last.sizes[m.slot][1]) is not None]
@@ -152,22 +181,25 @@ def idle(walk: Walk, steps: list[Step], temps: frozenset[str]) -> tuple[Reason, 
     blame = (parameter,) if parameter else _blamed(form, "u_")
     cause = f"; the update of `{parameter}` contributes {power(walk.exponent(part))}: {form}" if parameter else f": {form}"
     text = f"step {last.t}: `{label(m, temps)}` has moved by {power(size)} only{cause}"
-    return (
-        Reason(label(m, temps), last.t, size, str(form), blame, text + _advice(blame, _ways(form, size, ("u_",)), True), m.span),
-    )
+    ways = _raises(walk, m, last.t, form, size, point)
+    return (Reason(label(m, temps), last.t, size, str(form), blame, text + _advice(ways, True), m.span),)
+
+
+def _raises(walk: Walk, m: Member, t: int, form: Form, size: Fraction, point: Mapping[str, Fraction]) -> list[str]:
+    """Raises of single rates that let an idle output move and leave everything stable."""
+    ways, unit = [], walk.unit
+    for u, c in form.terms:
+        if u.startswith("u_") and c < 0:
+            steps = walk.run({**point, u: point[u] - size / c}, t)
+            if not violations(walk, steps) and walk.exponent(steps[t].sizes[m.slot][1]) == 0:
+                ways.append(f"{WORDS['u_']} `{u[2:]}` by {power(-size / -c)}")
+    walk.unit = unit
+    return ways
 
 
 def _blamed(form: Form, kind: str) -> tuple[str, ...]:
     return tuple(u[2:] for u, c in form.terms if u.startswith(kind) and c < 0)
 
 
-def _ways(form: Form, size: Fraction, kinds: tuple[str, ...]) -> list[str]:
-    words = {"u_": "the learning rate of", "w_": "the initial scale of"}
-    terms = [(kind, u, c) for kind in kinds for u, c in form.terms if u.startswith(kind) and c < 0]
-    return [f"{words[kind]} `{u[2:]}` by {power(abs(size) / -c)}" for kind, u, c in terms]
-
-
-def _advice(blame: tuple[str, ...], ways: list[str], vanishing: bool) -> str:
-    if not ways:
-        return ""
-    return f"\n  {'raise' if vanishing else 'lower'} " + ", or ".join(ways)
+def _advice(ways: list[str], vanishing: bool) -> str:
+    return f"\n  {'raise' if vanishing else 'lower'} " + ", or ".join(ways) if ways else ""

@@ -156,7 +156,7 @@ def report(reading: Reading, point: Mapping[str, Fraction], rules: Mapping[str, 
     wrong = reading.violations(steps)
     symbol = deep.depth.symbol
     sizes = _sizes(reading, steps, point, wrong)
-    gradients = steps[-2].gradients if len(steps) > 1 else {}
+    gradients = steps[-2].gradients if len(steps) > 1 and not wrong else {}
     table = {p: _rule(reading, p, r, gradients.get(p), point) for p, r in rules.items()}
     branches = {p: reading.exponent(s, point) for p, s in reading.branches(steps).items()}
     updates = {p: reading.exponent(s, point) for p, s in reading.updates().items()} if not wrong else {}

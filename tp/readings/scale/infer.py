@@ -164,12 +164,12 @@ def report(
     temps = engine.program.temps
     wrong = classify.violations(walk, steps)
     quantities = classify.quantities(walk, steps, temps)
-    reasons = tuple(classify.reason(walk, v, temps) for v in _first(wrong))
-    gradients = steps[-2].gradients if len(steps) > 1 else {}
+    reasons = tuple(classify.reason(walk, v, temps, point) for v in _first(wrong))
+    gradients = steps[-2].gradients if len(steps) > 1 and not wrong else {}  # after a violation they mean nothing
     last = {p: walk.exponent(s) for p, s in gradients.items()}
     table = {p: _rule(engine, p, r, walk.optimizer, last.get(p)) for p, r in rules.items()}
     outputs = tuple(dict.fromkeys(classify.label(m, temps) for m in walk.forward if m.slot in walk.program.outputs))
-    idle = classify.idle(walk, steps, temps)
+    idle = classify.idle(walk, steps, temps, point) if not wrong else ()
     verdict = classify.verdict(walk, steps, point)  # after the others: it may run the walk again
     if verdict.stable and not verdict.nontrivial:
         reasons = idle

@@ -234,14 +234,17 @@ class ScalingReport:
         return f"<p>{head}</p>{self.table('html')}{reasons}"
 
     def explanation(self) -> str:
-        """What holds the exponents: the tight constraints, and by which power of the width each weight's update falls short."""
+        """What holds the exponents: the tight constraints, and by which power of the width each weight's update falls short.
+
+        Of an unstable run there is nothing to say beyond ``reasons``: exponents after the first violation mean nothing.
+        """
         lines = [f"tight: {text}" for text in self.facets]
         if self.unique is not None:
             lines.append("no exponent can be changed alone" if self.unique else f"left free: {', '.join(self.free)}")
-        for name, r in self.layers.items():
+        for name, r in self.layers.items() if self.stable else ():
             how = "does not act on features" if r is None else "learns features" if r == 0 else f"moves features by {power(-r)}"
             lines.append(f"the update of `{name}` {how}")
-        return "\n".join([*lines, *map(str, self.reasons)])
+        return "\n".join(lines)
 
     # ------------------------------------------------------------ tables
 
