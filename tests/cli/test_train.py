@@ -117,3 +117,14 @@ def test_targets_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str
     np.save(path, np.eye(2))
     assert main(["train", "mup_mlp", "--let", "d=2", "--data", str(path), "--steps", "1", "--lr", "1"]) == 1
     assert "--targets" in capsys.readouterr().err
+
+
+def test_a_picture_without_a_folder_is_refused_before_anything_is_computed(
+    rows: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tp.readings.training import TrainingRun
+
+    monkeypatch.setattr(TrainingRun, "limit", lambda *_, **__: pytest.fail("it was computed"))
+    command = ["train", "linear_mup", "--let", "d=2", "--data", str(rows), "--steps", "2", "--lr", "0.5"]
+    assert main([*command, "--plot", str(rows.parent / "none" / "run.png")]) == 1
+    assert "folder" in capsys.readouterr().err

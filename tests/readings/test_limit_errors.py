@@ -144,3 +144,24 @@ def test_moving_kinks_of_one_hidden_layer() -> None:
     assert found.method == "sobol"
     wanted = np.array([VALUES["relu1_f1"], VALUES["relu1_f2"]])
     assert (np.abs(found.outputs[1:, 0, 0] - wanted) <= 4 * found.errors[1:, 0, 0]).all()
+
+
+@pytest.mark.parametrize(("phi", "optimizer"), [("relu(U @ x)", "sgd"), ("abs(U @ x)", "sgd"), ("tanh(U @ x)", "adam")])
+def test_a_grid_is_refused_where_something_is_not_smooth(phi: str, optimizer: str) -> None:
+    rate = "lr n" if optimizer == "sgd" else "lr 1"
+    text = f"""network kinked
+  width n
+  dim d = 2
+  input x : [d]
+  weight U : [n, d] = 1 * N(0, 1), {rate}
+  weight v : [n] = 1/n * N(0, 1), {rate}
+  output f = v @ {phi}
+"""
+    run = tp.parse(text).train(np.array([[1.0, 0.5]]), [1.0], steps=2, lr=0.1, optimizer=optimizer)
+    with pytest.raises(tp.LimitError, match=r"not smooth.*\n.*sobol"):
+        run.limit(method="grid")
+
+
+def test_one_width_is_no_convergence() -> None:
+    with pytest.raises(tp.DataError, match="width"):
+        tp.zoo("mlp").verify(widths=(16,))

@@ -155,3 +155,28 @@ GPT = """network gpt
   e[t] = g * layernorm(z[L, t]) + c
   output f[t] = R @ e[t]
 """
+
+HEADS = """network heads
+  width H
+  let   dh = 2
+  {let}
+  width n = 2*H
+  dim   d = 3
+  index t, s in 1..4
+  index k in 1..dh
+  input x[t] : [d]
+  weight E : [n, d] ~ N(0, 1/d)
+  weight Q[k] : [H, n] ~ N(0, 1/n) for k
+  weight K[k] : [H, n] ~ N(0, 1/n) for k
+  weight V[k] : [H, n] ~ N(0, 1/n) for k
+  weight O[k] : [n, H] ~ N(0, 1/n) for k
+  weight v : [n] ~ N(0, 1/n)
+  e[t] = E @ x[t]
+  q[t, k] = Q[k] @ e[t]
+  r[t, k] = K[k] @ e[t]
+  u[t, k] = V[k] @ e[t]
+  a[t, s] = {scale} * sum(q[t, k] * r[s, k] for k)
+  o[t, k] = sum(exp(a[t, s]) * u[s, k] for s) / sum(exp(a[t, s]) for s)
+  y[t] = e[t] + sum(O[k] @ o[t, k] for k)
+  output f = v @ mean(relu(y[t]) for t)
+"""

@@ -122,3 +122,24 @@ def test_torch_optimizers_take_the_groups():
     initialize_(groups, {"W3": 0.4})
     assert model.W3.weight.std().item() == pytest.approx(0.1, rel=0.5)
     torch.optim.AdamW(groups).step()
+
+
+def test_only_changes_that_mend_are_advised():
+    """A bias beside a product that stays Θ(1) cannot help; lowering the advised rate does."""
+    spec = """network biased
+  width n
+  dim d = 3
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1/d), lr 1
+  weight W : [n, n] ~ N(0, 1/n), lr RATE
+  weight b : [n] ~ N(0, 1), lr 1
+  weight v : [n] ~ N(0, 1/n), lr 1/n
+  h = W @ relu(U @ x) + b
+  output f = v @ relu(h)
+"""
+    (reason,) = tp.parse(spec.replace("RATE", "1")).scaling().reasons
+    advice = reason.text.split("\n  ")[1]
+    assert "rate of `W` by n^(1/2)" in advice and "`b`" not in advice
+    after = tp.parse(spec.replace("RATE", "n^(-1/2)")).scaling()
+    assert not any("`W" in r.text.split("contributes")[0] and r.step == 1 for r in after.reasons if r.quantity == reason.quantity)
+    assert "learns features" not in tp.parse(spec.replace("RATE", "1")).scaling().explanation()
