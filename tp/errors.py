@@ -7,7 +7,7 @@ mathematics). No other exception leaves the library on bad input; :class:`Device
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
@@ -54,9 +54,11 @@ class Diagnostic:
     def _format(self, text: str) -> str:
         return text.format(**{f.name: getattr(self, f.name) for f in fields(self)})
 
-    def render(self) -> str:
-        """Place and title, the source line with a caret, the reason, and the way out."""
+    def render(self, command: bool = False) -> str:
+        """Place and title, the source line with a caret, the reason, and the way out; that of the ``command`` line if asked."""
         label, way_out = self._format(self.label), self._format(self.help)
+        if command and isinstance(self, Message) and self.command:
+            way_out = self.command
         title = self.heading if isinstance(self, Message) else self.title
         tail = f"\nhelp: {way_out}" if way_out else ""
         if self.span.line == 0:
@@ -80,7 +82,11 @@ class TPError(Exception):
         if isinstance(diagnostics, Diagnostic):
             diagnostics = [diagnostics]
         self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
-        super().__init__("\n\n".join(d.render() for d in self.diagnostics))
+        super().__init__(self.text())
+
+    def text(self, command: bool = False) -> str:
+        """All that is wrong, with ways out as written in Python, or on the ``command`` line."""
+        return "\n\n".join(d.render(command) for d in self.diagnostics)
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows instead of a traceback."""
@@ -105,11 +111,21 @@ class DeviceError(TPError):
 
 @dataclass(frozen=True)
 class Message(Diagnostic):
-    """A diagnostic whose three texts are computed where it is raised."""
+    """A diagnostic whose three texts are computed where it is raised.
+
+    ``command``: the remedy as the command line spells it, ``--steps 3`` for ``steps=3``, where the two differ.
+    """
 
     reason: str = ""
     remedy: str = ""
     heading: str = "error"
+    command: str = ""
 
     label: ClassVar[str] = "{reason}"
     help: ClassVar[str] = "{remedy}"
+
+
+def with_values(verb: str, names: Iterable[str], value: str = "…", after: str = "") -> tuple[str, str]:
+    """ "give L=…" and "give --let L=…": a remedy that gives constants numbers, in Python and on the command line."""
+    given = [f"{name}={value}" for name in names]
+    return f"{verb} {', '.join(given)}{after}", f"{verb} {' '.join(f'--let {x}' for x in given)}"

@@ -276,3 +276,16 @@ def test_the_installed_command_in_a_fresh_process(small):
     assert done.returncode == 1 and done.stdout == "" and "no network `nothing`" in done.stderr
     done = subprocess.run([sys.executable, "-m", "tp", "derive"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "usage: tp derive" in done.stderr
+
+
+@pytest.mark.parametrize("verb", [["coord-check", "--widths", "8,16"], ["verify", "--widths", "8,16"]])
+def test_remedies_are_spelled_as_options(run, tmp_path, verb):
+    """Python says `give s=…`; the command line has to say which option that is."""
+    spec = tmp_path / "symbolic.tp"
+    spec.write_text(SMALL.replace("let   s = 2", "let   s"))
+    code, _, err = run(verb[0], spec, *verb[1:])
+    assert code == 1 and "--let s=…" in err and "give s=…" not in err
+    with pytest.raises(tp.DataError, match="give s=…"):
+        tp.load(spec).verify(widths=(8, 16))
+    code, _, err = run(verb[0], spec, *verb[1:], "--let", "s=2")
+    assert not err

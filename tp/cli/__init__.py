@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int | None = arguments.run(arguments)
         sys.stdout.flush()
     except TPError as error:
-        print(error, file=sys.stderr)
+        print(error.text(command=True), file=sys.stderr)
         return 1
     except BrokenPipeError:  # `tp zoo mlp | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

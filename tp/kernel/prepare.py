@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import NOWHERE, DataError, Message
+from tp.errors import NOWHERE, DataError, Message, with_values
 from tp.gaussian.expectation import Expectation
 from tp.kernel.cells import Largest, Over, Total, hull, parts
 from tp.limit.equations import Entry, I, J, Limit, Value, Z
@@ -86,9 +86,8 @@ def numbers(limit: Limit, constants: Mapping[str, Any]) -> dict[sp.Symbol, sp.Ex
     missing = [name for name in wanted if name not in constants]
     if missing:
         names = ", ".join(f"`{n}`" for n in missing)
-        raise DataError(
-            Message(NOWHERE, f"numbers need a value for {names}", f"give `{missing[0]}=…` when loading", "symbolic constant")
-        )
+        remedy, command = with_values("give", missing, after=" when loading")
+        raise DataError(Message(NOWHERE, f"numbers need a value for {names}", remedy, "symbolic constant", command))
     return {symbol: exact(constants[name]) for name, symbol in wanted.items()}
 
 

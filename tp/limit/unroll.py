@@ -14,7 +14,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import LimitError, Message
+from tp.errors import LimitError, Message, with_values
 from tp.limit.clauses import at
 from tp.limit.equations import Entry, Equation, Limit, Value
 from tp.program.ir import Range, Ref
@@ -82,9 +82,10 @@ def _instances(equation: Equation, slots: set[tuple[str, int]]) -> list[Equation
     ranges = [r for r in equation.domain if r.index in symbols]
     for r in ranges:
         if not (r.lo.is_Integer and r.hi.is_Integer):
-            raise LimitError(
-                Message(equation.span, f"the range of `{r}` is not a number", "give its constants numbers", "symbolic range")
-            )
+            names = sorted({s.name for e in (r.lo, r.hi) for s in e.free_symbols})
+            remedy, command = with_values("load with", names)
+            reason = f"the range of `{r}` is not a number"
+            raise LimitError(Message(equation.span, reason, remedy, "symbolic range", command))
     written = []
     for values in product(*(range(int(r.lo), int(r.hi) + 1) for r in ranges)):
         binding = {r.index: sp.Integer(v) for r, v in zip(ranges, values, strict=True)}

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tp.errors import NOWHERE, DataError, Message, Span
+from tp.errors import NOWHERE, DataError, Message, Span, with_values
 from tp.program.ir import Data, Program, Space
 from tp.readings.indexing import Env, Indexer, Key
 
 Array = NDArray[np.float64]
 
 
-def complain(span: Span, heading: str, reason: str, remedy: str = "") -> DataError:
-    return DataError(Message(span, reason, remedy, heading))
+def complain(span: Span, heading: str, reason: str, remedy: str = "", command: str = "") -> DataError:
+    return DataError(Message(span, reason, remedy, heading, command))
 
 
 # ---------------------------------------------------------------- constants and widths
@@ -35,8 +35,7 @@ def environment(
     _reject_unknown(constants, wanted | families, "constant")
     missing = sorted(wanted - set(constants))
     if missing:
-        given = ", ".join(f"{m}=…" for m in missing)
-        raise complain(NOWHERE, "missing constant", f"`{missing[0]}` has no value in the spec", f"give {given}")
+        raise complain(NOWHERE, "missing constant", f"`{missing[0]}` has no value in the spec", *with_values("give", missing))
     env: dict[str, Any] = {name: _constant(name, constants[name]) for name in wanted}
     free = sorted({s.name for space in program.spaces for s in space.size.free_symbols} - wanted)
     env.update(_widths(width, free))
@@ -100,7 +99,8 @@ def table_members(
         spans = [indexer.interval(r, env) for r in domain]
         if rows is None and name not in constants:
             remedy = f"give {name}=, an array {[len(span) for span in spans]}"
-            raise complain(NOWHERE, "missing constant", f"`{name}` has no values in the spec", remedy)
+            command = f"write its entries into the spec, `let {name}[…] = [ … ]`"
+            raise complain(NOWHERE, "missing constant", f"`{name}` has no values in the spec", remedy, command)
         given = None if rows is not None else checked_array(name, constants[name], tuple(map(len, spans)), NOWHERE, samples=False)
         for at in product(*(range(len(span)) for span in spans)):
             value = number(_entry(rows, at)) if given is None else given[at]

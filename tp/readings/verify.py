@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tp.errors import NOWHERE, DataError, Message
+from tp.errors import NOWHERE, DataError, Message, with_values
 from tp.readings.empirical import kernels_of
 from tp.readings.fit import Fit, power_law
 from tp.readings.simulate import Run, simulate
@@ -204,7 +204,8 @@ def random_inputs(net: Net, generator: np.random.Generator, constants: Mapping[s
             extent = (r.hi - r.lo + 1).subs({s: constants[s.name] for s in (r.hi - r.lo).free_symbols if s.name in constants})
             if not extent.is_Integer:
                 reason = f"the range `{r}` of input `{item.ref}` is not a number"
-                raise DataError(Message(item.span, reason, "give its constants as keywords", "missing constant"))
+                remedy, command = with_values("give", sorted(s.name for s in extent.free_symbols))
+                raise DataError(Message(item.span, reason, remedy, "missing constant", command))
             shape.append(int(extent))
         data[item.ref.name] = generator.standard_normal((samples, *shape))
     return data

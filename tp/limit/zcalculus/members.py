@@ -13,7 +13,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import LimitError, Message, Span
+from tp.errors import LimitError, Message, Span, with_values
 from tp.limit.clauses import Clause, Families, at, flatten
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Weight
 from tp.readings.indexing import resolve
@@ -82,7 +82,8 @@ class Members:
             names = ", ".join(sorted(f"`{s}`" for s in value.free_symbols))
             reason = f"the range `{r}` is symbolic: {names} needs a number, for the Z-calculus writes every member out"
             remedy = f"give it one, as in `tp.parse(text, {', '.join(sorted(f'{s}=3' for s in value.free_symbols))})`"
-            raise LimitError(Message(span, reason, remedy, "symbolic range"))
+            command = with_values("give", sorted(s.name for s in value.free_symbols))[1]
+            raise LimitError(Message(span, reason, remedy, "symbolic range", command))
         return int(value)
 
     # ------------------------------------------------------------ one member

@@ -76,7 +76,8 @@ def _require_all(names: set[str], values: Mapping[str, Fraction]) -> None:
     if missing:
         reason = f"the exponent `{missing[0]}` of the depth has no value"
         remedy = f"give it one, net.scaling(…, {missing[0]}=1), or let net.mup() find it"
-        raise LimitError(Message(NOWHERE, reason, remedy, "undetermined"))
+        command = f"give it one, --let {missing[0]}=1, or let `tp mup` find it"
+        raise LimitError(Message(NOWHERE, reason, remedy, "undetermined", command))
 
 
 def followed(deep: Deep) -> str | None:

@@ -66,7 +66,8 @@ class Engine:
             if name not in constants:
                 reason = f"the exponent `{name}` has no value"
                 remedy = f"give it one, net.scaling(…, {name}=1), or let net.mup() find it"
-                raise LimitError(Message(NOWHERE, reason, remedy, "undetermined"))
+                command = f"give it one, --let {name}=1, or let `tp mup` find it"
+                raise LimitError(Message(NOWHERE, reason, remedy, "undetermined", command))
             point[name] = constants[name]
         return point
 
@@ -83,7 +84,8 @@ def declared(w: Weight, growth: Mapping[str, Fraction], known: Mapping[str, Frac
     if missing:
         reason = f"the exponent `{missing[0]}` of `{w.ref}` has no value"
         remedy = f"give it one, net.scaling(…, {missing[0]}=1), or let net.mup() find the exponents"
-        raise LimitError(Message(w.span, reason, remedy, "undetermined"))
+        command = f"give it one, --let {missing[0]}=1, or let `tp mup` find the exponents"
+        raise LimitError(Message(w.span, reason, remedy, "undetermined", command))
     values = dict.fromkeys(names, Fraction(0)) | dict(known or {})
     return ABC(*(f.at(values) for f in forms))
 
