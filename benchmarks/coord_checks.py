@@ -165,7 +165,7 @@ def main() -> None:
             start, net = time.process_time(), construct.net()
             rules = construct.rules(net, optimizer)
             seeds = given.seeds * construct.more
-            check = net.coord_check(rules, optimizer, widths, given.steps, seeds, growth=construct.growth)
+            check = net.coord_check(optimizer, rules, widths, given.steps, seeds, growth=construct.growth)
             checks.append((construct, check, time.process_time() - start))
             print(f"{construct.name}, {optimizer}: {tally(check)}, {checks[-1][2]:.0f} s", flush=True)
     given.out.parent.mkdir(parents=True, exist_ok=True)

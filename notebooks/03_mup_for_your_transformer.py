@@ -68,14 +68,14 @@ print(mlp.scaling("sp", optimizer="adam").reasons[0])
 # errors, and derived. `?` marks what so few networks leave undecided, `✗` would mark what contradicts the derivation.
 
 # %% volatile
-check = mlp.coord_check(mlp.mup("adam"), "adam", widths=(128, 256, 512), seeds=3)
+check = mlp.coord_check("adam", mlp.mup("adam"), widths=(128, 256, 512), seeds=3)
 print(check)
 
 # %% [markdown]
 # A wrong parametrization is caught by both, and both blame the same tensor.
 
 # %% volatile
-wrong = mlp.coord_check("sp", "adam", widths=(128, 256, 512), seeds=3)
+wrong = mlp.coord_check("adam", "sp", widths=(128, 256, 512), seeds=3)
 print(wrong.blame, wrong.culprit, wrong.report.reasons[0].blame)
 
 # %% [markdown]

@@ -287,8 +287,8 @@ class Net:
 
     def coord_check(
         self,
+        optimizer: str | None = None,
         parametrization: Any = None,
-        optimizer: str = "sgd",
         widths: Sequence[int] = (128, 256, 512, 1024),
         steps: int = 2,
         seeds: int = 4,
@@ -301,18 +301,20 @@ class Net:
     ) -> CoordCheck:
         """Finite networks trained at several widths: the slope of every activation and update against the derived exponent.
 
+        ``parametrization`` is as for :meth:`scaling`, or a report of :meth:`mup`, whose optimizer is then the default (else "sgd").
+
         ``seeds`` networks are trained at the widest, up to eight times as many at narrower widths. ``lr`` is chosen by one rule
         unless given: small for optimizers that follow the gradient's size, large for those that normalise it.
         """
         from tp.readings.coord_check import coord_check
 
         engine = self._engine(growth)
-        return coord_check(engine, parametrization, optimizer, widths, steps, seeds, lr, inputs, seed, progress, constants)
+        return coord_check(engine, optimizer, parametrization, widths, steps, seeds, lr, inputs, seed, progress, constants)
 
     def depth_check(
         self,
+        optimizer: str | None = None,
         parametrization: ScalingReport | None = None,
-        optimizer: str = "sgd",
         depths: Sequence[int] = (8, 16, 32, 64),
         width: int = 256,
         steps: int = 2,
@@ -325,12 +327,13 @@ class Net:
     ) -> DepthCheck:
         """Networks of several depths trained: the slopes of streams and outputs in the depth against the derived exponents.
 
-        ``parametrization`` is a report of :meth:`mup`; without it rates are as the spec declares. The depth stays a symbol.
+        ``parametrization`` is a report of :meth:`mup`, whose optimizer is the default; without it rates are as the spec
+        declares, and the default is "sgd". The depth stays a symbol.
         """
         from tp.readings.depth_check import depth_check
 
         engine = self._engine(growth)
-        return depth_check(engine, parametrization, optimizer, depths, width, steps, seeds, lr, inputs, seed, constants)
+        return depth_check(engine, optimizer, parametrization, depths, width, steps, seeds, lr, inputs, seed, constants)
 
     def inputs(self, X: Any) -> dict[str, Any]:
         """``X`` by input name: an array for the only input there is, or a dict already."""

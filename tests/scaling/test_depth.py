@@ -103,7 +103,7 @@ def test_epsilon_and_table_carry_the_depth():
 def test_depth_mup_is_measured(text, optimizer):
     net = tp.parse(text, L=None)
     lr = 0.2 if optimizer == "sgd" else 0.02
-    check = net.depth_check(net.mup(optimizer), optimizer, depths=(6, 12, 24, 48), width=128, steps=2, seeds=3, lr=lr)
+    check = net.depth_check(optimizer, net.mup(optimizer), depths=(6, 12, 24, 48), width=128, steps=2, seeds=3, lr=lr)
     assert check.passed and {r.quantity for r in check.rows} == {"h[L]", "f"}, check
 
 

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     files.writable(arguments.plot)
     net = options.load(arguments)
     check = net.coord_check(
-        arguments.parametrization, arguments.optimizer, arguments.widths, arguments.steps or 2, arguments.seeds,
+        arguments.optimizer, arguments.parametrization, arguments.widths, arguments.steps or 2, arguments.seeds,
         growth=dict(arguments.growth), progress=sys.stderr.isatty(),
     )  # fmt: skip
     if arguments.plot:

@@ -200,8 +200,8 @@ def _format(path: str | Path) -> str | None:
 
 def coord_check(
     engine: Engine,
+    optimizer_name: str | None,
     parametrization: Any,
-    optimizer_name: str,
     widths: Sequence[int],
     steps: int,
     seeds: int,
@@ -216,6 +216,7 @@ def coord_check(
     if len(widths) < 2 or widths[0] < 2 or steps < 1 or seeds < 1:
         reason = f"widths {list(widths)}, {steps} steps, {seeds} seeds"
         raise DataError(Message(NOWHERE, reason, "give two widths at least, one step and one seed", "nothing to fit"))
+    optimizer_name = chosen(optimizer_name, parametrization)
     opt = optimizer(optimizer_name)
     rules = rules_of(engine, parametrization, opt)
     derived = scaling(engine, {p: tuple(r) for p, r in rules.items()}, optimizer_name, max(steps, engine.steps), constants)
@@ -229,6 +230,16 @@ def coord_check(
     if not wrong:
         return check
     return replace(check, culprit=run.culprit(widths, wrong[0].quantity, 0 if check.idle else wrong[0].step, rate))
+
+
+def chosen(name: str | None, parametrization: Any) -> str:
+    """The optimizer that is named, or that a report is about, or SGD."""
+    if name is None:
+        return parametrization.optimizer if isinstance(parametrization, ScalingReport) else "sgd"
+    if not isinstance(name, str):
+        reason = f"the optimizer is {type(name).__name__}"
+        raise DataError(Message(NOWHERE, reason, 'name it, such as "adam"; rules are given as parametrization=…', "no optimizer"))
+    return name
 
 
 def experiment(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Program
+from tp.readings.coord_check import chosen
 from tp.readings.indexing import Key
 from tp.readings.scale.infer import Engine, scaling
 from tp.readings.scale.optimizers import Optimizer, optimizer
@@ -74,8 +75,8 @@ class DepthCheck:
 
 def depth_check(
     engine: Engine,
+    optimizer_name: str | None,
     parametrization: ScalingReport | None,
-    optimizer_name: str,
     depths: Sequence[int],
     width: int,
     steps: int,
@@ -90,6 +91,7 @@ def depth_check(
     if len(depths) < 2 or depths[0] < 1 or steps < 1 or seeds < 1:
         reason = f"depths {list(depths)}, {steps} steps, {seeds} seeds"
         raise DataError(Message(NOWHERE, reason, "give two depths at least, one step and one seed", "nothing to fit"))
+    optimizer_name = chosen(optimizer_name, parametrization)
     known = {**constants, **({} if parametrization is None else _constants(parametrization))}
     report = parametrization if parametrization is not None else scaling(engine, None, optimizer_name, steps, known)
     if not isinstance(report.depth, DepthReport) or engine.deep is None:
