@@ -301,7 +301,7 @@ class Net:
     ) -> CoordCheck:
         """Finite networks trained at several widths: the slope of every activation and update against the derived exponent.
 
-        ``parametrization`` is as for :meth:`scaling`, or a report of :meth:`mup`, whose optimizer is then the default (else "sgd").
+        ``parametrization`` is as for :meth:`scaling`, or a report of :meth:`mup`, whose optimizer is then the default.
 
         ``seeds`` networks are trained at the widest, up to eight times as many at narrower widths. ``lr`` is chosen by one rule
         unless given: small for optimizers that follow the gradient's size, large for those that normalise it.
