@@ -338,7 +338,8 @@ class Emitter:
                 name, lane = f"acc{self.rows}", f"acc[{self.rows}, z]"
                 self.rows += 1
                 self.used["fill"] = None
-                self.out.add(f"fill(acc, {self.rows - 1}, {self.b}, {start})")
+                row = self.library.numbers.integer(self.rows - 1, written=False)  # no literal: a function of its own each
+                self.out.add(f"fill(acc, {row}, {self.b}, {start})")
             else:
                 name = lane = self.fresh("s")
                 self.out.add(f"{name} = {start}")

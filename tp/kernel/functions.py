@@ -25,10 +25,11 @@ from numba import njit
 
 '''
 
-EXACT = '@njit(error_model="numpy", forceinline=True)\n'
-HELPER = '@njit(error_model="numpy", forceinline=True, fastmath={"contract"})\n'
-LOOPING = '@njit(error_model="numpy", fastmath={"contract"})\n'
-ENTRY = '@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})\n'
+ENTRY = '@njit(cache=True, no_cfunc_wrapper=True, nogil=True, error_model="numpy", fastmath={"contract"})\n'
+INNER = "no_cpython_wrapper=True, no_cfunc_wrapper=True"  # called by entries only: nothing to make it callable from elsewhere
+EXACT = f'@njit(error_model="numpy", forceinline=True, {INNER})\n'
+HELPER = f'@njit(error_model="numpy", forceinline=True, {INNER}, fastmath={{"contract"}})\n'
+LOOPING = f'@njit(error_model="numpy", {INNER}, fastmath={{"contract"}})\n'
 
 REFLECT = """def reflect(at, size):
     period = max(2 * (size - 1), 1)
