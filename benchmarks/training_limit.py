@@ -75,7 +75,7 @@ def task(layers: int, batch: int, steps: int) -> Any:
 
 def phases(arguments: argparse.Namespace) -> None:
     from tp.readings.evaluate import executed, prepared
-    from tp.readings.nodes import Sobol
+    from tp.readings.sobol import Sobol
 
     print("CPU seconds of a first run:  program   plan   first scrambling   next (2^14 nodes)")
     for layers, batch, steps in ((2, 1, 5), (2, 2, 5), (3, 8, 20)):
@@ -89,7 +89,8 @@ def phases(arguments: argparse.Namespace) -> None:
 
 def floor(arguments: argparse.Namespace) -> None:
     from tp.readings.evaluate import executed, prepared
-    from tp.readings.nodes import Grid, Sobol
+    from tp.readings.nodes import Grid
+    from tp.readings.sobol import Sobol
 
     run = task(2, 1, 5)
     plan = prepared(run.leading, run._numbers(), run._wanted())

@@ -14,8 +14,9 @@ from scipy.integrate import quad
 import tp
 from tests.readings.test_training_limit import SIGNS, VALUES, mlp
 from tp.readings.evaluate import executed, prepared
-from tp.readings.nodes import Grid, Sobol
+from tp.readings.nodes import Grid
 from tp.readings.scramblings import MANY, bytes_needed
+from tp.readings.sobol import Sobol
 
 BACK = """network back
   width n

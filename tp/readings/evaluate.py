@@ -8,7 +8,7 @@ Source: Yang 2020, *Tensor Programs III*, Definition E.3 and Remark 2.12 (Stein 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,10 +20,12 @@ from tp.program.ir import Program, Ref, Weight
 from tp.readings.expression import Compiler, Frame
 from tp.readings.indexing import Env, Key, show
 from tp.readings.members import Member, Plan, vector_names, written_out
-from tp.readings.nodes import Layout, Nodes, Sobol
+from tp.readings.nodes import Layout, Nodes
 from tp.readings.outer import products
+from tp.readings.rows import placed
+from tp.readings.sobol import Sobol
 from tp.readings.steps import Averages, MatMuls, Products, Scalars, Step, Stepper, Updates, Vectors
-from tp.readings.tape import Leaf, Tape
+from tp.readings.tape import Leaf
 
 Array = NDArray[np.float64]
 DEGENERATE = 1e-13
@@ -63,12 +65,14 @@ class Evaluation:
     slot: dict[Key, int] = field(default_factory=dict)
     edges: dict[str, Any] = field(default_factory=dict)
     plan: Plan = field(default_factory=lambda: Plan([], {}, {}, {}))
-    layout: Layout = field(default_factory=lambda: Layout((), (), {}))
+    layout: Layout = field(default_factory=Layout)
     steps: tuple[Step, ...] = ()
     calls: dict[tuple[Key, bool], Calls] = field(default_factory=dict)
     compiler: Compiler = field(default_factory=Compiler)
     tabulated: list[float] = field(default_factory=list)
     """Relative errors of the tables that stood for entrywise updates, over all runs of a plan."""
+    shapes: dict[int, Any] = field(default_factory=dict)
+    """Expressions by form, as compiled; of all runs of a plan."""
     matrices: dict[Key, Any] = field(default_factory=dict)
     """Entries of updates at pairs of nodes, by name: they serve all later steps."""
 
@@ -114,8 +118,8 @@ def prepared(
     given = [key for key, value in numbers.items() if value != 0]
     run.slot = {key: k for k, key in enumerate([*given, *scalars], 1)}
     run.scalars = np.array([0.0, *(numbers[key] for key in given), *(0.0 for _ in scalars)])
-    run.layout = _layout(run)
     run.steps = tuple(Stepper(program, run.plan, run.compiler, run.edges, vector_names(program), run.slot).steps())
+    run.layout = _layout(run)
     return run
 
 
@@ -147,12 +151,14 @@ def _layout(run: Evaluation) -> Layout:
     vectors += [m.out for m in run.plan.members if m.out in group and not m.zero]
     for key in vectors:  # step and sample come first: what they range over lies together
         blocks.setdefault((key[0], *key[3:]), {})[key] = None
-    placed: set[Key] = set()
+    seen: set[Key] = set()
     found = []
     for block in blocks.values():
-        found.append(tuple(key for key in block if key not in placed))
-        placed.update(block)
-    return Layout(tuple(filter(None, found)), tuple(innovations), group)
+        found.append([key for key in block if key not in seen])
+        seen.update(block)
+    beside = sorted(innovations, key=lambda key: (str(key[:-1]), key[-1]))  # those of one matrix together
+    rows, bounds = placed(beside, found, run.steps)
+    return Layout(tuple(innovations), group, rows, tuple(dict.fromkeys(bounds)))
 
 
 def _innovation(matrix: Key, transpose: bool, k: int) -> Key:
@@ -190,11 +196,7 @@ def _carry_out(run: Evaluation, step: Step) -> None:
             table = run.nodes.inner(step.rows, step.cols)
             _numbers(run, step, step.factor * table[step.at])
         case Averages():
-            values = [
-                run.nodes.mean(group, np.atleast_2d(_value(run, tape)))
-                for tape, group in zip(step.tapes, step.groups, strict=True)
-            ]
-            _numbers(run, step, np.array(values))
+            _numbers(run, step, run.nodes.averages(step.groups, step.tapes, run.leaf))
         case Vectors():
             _vectors(run, step)
         case MatMuls():
@@ -202,11 +204,6 @@ def _carry_out(run: Evaluation, step: Step) -> None:
         case Updates():
             for member, value in zip(step.members, products(run, step), strict=True):
                 _keep(run, member, value)
-
-
-def _value(run: Evaluation, tape: Tape) -> Any:
-    run.nodes.check(tape.keys)
-    return tape.run(run.leaf)
 
 
 def _numbers(run: Evaluation, step: Scalars | Averages | Products, values: Array) -> None:
@@ -224,20 +221,26 @@ def _diverges(member: Member) -> LimitError:
 
 
 def _keep(run: Evaluation, member: Member, value: Array) -> None:
-    if not np.isfinite(np.vdot(value, value)):
-        raise _diverges(member)
     run.nodes.keep(member.out, value)
+    _check(run, [member])
+
+
+def _check(run: Evaluation, members: Iterable[Member]) -> None:
+    for member in members:
+        value = run.nodes[member.out]
+        if not np.isfinite(np.vdot(value, value)):
+            raise _diverges(member)
 
 
 def _vectors(run: Evaluation, step: Vectors) -> None:
     """Expressions, and sums that are linear in a family as one product with it."""
-    values: list[Any] = [np.atleast_2d(_value(run, tape)) for tape in step.tapes]
+    outs = [m.out for m in step.members]
+    run.nodes.write(outs, step.tapes, run.leaf)
     for terms in step.sums:
-        weights = np.zeros((len(values), len(terms.rows)))
+        weights = np.zeros((len(outs), len(terms.rows)))
         np.add.at(weights, terms.at, np.concatenate([np.atleast_1d(tape.run(run.leaf)) for tape in terms.tapes]))
-        values = [a + b for a, b in zip(values, run.nodes.combine(weights, terms.rows), strict=True)]
-    for member, value in zip(step.members, values, strict=True):
-        _keep(run, member, value)
+        run.nodes.add(outs, weights, terms.rows)
+    _check(run, step.members)
 
 
 def _law(run: Evaluation, w: Weight, point: Env) -> tuple[float, float, float]:
@@ -270,17 +273,16 @@ def matmuls(run: Evaluation, step: MatMuls) -> None:
     transpose = step.ins.transpose
     own, opposite = (run.calls.setdefault((step.matrix, t), Calls()) for t in (transpose, not transpose))
     xs = [m.reads[0] for m in step.members]
-    values: Sequence[Array] = _hats(run, own, step, xs, v)
+    outs = [m.out for m in step.members]
+    run.nodes.add(outs, _hats(run, own, step, xs, v), own.innovations, fresh=True)
     if opposite.arguments:
         theta = solve_triangular(opposite.factor.T, run.nodes.inner(opposite.innovations, xs))
-        dots = run.nodes.combine(v * theta.T, opposite.arguments)
-        values = [hat + dot for hat, dot in zip(values, dots, strict=True)]
-    for member, value in zip(step.members, values, strict=True):
-        _keep(run, member, value)
+        run.nodes.add(outs, v * theta.T, opposite.arguments)
+    _check(run, step.members)
 
 
-def _hats(run: Evaluation, own: Calls, step: MatMuls, xs: list[Key], v: float) -> Sequence[Array]:
-    """Gaussians with the right covariance to the earlier hats and to each other: Σ row_k ξ_k, with new ξ where needed."""
+def _hats(run: Evaluation, own: Calls, step: MatMuls, xs: list[Key], v: float) -> Array:
+    """The rows of Gaussians Σ row_k ξ_k with the right covariance to earlier hats and to each other, with new ξ where needed."""
     old, count = len(own.arguments), len(xs)
     gram = v * run.nodes.inner([*own.arguments, *xs], xs)
     rows = np.zeros((count, old + count))  # coefficients of old innovations, then of new ones
@@ -300,7 +302,7 @@ def _hats(run: Evaluation, own: Calls, step: MatMuls, xs: list[Key], v: float) -
     rows = rows[:, : old + len(fresh)]
     own.arguments += [xs[k] for k in fresh]
     own.extend(rows[fresh])
-    return run.nodes.combine(rows, own.innovations)
+    return rows
 
 
 def solve_triangular(factor: Array, right: Array, lower: bool = False) -> Array:

@@ -1,7 +1,7 @@
 """Node sets: random variables as arrays over quadrature points, one set per group of vectors that meet.
 
 Every independent Gaussian ("innovation") is one dimension. Two backends: scrambled Sobol points, any number of
-dimensions; and a grid that grows by one axis per innovation, for few dimensions and high accuracy.
+dimensions (:mod:`tp.readings.sobol`); and a grid that grows by one axis per innovation, for few dimensions and high accuracy.
 
 Source: theory of quasi-Monte Carlo, Owen 1997; of the trapezoidal rule, Trefethen & Weideman 2014.
 """
@@ -10,36 +10,40 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, LimitError, Message
 from tp.readings.indexing import Key
+from tp.readings.tape import Leaf, Tape
 
 Array = NDArray[np.float64]
 AXES = 24
 """Axes of a grid at most; NumPy has 32."""
-CHUNK = 4096
-"""Sobol nodes that are worked on together: what does not lie side by side is copied in pieces of this length."""
-LARGEST = 4096
-"""Vectors of a block whose second moments are remembered, at most."""
+
+Read = Callable[[Leaf], Any]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What will be stored: ``blocks`` are lists of vectors that are used together, ``innovations`` by their block in order.
+    """What will be stored: ``innovations`` in order, and the row of each and of every vector in a table.
 
-    ``group`` says of every vector and of every innovation's block which expectations it takes part in.
+    ``group`` says of every vector and of every innovation which expectations it takes part in; ``bounds`` are the ends of
+    blocks of rows that are used together and have one owner all the time.
     """
 
-    blocks: tuple[tuple[Key, ...], ...]
-    innovations: tuple[Key, ...]
-    group: Mapping[Key, Key]
+    innovations: tuple[Key, ...] = ()
+    group: Mapping[Key, Key] = field(default_factory=dict)
+    rows: Mapping[Key, int] = field(default_factory=dict)
+    bounds: tuple[int, ...] = (0,)
+
+    @property
+    def height(self) -> int:
+        return 1 + max(self.rows.values(), default=-1)
 
     @property
     def sizes(self) -> dict[Key, int]:
@@ -65,17 +69,17 @@ class Nodes(Protocol):
     def keep(self, key: Key, array: Array) -> None:
         """Store a vector."""
 
-    def mean(self, group: Key, values: Array) -> float:
-        """E[values]."""
+    def write(self, outs: Sequence[Key], tapes: tuple[Tape, ...], read: Read) -> None:
+        """Store the values of expressions in vectors; ``read`` gives the numbers in them."""
 
-    def check(self, keys: Iterable[Key]) -> None:
-        """Raise ``LimitError`` when an array that depends on all of these would be too large."""
+    def averages(self, groups: Sequence[Key], tapes: tuple[Tape, ...], read: Read) -> Array:
+        """E[expression], one each."""
 
     def inner(self, rows: Sequence[Key], cols: Sequence[Key]) -> Array:
         """E[a b] for a in ``rows`` and b in ``cols``: [rows, cols]."""
 
-    def combine(self, weights: Array, rows: Sequence[Key]) -> Sequence[Array]:
-        """Σ_k weights[i, k] · rows[k] for every i."""
+    def add(self, outs: Sequence[Key], weights: Array, rows: Sequence[Key], fresh: bool = False) -> None:
+        """Add Σ_k weights[i, k] · rows[k] to the i-th of ``outs``; ``fresh``: store it there."""
 
     @property
     def part(self) -> int:
@@ -83,136 +87,6 @@ class Nodes(Protocol):
 
     def quadrature(self, keys: Sequence[Key], most: int) -> tuple[list[Array], Array, tuple[int, ...]]:
         """Vectors of one group at common points, all or the first ``most``, as [points]; the points' weights; their shape."""
-
-
-Places = list[tuple[int, slice | list[int]]]
-"""Rows of blocks, in order."""
-
-
-def _side_by_side(innovations: Sequence[Key]) -> list[Key]:
-    """Those of one matrix together."""
-    return sorted(innovations, key=lambda key: (str(key[:-1]), key[-1]))
-
-
-@dataclass
-class Sobol:
-    """Scrambled Sobol points: ``2^log2`` nodes, scrambled anew for every group; 8 bytes · nodes · (vectors + innovations)."""
-
-    log2: int
-    rng: np.random.Generator
-    layout: Layout | None = None
-    rows: dict[Key, tuple[int, int]] = field(default_factory=dict)
-    blocks: list[Array] = field(default_factory=list)
-    grams: dict[int, Array] = field(default_factory=dict)
-
-    @property
-    def columns(self) -> int:
-        """Numbers in an array."""
-        return 2**self.log2
-
-    @property
-    def weight(self) -> float:
-        """E[x y] is this times the product of the arrays."""
-        return 1 / self.columns
-
-    def begin(self, layout: Layout) -> None:
-        innovations: dict[Key, list[Key]] = defaultdict(list)
-        for key in layout.innovations:
-            innovations[layout.group[key]].append(key)
-        self.grams = {}
-        if layout is not self.layout:
-            self.layout, self.rows, self.blocks = layout, {}, []
-            for keys in (*map(_side_by_side, innovations.values()), *layout.blocks):
-                self.rows.update({key: (len(self.blocks), k) for k, key in enumerate(keys)})
-                self.blocks.append(np.empty((len(keys), self.columns)))
-        for block, group in zip(self.blocks, innovations.values(), strict=False):
-            self._points(block, group)
-
-    def _points(self, block: Array, keys: Sequence[Key]) -> None:
-        """Every innovation has its coordinate of one point set, in the order of ``keys``."""
-        from scipy.stats import qmc
-
-        engine = qmc.Sobol(len(keys), scramble=True, rng=self.rng)
-        order = [self.rows[key][1] for key in keys]
-        for start in range(0, self.columns, CHUNK):
-            stop = min(start + CHUNK, self.columns)
-            block[order, start:stop] = engine.random(stop - start).T
-
-    def fresh(self, key: Key, size: float) -> Array:
-        from scipy.special import ndtri
-
-        row = self[key]
-        return np.asarray(ndtri(np.clip(row, 1e-300, 1 - 1e-16, out=row), out=row))
-
-    def __getitem__(self, key: Key) -> Array:
-        block, row = self.rows[key]
-        return self.blocks[block][row : row + 1]
-
-    def keep(self, key: Key, array: Array) -> None:
-        block, row = self.rows[key]
-        self.blocks[block][row] = array
-
-    def mean(self, group: Key, values: Array) -> float:
-        return float(np.mean(values))
-
-    def check(self, keys: Iterable[Key]) -> None:
-        """All arrays have one size."""
-
-    def places(self, keys: Sequence[Key]) -> Places:
-        found: Places = []
-        for block, of in groupby((self.rows[key] for key in keys), key=lambda place: place[0]):
-            rows = [row for _, row in of]
-            straight = rows == list(range(rows[0], rows[0] + len(rows)))
-            found.append((block, slice(rows[0], rows[0] + len(rows)) if straight else rows))
-        return found
-
-    def _taken(self, places: Places, nodes: slice) -> Array:
-        parts = [self.blocks[block][rows, nodes] for block, rows in places]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def inner(self, rows: Sequence[Key], cols: Sequence[Key]) -> Array:
-        if not rows or not cols:
-            return np.zeros((len(rows), len(cols)))
-        left, right = self.places(rows), self.places(cols)
-        if len(left) == len(right) == 1 and left[0][0] == right[0][0]:
-            return self._gram(left[0][0], left[0][1], right[0][1])
-        return self._products(left, right)
-
-    def _products(self, left: Places, right: Places) -> Array:
-        chunks = (slice(start, start + CHUNK) for start in range(0, self.columns, CHUNK))
-        return np.asarray(sum(self._taken(left, nodes) @ self._taken(right, nodes).T for nodes in chunks) * self.weight)
-
-    def _gram(self, block: int, left: slice | list[int], right: slice | list[int]) -> Array:
-        """Second moments within a block: hats and updates ask for the same ones."""
-        count = len(self.blocks[block])
-        if count > LARGEST:
-            return self._products([(block, left)], [(block, right)])
-        gram = self.grams.setdefault(block, np.full((count, count), np.nan))
-        index = np.ix_(np.arange(count)[left], np.arange(count)[right])
-        if np.isnan(gram[index]).any():
-            found = self._products([(block, left)], [(block, right)])
-            gram[index] = found
-            gram.T[index] = found
-        return gram[index]
-
-    def combine(self, weights: Array, rows: Sequence[Key]) -> list[Array]:
-        if not rows:
-            return [np.zeros((1, 1)) for _ in weights]
-        places = self.places(rows)
-        out = np.empty((len(weights), 1, self.columns))
-        for start in range(0, self.columns, CHUNK):
-            nodes = slice(start, start + CHUNK)
-            np.matmul(weights, self._taken(places, nodes), out=out[:, 0, nodes])
-        return list(out)
-
-    @property
-    def part(self) -> int:
-        """A quarter: the first points of a Sobol sequence are one."""
-        return max(1, 2 ** (self.log2 - 2))
-
-    def quadrature(self, keys: Sequence[Key], most: int) -> tuple[list[Array], Array, tuple[int, ...]]:
-        count = most or self.columns
-        return [self[key][0, :count] for key in keys], np.full(count, 1 / count), (1, count)
 
 
 @dataclass
@@ -254,19 +128,32 @@ class Grid:
     def __getitem__(self, key: Key) -> Array:
         return self.arrays[key]
 
+    def write(self, outs: Sequence[Key], tapes: tuple[Tape, ...], read: Read) -> None:
+        for key, tape in zip(outs, tapes, strict=True):
+            self.keep(key, self._value(tape, read))
+
+    def averages(self, groups: Sequence[Key], tapes: tuple[Tape, ...], read: Read) -> Array:
+        return np.array([self.mean(group, self._value(tape, read)) for group, tape in zip(groups, tapes, strict=True)])
+
+    def _value(self, tape: Tape, read: Read) -> Array:
+        self.check(tape.keys)
+        return np.atleast_2d(tape.run(lambda leaf: self.arrays[leaf.at] if leaf.wide else read(leaf)))
+
     def keep(self, key: Key, array: Array) -> None:
+        self.kept += array.nbytes - (self.arrays[key].nbytes if key in self.arrays else 0)
         self.arrays[key] = array
-        self.kept += array.nbytes
         if self.kept > self.memory:
             raise self._too_large(f"vectors on this grid need more than {self.memory / 2**30:.2g} GiB")
 
     def mean(self, group: Key, values: Array) -> float:
+        """E[values]."""
         values = np.asarray(values)[..., 0]
         for k in range(values.ndim - 1, -1, -1):  # the leading axis of an array of k + 1 dimensions is innovation k
             values = values[0] if len(values) == 1 else np.tensordot(self.axes[group][k], values, axes=(0, 0))
         return float(values)
 
     def check(self, keys: Iterable[Key]) -> None:
+        """Raise ``GridTooLarge`` when an array that depends on all of these would be too large."""
         total = math.prod(np.broadcast_shapes(*(np.shape(self.arrays[key]) for key in keys)))
         self.largest = max(self.largest, total)
         if total > self.limit:
@@ -282,10 +169,12 @@ class Grid:
             self.moments[a, b] = self.moments[b, a] = self.mean(self.group[a], self.arrays[a] * self.arrays[b])
         return self.moments[a, b]
 
-    def combine(self, weights: Array, rows: Sequence[Key]) -> list[Array]:
-        self.check(rows)
+    def add(self, outs: Sequence[Key], weights: Array, rows: Sequence[Key], fresh: bool = False) -> None:
+        self.check([*rows, *(() if fresh else outs)])
         zero = np.zeros((1, 1))
-        return [sum((w * self.arrays[key] for w, key in zip(line, rows, strict=True) if w != 0), zero) for line in weights]
+        for out, line in zip(outs, weights, strict=True):
+            terms = (w * self.arrays[key] for w, key in zip(line, rows, strict=True) if w != 0)
+            self.keep(out, sum(terms, zero if fresh else self.arrays[out]))
 
     part = 0
 

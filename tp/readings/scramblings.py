@@ -1,11 +1,11 @@
 """A limit by Sobol points: independent scramblings, their mean and its standard error; as many points as a tolerance asks for.
 
-One run of 2^m nodes keeps an array for every vector member and every innovation, so that it needs
+One run of 2^m nodes is a table with a row for every innovation and for every vector that is still read, so that it needs
 
-    8 bytes · 2^m · (vectors + innovations + 4 · (widest step + 2))
+    8 bytes · (2^m + 72) · rows,
 
-at most, the last term for what is being worked on. Scramblings run side by side on the cores there are, as far as memory
-allows. Errors fall about like 2^(−0.8 m) where activations are smooth.
+and with an entrywise optimizer that of 4 · (widest step + 2) rows more for what is being worked on. Scramblings run side by
+side on the cores there are, as far as memory allows. Errors fall about like 2^(−0.8 m) where activations are smooth.
 
 Source: Owen 1997, *Scrambled net variance for integrals of smooth functions*.
 """
@@ -28,9 +28,9 @@ from tp.errors import NOWHERE, LimitError, Message
 from tp.readings.checkpoint import Checkpoint
 from tp.readings.evaluate import Evaluation, executed
 from tp.readings.indexing import Key
-from tp.readings.nodes import Sobol
 from tp.readings.outer import MATRICES
-from tp.readings.steps import paired, width
+from tp.readings.sobol import APART, Sobol
+from tp.readings.steps import Updates, paired
 
 Array = NDArray[np.float64]
 SCRAMBLINGS = 8
@@ -64,10 +64,9 @@ class Estimate:
 
 def bytes_needed(plan: Evaluation, m: int) -> int:
     """The most that one run of 2^m nodes keeps at a time."""
-    vectors = sum(map(len, plan.layout.blocks)) + len(plan.layout.innovations)
-    widest = max(map(width, plan.steps), default=1)
+    widest = max((4 * (len(step.members) + 2) for step in plan.steps if isinstance(step, Updates)), default=0)
     matrices = min(MATRICES, 4 * paired(plan.steps) * 2**m * 2 ** max(m - 2, 0))
-    return 8 * 2**m * (vectors + 4 * (widest + 2)) + matrices
+    return 8 * (2**m + APART) * (plan.layout.height + widest) + matrices
 
 
 @dataclass
@@ -136,7 +135,7 @@ class Scramblings:
         spare: SimpleQueue[Sobol] = SimpleQueue()
         saving = Lock()
         for _ in range(workers):
-            spare.put(Sobol(m, np.random.default_rng(self.seed)))
+            spare.put(Sobol(m, np.random.default_rng(self.seed), shapes=self.plan.shapes))
 
         def one(k: int) -> Array:
             nodes = spare.get()

@@ -117,11 +117,6 @@ class Updates:
 Step = Scalars | Averages | Products | Vectors | MatMuls | Updates
 
 
-def width(step: Step) -> int:
-    """Arrays that a step makes at the same time."""
-    return len(step.members) if isinstance(step, (Vectors, MatMuls, Updates)) else 1
-
-
 def paired(steps: Iterable[Step]) -> int:
     """How many updates are functions of several vectors of both of their spaces: they take pairs of nodes."""
     return len({entry.name for step in steps if isinstance(step, Updates) for entry in step.entries if entry.several})

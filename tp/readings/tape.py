@@ -7,7 +7,7 @@ coefficients of a trained matrix are a handful of operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from typing import Any
@@ -75,6 +75,18 @@ class Tape:
             for k in done:
                 values[k] = None
         return values[self.out]
+
+    def values(self, places: Sequence[int], read: Callable[[Leaf], Any]) -> list[float]:
+        """The numbers at ``places``, which no vector is needed for."""
+        known: dict[int, Any] = dict.fromkeys(places)
+        if any(self.template[k] is None for k in places):
+            known |= {place: read(leaf) for place, leaf in self.leaves if not leaf.wide}
+        known |= {k: self.template[k] for k in places if self.template[k] is not None}
+        if any(known[k] is None for k in places):
+            for place, function, arguments, _ in self.code:
+                if all(known.get(k, self.template[k]) is not None for k in arguments):
+                    known[place] = function(*[known.get(k, self.template[k]) for k in arguments])
+        return [float(np.squeeze(known[k])) for k in places]
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -149,13 +161,13 @@ class _Recorder:
                 left, right = (op.indexer.value(e, {**self.env, **bound}) for e in (op.left, op.right))
                 return self.constant(np.asarray(left == right, float)[()])
             case Power() if isinstance(op.exponent, Const):
-                return self.emit(partial(_power, float(op.exponent.number)), [self.visit(op.base, bound)])
+                return self.emit(partial(raised, float(op.exponent.number)), [self.visit(op.base, bound)])
             case Power():
                 return self.emit(power, [self.visit(op.base, bound), self.visit(op.exponent, bound)])
             case Call():
                 return self.emit(op.fn.value, [self.visit(a, bound) for a in op.args])
             case Extreme():
-                return self.emit(partial(_extreme, op.pick), [self.visit(a, bound) for a in op.args])
+                return self.emit(partial(extreme, op.pick), [self.visit(a, bound) for a in op.args])
             case LogSumExp():
                 return self.emit(_logsumexp, [self.visit(op.body, inner) for inner in self.frames(op, bound)])
             case Select():
@@ -231,11 +243,11 @@ def _all(zero: Lanes) -> bool:
     return bool(np.all(zero))
 
 
-def _power(exponent: float, base: Any) -> Any:
+def raised(exponent: float, base: Any) -> Any:
     return power(base, exponent)
 
 
-def _extreme(pick: Callable[..., Any], *values: Any) -> Any:
+def extreme(pick: Callable[..., Any], *values: Any) -> Any:
     return reduce(pick, values)
 
 
