@@ -78,8 +78,10 @@ def right(g: GramTable, data: Samples) -> Array:
     return np.ascontiguousarray(x.transpose(order))
 
 
-def block(g: GramTable, one: Array, two: Array, rows: slice, columns: slice, dtype: Any = None) -> Array:
-    """[shared…, i, mine…, theirs…, j] for a block of pairs."""
+def block(
+    g: GramTable, one: Array, two: Array, rows: slice, columns: slice, dtype: Any = None, room: Array | None = None
+) -> Array:
+    """[shared…, i, mine…, theirs…, j] for a block of pairs; in ``room``, a flat array, where there is one."""
     s = len(g.shared)
     a = one[(slice(None),) * s + (rows,)]
     b = two[(slice(None),) * (s + len(g.theirs)) + (columns,)]
@@ -87,7 +89,9 @@ def block(g: GramTable, one: Array, two: Array, rows: slice, columns: slice, dty
         a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
     ahead, c = a.shape[:s], a.shape[-1]
     flat_a, flat_b = a.reshape(*ahead, -1, c), b.reshape(*ahead, -1, c)
-    product = np.matmul(flat_a, np.swapaxes(flat_b, -1, -2))
+    shape = (*ahead, flat_a.shape[-2], flat_b.shape[-2])
+    out = None if room is None else room[: prod(shape)].reshape(shape)
+    product = np.matmul(flat_a, np.swapaxes(flat_b, -1, -2), out=out)
     return product.reshape(*a.shape[:-1], *b.shape[s:-1])
 
 

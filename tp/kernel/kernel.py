@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.kernel import gram, inputs, mirror
+from tp.kernel.blas import one_thread
 from tp.kernel.cells import U
 from tp.kernel.compile import Compiled
 from tp.kernel.disk.tiles import size_text
@@ -41,8 +43,8 @@ CACHE = 1 << 16
 BLOCK = 1 << 21
 """Numbers of a Gram block."""
 
-BATCH = 1 << 23
-"""Numbers of Gram blocks that are made before the pairs are computed from them."""
+EDGE = 512
+"""Rows of a block of pairs at most."""
 
 LONGEST = 1024
 """Terms of a coefficient vector at most."""
@@ -138,15 +140,16 @@ class Kernel:
         self._check_memory(one.count, two.count)
         results = {t: np.empty((*self._out_shape(t), one.count, two.count), self.dtype) for t in self.compiled.outputs}
         self._prepare(one, *([] if two is one else [two]))
-        self._pairs(one, two, results)
-        self._equal(one, two, results)
-        return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()])
+        finite = self._pairs(one, two, results)
+        finite = self._equal(one, two, results) and finite
+        return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], finite)
 
     def diag(self, X: Any) -> Any:
         """Each sample with itself; equal to the diagonal of ``k(X)``."""
         one = self._samples(X, "X")
         self._prepare(one)
-        return self._returned([np.moveaxis(a, -1, 0) for a in self._diagonal(one, np.arange(one.count)).values()])
+        results = self._diagonal(one, np.arange(one.count))
+        return self._returned([np.moveaxis(a, -1, 0) for a in results.values()], _finite(results))
 
     def gram(
         self,
@@ -213,8 +216,8 @@ class Kernel:
         tables = [*self.compiled.sites, *(base for base, _ in self.compiled.roots.values())]
         sites = sum(prod(a.size for a in self.compiled.sites[t].axes) for t in tables) * (1 if blocks else 2)
         vectors = sum(prod(a.size for a in t.axes) for t in self.compiled.coefficients) * LONGEST
-        block = max(1, min(BLOCK // max(1, numbers), 512**2)) * numbers
-        ahead = min(numbers * first * second, max(BATCH, 2 * self.threads * block))
+        block = max(1, min(BLOCK // max(1, numbers), 4 * EDGE**2)) * numbers
+        ahead = min(numbers * first * second, self.threads * block)
         copies = 4 + 2 * len(grams)  # converted, laid out for BLAS, compared with each other
         size = self.dtype.itemsize
         scratch = 8 * self.threads * max(CACHE, *self.compiled.lanes.values())
@@ -232,9 +235,9 @@ class Kernel:
         swap = [*range(half, axes), *range(half)] if self.compiled.crossed else [*range(axes)]
         return block.transpose(1, 0, *(k + 2 for k in swap))
 
-    def _returned(self, arrays: Sequence[Array]) -> Any:
+    def _returned(self, arrays: Sequence[Array], finite: bool) -> Any:
         for kind, array in zip(self.kinds, arrays, strict=True):
-            if not np.isfinite(array).all():
+            if not finite and not np.isfinite(array).all():
                 at = ", ".join(map(str, np.argwhere(~np.isfinite(array))[0]))
                 reason = f"the {kind} kernel has no finite value at ({at})"
                 remedy = "is every function of the network defined, and smooth enough, for all real arguments?"
@@ -389,14 +392,14 @@ class Kernel:
 
         self._run(pairs, list(range(0, len(work), step)), "pairs")
 
-    def _pairs(self, one: _Side, two: _Side, results: dict[str, Array]) -> None:
+    def _pairs(self, one: _Side, two: _Side, results: dict[str, Array]) -> bool:
+        """Fills in all pairs of different samples; whether they were seen to be finite."""
         if "rows" in self.compiled.functions:
             i, j = np.triu_indices(one.count, 1) if one is two else np.indices((one.count, two.count)).reshape(2, -1)
             self._by_rows(one, two, np.stack([i, j, i, j], axis=1), False, results)
             if one is two:
-                for table in results.values():
-                    self._mirror(table, (0, one.count, 0, one.count))
-            return
+                return self._mirrors(results, (0, one.count, 0, one.count))
+            return _finite(results)
         function = self.compiled.functions["pairs"]
         layouts = {
             n[5:]: gram.table(one.data, e)
@@ -419,31 +422,40 @@ class Kernel:
         tasks = self._tasks(one.count, two.count, one is two, numbers)
         integers, floats = self._parameters
 
-        def inner_products(task: Task, dtype: Any = self.dtype) -> dict[str, Array]:
-            i0, i1, j0, j1 = task
-            return {n: gram.block(g, a, b, slice(i0, i1), slice(j0, j1), dtype) for n, (g, a, b) in ahead.items()}
+        rooms = threading.local()
 
-        def work(task: Task, blocks: dict[str, Array]) -> None:
+        def inner_products(task: Task, dtype: Any, room: dict[str, Array]) -> dict[str, Array]:
             i0, i1, j0, j1 = task
+            return {n: gram.block(g, a, b, slice(i0, i1), slice(j0, j1), dtype, room.get(n)) for n, (g, a, b) in ahead.items()}
+
+        def work(task: Task) -> bool:
+            i0, i1, j0, j1 = task
+            if not hasattr(rooms, "by_name"):  # the first task is the largest
+                most = (tasks[0][1] - tasks[0][0]) * (tasks[0][3] - tasks[0][2])
+                rooms.by_name = {n: np.empty(most * g.numbers, self.dtype) for n, g in layouts.items()}
+            blocks = inner_products(task, self.dtype, rooms.by_name)
             arrays = {**fixed, **blocks}
             hard = np.zeros(i1 - i0, np.int64)
             place = (i0, i1, j0, j1, one is two, self._width("pairs", j1 - j0), hard)
             self._module.pairs(integers, floats.astype(self.dtype), *place, *(arrays[a] for a in function.arrays))
             if hard.any():
-                arrays = {**double, **results, **(blocks if self.dtype == np.float64 else inner_products(task, np.float64))}
+                arrays = {**double, **results, **(blocks if self.dtype == np.float64 else inner_products(task, np.float64, {}))}
                 self._module.exact(integers, floats, *place, *(arrays[a] for a in self.compiled.functions["exact"].arrays))
             if one is two:
-                for table in results.values():
-                    self._mirror(table, task)
+                return self._mirrors(results, task)
+            return _finite({n: table[..., i0:i1, j0:j1] for n, table in results.items()})
 
-        i0, i1, j0, j1 = tasks[0]
-        self._run(work, tasks, "pairs", inner_products, BATCH // max(1, numbers * (i1 - i0) * (j1 - j0)))
+        with one_thread():
+            return all(self._run(work, tasks, "pairs"))
 
-    def _mirror(self, table: Array, task: Task) -> None:
-        """Entry (t, i; t', j) is entry (t', j; t, i)."""
+    def _mirrors(self, results: dict[str, Array], task: Task) -> bool:
+        seen = [self._mirror(table, task) for table in results.values()]
+        return all(seen)
+
+    def _mirror(self, table: Array, task: Task) -> bool:
+        """Entry (t, i; t', j) is entry (t', j; t, i). Returns whether those with i < j are finite."""
         if table.ndim == 2:
-            mirror.write(table, *task)
-            return
+            return mirror.write(table, *task)
         i0, i1, j0, j1 = task
         upper = table[..., i0:i1, j0:j1]
         flipped = np.moveaxis(self.transposed(np.moveaxis(upper, (-2, -1), (0, 1))), (0, 1), (-2, -1))
@@ -451,17 +463,27 @@ class Kernel:
             np.copyto(upper, flipped.copy(), where=np.tri(i1 - i0, k=-1, dtype=bool))
         else:
             table[..., j0:j1, i0:i1] = flipped
+        above = np.arange(j0, j1) > np.arange(i0, i1)[:, None]
+        return bool((np.isfinite(upper) | ~above).all())
 
     def _tasks(self, first: int, second: int, symmetric: bool, numbers: int) -> list[Task]:
-        """Blocks of pairs: big enough for BLAS, small enough for memory and for an even load."""
-        pairs = max(1, BLOCK // max(1, numbers))
-        edge = max(1, min(isqrt(pairs), 512, -(-max(first, second) // 4)))
-        rows = [(a, min(a + edge, first)) for a in range(0, first, edge)]
-        columns = [(a, min(a + edge, second)) for a in range(0, second, edge)]
-        return [(*r, *c) for r in rows for c in columns if not symmetric or c[0] >= r[0]]
+        """Blocks of pairs, the largest first: wide, which BLAS likes, but small enough for memory and for an even load.
 
-    def _equal(self, one: _Side, two: _Side, results: dict[str, Array]) -> None:
-        """Pairs of one and the same sample get the values of a sample with itself."""
+        Those on the diagonal are squares, of which BLAS does half.
+        """
+        share = first * second // (8 if symmetric else 4) // self.threads
+        most = max(1, min(BLOCK // max(1, numbers), share))
+        edge = max(1, min(isqrt(most), first, EDGE))
+        wide = max(1, min(most // edge, 4 * EDGE))
+        tasks = []
+        for i0 in range(0, first, edge):
+            i1 = min(i0 + edge, first)
+            tasks += [(i0, i1, i0, i1)] if symmetric else []
+            tasks += [(i0, i1, j, min(j + wide, second)) for j in range(i1 if symmetric else 0, second, wide)]
+        return sorted(tasks, key=lambda t: (t[0] - t[1]) * (t[3] - t[2]))
+
+    def _equal(self, one: _Side, two: _Side, results: dict[str, Array]) -> bool:
+        """Pairs of one and the same sample get the values of a sample with itself; whether these are finite."""
         first = inputs.groups(one.data)
         if one is two:
             rows = columns = np.arange(one.count)
@@ -472,11 +494,12 @@ class Kernel:
             both = inputs.groups({n: np.concatenate([one.data[n], two.data[n]]) for n in one.data})
             rows, columns = _matches(both[: one.count], both[one.count :])
         if not len(rows):
-            return
+            return True
         need, position = np.unique(rows, return_inverse=True)
         alone = self._diagonal(one, need)
         for name, values in alone.items():
             results[name][..., rows, columns] = values[..., position]
+        return _finite(alone)
 
     def _diagonal(self, side: _Side, which: NDArray[np.int64]) -> dict[str, Array]:
         """The chosen samples, each with itself: [out axes…, sample]."""
@@ -516,23 +539,24 @@ class Kernel:
 
     # ------------------------------------------------------------ threads
 
-    def _run(
-        self, work: Callable[..., None], tasks: list[Any], what: str, ahead: Callable[[Any], Any] | None = None, batch: int = 0
-    ) -> None:
-        """``work(task)`` for all tasks, or ``work(task, ahead(task))``: BLAS has its own threads and goes first, in batches."""
+    def _run(self, work: Callable[[Any], Any], tasks: Sequence[Any], what: str) -> list[Any]:
+        """``work(task)`` for all tasks."""
         from tqdm import tqdm
 
         quiet = True if not self.progress or len(tasks) < 2 else None  # None: shown where stderr is a terminal
-        batch = max(batch, 2 * self.threads) if ahead else len(tasks)
         with (
             tqdm(total=len(tasks), desc=what, delay=2.0, file=sys.stderr, disable=quiet, leave=False) as bar,
             ThreadPoolExecutor(self.threads) as pool,
         ):
-            for start in range(0, len(tasks), batch):
-                part = tasks[start : start + batch]
-                given = [part, [ahead(task) for task in part]] if ahead else [part]
-                for _ in pool.map(work, *given):
-                    bar.update()
+            found = []
+            for one in pool.map(work, tasks):
+                found.append(one)
+                bar.update()
+        return found
+
+
+def _finite(arrays: dict[str, Array]) -> bool:
+    return all(bool(np.isfinite(a).all()) for a in arrays.values())
 
 
 def _columns(vectors: Array, enough: bool) -> Array:

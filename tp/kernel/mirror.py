@@ -1,4 +1,4 @@
-"""The lower triangle of a symmetric matrix from its upper one."""
+"""The lower triangle of a symmetric matrix from its upper one, which is seen to be finite on the way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tp.kernel.module import load
 
-MUCH = 1 << 17
+MUCH = 1 << 15
 """Numbers of a block from which on its mirror image is written by compiled code."""
 
 TEXT = """from numba import njit
@@ -17,22 +17,33 @@ TEXT = """from numba import njit
 
 @njit(cache=True, nogil=True)
 def mirror(table, i0, i1, j0, j1):
-    for a in range(i0, i1, 32):
-        for b in range(j0, j1, 32):
-            for i in range(a, min(a + 32, i1)):
-                for j in range(max(b, i + 1), min(b + 32, j1)):
-                    table[j, i] = table[i, j]
+    bad = 0
+    for a in range(i0, i1, 8):
+        for b in range(j0, j1, 8):
+            if a + 8 <= min(i1, b + 1) and b + 8 <= j1:
+                for j in range(8):
+                    row = table[b + j, a : a + 8]
+                    for i in range(8):
+                        row[i] = table[a + i, b + j]
+            else:
+                for j in range(b, min(b + 8, j1)):
+                    for i in range(a, min(a + 8, i1, j)):
+                        table[j, i] = table[i, j]
+        for i in range(a, min(a + 8, i1)):
+            row = table[i, max(j0, i + 1) : j1]
+            for j in range(len(row)):
+                bad += 0 if abs(row[j]) < 1e999 else 1
+    return bad
 """
 
 
-def write(table: NDArray[Any], i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> None:
-    """Entries (i, j), i < j, of a block also at (j, i); small tiles, so that both stay in the cache.
+def write(table: NDArray[Any], i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> bool:
+    """Entries (i, j), i < j, of a block also at (j, i): lines of the cache at a time. Returns whether they are finite.
 
     Compiled where there is much to copy; for little, compiling takes longer than NumPy.
     """
     if (i1 - i0) * (j1 - j0) >= MUCH:
-        load(TEXT).mirror(table, i0, i1, j0, j1)
-        return
+        return bool(load(TEXT).mirror(table, i0, i1, j0, j1) == 0)
     for a in range(i0, i1, tile):
         for b in range(j0, j1, tile):
             block = table[a : min(a + tile, i1), b : min(b + tile, j1)]
@@ -40,3 +51,5 @@ def write(table: NDArray[Any], i0: int, i1: int, j0: int, j1: int, tile: int = 6
                 np.copyto(block, block.T.copy(), where=np.tri(len(block), k=-1, dtype=bool))
             elif a < b:
                 table[b : min(b + tile, j1), a : min(a + tile, i1)] = block.T
+    above = np.arange(j0, j1) > np.arange(i0, i1)[:, None]
+    return bool((np.isfinite(table[i0:i1, j0:j1]) | ~above).all())

@@ -107,7 +107,7 @@ class CudaKernel(Kernel):
 
     # ------------------------------------------------------------ pairs
 
-    def _pairs(self, one: _Side, two: _Side, results: dict[str, Array]) -> None:
+    def _pairs(self, one: _Side, two: _Side, results: dict[str, Array]) -> bool:
         cuda = cuda_module()
         tables = {
             n[5:]: gram.table(one.data, e)
@@ -130,6 +130,7 @@ class CudaKernel(Kernel):
             self._launch(cuda, slot, task, {**blocks, **sides}, fixed, scratch[k % len(slots)], lanes, one is two, results)
         for slot in slots:
             slot.wait()
+        return False  # not looked at here
 
     def _launch(
         self,
