@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tp.errors import NOWHERE, DataError, DeviceError, Message, SpecError
-from tp.network.check import Checked, check
-from tp.network.parse import load_text
-from tp.network.parse import parse as parse_text
-from tp.network.show import show
-from tp.network.tree import Network
+from tp.kernel.stored import known, plan_key, recall, remember, spec_key
+from tp.network.files import load_text
 
 if TYPE_CHECKING:
     from tp.kernel.kernel import Kernel
     from tp.limit.equations import Limit
     from tp.limit.zcalculus import ZLimit
     from tp.limit.zcalculus.pairs import PairKernel
+    from tp.network.check import Checked
+    from tp.network.tree import Network
     from tp.program.ir import Program
     from tp.readings.coord_check import CoordCheck
     from tp.readings.depth_check import DepthCheck
@@ -41,12 +40,12 @@ def parse(text: str, **lets: Number) -> Net:
 
     Raises ``SpecError`` with every mistake of the text, each at its line and column.
     """
-    return Net(parse_text(text), lets)
+    return Net(text, lets)
 
 
 def load(path: str | Path, **lets: Number) -> Net:
     """The network in a spec file."""
-    return Net(parse_text(load_text(path), str(path)), lets)
+    return Net(load_text(path), lets, str(path))
 
 
 def zoo(name: str | None = None, **lets: Number) -> Any:
@@ -61,22 +60,40 @@ def zoo(name: str | None = None, **lets: Number) -> Any:
         near = difflib.get_close_matches(name, names, 1)
         remedy = f"did you mean `{near[0]}`?" if near else f"the zoo has {', '.join(names)}"
         raise SpecError(Message(NOWHERE, f"there is no network `{name}` in the zoo", remedy, "unknown network"))
-    return Net(parse_text(load_text(folder / f"{name}.tp"), f"{name}.tp"), lets)
+    return Net(load_text(folder / f"{name}.tp"), lets, f"{name}.tp")
 
 
 @dataclass(frozen=True)
 class Net:
-    """A checked network. Its program, limits and kernels are made when they are asked for, and remembered."""
+    """A checked network. Its program, limits and kernels are made when they are asked for, and remembered.
 
-    network: Network
+    ``text`` is its spec and ``name`` what messages call that. A spec of which a kernel was kept is not checked again.
+    """
+
+    text: str = field(repr=False)
     lets: Mapping[str, Number] = field(default_factory=dict)
+    name: str = "<text>"
 
     def __post_init__(self) -> None:
-        _ = self.checked  # a wrong spec is reported here
+        if not known(self._key):
+            _ = self.checked  # a wrong spec is reported here
+
+    @cached_property
+    def _key(self) -> str | None:
+        return spec_key(self.text, self.lets)
+
+    @cached_property
+    def network(self) -> Network:
+        """The spec as a tree."""
+        from tp.network.parse import parse
+
+        return parse(self.text, self.name)
 
     @cached_property
     def checked(self) -> Checked:
         """Names resolved, axes known."""
+        from tp.network.check import check
+
         return check(self.network, self.lets)
 
     @cached_property
@@ -87,6 +104,8 @@ class Net:
         return lower(self.checked)
 
     def __str__(self) -> str:
+        from tp.network.show import show
+
         return show(self.network)
 
     def __repr__(self) -> str:
@@ -147,22 +166,28 @@ class Net:
         outputs (default: the first); an output over an index, ``f[t]``, gives [N1, N2, T], one kernel per coordinate.
         ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
         """
-        from tp.kernel.build import build
-        from tp.limit.independence import gradient_dependence
-        from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
+        from tp.kernel.build import planned, ready, settled
 
         wanted = kinds or ("ntk",)
         for kind in wanted:
             if kind not in LIMITS:
                 raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", 'choose "nngp" or "ntk"', "unknown kernel"))
-        limit = self.ntk(mode) if "ntk" in wanted else self.nngp()
-        if gradient_dependence(self.program) is not None and needs_pairs(limit):
-            if device == "cuda":
-                reason = "this network's expectations hold more than two Gaussians: they are integrated pair by pair, on the CPU"
-                raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device"))
-            return pair_kernel(limit, tuple(LIMITS[k] for k in wanted), constants)
         names = tuple(LIMITS[k] for k in wanted)
-        return build(limit, names, device=device, dtype=dtype, constants=constants, output=output)
+        key = plan_key(self._key, names, mode, output, constants) if device == "cpu" else None
+        made = recall(key)
+        if made is None:
+            from tp.limit.independence import gradient_dependence
+            from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
+
+            limit = self.ntk(mode) if "ntk" in wanted else self.nngp()
+            if gradient_dependence(self.program) is not None and needs_pairs(limit):
+                if device == "cuda":
+                    reason = "its expectations hold more than two Gaussians: they are integrated pair by pair, on the CPU"
+                    raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device"))
+                return pair_kernel(limit, names, constants)
+            made = planned(limit, names, constants, output, settled(device, dtype)[0].device)
+            remember(key, self._key, made)
+        return ready(made, device, dtype)
 
     # ------------------------------------------------------------ finite width
 

@@ -8,7 +8,8 @@ import pytest
 
 from tp.errors import SpecError
 from tp.network.check import check
-from tp.network.parse import load_text, parse
+from tp.network.files import load_text
+from tp.network.parse import parse
 from tp.network.show import show
 
 HEAD = "network n\nwidth n\ndim d = 4\ninput x : [d]\nweight U : [n, d] ~ N(0, 1/d)\nweight v : [n] ~ N(0, 1/n)\n"

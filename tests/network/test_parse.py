@@ -11,7 +11,8 @@ import pytest
 from network.specs import EVERYTHING, GOOD
 
 from tp.errors import SpecError
-from tp.network.parse import load_text, parse, parser
+from tp.network.files import load_text
+from tp.network.parse import parse, parser
 from tp.network.show import show, show_expr
 from tp.network.tree import Binary, Call, Define, Function, Index, Let, Name, Neg, Num, Range, Reduce, Train, Transpose, Weight
 

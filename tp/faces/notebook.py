@@ -117,10 +117,9 @@ def load_ipython_extension(shell: Any) -> None:
     def tp(line: str, cell: str) -> Any:
         """A spec; ``%%tp name let=value …`` binds its network to ``name`` (``net`` when left out)."""
         from tp.net import Net
-        from tp.network.parse import parse
 
         name, lets = arguments(line)
-        net = Net(parse(cell, name), lets)
+        net = Net(cell, lets, name)
         shell.user_ns[name] = net
         return net
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tp.errors import NOWHERE, DataError, DeviceError, Message, SpecError
-from tp.kernel.compile import Compiled, compiled
 from tp.kernel.kernel import Kernel, default_memory, default_threads
-from tp.limit.equations import Limit
-from tp.limit.unroll import unroll
+from tp.kernel.plan import Compiled
+
+if TYPE_CHECKING:
+    from tp.limit.equations import Limit
 
 NAMES = {"nngp": "K", "ntk": "Theta", "K": "K", "Theta": "Theta"}
 
@@ -36,23 +37,34 @@ def build(
     diagonal always are.
     ``threads`` defaults to the machine's cores, ``memory``, in bytes, to three quarters of its memory.
     """
+    made = planned(limit, kinds or limit.kinds, constants or {}, output, settled(device, dtype)[0].device)
+    return ready(made, device, dtype, threads, memory, progress)
+
+
+def ready(
+    made: Compiled,
+    device: str = "cpu",
+    dtype: Any = "float64",
+    threads: int | None = None,
+    memory: int | None = None,
+    progress: bool = True,
+) -> Kernel:
+    """What was planned as a callable; see :func:`build`."""
+    kind, precision = settled(device, dtype)
+    return kind(made, precision, threads or default_threads(), memory or default_memory(), progress)
+
+
+def settled(device: str, dtype: Any) -> tuple[type[Kernel], np.dtype[Any]]:
+    """The class of kernels for a device, and their precision. Raises ``DeviceError`` where the device is not there."""
     kind = _kernel_for(device)
     if not isinstance(dtype, str):
         dtype = getattr(dtype, "__name__", str(dtype))  # numpy's own types
     if dtype not in ("float64", "float32"):
         raise DataError(Message(NOWHERE, f"kernels come in float64 and float32, not {dtype!r}", "", "wrong dtype"))
-    names = tuple(NAMES.get(k, k) for k in (kinds or limit.kinds))
-    outputs = [f.name for f in limit.outputs]
-    if output is not None and output not in outputs:
-        raise DataError(
-            Message(NOWHERE, f"the network has no output `{output}`", f"it has {', '.join(outputs)}", "unknown output")
-        )
-    made = _compiled(limit, names, constants or {}, output, "cpu" if kind is Kernel else "cuda")
-    return kind(made, np.dtype(dtype), threads or default_threads(), memory or default_memory(), progress)
+    return kind, np.dtype(dtype)
 
 
 def _kernel_for(device: str) -> type[Kernel]:
-    """The class of kernels for a device. Raises ``DeviceError`` where it is not there."""
     if device not in ("cpu", "cuda", "auto"):
         raise DeviceError(Message(NOWHERE, f"there is no device {device!r}", 'choose "cpu", "cuda" or "auto"', "no such device"))
     if device == "cpu":
@@ -65,9 +77,20 @@ def _kernel_for(device: str) -> type[Kernel]:
     return CudaKernel
 
 
-def _compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None, device: str) -> Compiled:
-    """As loops where an order of loops computes the equations, written out where none does."""
+def planned(
+    limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None, device: str = "cpu"
+) -> Compiled:
+    """What a kernel needs to be called: loops where an order of loops computes the equations, written out where none does."""
+    from tp.kernel.compile import compiled
+    from tp.limit.unroll import unroll
+
+    names = tuple(NAMES.get(k, k) for k in kinds)
+    outputs = [f.name for f in limit.outputs]
+    if output is not None and output not in outputs:
+        raise DataError(
+            Message(NOWHERE, f"the network has no output `{output}`", f"it has {', '.join(outputs)}", "unknown output")
+        )
     try:
-        return compiled(limit, kinds, constants, output, device)
+        return compiled(limit, names, constants, output, device)
     except SpecError:
-        return compiled(unroll(limit, constants), kinds, constants, output, device)
+        return compiled(unroll(limit, constants), names, constants, output, device)

@@ -16,6 +16,7 @@ from typing import Any
 import sympy as sp
 
 from tp.kernel.indices import integer, points
+from tp.kernel.plan import Axis as Axis
 from tp.program.affine import affine, highest, lowest
 from tp.program.ir import Domain, Range
 
@@ -93,20 +94,6 @@ class Total(Over):
 
 class Largest(Over):
     """The largest value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One index of a table: lo..hi. ``mode`` says what lies beyond: None (nothing may), zero, circular, reflect."""
-
-    lo: int
-    hi: int
-    mode: str | None = None
-
-    @property
-    def size(self) -> int:
-        """Slots, with the one beyond."""
-        return self.hi - self.lo + 1 + (self.mode == "zero")
 
 
 @dataclass(frozen=True, slots=True)

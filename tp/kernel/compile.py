@@ -7,27 +7,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel import inputs
 from tp.kernel.arrange import arrange
 from tp.kernel.bands import banded
-from tp.kernel.cells import Axis, Formula, Table, parts
-from tp.kernel.demand import Demand, Key, Plan, Tied, Want
+from tp.kernel.cells import Formula, parts
+from tp.kernel.demand import Demand, Plan, Want
 from tp.kernel.emit import Emitter
 from tp.kernel.functions import (
-    EXACT,
     FILL,
-    HEAD,
-    HELPER,
-    LOOPING,
     REFLECT,
-    Coefficients,
     DiagonalEmitter,
     Function,
     PairsEmitter,
@@ -39,45 +35,13 @@ from tp.kernel.functions import (
 )
 from tp.kernel.lanes import Library
 from tp.kernel.order import order
+from tp.kernel.plan import Compiled, Constant, Input
 from tp.kernel.prepare import System, numbers, prepare
 from tp.kernel.rows import Plane, RowsEmitter, numbers_kept, plane, rows_function
 from tp.kernel.slots import layout
 from tp.kernel.stages import Unfit, staged
+from tp.kernel.text import EXACT, HEAD, HELPER, LOOPING
 from tp.limit.equations import Entry, I, J, Limit, Value
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """A Gram table or the coordinates of an input: families, and the index slots both members share."""
-
-    key: Key
-    tied: Tied
-    axes: tuple[Axis, ...]
-
-
-@dataclass
-class Compiled:
-    """The text of a module and what a kernel needs to call it."""
-
-    limit: Limit
-    numbers: dict[sp.Symbol, sp.Expr]
-    kinds: tuple[str, ...]
-    text: str
-    integers: list[int]
-    floats: list[float]
-    functions: dict[str, Function]
-    inputs: dict[str, Input]  # of sites, by name; of pairs with the prefix "pair."
-    sites: dict[str, Table]
-    outputs: tuple[str, ...]
-    out_tables: dict[str, Table]
-    crossed: bool  # whether outputs at different indices are paired: axes (t, t') instead of t
-    constants: dict[str, Any]
-    coefficients: tuple[Coefficients, ...]
-    lengths: dict[str, str]
-    roots: dict[str, tuple[str, sp.Expr]]  # tables by name: the site table and the power of it, in U
-    bound: float
-    rules: tuple[str, ...]
-    lanes: dict[str, int] = field(default_factory=dict)  # numbers per lane that a function keeps
 
 
 def compiled(
@@ -120,29 +84,41 @@ def compiled(
     reflect = any("reflect" in e.used for e in emitters.values())
     lowered = list(library.lowered.values())
     return Compiled(
-        limit,
-        numbers(limit, constants),
-        tuple(kinds),
-        _module(library, functions, reflect),
-        library.numbers.integers,
-        library.numbers.floats,
-        functions,
-        {
+        network=limit.program.name,
+        data={d.ref.name: inputs.shape(d, numbers(limit, constants)) for d in limit.program.data},
+        power=str(getattr(limit, "power", 0)),
+        kinds=tuple(kinds),
+        text=_module(library, functions, reflect),
+        integers=tuple(library.numbers.integers),
+        floats=tuple(library.numbers.floats),
+        functions={key: f.arrays for key, f in functions.items()},
+        inputs={
             **{n: Input(k, t, site_plan.tables[n].axes) for n, (k, t) in site_plan.inputs.items()},
             **{f"pair.{n}": Input(k, t, pair_plan.tables[n].axes) for n, (k, t) in pair_plan.inputs.items()},
         },
-        site_tables,
-        tuple(f"out{k + 1}" for k in range(len(kinds))),
-        {n: t for n, t in pair_plan.tables.items() if t.role == "out"},
-        any(c.b is not None and c.a.index != c.b.index for c in system.clauses[kinds[0], name, name]),
-        {n: limit.program.tables[n[6:]] for p in (site_plan, pair_plan) for n, t in p.tables.items() if t.role == "const"},
-        tuple(shelf.tables.values()),
-        {t.name: shelf.root(t.name) for t in shelf.tables.values()},
-        shelf.roots,
-        max((low.bound for low in lowered), default=0.0),
-        tuple(dict.fromkeys(low.rule for low in lowered)),
-        {key: _per_lane(emitter) for key, emitter in emitters.items()},
+        sites={n: t.axes for n, t in site_tables.items()},
+        outputs=tuple(f"out{k + 1}" for k in range(len(kinds))),
+        out_tables={n: t.axes for n, t in pair_plan.tables.items() if t.role == "out"},
+        crossed=any(c.b is not None and c.a.index != c.b.index for c in system.clauses[kinds[0], name, name]),
+        constants={n: _constant(limit, n) for p in (site_plan, pair_plan) for n, t in p.tables.items() if t.role == "const"},
+        coefficients={t.name: t.axes for t in shelf.tables.values()},
+        lengths={t.name: shelf.root(t.name) for t in shelf.tables.values()},
+        roots=dict(shelf.roots),
+        bound=max((low.bound for low in lowered), default=0.0),
+        rules=tuple(dict.fromkeys(low.rule for low in lowered)),
+        lanes={key: _per_lane(emitter) for key, emitter in emitters.items()},
     )
+
+
+def _constant(limit: Limit, name: str) -> Constant:
+    """A table of numbers that the spec gives; ``const_`` comes before its name."""
+    _, values = limit.program.tables[name[6:]]
+
+    def numbers(v: Any) -> Any:
+        return [numbers(x) for x in v] if isinstance(v, (list, tuple, sp.Tuple)) else float(v)
+
+    array = np.array(numbers(values), dtype=np.float64)
+    return Constant(array.shape, tuple(array.ravel().tolist()))
 
 
 ROWS = 1 << 11

@@ -16,22 +16,11 @@ from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian.expectation import Expectation
 from tp.kernel.cells import Axis, Cell, Formula, Spot, Table, hull, parts
 from tp.kernel.expectations import normal
+from tp.kernel.plan import Key as Key
+from tp.kernel.plan import Tied as Tied
 from tp.kernel.prepare import Clause, System
 from tp.limit.equations import Entry, I, J, Value, Z
 from tp.program.ir import Domain, Range, Ref
-
-Tied = tuple[tuple[int, int], ...]
-"""Slots k of the first member and j of the second that always have the same index."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A table's meaning: ``kind[a, b]`` at (i, j), or with ``flip`` at (j, i); ``b`` empty for a value of one member."""
-
-    kind: str
-    a: str
-    b: str = ""
-    flip: bool = False
 
 
 @dataclass(frozen=True, slots=True)

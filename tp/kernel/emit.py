@@ -338,8 +338,7 @@ class Emitter:
                 name, lane = f"acc{self.rows}", f"acc[{self.rows}, z]"
                 self.rows += 1
                 self.used["fill"] = None
-                row = self.library.numbers.integer(self.rows - 1, written=False)  # no literal: a function of its own each
-                self.out.add(f"fill(acc, {row}, {self.b}, {start})")
+                self.out.add(f"fill(acc, {self.library.numbers.row(self.rows - 1)}, {self.b}, {start})")
             else:
                 name = lane = self.fresh("s")
                 self.out.add(f"{name} = {start}")

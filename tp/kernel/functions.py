@@ -13,23 +13,9 @@ from tp.kernel.demand import Plan
 from tp.kernel.emit import Emitter
 from tp.kernel.lanes import Lane, Library
 from tp.kernel.order import Code
-from tp.kernel.text import Lines
+from tp.kernel.plan import Root
+from tp.kernel.text import ENTRY, Lines
 from tp.program.ir import Domain, Range
-
-HEAD = '''"""Written by tensor-programs from the equations of a limit: do not edit; another text has another name."""
-
-import math
-
-import numpy as np
-from numba import njit
-
-'''
-
-ENTRY = '@njit(cache=True, no_cfunc_wrapper=True, nogil=True, error_model="numpy", fastmath={"contract"})\n'
-INNER = "no_cpython_wrapper=True, no_cfunc_wrapper=True"  # called by entries only: nothing to make it callable from elsewhere
-EXACT = f'@njit(error_model="numpy", forceinline=True, {INNER})\n'
-HELPER = f'@njit(error_model="numpy", forceinline=True, {INNER}, fastmath={{"contract"}})\n'
-LOOPING = f'@njit(error_model="numpy", {INNER}, fastmath={{"contract"}})\n'
 
 REFLECT = """def reflect(at, size):
     period = max(2 * (size - 1), 1)
@@ -58,20 +44,22 @@ class Shelf:
 
     tables: dict[tuple[object, ...], Coefficients] = field(default_factory=dict)
     length: dict[str, str] = field(default_factory=dict)
-    roots: dict[str, tuple[str, sp.Expr]] = field(default_factory=dict)  # tables that are a power, in U, of a site table
+    roots: dict[str, Root] = field(default_factory=dict)  # tables that are a power of a site table
 
     def root_of(self, e: sp.Expr, tables: dict[str, Table]) -> Cell | None:
-        """The cell of a table of roots, where ``e`` is √(q + number) or its inverse, q a cell of a site table."""
+        """The cell of a table of roots, where ``e`` is √(a q + b) or its inverse, q a cell of a site table."""
         cells = parts(e, Cell)
         if len(cells) != 1 or abs(e.exp) != sp.Rational(1, 2) or tables[cells[0].table].role != "site":
             return None
         (cell,) = cells
-        power = e.xreplace({cell: U})
-        if power.free_symbols != {U}:
+        base = e.base.xreplace({cell: U})
+        slope = base.diff(U)
+        if base.free_symbols != {U} or slope.free_symbols:
             return None
-        of = [name for name, (base, _) in self.roots.items() if base == cell.table]
-        name = next((n for n in of if self.roots[n][1] == power), f"{cell.table}_root{len(of) + 1}")
-        self.roots[name] = cell.table, power
+        root = Root(cell.table, float(slope), float(base.xreplace({U: sp.S.Zero})), float(e.exp))
+        of = [name for name, known in self.roots.items() if known.base == cell.table]
+        name = next((n for n in of if self.roots[n] == root), f"{cell.table}_root{len(of) + 1}")
+        self.roots[name] = root
         tables[name] = replace(tables[cell.table], name=name)
         return Cell(name, cell.side, *cell.index)
 

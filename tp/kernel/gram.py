@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tp.kernel.cells import Axis
-from tp.kernel.compile import Input
 from tp.kernel.inputs import Samples
+from tp.kernel.plan import Axis, Input
 
 Array = NDArray[Any]
 

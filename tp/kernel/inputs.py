@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
-from tp.program.ir import Data, Program
+
+if TYPE_CHECKING:
+    import sympy as sp
+
+    from tp.program.ir import Data
 
 Array = NDArray[Any]
 Samples = dict[str, Array]
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of one sample, by input."""
 
 
-def samples(program: Program, X: Any, dtype: Any, numbers: Mapping[sp.Symbol, sp.Expr], argument: str = "X") -> Samples:
+def samples(wanted: Shapes, X: Any, dtype: Any, argument: str = "X") -> Samples:
     """One array [N, *indices, *finite axes] per input, contiguous and of the kernel's precision."""
-    return {n: converted(n, a, dtype, argument) for n, a in arrays(program, X, numbers, argument).items()}
+    return {n: converted(n, a, dtype, argument) for n, a in arrays(wanted, X, argument).items()}
 
 
-def arrays(program: Program, X: Any, numbers: Mapping[sp.Symbol, sp.Expr], argument: str = "X") -> Samples:
+def arrays(wanted: Shapes, X: Any, argument: str = "X") -> Samples:
     """One array per input, as it was given (it may lie in a file): names, shapes and numbers of samples checked."""
-    wanted = {d.ref.name: d for d in program.data}
     given = _by_name(wanted, X, argument)
-    found = {name: _shaped(wanted[name], value, numbers, argument) for name, value in given.items()}
+    found = {name: _shaped(name, wanted[name], value, argument) for name, value in given.items()}
     counts = {name: len(a) for name, a in found.items()}
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"`{n}` has {k}" for n, k in counts.items())
@@ -38,7 +42,7 @@ def _wrong(title: str, reason: str, remedy: str) -> DataError:
     return DataError(Message(NOWHERE, reason, remedy, title))
 
 
-def _by_name(wanted: Mapping[str, Data], X: Any, argument: str) -> dict[str, Any]:
+def _by_name(wanted: Shapes, X: Any, argument: str) -> dict[str, Any]:
     names = ", ".join(f"`{n}`" for n in wanted)
     if not isinstance(X, Mapping):
         if len(wanted) != 1:
@@ -64,8 +68,7 @@ def shape(data: Data, numbers: Mapping[sp.Symbol, sp.Expr]) -> tuple[int, ...]:
     return tuple(int((ranges[e].hi - ranges[e].lo + 1).xreplace(dict(numbers))) if e in ranges else 1 for e in data.ref.index)
 
 
-def _shaped(data: Data, value: Any, numbers: Mapping[sp.Symbol, sp.Expr], argument: str) -> Array:
-    name = data.ref.name
+def _shaped(name: str, want: tuple[int, ...], value: Any, argument: str) -> Array:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -73,7 +76,6 @@ def _shaped(data: Data, value: Any, numbers: Mapping[sp.Symbol, sp.Expr], argume
     if array.dtype.kind not in "fiub":
         reason = f"{argument} for the input `{name}` holds {array.dtype}, not real numbers"
         raise _wrong("wrong dtype", reason, "convert it with .astype(float)")
-    want = shape(data, numbers)
     if array.ndim != len(want) + 1 or array.shape[1:] != want:
         full = f"[N{''.join(f', {k}' for k in want)}]"
         reason = f"the input `{name}` has shape {full}, but {argument} has shape {list(array.shape)}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import html
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf, isqrt, prod
@@ -15,19 +14,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.kernel import gram, inputs, mirror
 from tp.kernel.blas import one_thread
-from tp.kernel.cells import U
-from tp.kernel.compile import Compiled
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.inputs import Samples
 from tp.kernel.module import load
-from tp.kernel.quadrature import evaluate
+from tp.kernel.plan import Compiled
 from tp.kernel.single import single
+from tp.kernel.threads import run
 
 if TYPE_CHECKING:
     from tp.kernel.disk.result import Gram
@@ -91,6 +88,7 @@ class Kernel:
     memory: int
     progress: bool = True
 
+    device: ClassVar[str] = "cpu"
     at_once: ClassVar[int] = 2
     """Tiles of a matrix on disk that are in work in one process: one is written while the next is computed, by all threads."""
 
@@ -115,11 +113,11 @@ class Kernel:
         return self.compiled.kinds
 
     def __repr__(self) -> str:
-        return f"<Kernel {' '.join(self.kinds)} of {self.compiled.limit.program.name}, {self.dtype}, error {self.bound:.0e}>"
+        return f"<Kernel {' '.join(self.kinds)} of {self.compiled.network}, {self.dtype}, error {self.bound:.0e}>"
 
     def _repr_html_(self) -> str:
         rows = {
-            "network": self.compiled.limit.program.name,
+            "network": self.compiled.network,
             "kernels": ", ".join(self.kinds),
             "precision": str(self.dtype),
             "expectations": "; ".join(self.compiled.rules) or "none",
@@ -212,10 +210,10 @@ class Kernel:
         grams = [e for n, e in self.compiled.inputs.items() if blocks and n.startswith("pair.") and e.key.kind == "Gram"]
         numbers = sum(prod(a.size for a in e.axes) for e in grams)
         per_pair = sum(prod(self._out_shape(t)) for t in self.compiled.outputs)
-        sample = sum(prod(inputs.shape(d, self.compiled.numbers)) for d in self.compiled.limit.program.data)
-        tables = [*self.compiled.sites, *(base for base, _ in self.compiled.roots.values())]
-        sites = sum(prod(a.size for a in self.compiled.sites[t].axes) for t in tables) * (1 if blocks else 2)
-        vectors = sum(prod(a.size for a in t.axes) for t in self.compiled.coefficients) * LONGEST
+        sample = sum(prod(shape) for shape in self.compiled.data.values())
+        tables = [*self.compiled.sites, *(root.base for root in self.compiled.roots.values())]
+        sites = sum(prod(a.size for a in self.compiled.sites[t]) for t in tables) * (1 if blocks else 2)
+        vectors = sum(prod(a.size for a in axes) for axes in self.compiled.coefficients.values()) * LONGEST
         block = max(1, min(BLOCK // max(1, numbers), 4 * EDGE**2)) * numbers
         ahead = min(numbers * first * second, self.threads * block)
         copies = 4 + 2 * len(grams)  # converted, laid out for BLAS, compared with each other
@@ -260,18 +258,18 @@ class Kernel:
 
     @cached_property
     def _constants(self) -> dict[str, Array]:
-        return {name: _table(values) for name, (_, values) in self.compiled.constants.items()}
+        return {name: np.array(c.values).reshape(c.shape) for name, c in self.compiled.constants.items()}
 
     def _samples(self, X: Any, argument: str) -> _Side:
-        data = inputs.samples(self.compiled.limit.program, X, self.dtype, self.compiled.numbers, argument)
+        data = inputs.samples(self.compiled.data, X, self.dtype, argument)
         return _Side(data, len(next(iter(data.values()))))
 
     def _out_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(a.size for a in self.compiled.out_tables[name].axes)
+        return tuple(a.size for a in self.compiled.out_tables[name])
 
     def _check_memory(self, first: int, second: int) -> None:
         per_pair = sum(prod(self._out_shape(t)) for t in self.compiled.outputs)
-        per_sample = sum(prod(a.size for a in t.axes) for t in self.compiled.sites.values())
+        per_sample = sum(prod(a.size for a in axes) for axes in self.compiled.sites.values())
         result = self.dtype.itemsize * per_pair * first * second + 8 * per_sample * (first + second)
         scratch = 8 * self.threads * max(self.compiled.lanes.values())  # at least one lane a thread
         if result + scratch > self.memory:
@@ -293,25 +291,23 @@ class Kernel:
         """Site tables of all samples, then coefficient vectors of one common length."""
         for side in sides:
             self._sites(side)
-            for name, (base, power) in self.compiled.roots.items():
+            for name, root in self.compiled.roots.items():
                 with np.errstate(divide="ignore"):
-                    root = evaluate(power, {U: side.sites[base]})
-                side.sites[name] = np.where(np.isfinite(root), root, 0.0)  # 1/√0 is 0: no variance, no correlation
+                    found = np.power(root.slope * side.sites[root.base] + root.shift, root.power)
+                side.sites[name] = np.where(np.isfinite(found), found, 0.0)  # 1/√0 is 0: no variance, no correlation
         self._coefficients(sides)
 
     def _sites(self, side: _Side) -> None:
         function = self.compiled.functions.get("sites")
         if function is None:
             return
-        for name, table in self.compiled.sites.items():
-            side.sites[name] = np.zeros((*(a.size for a in table.axes), side.count))
-        layouts = {
-            n: gram.table(side.data, e) for n, e in self.compiled.inputs.items() if n in function.arrays and e.key.kind == "Gram"
-        }
+        for name, axes in self.compiled.sites.items():
+            side.sites[name] = np.zeros((*(a.size for a in axes), side.count))
+        layouts = {n: gram.table(side.data, e) for n, e in self.compiled.inputs.items() if n in function and e.key.kind == "Gram"}
         whole = {
             n: gram.coordinates(side.data[e.key.a], e.axes)
             for n, e in self.compiled.inputs.items()
-            if n in function.arrays and e.key.kind == "data"
+            if n in function and e.key.kind == "data"
         }
         step = max(1, min(BLOCK // max(1, sum(g.numbers for g in layouts.values())), -(-side.count // self.threads)))
         width = self._width("sites", step)
@@ -325,7 +321,7 @@ class Kernel:
                 **{n: gram.alone(g, side.data, slice(start, stop)) for n, g in layouts.items()},
             }
             integers, floats = self._parameters
-            self._module.sites(integers, floats, start, stop, width, *(arrays[a] for a in function.arrays))
+            self._module.sites(integers, floats, start, stop, width, *(arrays[a] for a in function))
 
         self._run(work, list(range(0, side.count, step)), "sites")
 
@@ -336,29 +332,27 @@ class Kernel:
     def _coefficients(self, sides: Sequence[_Side]) -> None:
         integers, floats = self._parameters
         lengths: dict[str, int] = {}
-        for table in self.compiled.coefficients:
-            function = self.compiled.functions[f"count_{table.name}"]
-            root = self.compiled.lengths[table.name]
+        for name, root in self.compiled.lengths.items():
+            function = f"count_{name}"
             for side in sides:
                 arrays = {**side.sites, **self._constants}
-                count = getattr(self._module, function.name)(
-                    integers, floats, side.count, *(arrays[a] for a in function.arrays), EPS[self.dtype.name]
-                )
+                used = (arrays[a] for a in self._arrays(function))
+                count = getattr(self._module, function)(integers, floats, side.count, *used, EPS[self.dtype.name])
                 lengths[root] = max(lengths.get(root, 1), count)
-        for table in self.compiled.coefficients:
-            function = self.compiled.functions[f"fill_{table.name}"]
+        for name, axes in self.compiled.coefficients.items():
+            function = f"fill_{name}"
             for side in sides:
                 arrays = {**side.sites, **self._constants}
-                out = np.zeros((*(a.size for a in table.axes), side.count, lengths[self.compiled.lengths[table.name]]))
-                getattr(self._module, function.name)(integers, floats, side.count, *(arrays[a] for a in function.arrays), out)
-                side.sites[table.name] = out
+                out = np.zeros((*(a.size for a in axes), side.count, lengths[self.compiled.lengths[name]]))
+                getattr(self._module, function)(integers, floats, side.count, *(arrays[a] for a in self._arrays(function)), out)
+                side.sites[name] = out
 
     # ------------------------------------------------------------ pairs
 
     def _sample_first(self, side: _Side) -> dict[str, Array]:
         """What is known of each sample, and the samples with their coordinates before positions: [sample, …]."""
         if not side.by_sample:
-            count = {t.name: -2 for t in self.compiled.coefficients}  # which axis runs over samples
+            count = dict.fromkeys(self.compiled.coefficients, -2)  # which axis runs over samples
             names = {a[:-2] for key in ("rows", "exact") if key in self.compiled.functions for a in self._arrays(key)}
             found = {n: np.moveaxis(a, count.get(n, -1), 0) for n, a in side.sites.items() if n in names}
             found |= {f"data_{n}": np.moveaxis(a, -1, 1) for n, a in side.data.items()}
@@ -366,7 +360,7 @@ class Kernel:
         return side.by_sample
 
     def _arrays(self, function: str) -> tuple[str, ...]:
-        return self.compiled.functions[function].arrays
+        return self.compiled.functions[function]
 
     def _by_rows(self, one: _Side, two: _Side, work: NDArray[np.int64], same: bool, results: dict[str, Array]) -> None:
         """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results."""
@@ -374,7 +368,7 @@ class Kernel:
         double: dict[str, Array] = {**self._constants}
         for side, mark in ((one, 1), (two, 2)):
             double |= {f"{n}_{mark}": a for n, a in self._sample_first(side).items()}
-        arrays = {n: a.astype(self.dtype, copy=False) for n, a in double.items() if n in function.arrays} | results
+        arrays = {n: a.astype(self.dtype, copy=False) for n, a in double.items() if n in function} | results
         integers, floats = self._parameters
         step = max(1, min(64, -(-len(work) // (4 * self.threads))))
 
@@ -384,11 +378,11 @@ class Kernel:
             if same and self.dtype != np.float64 and "exact" in self.compiled.functions:
                 hard[:] = 1  # a sample with itself is in double precision
             else:
-                self._module.rows(integers, floats.astype(self.dtype), part, same, hard, *(arrays[a] for a in function.arrays))
+                self._module.rows(integers, floats.astype(self.dtype), part, same, hard, *(arrays[a] for a in function))
             if hard.any():
                 exact = self.compiled.functions["exact"]
                 precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
-                self._module.exact(integers, floats, part, same, hard, *(precise[a] for a in exact.arrays))
+                self._module.exact(integers, floats, part, same, hard, *(precise[a] for a in exact))
 
         self._run(pairs, list(range(0, len(work), step)), "pairs")
 
@@ -412,11 +406,11 @@ class Kernel:
             ahead[n] = (g, first, first if one is two and g.plain else gram.right(g, two.data))
         double: dict[str, Array] = {**self._constants}
         double |= {f"{n}_1": a for n, a in one.sites.items()} | {f"{n}_2": a for n, a in two.sites.items()}
-        wanted = {c.name for c in self.compiled.coefficients if f"{c.name}_columns" in function.arrays}
-        tails = [s.sites[c.name][..., -2:].max(initial=0.0) for s in (one, two) for c in self.compiled.coefficients]
+        wanted = {c for c in self.compiled.coefficients if f"{c}_columns" in function}
+        tails = [s.sites[c][..., -2:].max(initial=0.0) for s in (one, two) for c in self.compiled.coefficients]
         enough = max(tails, default=0.0) ** 2 <= EPS[self.dtype.name]  # as many terms as were asked for: no pair needs more
         double |= {f"{n}_columns": _columns(two.sites[n], enough) for n in wanted}
-        used = {n: a for n, a in double.items() if n in function.arrays}
+        used = {n: a for n, a in double.items() if n in function}
         fixed = {n: a.astype(self.dtype, copy=False) for n, a in used.items()} | results
         numbers = sum(g.numbers for g in layouts.values())
         tasks = self._tasks(one.count, two.count, one is two, numbers)
@@ -437,10 +431,10 @@ class Kernel:
             arrays = {**fixed, **blocks}
             hard = np.zeros(i1 - i0, np.int64)
             place = (i0, i1, j0, j1, one is two, self._width("pairs", j1 - j0), hard)
-            self._module.pairs(integers, floats.astype(self.dtype), *place, *(arrays[a] for a in function.arrays))
+            self._module.pairs(integers, floats.astype(self.dtype), *place, *(arrays[a] for a in function))
             if hard.any():
                 arrays = {**double, **results, **(blocks if self.dtype == np.float64 else inner_products(task, np.float64, {}))}
-                self._module.exact(integers, floats, *place, *(arrays[a] for a in self.compiled.functions["exact"].arrays))
+                self._module.exact(integers, floats, *place, *(arrays[a] for a in self.compiled.functions["exact"]))
             if one is two:
                 return self._mirrors(results, task)
             return _finite({n: table[..., i0:i1, j0:j1] for n, table in results.items()})
@@ -508,7 +502,7 @@ class Kernel:
         part = side
         if len(which) < side.count:
             part = _Side({n: a[which] for n, a in side.data.items()}, len(which))
-            axis = {t.name: -2 for t in self.compiled.coefficients}
+            axis = dict.fromkeys(self.compiled.coefficients, -2)
             part.sites = {n: np.ascontiguousarray(np.take(a, which, axis=axis.get(n, -1))) for n, a in side.sites.items()}
         results = {t: np.empty((*self._out_shape(t), part.count), self.dtype) for t in self.compiled.outputs}
         function = self.compiled.functions["diagonal"]
@@ -525,7 +519,7 @@ class Kernel:
             stop = min(part.count, start + step)
             blocks = {n: gram.alone(g, part.data, slice(start, stop)) for n, g in layouts.items()}
             arrays = {**part.sites, **self._constants, **results, **blocks}
-            self._module.diagonal(integers, floats, start, stop, width, *(arrays[a] for a in function.arrays))
+            self._module.diagonal(integers, floats, start, stop, width, *(arrays[a] for a in function))
 
         self._run(work, list(range(0, part.count, step)), "diagonal")
         return results
@@ -537,22 +531,8 @@ class Kernel:
         self._by_rows(side, side, work, True, {n: a[..., None] for n, a in results.items()})
         return results
 
-    # ------------------------------------------------------------ threads
-
     def _run(self, work: Callable[[Any], Any], tasks: Sequence[Any], what: str) -> list[Any]:
-        """``work(task)`` for all tasks."""
-        from tqdm import tqdm
-
-        quiet = True if not self.progress or len(tasks) < 2 else None  # None: shown where stderr is a terminal
-        with (
-            tqdm(total=len(tasks), desc=what, delay=2.0, file=sys.stderr, disable=quiet, leave=False) as bar,
-            ThreadPoolExecutor(self.threads) as pool,
-        ):
-            found = []
-            for one in pool.map(work, tasks):
-                found.append(one)
-                bar.update()
-        return found
+        return run(work, tasks, self.threads, what if self.progress else None)
 
 
 def _finite(arrays: dict[str, Array]) -> bool:
@@ -573,13 +553,6 @@ def _matches(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[np.int
     rows = np.repeat(np.arange(len(a)), hi - lo)
     starts = np.repeat(hi - np.cumsum(hi - lo), hi - lo)
     return rows, order[np.arange(len(rows)) + starts]
-
-
-def _table(values: Any) -> Array:
-    def numbers(v: Any) -> Any:
-        return [numbers(x) for x in v] if isinstance(v, (list, tuple, sp.Tuple)) else float(v)
-
-    return np.array(numbers(values), dtype=np.float64)
 
 
 __all__ = ["Kernel", "default_memory", "default_threads"]

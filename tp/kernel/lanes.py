@@ -149,8 +149,7 @@ class Lane:
         ahead.add(f"acc[{row}, z] = {inside.value(sp.Mul(c, q1**-half, q2**-half, evaluate=False))}")
         emitter.out.add(emitter.walk)
         emitter.out.lines += ahead.lines
-        place = emitter.library.numbers.integer(row, written=False)  # numba compiles a function anew for every literal
-        emitter.out.add(f"missed += mehler_rows({one}, {two}, {at}, acc, {place}, b)")
+        emitter.out.add(f"missed += mehler_rows({one}, {two}, {at}, acc, {emitter.library.numbers.row(row)}, b)")
         emitter.flagged = True
         first = emitter.remember(("row", two, 0), f"{two}[0, {at} : {at} + b]", "r")
         names = [emitter.fresh("e") for _ in group]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import sys
 import tempfile
@@ -14,11 +13,16 @@ from types import ModuleType
 from tp.errors import NOWHERE, DataError, Message
 
 
-def cache_folder() -> Path:
-    """``$TP_CACHE_DIR``, or ``tensor-programs/kernels`` in the user's cache folder; else a temporary folder."""
+def cache_folders() -> tuple[Path, Path]:
+    """``$TP_CACHE_DIR``, or ``tensor-programs/kernels`` in the user's cache folder; and where that cannot be written."""
     named = os.environ.get("TP_CACHE_DIR")
     base = Path(named) if named else _user_cache() / "tensor-programs" / "kernels"
-    for folder in (base, Path(tempfile.gettempdir()) / f"tensor-programs-{_user()}"):
+    return base, Path(tempfile.gettempdir()) / f"tensor-programs-{_user()}"
+
+
+def cache_folder() -> Path:
+    """The first of the folders that can be written, made if need be."""
+    for folder in cache_folders():
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError:
@@ -26,7 +30,12 @@ def cache_folder() -> Path:
         if os.access(folder, os.W_OK):
             return folder
     raise DataError(
-        Message(NOWHERE, f"no folder to keep compiled kernels: {base} cannot be written", "set TP_CACHE_DIR", "no cache folder")
+        Message(
+            NOWHERE,
+            f"no folder to keep compiled kernels: {cache_folders()[0]} cannot be written",
+            "set TP_CACHE_DIR",
+            "no cache folder",
+        )
     )
 
 
@@ -62,17 +71,28 @@ def _loaded(text: str) -> ModuleType:
         return sys.modules[name]
     path = cache_folder() / f"{name}.py"
     if not _holds(path, text):
-        _write(path, text)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+        write(path, text)
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(text, path, "exec"), vars(module))  # our own text, not what the file says by now
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def kept(name: str) -> str | None:
+    """The text of the module that goes by the digest ``name``, where it is kept whole."""
+    for folder in cache_folders():
+        try:
+            text = (folder / f"tp_kernel_{name}.py").read_text("utf-8")
+        except (OSError, ValueError):
+            continue
+        if digest(text) == name:
+            return text
+    return None
 
 
 def _holds(path: Path, text: str) -> bool:
@@ -82,7 +102,7 @@ def _holds(path: Path, text: str) -> bool:
         return False
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """Whole or not at all: under a temporary name, then renamed."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     try:

@@ -124,8 +124,7 @@ class Posterior:
         return True
 
     def _arrays(self, X: Any) -> inputs.Samples:
-        made = self.kernel.compiled
-        return inputs.arrays(made.limit.program, X, made.numbers)
+        return inputs.arrays(self.kernel.compiled.data, X)
 
     def _crossed(self, X: Any) -> Iterator[tuple[inputs.Samples, dict[str, Array]]]:
         """Rows of X, a few at a time, with their kernels to the training samples."""
@@ -155,8 +154,7 @@ def solve(
     wished: Wish | None,
 ) -> Posterior:
     """See ``Kernel.solve``."""
-    made = kernel.compiled
-    samples = inputs.samples(made.limit.program, X, kernel.dtype, made.numbers)
+    samples = inputs.samples(kernel.compiled.data, X, kernel.dtype)
     count = len(next(iter(samples.values())))
     targets = _targets(y, count)
     chosen = _kind(kernel, kind)
@@ -259,7 +257,7 @@ def _check(kernel: Kernel, ridge: float, time: float, kind: str, out: Any, wishe
         raise _wrong("a finite time takes all eigenvalues, in memory", "leave out out=, or time= for t = ∞", "wrong time")
     if time != inf and wished:
         raise _wrong("a finite time takes all eigenvalues", "leave out method=, or time= for t = ∞", "wrong time")
-    if any(kernel.compiled.out_tables[t].axes for t in kernel.compiled.outputs):
+    if any(kernel.compiled.out_tables[t] for t in kernel.compiled.outputs):
         remedy = "give a network whose output has no index"
         raise _wrong("the kernel has a matrix per index of the output; regression takes one", remedy, "several outputs")
 

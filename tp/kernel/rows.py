@@ -17,11 +17,11 @@ from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, Site
 from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Table, Total, cells, greatest, least, outermost, parts
 from tp.kernel.emit import Emitter, decided
-from tp.kernel.functions import ENTRY, Function, Shelf
+from tp.kernel.functions import Function, Shelf
 from tp.kernel.lanes import Lane, Library
 from tp.kernel.order import Code, Item, Rows, formulas, stage_items, storage
 from tp.kernel.stages import LANE, OFFSET, ROW, Stage, Staged, Unfit, clipped, small
-from tp.kernel.text import Lines
+from tp.kernel.text import ENTRY, Lines
 from tp.program.affine import affine
 from tp.program.ir import Domain, Range
 

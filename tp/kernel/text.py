@@ -12,6 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+HEAD = '''"""Written by tensor-programs from the equations of a limit: do not edit; another text has another name."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+'''
+
+ENTRY = '@njit(cache=True, no_cfunc_wrapper=True, nogil=True, error_model="numpy", fastmath={"contract"})\n'
+INNER = "no_cpython_wrapper=True, no_cfunc_wrapper=True"  # called by entries only: nothing to make it callable from elsewhere
+EXACT = f'@njit(error_model="numpy", forceinline=True, {INNER})\n'
+HELPER = f'@njit(error_model="numpy", forceinline=True, {INNER}, fastmath={{"contract"}})\n'
+LOOPING = f'@njit(error_model="numpy", {INNER}, fastmath={{"contract"}})\n'
+
 _MARK = re.compile(r"@([nc])(\d+)@")
 
 
@@ -49,6 +64,7 @@ class Numbers:
     _values: list[float] = field(default_factory=list)
     _final: dict[str, str] = field(default_factory=dict)
     _integers: dict[int, str] = field(default_factory=dict)
+    _rows: dict[int, str] = field(default_factory=dict)
 
     def integer(self, value: int, written: bool = True) -> str:
         """Its mark. ``written``: 0 and 1 as they are, which in the end of a loop lets the compiler repeat the body."""
@@ -57,6 +73,12 @@ class Numbers:
         if value not in self._integers:
             self._integers[value] = self._mark("n", int(value))
         return self._integers[value]
+
+    def row(self, value: int) -> str:
+        """The mark of a row of a scratch table: no literal, for each of which numba compiles a called function anew."""
+        if value not in self._rows:
+            self._rows[value] = self._mark("n", int(value))
+        return self._rows[value]
 
     def real(self, value: float) -> str:
         return self._mark("c", float(value))

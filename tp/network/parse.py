@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import islice
-from os import PathLike
-from pathlib import Path
 
 from lark import Lark, Token, UnexpectedInput
 
-from tp.errors import NOWHERE, Source, Span, SpecError
+from tp.errors import Source, Span, SpecError
 from tp.network import diagnostics as say
 from tp.network import limits
 from tp.network.build import Builder
@@ -39,24 +37,6 @@ def parse(text: str, name: str = "<text>") -> Network:
     if (span := deepest(network, limits.DEPTH)) is not None:
         raise SpecError(say.TooDeep(span, limits.DEPTH))
     return network
-
-
-def load_text(path: str | PathLike[str]) -> str:
-    """The text of a spec file, read only when it is small enough to be one."""
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(4 * limits.TEXT + 1)
-        size = path.stat().st_size
-    except OSError as error:
-        raise SpecError(say.NoSuchFile(NOWHERE, str(path), error.strerror or "not readable")) from None
-    start = Span(Source(str(path), ""), 1, 1)
-    if len(data) > 4 * limits.TEXT:
-        raise SpecError(say.TextTooLarge(start, f"{size:,} bytes", f"{limits.TEXT:,} characters"))
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SpecError(say.NotText(place(Source(str(path), ""), error.start))) from None
 
 
 class JoinLines:

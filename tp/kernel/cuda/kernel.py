@@ -87,6 +87,7 @@ class _Slot:
 class CudaKernel(Kernel):
     """A kernel whose pairs are computed on the current CUDA device."""
 
+    device: ClassVar[str] = "cuda"
     at_once: ClassVar[int] = 1
     """Tiles on disk: one call fills the device's memory and overlaps within."""
 
@@ -152,7 +153,7 @@ class CudaKernel(Kernel):
         arrays |= {t: device for t, (device, _) in outs.items()}
         blocks = -(-min(lanes, (i1 - i0) * (j1 - j0)) // BLOCK)
         launch = getattr(self._device, ENTRY)[blocks, BLOCK, slot.stream]
-        names = self.compiled.functions[host_entry(self.compiled.functions)].arrays
+        names = self.compiled.functions[host_entry(self.compiled.functions)]
         launch(*parameters, 0, i1 - i0, 0, j1 - j0, symmetric and i0 == j0, *(arrays[n] for n in names), *scratch)
         for device, pinned in outs.values():
             device.copy_to_host(pinned, stream=slot.stream)
@@ -195,7 +196,7 @@ class CudaKernel(Kernel):
 
     def _rows(self, name: str, array: Array, start: int, stop: int) -> Array:
         """The samples of a tile's side, of a site table or of coefficient vectors."""
-        long = any(t.name == name for t in self.compiled.coefficients)
+        long = name in self.compiled.coefficients
         return np.ascontiguousarray(array[..., start:stop, :] if long else array[..., start:stop])
 
     def _buffer(self, cuda: Any, slot: _Slot, name: str, shape: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:

@@ -109,25 +109,25 @@ def _out(out: str | os.PathLike[str]) -> Path:
 
 
 def _source(kernel: Kernel, X: Any, argument: str) -> Source:
-    return Source(inputs.arrays(kernel.compiled.limit.program, X, kernel.compiled.numbers, argument), argument)
+    return Source(inputs.arrays(kernel.compiled.data, X, argument), argument)
 
 
 def _pair(kernel: Kernel) -> int:
     """Bytes of one pair of one kind."""
-    table = kernel.compiled.out_tables[kernel.compiled.outputs[0]]
-    return kernel.dtype.itemsize * int(np.prod([a.size for a in table.axes], dtype=np.int64))
+    axes = kernel.compiled.out_tables[kernel.compiled.outputs[0]]
+    return kernel.dtype.itemsize * int(np.prod([a.size for a in axes], dtype=np.int64))
 
 
 def _job(kernel: Kernel, one: Source, two: Source | None, out: Path, share: int) -> tuple[Job, Tiling]:
     """The run and its tiles: those of the run that was begun here, if they fit the memory there is now."""
     made = kernel.compiled
     kinds = tuple(KINDS[k] for k in kernel.kinds)
-    axes = tuple(a.size for a in made.out_tables[made.outputs[0]].axes)
+    axes = tuple(a.size for a in made.out_tables[made.outputs[0]])
     rows, columns = one.count, (two or one).count
     shape = (rows, columns, *axes)
     about: dict[str, Any] = {
         "format": FORMAT,
-        "network": made.limit.program.name,
+        "network": made.network,
         "kinds": list(kinds),
         "shape": list(shape),
         "dtype": str(kernel.dtype),
@@ -139,8 +139,8 @@ def _job(kernel: Kernel, one: Source, two: Source | None, out: Path, share: int)
         "text": made.text,
         "integers": made.integers,
         "floats": made.floats,
-        "constants": {n: [repr(axes), str(values)] for n, (axes, values) in made.constants.items()},
-        "power": str(getattr(made.limit, "power", 0)),
+        "constants": {n: [c.shape, c.values] for n, c in made.constants.items()},
+        "power": made.power,
         "data": [s.digest(kernel.dtype) for s in (one, two) if s is not None],
     }
     about["fingerprint"] = fingerprint({**about, **decides})

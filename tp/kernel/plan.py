@@ -1,0 +1,88 @@
+"""What a kernel needs when it is called: shapes, numbers, names and the text of its module. No formulas: it is kept as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One index of a table: lo..hi. ``mode`` says what lies beyond: None (nothing may), zero, circular, reflect."""
+
+    lo: int
+    hi: int
+    mode: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Slots, with the one beyond."""
+        return self.hi - self.lo + 1 + (self.mode == "zero")
+
+
+Axes = tuple[Axis, ...]
+
+Tied = tuple[tuple[int, int], ...]
+"""Slots k of the first member and j of the second that always have the same index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A table's meaning: ``kind[a, b]`` at (i, j), or with ``flip`` at (j, i); ``b`` empty for a value of one member."""
+
+    kind: str
+    a: str
+    b: str = ""
+    flip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A Gram table or the coordinates of an input: families, and the index slots both members share."""
+
+    key: Key
+    tied: Tied
+    axes: Axes
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A table of (slope q + shift)^power, q the numbers of a site table."""
+
+    base: str
+    slope: float
+    shift: float
+    power: float
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A table that the spec gives, row by row."""
+
+    shape: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The text of a module and what a kernel needs to call it."""
+
+    network: str
+    data: dict[str, tuple[int, ...]]  # the shape of one sample, by input
+    power: str  # of n, by which the kernel was divided
+    kinds: tuple[str, ...]
+    text: str = field(repr=False)
+    integers: tuple[int, ...]
+    floats: tuple[float, ...]
+    functions: dict[str, tuple[str, ...]]  # the arrays each takes, in order
+    inputs: dict[str, Input]  # of sites, by name; of pairs with the prefix "pair."
+    sites: dict[str, Axes]
+    outputs: tuple[str, ...]
+    out_tables: dict[str, Axes]
+    crossed: bool  # whether outputs at different indices are paired: axes (t, t') instead of t
+    constants: dict[str, Constant]
+    coefficients: dict[str, Axes]  # tables of coefficient vectors
+    lengths: dict[str, str]  # whose length each of these has
+    roots: dict[str, Root]
+    bound: float
+    rules: tuple[str, ...]
+    lanes: dict[str, int]  # numbers per lane that a function keeps
