@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 import threading
@@ -11,13 +12,25 @@ from pathlib import Path
 from types import ModuleType
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.kernel.quick import lighten
 
 
-def cache_folders() -> tuple[Path, Path]:
-    """``$TP_CACHE_DIR``, or ``tensor-programs/kernels`` in the user's cache folder; and where that cannot be written."""
+def cache_folders() -> list[Path]:
+    """``$TP_CACHE_DIR``, or ``tensor-programs/kernels`` in the user's cache folder; and another, where that cannot be written."""
     named = os.environ.get("TP_CACHE_DIR")
     base = Path(named) if named else _user_cache() / "tensor-programs" / "kernels"
-    return base, Path(tempfile.gettempdir()) / f"tensor-programs-{_user()}"
+    spare = Path(tempfile.gettempdir()) / f"tensor-programs-{_user()}"
+    return [base, *([spare] if _ours(spare) else [])]
+
+
+def _ours(folder: Path) -> bool:
+    """Whether a folder, in a place where everyone may make one, is not someone else's."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return True
+    mine = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
+    return mine and stat.S_ISDIR(found.st_mode)
 
 
 def cache_folder() -> Path:
@@ -77,6 +90,7 @@ def _loaded(text: str) -> ModuleType:
     sys.modules[name] = module
     try:
         exec(compile(text, path, "exec"), vars(module))  # our own text, not what the file says by now
+        lighten(module)
     except BaseException:
         del sys.modules[name]
         raise

@@ -39,8 +39,8 @@ T = TypeVar("T")
 def spec_key(text: str, lets: Mapping[str, Any]) -> str | None:
     """A name for a spec with its values; None where these are no plain numbers."""
     try:
-        return _hash("spec", text, _named(lets))
-    except TypeError:
+        return _hash("spec", text, lets)
+    except (TypeError, OSError):
         return None
 
 
@@ -56,16 +56,12 @@ def _hash(*parts: Any) -> str:
     return hashlib.sha256(json.dumps([FORMAT, code(), *map(_plain, parts)]).encode()).hexdigest()[:32]
 
 
-def _named(values: Mapping[str, Any]) -> list[Any]:
-    return [[name, values[name]] for name in sorted(values)]
-
-
 def _plain(value: Any) -> Any:
     """A value as JSON, types told apart. Raises ``TypeError`` where it is none of those that are kept."""
     if value is None or type(value) in (str, bool):
         return value
     if isinstance(value, dict):
-        return _plain(_named(value))
+        return {"named": [[_plain(name), _plain(value[name])] for name in sorted(value)]}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     if type(value) in (int, float, Fraction):
@@ -104,7 +100,7 @@ def _home(name: str) -> Path | None:
 
 def known(spec: str | None) -> bool:
     """Whether a plan of this spec was kept: so it was found right."""
-    return spec is not None and any((folder / f"tp_spec_{spec}.json").is_file() for folder in cache_folders())
+    return spec is not None and any(os.path.isfile(folder / f"tp_spec_{spec}.json") for folder in cache_folders())
 
 
 def recall(key: str | None) -> Compiled | None:

@@ -1,0 +1,44 @@
+"""Compiled functions loaded from numba's cache without what numba needs only to compile.
+
+Before it looks into its cache numba gets ready to compile anything that Python and NumPy have: it imports some 200 modules,
+SciPy's linear algebra among them, which takes longer than all the rest of a first call. A function that is found needs
+none of it but numba's memory management; so here the cache is looked into first. This goes below numba's interface, and
+is done for the releases in which it has been checked; with others everything is loaded as numba does it.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+CHECKED = ("0.68.",)
+"""Releases of numba."""
+
+
+def lighten(module: ModuleType) -> None:
+    """Let the functions of a generated module that are kept on disk look there first."""
+    import numba
+
+    if not numba.__version__.startswith(CHECKED):
+        return
+    for function in vars(module).values():
+        cache: Any = getattr(function, "_cache", None)
+        if hasattr(cache, "_load_overload"):
+            cache.load_overload = _First(cache)
+
+
+class _First:
+    """``load_overload`` of a function's cache."""
+
+    def __init__(self, cache: Any) -> None:
+        self.cache = cache
+
+    def __call__(self, signature: Any, context: Any) -> Any:
+        from numba.core.runtime.nrt import rtsys
+
+        rtsys.initialize(context)
+        with self.cache._guard_against_spurious_io_errors():
+            found = self.cache._load_overload(signature, context)
+        if found is None:
+            context.refresh()
+        return found
