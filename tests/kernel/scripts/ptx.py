@@ -17,18 +17,17 @@ from tp.kernel.cuda.text import ENTRY, host_entry
 def arrays(kernel: CudaKernel) -> list[np.ndarray]:
     """An empty array of the right type for every array that a kernel takes."""
     found, made = [], kernel.compiled
-    for name in made.functions[host_entry(made.functions)].arrays:
+    for name in made.functions[host_entry(made.functions)]:
         if f"pair.{name}" in made.inputs:
             axes, dtype = len(made.inputs[f"pair.{name}"].axes) + 2, kernel.dtype
         elif name in made.out_tables:
-            axes, dtype = len(made.out_tables[name].axes) + 2, kernel.dtype
+            axes, dtype = len(made.out_tables[name]) + 2, kernel.dtype
         elif name in kernel._constants:
             axes, dtype = kernel._constants[name].ndim, np.dtype("float64")
         elif name[:-2] in made.sites:
-            axes, dtype = len(made.sites[name[:-2]].axes) + 1, np.dtype("float64")
+            axes, dtype = len(made.sites[name[:-2]]) + 1, np.dtype("float64")
         else:
-            table = next(t for t in made.coefficients if t.name == name[:-2])
-            axes, dtype = len(table.axes) + 2, np.dtype("float64")
+            axes, dtype = len(made.coefficients[name[:-2]]) + 2, np.dtype("float64")
         found.append(np.empty((0,) * axes, dtype))
     return [*found, *(np.empty((0,) * (len(s) + 1)) for s in kernel._device.scratch(kernel._parameters[0]))]
 
