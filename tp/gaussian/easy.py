@@ -1,9 +1,10 @@
 """V and V̇ for pairs that are not degenerate: one square root, one polynomial, no branch.
 
 These are the forms for inner loops. What depends on one variance alone comes as an argument, so that it is computed once per
-sample: s = √q and w = 1/√(q + e). Angles are in turns, so that no factor 2π remains. The last number returned is 1 where the
-form has full precision and 0 where the pair must go to the function of ``primitives`` with the same name: near ρ = ±1 and at
-zero variance. Functions called ``…_single`` take the place of their namesakes in single precision.
+sample: s = √q and w = 1/√(q + e), or 0 at q + e = 0. Angles are in turns, so that no factor 2π remains. The last number returned
+is a margin: where it is positive the form has full precision, and elsewhere (NaN included) the pair must go to the function of
+``primitives`` with the same name, near ρ = ±1 for one. It is a number, not a truth value, so that a loop over lanes tests it
+without leaving the vector unit. Functions called ``…_single`` take the place of their namesakes in single precision.
 """
 
 from __future__ import annotations
@@ -33,48 +34,45 @@ def arcsine_turns_single(z: float) -> float:
     return (p * z + 0.026526281610131264) * z + 0.15915493667125702
 
 
-def arcs(x: float, y: float, y2: float) -> tuple[float, float]:
-    """arcsin x and arccos x, in turns, for 0 ≤ x ≤ 1 and y = √y2 = √(1 − x²): from the smaller of x and y."""
+def arcsine(x: float, y: float, y2: float) -> float:
+    """arcsin x in turns, for y = √y2 = √(1 − x²): from the smaller of |x| and y."""
     flat = y2 > 0.5
-    arc = (x if flat else y) * arcsine_turns(1.0 - y2 if flat else y2)
-    rest = 0.25 - arc
-    return arc if flat else rest, rest if flat else arc
+    arc = (x if flat else math.copysign(y, x)) * arcsine_turns(min(1.0 - y2, y2))
+    return arc if flat else math.copysign(0.25, x) - arc
 
 
 def relu_easy(s1: float, w1: float, c: float, s2: float, w2: float) -> tuple[float, float, float]:
-    """``relu_pair`` for ρ > −0.98: (√D + c ψ)/2π and ψ/2π with sin ψ = √(1 − ρ²), ψ > 0.002."""
-    x = c * (w1 * w2)
+    """``relu_pair`` for ρ > −0.98: (√D + c ψ)/2π and ψ/2π with sin ψ = √(1 − ρ²), ψ > 0.002; both 0 at zero variance."""
+    w = w1 * w2
+    x = c * w
     y2 = 1.0 - x * x
     y = math.sqrt(y2)
-    near = arcs(abs(x), y, y2)[1]
-    psi = near if c < 0.0 else 0.5 - near
-    easy = y2 > 4e-6 and (c > 0.0 or y2 > 0.04) and w1 > 0.0 and w2 > 0.0
-    return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, 1.0 if easy else 0.0
+    psi = 0.25 + arcsine(x, y, y2) if w > 0.0 else 0.0
+    return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, min(y2 - 4e-6, x + 0.98)
 
 
 def relu_easy_single(s1: float, w1: float, c: float, s2: float, w2: float) -> tuple[float, float, float]:
     """``relu_easy`` for ψ > 0.03, where single precision still has five digits of the slope."""
-    x = c * (w1 * w2)
+    w = w1 * w2
+    x = c * w
     y2 = 1.0 - x * x
     y = math.sqrt(y2)
-    near = arcs(abs(x), y, y2)[1]
-    psi = near if c < 0.0 else 0.5 - near
-    easy = y2 > 1e-3 and (c > 0.0 or y2 > 0.04) and w1 > 0.0 and w2 > 0.0
-    return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, 1.0 if easy else 0.0
+    psi = 0.25 + arcsine(x, y, y2) if w > 0.0 else 0.0
+    return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, min(y2 - 1e-3, x + 0.98)
 
 
 def slopes_easy(
     s1: float, w1: float, c: float, s2: float, w2: float, a1: float, b1: float, a2: float, b2: float
 ) -> tuple[float, float, float]:
     """``slopes_pair`` for ρ > −0.98, from its odd and even parts: (a1+b1)(a2+b2)/4 u v and (b1−a1)(b2−a2)/4 |u| |v|."""
-    x = c * (w1 * w2)
+    w = w1 * w2
+    x = c * w
     y2 = 1.0 - x * x
     y = math.sqrt(y2)
-    arc = arcs(abs(x), y, y2)[0]
-    arc = arc if c > 0.0 else -arc
+    arc = arcsine(x, y, y2)
     odd, even = 0.25 * (a1 + b1) * (a2 + b2), (b1 - a1) * (b2 - a2)
-    easy = y2 > 4e-6 and (c > 0.0 or y2 > 0.04) and w1 > 0.0 and w2 > 0.0
-    return odd * c + even * (0.15915494309189535 * s1 * s2 * y + c * arc), odd + even * arc, 1.0 if easy else 0.0
+    v = odd * c + even * (0.15915494309189535 * s1 * s2 * y + c * arc)
+    return v, odd + even * arc, w * min(y2 - 4e-6, x + 0.98)
 
 
 def erf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2: float) -> tuple[float, float, float]:
@@ -83,8 +81,7 @@ def erf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2
     x = c * w
     y2 = 1.0 - x * x
     y = math.sqrt(y2)
-    turns = 4.0 * arcs(abs(x), y, y2)[0]
-    return turns if c > 0.0 else -turns, 0.6366197723675814 * w / y, 1.0 if y2 > 0.01 else 0.0
+    return 4.0 * arcsine(x, y, y2), 0.6366197723675814 * w / y, y2 - 0.01
 
 
 def cdf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2: float) -> tuple[float, float, float]:
@@ -93,8 +90,7 @@ def cdf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2
     x = c * w
     y2 = 1.0 - x * x
     y = math.sqrt(y2)
-    near = arcs(abs(x), y, y2)[1]
-    return near if c < 0.0 else 0.5 - near, 0.15915494309189535 * w / y, 1.0 if y2 > 0.01 else 0.0
+    return 0.25 + arcsine(x, y, y2), 0.15915494309189535 * w / y, y2 - 0.01
 
 
 def gelu_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2: float) -> tuple[float, float, float]:
@@ -103,12 +99,11 @@ def gelu_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e
     x = c * w
     y2 = 1.0 - x * x
     y = math.sqrt(y2)
-    near, inverse = arcs(abs(x), y, y2)[1], w / y
-    psi = near if c < 0.0 else 0.5 - near
+    psi, inverse = 0.25 + arcsine(x, y, y2), w / y
     both, per_turn, r = e1 * w1 * w1 + e2 * w2 * w2, 0.15915494309189535 * inverse, s1 * s2
     v = c * psi + (r * r - c * c + c * c * both) * per_turn
     vdot = psi + c * per_turn * (both + e1 * e2 * inverse * inverse)
-    return v, vdot, 1.0 if y2 > 0.01 and x > -0.7 and e1 > 0.0 and e2 > 0.0 else 0.0
+    return v, vdot, min(min(y2 - 0.01, x + 0.7), min(e1, e2))
 
 
 def gaussian_easy(s1: float, w1: float, c: float, s2: float, w2: float, a1: float, a2: float) -> tuple[float, float, float]:
@@ -117,7 +112,7 @@ def gaussian_easy(s1: float, w1: float, c: float, s2: float, w2: float, a1: floa
     x = c * w
     y2 = 1.0 - x * x
     v = w / math.sqrt(y2) * math.sqrt(0.25 / (a1 * a2))
-    return v, c * w * w / y2 * v, 1.0 if y2 > 0.01 else 0.0
+    return v, c * w * w / y2 * v, y2 - 0.01
 
 
 EASY: dict[str, tuple[Callable[..., tuple[float, float, float]], str, str]] = {

@@ -38,8 +38,9 @@ which has the single covariance argument ``q`` and is exact there.
     low.pair_args                  # (q1, c, q2) to pass after a and b
 
 **In inner loops** ``low.easy``, where it is not empty, is a faster function with arguments ``low.easy_args`` (roots of single
-variances among them, to be computed once per sample). Its last result is 0.0 where only ``low.function`` is exact. By sites,
-``mehler_rows`` does one sample with many others at a time, and ``low.sums(a[0], b[0], c, t, d, *params)`` makes the results.
+variances among them, to be computed once per sample). It is exact where its last result is positive; elsewhere only
+``low.function`` is. By sites, ``mehler_rows`` does one sample with many others at a time, and
+``low.sums(a[0], b[0], c, t, d, *params)`` makes the results.
 
 ``K`` grows with the variance: call ``count`` with the largest one and use that K for all. ``site`` returns the tail
 ``t`` which the choice leaves (so that sqrt(t_a t_b) bounds the error of the pair, theory: Mehler), to be reported.

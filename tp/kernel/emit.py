@@ -291,18 +291,25 @@ class Emitter:
         self.lane_loop(lines, lane.flags)
 
     def lane_loop(self, lines: Lines, flags: Sequence[str]) -> None:
-        """The loop over lanes; lanes whose easy forms are not exact are counted in ``missed``."""
+        """The loop over lanes; those with lanes whose easy forms are not exact are counted in ``missed``.
+
+        One flag alone is kept as a truth value, so that no count of whole numbers halves the lanes of a vector.
+        """
         if not flags:
             self.out.add(self.walk)
             self.out.lines += lines.lines
             return
-        self.flagged, count = True, self.fresh("h")
-        self.out.add(f"{count} = 0")
+        self.flagged, miss = True, self.fresh("h")
+        alone = len(flags) == 1 and not self.skip
+        self.out.add(f"{miss} = {False if alone else 0}")
         self.out.add(self.walk)
-        passed = " and ".join(f"{f} > 0.0" for f in flags)
-        lines.add(f"{count} += 0 if {passed}{f' or z == {self.skip}' if self.skip else ''} else 1")
+        if alone:
+            lines.add(f"{miss} = {miss} if {flags[0]} > 0.0 else True")
+        else:
+            passed = " and ".join(f"{f} > 0.0" for f in flags)
+            lines.add(f"{miss} += 0 if {passed}{f' or z == {self.skip}' if self.skip else ''} else 1")
         self.out.lines += lines.lines
-        self.out.add(f"missed += {count}")
+        self.out.add(f"missed += 1 if {miss} else 0" if alone else f"missed += {miss}")
 
     def side(self) -> str:
         return "ij"
