@@ -27,7 +27,7 @@ def banded(plan: Plan, channels: dict[str, int]) -> Plan | None:
     """``plan`` with bands for tables; None where that saves nothing, or where a table does not have this form."""
     try:
         whole = replace(plan, formulas=[within(f, plan.tables[f.table]) for f in plan.formulas])
-        pairs = _pairs(whole)
+        pairs = paired(whole)
         band = _band(whole, pairs)
     except Unfit:
         return None
@@ -43,7 +43,7 @@ def _axis(plan: Plan, key: tuple[str, int]) -> Axis:
 # ---------------------------------------------------------------- pairs of axes
 
 
-def _pairs(plan: Plan) -> Pairs:
+def paired(plan: Plan) -> Pairs:
     """From inner products up: a table's axes are a pair where what it reads says so, in all reads alike."""
     found: Pairs = {}
     for name, (key, tied) in plan.inputs.items():
@@ -117,12 +117,13 @@ def _domain(f: Formula, pairs: Pairs, band: Band) -> Domain:
     used = {s for r in f.domain for s in r.lo.free_symbols | r.hi.free_symbols}
     if any(s not in ranges or s in used for y, (x, _) in first.items() for s in (x, y)):
         raise Unfit
-    own = [r for r in f.domain if r.index not in first]
+    differences = []
     for y, (x, axis) in first.items():
         lo, hi = band[f.table, axis]
-        r = ranges[y]
-        own.append(Range(y, latest(sp.Integer(lo), r.lo - x), earliest(sp.Integer(hi), r.hi - x)))
-    return tuple(own)
+        differences.append(Range(y, sp.Integer(lo), sp.Integer(hi)))
+        one, two = ranges[x], ranges[y]
+        ranges[x] = Range(x, latest(one.lo, two.lo - y), earliest(one.hi, two.hi - y))
+    return *differences, *(ranges[r.index] for r in f.domain if r.index not in first)
 
 
 # ---------------------------------------------------------------- rewriting
@@ -180,4 +181,4 @@ class _Bander:
         return self.formula(Formula(name, tuple(index), domain, rhs))
 
 
-__all__ = ["banded"]
+__all__ = ["Pairs", "banded", "paired"]

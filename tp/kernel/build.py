@@ -33,8 +33,8 @@ def build(
     ``constants`` give numbers to symbolic constants. ``output`` names one of several outputs (default: the first).
     ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
     ``dtype`` float32 is single precision in every pair, about twice as fast: errors are some 3e-7 of √(K(x, x) K(x′, x′)); pairs
-    with |ρ| so near 1 that this would not hold (angles below 0.03 for relu) are computed in double precision. Samples and the
-    diagonal always are.
+    with |ρ| so near 1 that this would not hold (angles below 0.03 for relu) are computed in double precision. What one sample
+    decides always is, and so is the diagonal unless positions make up the lanes, as for images.
     ``threads`` defaults to the machine's cores, ``memory``, in bytes, to three quarters of its memory.
     """
     made = planned(limit, kinds or limit.kinds, constants or {}, output, settled(device, dtype)[0].device)

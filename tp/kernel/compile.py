@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,14 @@ import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel import inputs
+from tp.kernel.alone import alone
+from tp.kernel.alone import numbers as numbers_of
 from tp.kernel.arrange import arrange
 from tp.kernel.bands import banded
 from tp.kernel.cells import Formula, parts
 from tp.kernel.demand import Demand, Plan, Want
 from tp.kernel.emit import Emitter
+from tp.kernel.exchange import symmetric
 from tp.kernel.functions import (
     FILL,
     REFLECT,
@@ -37,7 +39,7 @@ from tp.kernel.lanes import Library
 from tp.kernel.order import order
 from tp.kernel.plan import Compiled, Constant, Input
 from tp.kernel.prepare import System, numbers, prepare
-from tp.kernel.rows import Plane, RowsEmitter, numbers_kept, plane, rows_function
+from tp.kernel.rows import AloneEmitter, Plane, RowsEmitter, alone_function, numbers_kept, plane, rows_function
 from tp.kernel.slots import layout
 from tp.kernel.stages import Unfit, staged
 from tp.kernel.text import EXACT, HEAD, HELPER, LOOPING
@@ -56,16 +58,19 @@ def compiled(
     pair_plan = arrange(raw, "ij")
     single = Demand(system, single=True)
     channels = {d.ref.name: inputs.shape(d, numbers(limit, constants))[-1] for d in limit.program.data if d.ref.index}
-    site_plan = _site_plan(single.plan(_site_wants(single, pair_plan)), channels)
+    raw_sites = single.plan(_site_wants(single, pair_plan))
     for site in pair_plan.sites:  # with the slots beyond boundaries that pairs read
-        site_plan.tables[site] = replace(pair_plan.tables[site], role="out")
+        raw_sites.tables[site] = replace(pair_plan.tables[site], role="out")
     library, shelf = Library(), Shelf()
-    site_code = order(site_plan)
     functions: dict[str, Function] = {}
     emitters: dict[str, Emitter] = {}
-    if site_plan.formulas:
-        emitters["sites"] = SitesEmitter(library, site_plan.tables, site_code)
     found = _by_rows(pairs, raw, channels) if device == "cpu" else None
+    site_rows = _alone_by_rows(raw_sites, channels) if found is not None else None
+    site_plan = raw_sites if site_rows is not None else _site_plan(raw_sites, channels)
+    if site_rows is not None:
+        emitters["sites"] = AloneEmitter(library, site_rows, shelf, easy=False)
+    elif site_plan.formulas:
+        emitters["sites"] = SitesEmitter(library, site_plan.tables, order(site_plan))
     if found is not None:
         emitters["rows"] = RowsEmitter(library, found, shelf, easy=True)
         emitters["exact"] = RowsEmitter(library, found, shelf, easy=False)
@@ -107,6 +112,7 @@ def compiled(
         bound=max((low.bound for low in lowered), default=0.0),
         rules=tuple(dict.fromkeys(low.rule for low in lowered)),
         lanes={key: _per_lane(emitter) for key, emitter in emitters.items()},
+        sites_by_rows=site_rows is not None,
     )
 
 
@@ -125,34 +131,40 @@ ROWS = 1 << 11
 """Numbers of a pair from which on positions are lanes: of fewer, samples are."""
 
 
-def _numbers(plan: Plan) -> int:
-    """Numbers of all tables, per sample or pair."""
-    return sum(prod(a.size for a in t.axes) for t in plan.tables.values() if t.role == "local")
-
-
 def _site_plan(raw: Plan, channels: dict[str, int]) -> Plan:
     """What one sample decides, in bands where tables are large and most of them is far from the diagonals that are read."""
     plain = arrange(raw, "s")
-    bands = banded(arrange(raw, "s", windows=True), channels) if _numbers(raw) >= ROWS else None
-    return bands if bands is not None and 2 * _numbers(bands) < _numbers(plain) else plain
+    bands = banded(arrange(raw, "s", windows=True), channels) if numbers_of(raw) >= ROWS else None
+    return bands if bands is not None and 2 * numbers_of(bands) < numbers_of(plain) else plain
 
 
 def _by_rows(pairs: Demand, raw: Plan, channels: dict[str, int]) -> Plane | None:
     """The pairs' plan with positions as lanes, where it has that form and a pair is large."""
-    if _numbers(raw) < ROWS:
+    if numbers_of(raw) < ROWS:
         return None
     plan = arrange(raw, "ij", windows=True)
     found = layout(plan, pairs.arity)
+    mirrored = symmetric(raw)
     for one in [found, replace(found, rows={})] if found is not None else []:
         try:
-            return plane(staged(plan, one, channels))
+            return plane(staged(plan, one, channels, mirrored))
         except Unfit:
             continue
     return None
 
 
+def _alone_by_rows(raw: Plan, channels: dict[str, int]) -> Plane | None:
+    """The plan for one sample with positions as lanes, where it has that form."""
+    try:
+        return plane(alone(raw, channels)) if raw.formulas else None
+    except Unfit:
+        return None
+
+
 def _function(key: str, emitter: Emitter) -> Function:
     match emitter:
+        case AloneEmitter():
+            return alone_function(key, emitter)
         case RowsEmitter():
             return rows_function(key, emitter)
         case PairsEmitter():

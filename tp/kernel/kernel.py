@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf, isqrt, prod
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +22,7 @@ from tp.kernel.blas import one_thread
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.inputs import Samples
 from tp.kernel.module import load
-from tp.kernel.plan import Compiled
+from tp.kernel.plan import Compiled, Root
 from tp.kernel.single import single
 from tp.kernel.threads import run
 
@@ -138,8 +138,11 @@ class Kernel:
         self._check_memory(one.count, two.count)
         results = {t: np.empty((*self._out_shape(t), one.count, two.count), self.dtype) for t in self.compiled.outputs}
         self._prepare(one, *([] if two is one else [two]))
-        finite = self._pairs(one, two, results)
-        finite = self._equal(one, two, results) and finite
+        if "rows" in self.compiled.functions:
+            finite = self._by_rows(one, two, results)
+        else:
+            finite = self._pairs(one, two, results)
+            finite = self._equal(one, two, results) and finite
         return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], finite)
 
     def diag(self, X: Any) -> Any:
@@ -290,12 +293,37 @@ class Kernel:
     def _prepare(self, *sides: _Side) -> None:
         """Site tables of all samples, then coefficient vectors of one common length."""
         for side in sides:
+            if self.compiled.sites_by_rows:
+                self._sites_by_rows(side)
+                continue
             self._sites(side)
             for name, root in self.compiled.roots.items():
-                with np.errstate(divide="ignore"):
-                    found = np.power(root.slope * side.sites[root.base] + root.shift, root.power)
-                side.sites[name] = np.where(np.isfinite(found), found, 0.0)  # 1/√0 is 0: no variance, no correlation
+                side.sites[name] = _root(root, side.sites[root.base])
         self._coefficients(sides)
+
+    def _sites_by_rows(self, side: _Side) -> None:
+        """``_sites`` where positions are lanes: samples one by one, [sample, axes…]."""
+        shapes = {n: tuple(a.size for a in axes) for n, axes in self.compiled.sites.items()}
+        shapes |= {n: shapes[root.base] for n, root in self.compiled.roots.items()}
+        kept = {n: np.zeros((side.count, *shape)) for n, shape in shapes.items()}
+        side.sites = {n: np.moveaxis(a, 0, -1) for n, a in kept.items()}
+        function = self.compiled.functions["sites"]
+        data = {n: a.astype(np.float64, copy=False) for n, a in self._positions_last(side).items()}
+        arrays = {**kept, **self._constants, **{f"{n}_{k}": a for n, a in data.items() for k in (1, 2)}}
+        integers, floats = self._parameters
+        step = -(-side.count // (2 * self.threads))
+
+        def work(start: int) -> None:
+            stop = min(side.count, start + step)
+            self._module.sites(integers, floats, start, stop, *(arrays[a] for a in function))
+            for name, root in self.compiled.roots.items():
+                kept[name][start:stop] = _root(root, kept[root.base][start:stop])
+
+        self._run(work, list(range(0, side.count, step)), "sites")
+
+    def _positions_last(self, side: _Side) -> dict[str, Array]:
+        """The samples with their coordinates before positions."""
+        return {f"data_{n}": np.ascontiguousarray(np.moveaxis(a, -1, 1)) for n, a in side.data.items()}
 
     def _sites(self, side: _Side) -> None:
         function = self.compiled.functions.get("sites")
@@ -355,15 +383,17 @@ class Kernel:
             count = dict.fromkeys(self.compiled.coefficients, -2)  # which axis runs over samples
             names = {a[:-2] for key in ("rows", "exact") if key in self.compiled.functions for a in self._arrays(key)}
             found = {n: np.moveaxis(a, count.get(n, -1), 0) for n, a in side.sites.items() if n in names}
-            found |= {f"data_{n}": np.moveaxis(a, -1, 1) for n, a in side.data.items()}
+            found |= self._positions_last(side)
             side.by_sample = {n: np.ascontiguousarray(a) for n, a in found.items()}
         return side.by_sample
 
     def _arrays(self, function: str) -> tuple[str, ...]:
         return self.compiled.functions[function]
 
-    def _by_rows(self, one: _Side, two: _Side, work: NDArray[np.int64], same: bool, results: dict[str, Array]) -> None:
-        """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results."""
+    def _row_tasks(
+        self, one: _Side, two: _Side, work: NDArray[np.int64], same: bool, results: dict[str, Array]
+    ) -> list[Callable[[], None]]:
+        """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results; ``same``: i is j."""
         function = self.compiled.functions["rows"]
         double: dict[str, Array] = {**self._constants}
         for side, mark in ((one, 1), (two, 2)):
@@ -372,28 +402,36 @@ class Kernel:
         integers, floats = self._parameters
         step = max(1, min(64, -(-len(work) // (4 * self.threads))))
 
-        def pairs(start: int) -> None:
-            part = work[start : start + step]
+        def pairs(part: NDArray[np.int64]) -> None:
             hard = np.zeros(len(part), np.int64)
-            if same and self.dtype != np.float64 and "exact" in self.compiled.functions:
-                hard[:] = 1  # a sample with itself is in double precision
-            else:
-                self._module.rows(integers, floats.astype(self.dtype), part, same, hard, *(arrays[a] for a in function))
+            self._module.rows(integers, floats.astype(self.dtype), part, same, hard, *(arrays[a] for a in function))
             if hard.any():
                 exact = self.compiled.functions["exact"]
                 precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
                 self._module.exact(integers, floats, part, same, hard, *(precise[a] for a in exact))
 
-        self._run(pairs, list(range(0, len(work), step)), "pairs")
+        return [partial(pairs, work[k : k + step]) for k in range(0, len(work), step)]
+
+    def _by_rows(self, one: _Side, two: _Side, results: dict[str, Array]) -> bool:
+        """Fills in all pairs where positions are lanes, those of equal samples last; whether they are finite."""
+        rows, columns, need, position = self._twins(one, two)
+        alone = {t: np.empty((*self._out_shape(t), len(need)), self.dtype) for t in results}
+        tasks = self._row_tasks(one, two, self._in_tiles(one, two), False, results) + self._alone_tasks(one, need, alone)
+        self._run(lambda task: task(), tasks, "pairs")
+        finite = self._mirrors(results, (0, one.count, 0, one.count)) if one is two else _finite(results)
+        for name, values in alone.items():
+            results[name][..., rows, columns] = values[..., position]
+        return _finite(alone) and finite
+
+    def _in_tiles(self, one: _Side, two: _Side) -> NDArray[np.int64]:
+        """All pairs [pair, (i, j, i, j)], by tiles whose samples a core's cache can hold."""
+        i, j = np.triu_indices(one.count, 1) if one is two else np.indices((one.count, two.count)).reshape(2, -1)
+        edge = max(1, CACHE // (2 * sum(a[0].size for a in self._sample_first(two).values())))
+        order = np.lexsort((j // edge, i // edge))
+        return np.stack([i, j, i, j], axis=1)[order]
 
     def _pairs(self, one: _Side, two: _Side, results: dict[str, Array]) -> bool:
         """Fills in all pairs of different samples; whether they were seen to be finite."""
-        if "rows" in self.compiled.functions:
-            i, j = np.triu_indices(one.count, 1) if one is two else np.indices((one.count, two.count)).reshape(2, -1)
-            self._by_rows(one, two, np.stack([i, j, i, j], axis=1), False, results)
-            if one is two:
-                return self._mirrors(results, (0, one.count, 0, one.count))
-            return _finite(results)
         function = self.compiled.functions["pairs"]
         layouts = {
             n[5:]: gram.table(one.data, e)
@@ -478,6 +516,16 @@ class Kernel:
 
     def _equal(self, one: _Side, two: _Side, results: dict[str, Array]) -> bool:
         """Pairs of one and the same sample get the values of a sample with itself; whether these are finite."""
+        rows, columns, need, position = self._twins(one, two)
+        if not len(rows):
+            return True
+        alone = self._diagonal(one, need)
+        for name, values in alone.items():
+            results[name][..., rows, columns] = values[..., position]
+        return _finite(alone)
+
+    def _twins(self, one: _Side, two: _Side) -> tuple[NDArray[np.int64], ...]:
+        """Pairs (row, column) of one and the same sample; the samples in them, and by pair which of these it is."""
         first = inputs.groups(one.data)
         if one is two:
             rows = columns = np.arange(one.count)
@@ -487,13 +535,7 @@ class Kernel:
         else:
             both = inputs.groups({n: np.concatenate([one.data[n], two.data[n]]) for n in one.data})
             rows, columns = _matches(both[: one.count], both[one.count :])
-        if not len(rows):
-            return True
-        need, position = np.unique(rows, return_inverse=True)
-        alone = self._diagonal(one, need)
-        for name, values in alone.items():
-            results[name][..., rows, columns] = values[..., position]
-        return _finite(alone)
+        return rows, columns, *np.unique(rows, return_inverse=True)
 
     def _diagonal(self, side: _Side, which: NDArray[np.int64]) -> dict[str, Array]:
         """The chosen samples, each with itself: [out axes…, sample]."""
@@ -527,9 +569,12 @@ class Kernel:
     def _once(self, side: _Side, which: NDArray[np.int64]) -> dict[str, Array]:
         """``_diagonal`` by rows."""
         results = {t: np.empty((*self._out_shape(t), len(which)), self.dtype) for t in self.compiled.outputs}
-        work = np.stack([which, which, np.arange(len(which)), np.zeros(len(which), np.int64)], axis=1)
-        self._by_rows(side, side, work, True, {n: a[..., None] for n, a in results.items()})
+        self._run(lambda task: task(), self._alone_tasks(side, which, results), "pairs")
         return results
+
+    def _alone_tasks(self, side: _Side, which: NDArray[np.int64], results: dict[str, Array]) -> list[Callable[[], None]]:
+        work = np.stack([which, which, np.arange(len(which)), np.zeros(len(which), np.int64)], axis=1)
+        return self._row_tasks(side, side, work, True, {n: a[..., None] for n, a in results.items()})
 
     def _run(self, work: Callable[[Any], Any], tasks: Sequence[Any], what: str) -> list[Any]:
         return run(work, tasks, self.threads, what if self.progress else None)
@@ -537,6 +582,17 @@ class Kernel:
 
 def _finite(arrays: dict[str, Array]) -> bool:
     return all(bool(np.isfinite(a).all()) for a in arrays.values())
+
+
+def _root(root: Root, variances: Array) -> Array:
+    """A power of variances; 1/√0 is 0: no variance, no correlation."""
+    base = root.slope * variances + root.shift
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if abs(root.power) == 0.5:
+            found = np.sqrt(base) if root.power > 0 else 1.0 / np.sqrt(base)
+        else:
+            found = np.power(base, root.power)
+    return found if np.isfinite(found).all() else np.where(np.isfinite(found), found, 0.0)
 
 
 def _columns(vectors: Array, enough: bool) -> Array:

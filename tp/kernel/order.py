@@ -389,7 +389,7 @@ def _steps(items: tuple[Item, ...], name: str, axis: int) -> int | None:
         return None
     loop = loops[0]
     lo, hi = loop.range.lo, loop.range.hi
-    if any(e[axis] != loop.range.index for e in _written(loop)[name]):
+    if any(e[axis] != loop.range.index for e in _written(loop)[name]) or not _steady(loop, loop.range.index, name):
         return None
     fixed = lo.is_Integer and hi.is_Integer
     back = 0
@@ -408,6 +408,14 @@ def _steps(items: tuple[Item, ...], name: str, axis: int) -> int | None:
         if k < position and not all(e.is_Integer and lo - back <= e < lo for e in writes + reads):
             return None
     return back + 1
+
+
+def _steady(item: Item, index: sp.Symbol, name: str) -> bool:
+    """Whether the places that are written within a loop do not depend on its step: what they hold is never older."""
+    inner = item.domain if isinstance(item, Nest) else tuple(x.range for x in item.body if isinstance(x, Loop))
+    if name in _written(item) and any(index in r.lo.free_symbols | r.hi.free_symbols for r in inner):
+        return False
+    return isinstance(item, Nest) or all(_steady(x, index, name) for x in item.body)
 
 
 @cache

@@ -86,3 +86,4 @@ class Compiled:
     bound: float
     rules: tuple[str, ...]
     lanes: dict[str, int]  # numbers per lane that a function keeps
+    sites_by_rows: bool = False  # whether positions are lanes in what one sample decides

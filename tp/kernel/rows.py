@@ -110,7 +110,9 @@ class RowsEmitter(Emitter):
         self.easy = easy
         self.plane, self.shelf = plane, shelf
         self.lane_axis, self.row_axis = plane.staged.lane, plane.staged.row
-        self.first, self.lanes_on = 0, False
+        self.first: sp.Expr = sp.S.Zero
+        self.lanes_on = False
+        self.halved = False  # whether, where the samples are one, only half of the offsets at hand are visited
         self.buffers = _buffers(plane)
 
     # ------------------------------------------------------------ structure
@@ -143,7 +145,11 @@ class RowsEmitter(Emitter):
         integer = self.library.numbers.integer
         first, last, step = stage.offsets
         name = self.names[OFFSET] = self.fresh("d")
-        with self.out.block(f"for {name} in range({integer(first)}, {integer(last)} + 1, {integer(step)}):"), self.scope():
+        start = integer(first) if stage.half is None else f"{integer(stage.half)} if same else {integer(first)}"
+        with self.out.block(f"for {name} in range({start}, {integer(last)} + 1, {integer(step)}):"), self.scope():
+            self.halved = stage.half is not None and any(f.table in self.plane.staged.totals for f in stage.adds)
+            if self.halved:  # the others are mirror images
+                self.out.add(f"times = (2.0 if {name} > 0 else 1.0 if {name} == 0 else 0.0) if same else 1.0")
             self.ranges += stage.around
             yield
             self.ranges.pop()
@@ -158,7 +164,8 @@ class RowsEmitter(Emitter):
         self.ranges.append(r)
         if r.index == LANE:
             before = self.first, self.lanes_on, self.b, self.walk
-            self.first, self.lanes_on, self.b = int(r.lo), True, self.library.numbers.integer(int(r.hi - r.lo + 1))
+            self.lanes_on = True
+            self.first, self.b = self.ends(r)
             self.walk = f"for z in range({self.b}):"
             with self.scope(), self.loops(rest, reverse):
                 yield
@@ -170,6 +177,17 @@ class RowsEmitter(Emitter):
             with self.out.block(f"for {name} in {walk}:"), self.scope(), self.loops(rest, reverse):
                 yield
         self.ranges.pop()
+
+    def ends(self, r: Range) -> tuple[sp.Expr, str]:
+        """The first lane and how many there are."""
+        if r.lo.is_Integer and r.hi.is_Integer:
+            return r.lo, self.library.numbers.integer(int(r.hi - r.lo + 1))
+        start, count = self.fresh("x"), self.fresh("b")
+        self.out.add(f"{start} = {self.limit(r.lo)}")
+        self.out.add(f"{count} = {self.limit(r.hi)} + 1 - {start}")
+        first = sp.Symbol(f"_{start}", integer=True)
+        self.names[first] = start
+        return first, count
 
     def limit(self, e: sp.Expr) -> str:
         """An end of a range, numbers as parameters."""
@@ -189,17 +207,20 @@ class RowsEmitter(Emitter):
             self.point(formulas)
             return
         apart, together = ([decided(f, where.args[0], one) for f in formulas] for one in (False, True))
-        lanes = [sp.expand(a.args[0] - b.args[0]) for a, b in where.args[0] if a.has(LANE) or b.has(LANE)]
+        apart_by = {s: sp.expand(s[0].args[0] - s[1].args[0]) for s in where.args[0]}
+        lanes = [e for e in apart_by.values() if e.has(LANE)]
+        fixed = [s for s, e in apart_by.items() if s.has(LANE) and not e.has(LANE)]  # no farther from each other than the edge
         tests = ["same", *(f"{self.spot(a)} == {self.spot(b)}" for a, b in where.args[0] if not (a.has(LANE) or b.has(LANE)))]
+        tests += [f"{self.index(apart_by[s])} == 0" for s in fixed]
         if not lanes:
             with self.out.block(f"if {' and '.join(tests)}:"), self.scope():
                 self.branches(together)
             with self.out.block("else:"), self.scope():
                 self.branches(apart)
             return
-        (apart_by,) = lanes
-        slope = affine(apart_by).coefficient(LANE)  # type: ignore[union-attr]
-        at, cut = self.index(sp.expand(LANE - slope * apart_by - self.first)), self.fresh("k")
+        (crossing,) = lanes
+        slope = affine(crossing).coefficient(LANE)  # type: ignore[union-attr]
+        at, cut = self.index(sp.expand(LANE - slope * crossing - self.first)), self.fresh("k")
         self.out.add(f"{cut} = {at} if {' and '.join(tests)} else -1")
         self.skip = cut
         self.branches(apart)
@@ -214,8 +235,11 @@ class RowsEmitter(Emitter):
         lane = Lane(self, lines, scalar=not self.lanes_on)
         for row, rhs, f in work:
             value = lane.value(rhs)
-            if row is not None:
-                lines.add(f"{row} {'+=' if self.tables[f.table].role == 'sum' else '='} {value}")
+            if row is not None and self.tables[f.table].role == "sum":
+                times = "times * " if self.halved and f.table in self.plane.staged.totals else ""
+                lines.add(f"{row} += {times}{value}")
+            elif row is not None:
+                lines.add(f"{row} = {value}")
             lane.memo[Cell(f.table, "ij", *f.index)] = value
         if self.lanes_on:
             self.lane_loop(lines, lane.flags)
@@ -288,6 +312,10 @@ class RowsEmitter(Emitter):
             return None
         table = self.tables[f.table]
         at = self.slots(table, f.index)
+        if table.role == "kept":
+            self.used[f.table] = None
+            text = f"{f.table}[{', '.join(['i', *at])}]"
+            return f"{self.remember(('row', text), text, 'r')}[z]" if any(e.has(LANE) for e in f.index) else text
         if table.role == "out":
             self.used[f.table] = None
             return f"{f.table}[{', '.join([*at, 'row', 'col'])}]"
@@ -430,6 +458,18 @@ def numbers_kept(plane: Plane) -> int:
     return total
 
 
+def _arrays(emitter: RowsEmitter) -> Lines:
+    """The tables of a worker; slots beyond boundaries and margins stay 0."""
+    lines = Lines()
+    integer = emitter.library.numbers.integer
+    for table in dict.fromkeys(emitter.buffers.values()):
+        lines.add(f"{table} = np.zeros(({', '.join(integer(n) for n in _shape(emitter.plane, table))},))")
+    if emitter.rows:
+        width = max((a.axes[-1].size for a in emitter.tables.values() if a.axes), default=1)
+        lines.add(f"acc = np.empty(({emitter.rows}, {integer(width)}))")
+    return lines
+
+
 def rows_function(name: str, emitter: RowsEmitter) -> Function:
     """``name(n, c, work, same, hard, arrays…)``: pairs (i, j), each to (row, col) of the results; ``same``: i is j.
 
@@ -437,17 +477,9 @@ def rows_function(name: str, emitter: RowsEmitter) -> Function:
     """
     body = emitter.body()
     arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
-    lines = Lines()
-    integer = emitter.library.numbers.integer
-    kept = emitter.buffers
-    for table in dict.fromkeys(kept.values()):
-        lines.add(f"{table} = np.zeros(({', '.join(integer(n) for n in _shape(emitter.plane, table))},))")
-    if emitter.rows:
-        width = max((a.axes[-1].size for a in emitter.tables.values() if a.axes), default=1)
-        lines.add(f"acc = np.empty(({emitter.rows}, {integer(width)}))")
     text = "\n".join(
         [
-            str(lines),
+            str(_arrays(emitter)),
             "    for w in range(work.shape[0]):",
             *([] if emitter.easy else ["        if hard[w] == 0:", "            continue"]),
             "        i, j, row, col = work[w, 0], work[w, 1], work[w, 2], work[w, 3]",
@@ -460,4 +492,19 @@ def rows_function(name: str, emitter: RowsEmitter) -> Function:
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
 
 
-__all__ = ["Plane", "RowsEmitter", "numbers_kept", "plane", "rows_function"]
+class AloneEmitter(RowsEmitter):
+    """One sample: the pair (i, i)."""
+
+    plan = "alone"
+
+
+def alone_function(name: str, emitter: AloneEmitter) -> Function:
+    """``name(n, c, start, stop, arrays…)``: samples one by one, each to its place in the tables that are kept."""
+    body = emitter.body()
+    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
+    head = f"def {name}(n, c, start, stop{''.join(f', {a}' for a in arrays)}):\n"
+    text = "\n".join([str(_arrays(emitter)), "    same = True", "    for i in range(start, stop):", "        j = i", body])
+    return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
+
+
+__all__ = ["AloneEmitter", "Plane", "RowsEmitter", "alone_function", "numbers_kept", "plane", "rows_function"]

@@ -37,11 +37,15 @@ class Unfit(Exception):
 
 @dataclass
 class Stage:
-    """Formulas at one offset, for all offsets ``first..last`` in steps; ``adds`` add to tables that later stages read."""
+    """Formulas at one offset, for all offsets ``first..last`` in steps; ``adds`` add to tables that later stages read.
+
+    ``half`` is the first offset needed where both samples are one and the plan is its own mirror image.
+    """
 
     formulas: list[Formula] = field(default_factory=list)
     adds: list[Formula] = field(default_factory=list)
     offsets: tuple[int, int, int] | None = None
+    half: int | None = None
 
     @property
     def around(self) -> Domain:
@@ -51,13 +55,17 @@ class Stage:
 
 @dataclass
 class Staged:
-    """Stages in order; tables without the slots that offsets give; by table the axis of lanes and of rows."""
+    """Stages in order; tables without the slots that offsets give; by table the axis of lanes and of rows.
+
+    ``sums`` are the tables that are added to, ``totals`` those of them that take together all pairs of positions.
+    """
 
     stages: list[Stage]
     tables: dict[str, Table]
     lane: dict[str, int]
     row: dict[str, int]
     sums: tuple[str, ...]
+    totals: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +77,12 @@ class _Chain:
     body: sp.Expr
 
 
-def staged(plan: Plan, layout: Layout, channels: dict[str, int]) -> Staged:
-    """``plan`` in stages. ``channels`` says how many terms the inner products of an input have."""
-    work = _Stager(plan, layout, channels)
+def staged(plan: Plan, layout: Layout, channels: dict[str, int], mirrored: bool = False) -> Staged:
+    """``plan`` in stages. ``channels`` says how many terms the inner products of an input have.
+
+    ``mirrored``: for a sample with itself tables are symmetric in the two positions.
+    """
+    work = _Stager(plan, layout, channels, mirrored)
     for f in plan.formulas:
         work.formula(f)
     for name in plan.inputs:
@@ -84,12 +95,14 @@ class _Stager:
     plan: Plan
     layout: Layout
     channels: dict[str, int]
+    mirrored: bool = False
     tables: dict[str, Table] = field(default_factory=dict)
     lane: dict[str, int] = field(default_factory=dict)
     row: dict[str, int] = field(default_factory=dict)
     formulas: list[Formula] = field(default_factory=list)
     adds: dict[str, Formula] = field(default_factory=dict)
     shifts: dict[str, tuple[sp.Expr, Domain, str]] = field(default_factory=dict)
+    totals: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for t in self.plan.tables.values():
@@ -130,11 +143,11 @@ class _Stager:
         self.formulas.append(Formula(f.table, index, _sorted(own), rhs))
 
     def _index(self, f: Formula, axis: int) -> sp.Symbol:
-        """The symbol at an axis of a left side; its range is one of numbers."""
+        """The symbol at an axis of a left side; its range is one of numbers where there are offsets."""
         e = f.index[axis]
         r = next((r for r in f.domain if r.index == e), None)
         inner = {s for r in f.domain for s in r.lo.free_symbols | r.hi.free_symbols}
-        if r is None or not (r.lo.is_Integer and r.hi.is_Integer) or e in inner:
+        if r is None or e in inner or (self.layout.rows and not (r.lo.is_Integer and r.hi.is_Integer)):
             raise Unfit
         return e
 
@@ -241,6 +254,8 @@ class _Stager:
         self.tables[name] = Table(name, axes, "sum")
         self.lane[name] = len(axes) - 1
         self.adds[name] = Formula(name, index, _sorted(tuple(loops)), body)
+        if not has_lane and index == (LANE,):
+            self.totals.add(name)
         back = {OTHER: OFFSET, here[ROW]: ROW}
         read = Cell(name, "ij", *(e.xreplace(back) for e in index))
         return chain.factor * (read if has_lane else Total(read, LANE, lane.lo, lane.hi))
@@ -324,7 +339,7 @@ class _Stager:
             where[name] = stages[home]
             stages[home].adds.append(f)
         self._offsets(list(stages.values()), where, {k: s for k, s in stages.items() if k[1]})
-        return Staged(list(stages.values()), self.tables, self.lane, self.row, tuple(self.adds))
+        return Staged(list(stages.values()), self.tables, self.lane, self.row, tuple(self.adds), frozenset(self.totals))
 
     def _groups(self) -> dict[str, str]:
         """Tables with rows that read each other, by one of their names."""
@@ -388,6 +403,25 @@ class _Stager:
                 steps = gcd(steps, step, *([] if first > last else [abs(lo - first)]))
                 first, last = (lo, hi) if first > last else (min(first, lo), max(last, hi))
             stage.offsets = first, last, max(steps, 1)
+            stage.half = self._half(stage, readers) if self.mirrored else None
+
+    def _half(self, stage: Stage, readers: dict[str, Stage]) -> int | None:
+        """The least offset that is read, of mirror images one; None where all are."""
+        assert stage.offsets is not None
+        first, _, step = stage.offsets
+        least_read = []
+        for f in stage.adds:
+            shift, ranges, _ = self.shifts[f.table]
+            reader = readers[f.table]
+            if f.table in self.totals:
+                least_read.append(0)
+            elif reader.offsets is None or reader.half is None or all(r.index != OTHER for r in ranges):
+                return None
+            else:
+                here = Range(OTHER, sp.Integer(reader.half), sp.Integer(reader.offsets[1]))
+                least_read.append(int(least(shift, tuple(here if r.index == OTHER else r for r in ranges))))
+        start = max(first, first + (min(least_read) - first) // step * step)
+        return start if start > first else None
 
 
 # ---------------------------------------------------------------- parts
