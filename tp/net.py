@@ -238,6 +238,7 @@ class Net:
         betas: Sequence[float] | None = None,
         eps: float | None = None,
         every: int = 1,
+        parametrization: Any = None,
     ) -> TrainingRun:
         """A training run on rows ``X``, ``y``: ``.limit()`` is its infinite-width limit, ``.simulate(width=…)`` a finite one.
 
@@ -252,15 +253,21 @@ class Net:
         of coordinates are Θ(1), and so does ``eps``: the ε of a stored weight w is eps·n^(-d), in μP with the multiplier n^(-a)
         d = a + 1, and d = a for the read-out (n the width that is read out). ``decay`` is decoupled: weights shrink by
         1 − decay a step.
+
+        ``parametrization`` is "sp", "ntp", "mup" or "mfp", (a, b, c) by weight name, or a report of :meth:`mup`; None: as the
+        spec declares.
         """
-        from tp.readings.training import defaults, prepare
+        from tp.readings.training import defaults, prepare, reparametrized
 
         given = {"steps": steps, "lr": lr, "loss": loss, "optimizer": optimizer, "momentum": momentum, "decay": decay}
         given |= {"betas": betas, "eps": eps}
         declared = defaults(self.checked.train, self.checked.numbers, optimizer)
         settings = declared | {k: v for k, v in given.items() if v is not None}
         test = None if X_test is None else self.inputs(X_test)
-        return prepare(self.program, self.inputs(X), y, batches=batches, X_test=test, every=every, **settings)
+        program = self.program
+        if parametrization is not None:
+            program = reparametrized(self._engine(None), parametrization, str(settings.get("optimizer", "sgd")))
+        return prepare(program, self.inputs(X), y, batches=batches, X_test=test, every=every, **settings)
 
     # ------------------------------------------------------------ scaling with the width
 

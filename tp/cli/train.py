@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from pathlib import Path
 from typing import Any
 
 from tp.cli import files, options
@@ -13,7 +13,8 @@ ABOUT = """
 Unrolls the optimizer over the samples of a file and evaluates the infinite-width limit of that training: outputs,
 loss and feature kernels after every step, each with its error. Samples are rows of --data with the targets in
 --targets; or --data is an .npz with the arrays X and y (and X_test), or a .csv whose last column is the target.
-Needs a network whose outputs are not random at initialization, such as mup_mlp; --method lazy trains any network whose
+Needs a network whose outputs are not random at initialization, such as mup_mlp, or one of the zoo with
+--parametrization mup; --method lazy trains any network whose
 tangent kernel has a limit by kernel gradient descent from 0, --method exact gives fractions where they are short. The
 picture has finite widths and, dashed, the lazy curve beside the limit. What the options leave open is taken from the
 `train` line of the spec."""
@@ -23,6 +24,7 @@ METHODS = ("auto", "exact", "grid", "sobol", "lazy")
 EXAMPLES = """
   tp train mup_mlp --let d=2 --data rows.csv --steps 5 --lr 0.5
   tp train my.tp --data X.npy --targets y.npy --steps 20 --lr 0.1 --loss logistic --plot run.png
+  tp train mlp --let d=2 --data rows.csv --steps 9 --lr 0.1 --parametrization ntp --method lazy
   tp train my.tp --data run.npz --steps 3 --lr 1 --batch 4 --widths 256,1024 --json"""
 
 
@@ -38,6 +40,9 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument(
         "--optimizer", metavar="O", help="sgd, momentum, nesterov, sign, adam, adamw, rmsprop, adagrad, lion, or Q(g, m, v)"
     )
+    parser.add_argument(
+        "--parametrization", metavar="P", help="sp, ntp, mup or mfp, for the optimizer (default: as the spec declares)"
+    )
     parser.add_argument("--momentum", type=float, metavar="BETA", help="heavy-ball momentum")
     parser.add_argument("--betas", type=options.pair, metavar="B1,B2", help="decay of Adam's means (default: 0.9,0.999)")
     parser.add_argument("--eps", type=float, metavar="EPS", help="Adam's epsilon, where gradients are of size 1 (default: 1e-8)")
@@ -47,6 +52,10 @@ def add(verbs: options.Verbs) -> None:
     )
     parser.add_argument("--method", choices=METHODS, default="auto", help="lazy: by the tangent kernel (default: auto)")
     parser.add_argument("--tol", type=float, metavar="EPS", help="error to aim at")
+    parser.add_argument("--memory", type=options.memory, metavar="2GB", help="for the arrays of the limit (default: 4GB)")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="F.npz", help="keep what is finished there; the same run goes on from it"
+    )
     parser.add_argument("--widths", type=options.widths, default=(), metavar="N,N", help="finite widths to train as well")
     parser.add_argument("--seeds", type=options.positive, default=8, metavar="S", help="networks at each width (default: 8)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all random numbers (default: 0)")
@@ -62,13 +71,14 @@ def run(arguments: argparse.Namespace) -> None:
     steps = arguments.steps
     settings = {k: getattr(arguments, k) for k in ("lr", "loss", "optimizer", "momentum", "decay", "betas", "eps")}
     batches = _batches(arguments.batch, steps, len(y)) if arguments.batch and steps else None
-    training = net.train(X, y, steps=steps, batches=batches, X_test=test, **settings)
-    progress = sys.stderr.isatty()
+    training = net.train(X, y, steps=steps, batches=batches, X_test=test, parametrization=arguments.parametrization, **settings)
     if arguments.method == "lazy":
         limit = training.lazy()
     else:
-        limit = training.limit(arguments.method, tol=arguments.tol, seed=arguments.seed, progress=progress)
-    finite = [training.simulate(width, arguments.seeds, arguments.seed, progress) for width in arguments.widths]
+        limit = training.limit(
+            arguments.method, arguments.tol, arguments.seed, memory=arguments.memory, checkpoint=arguments.checkpoint
+        )
+    finite = [training.simulate(width, arguments.seeds, arguments.seed) for width in arguments.widths]
     if arguments.plot:
         with files.whole(arguments.plot) as temporary:
             limit.plot(temporary, beside=finite)

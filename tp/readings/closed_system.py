@@ -36,6 +36,8 @@ from tp.transform.train import EARLIER, OTHER, SAMPLE, STEP
 Array = NDArray[np.float64]
 DEPENDENT = 1e-12
 """What an argument may be longer than its projection on earlier ones, relatively, without a letter of its own."""
+REMEDY = "take fewer steps, smaller batches, or give memory=…"
+COMMAND = "take fewer --steps, a smaller --batch, or give --memory"
 
 
 @dataclass
@@ -125,7 +127,7 @@ class System:
         needed = 8 * sum(2 * a.size for family in vectors for a in family.arrays.values())
         if needed > self.memory:
             reason = f"the coefficients of {self.used:,} letters and more need {needed / 2**30:.1f} GiB"
-            raise LimitError(Message(NOWHERE, reason, "take fewer steps, smaller batches, or give memory=…", "too large"))
+            raise LimitError(Message(NOWHERE, reason, REMEDY, "too large", COMMAND))
         for family in vectors:
             for key, array in family.arrays.items():
                 family.arrays[key] = np.concatenate([array, np.zeros_like(array)], axis=-1)
@@ -292,7 +294,7 @@ class System:
         name = type(expr).__name__
         if name not in TABLE:
             reason = f"`{name}` of scalars is not known to the exact method"
-            raise LimitError(Message(span, reason, 'use method="sobol"', "no exact limit"))
+            raise LimitError(Message(span, reason, 'use method="sobol"', "no exact limit", "use --method sobol"))
         return TABLE[name].value(*(self.value(a, at, span).array for a in expr.args))
 
     def points(self, total: sp.Sum, at: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:

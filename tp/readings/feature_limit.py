@@ -9,8 +9,10 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 (the limit of training);
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -44,6 +46,8 @@ ROUGH = 2e-5
 """A grid's error above which Sobol points are tried as well."""
 DIMENSIONS = 9
 """Gaussian dimensions that meet, above which a grid is not tried."""
+DELAY = 2.0
+"""Seconds after which a run shows how far it is."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def limit(
     method: str = "auto",
     tol: float | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | None = None,
     memory: int | None = None,
     checkpoint: Path | None = None,
 ) -> Numbers:
@@ -89,7 +93,7 @@ def limit(
     kink = _kink(program)
     if method == "grid" and kink is not None:
         reason = f"{kink} is not smooth: a grid's numbers would converge slowly, and their errors could not be told"
-        raise LimitError(Message(NOWHERE, reason, 'use method="sobol"', "no grid"))
+        raise LimitError(Message(NOWHERE, reason, 'use method="sobol"', "no grid", "use --method sobol"))
     few = plan.plan.dimensions() <= DIMENSIONS and kink is None
     on_grid = None
     if method == "grid" or (method == "auto" and few):
@@ -188,7 +192,7 @@ def _strip(program: Program) -> float:
     return 0.8 if _functions(program) - plain - numbers else 2.0
 
 
-def _grid(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int, progress: bool) -> Numbers:
+def _grid(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int, progress: bool | None) -> Numbers:
     with _bar(len(plan.plan.members), progress) as tick:
         found = gridded(plan, wanted, tol, memory, _strip(plan.program), tick)
     details = {"dimensions": found.dimensions, "nodes": found.nodes, "converged": found.converged, **_tables(plan)}
@@ -207,7 +211,7 @@ def _sobol(
     tol: float | None,
     seed: int,
     memory: int,
-    progress: bool,
+    progress: bool | None,
     checkpoint: Path | None,
 ) -> Numbers:
     with _bar(SCRAMBLINGS * len(plan.plan.members), progress) as tick:
@@ -222,19 +226,11 @@ def _sobol(
     return Numbers(values, errors, "sobol", details)
 
 
-class _bar:
-    """A progress bar over members, or nothing."""
+@contextmanager
+def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int], object]]:
+    """A bar over members, after two seconds; where stderr is a terminal, when ``progress`` is None."""
+    from tqdm import tqdm
 
-    def __init__(self, total: int, progress: bool) -> None:
-        self.bar: Any = None
-        if progress:
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=total, desc="limit", unit="member", leave=False)
-
-    def __enter__(self) -> Callable[[int], object]:
-        return (lambda members: None) if self.bar is None else self.bar.update
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
+    disable = None if progress is None else not progress
+    with tqdm(total=total, desc="limit", unit="member", delay=DELAY, file=sys.stderr, disable=disable, leave=False) as bar:
+        yield bar.update

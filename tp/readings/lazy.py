@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tp.readings.training import TrainingRun
 
 Array = NDArray[np.float64]
+PLAIN = "train with --optimizer sgd or momentum and without --decay"
 
 
 def lazy(run: TrainingRun, f0: Any = None) -> Trained:
@@ -59,12 +60,13 @@ def tangent_kernel(run: TrainingRun) -> Array:
     from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
 
     if run.entrywise is not None or run.nesterov or run.decay:
-        raise _none("kernel gradient descent needs plain gradients", 'train with "sgd" or "momentum" and without decay')
+        raise _none("kernel gradient descent needs plain gradients", 'train with "sgd" or "momentum" and without decay', PLAIN)
     limit = take_limit(run.program, ("K", "Theta"), True)
     power = limit.power["Theta"]
     if power != 0:
-        remedy = "choose multipliers and rates with a Θ(1) kernel: the NTK parametrization, or those of net.mup()"
-        raise _none(f"the tangent kernel as written is of size n^({power})", remedy)
+        remedy = 'choose multipliers and rates with a Θ(1) kernel: net.train(…, parametrization="ntp"), or those of net.mup()'
+        command = "choose multipliers and rates with a Θ(1) kernel: --parametrization ntp or mup"
+        raise _none(f"the tangent kernel as written is of size n^({power})", remedy, command)
     pairs = gradient_dependence(run.program) is not None and needs_pairs(limit)
     kernel: Any = pair_kernel(limit, ("Theta",), {}) if pairs else build(limit, ("Theta",))
     theta = np.asarray(kernel(dict(run.X)))
@@ -88,5 +90,5 @@ def initial(run: TrainingRun, f0: Any) -> Array:
     return given.reshape(shape).copy()
 
 
-def _none(reason: str, remedy: str) -> LimitError:
-    return LimitError(Message(NOWHERE, reason, remedy, "no lazy curve"))
+def _none(reason: str, remedy: str, command: str = "") -> LimitError:
+    return LimitError(Message(NOWHERE, reason, remedy, "no lazy curve", command))

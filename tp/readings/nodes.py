@@ -114,11 +114,11 @@ class Grid:
         self.arrays, self.moments, self.kept = {}, {}, 0
         most = max(layout.sizes.values(), default=0)
         if most > AXES:
-            raise self._too_large(f"{most} Gaussian dimensions are more than the {AXES} axes a grid has")
+            raise grid_too_large(f"{most} Gaussian dimensions are more than the {AXES} axes a grid has")
 
     def fresh(self, key: Key, size: float) -> Array:
         if size * math.log(1 / self.eps) ** 1.5 / self.strip > self.limit:
-            raise self._too_large(f"a Gaussian of standard deviation {size:.1e} needs more than {self.limit:,} grid nodes")
+            raise grid_too_large(f"a Gaussian of standard deviation {size:.1e} needs more than {self.limit:,} grid nodes")
         x, w = rule(size, self.eps, self.strip)
         axes = self.axes[self.group[key]]
         axes.append(w)
@@ -143,7 +143,7 @@ class Grid:
         self.kept += array.nbytes - (self.arrays[key].nbytes if key in self.arrays else 0)
         self.arrays[key] = array
         if self.kept > self.memory:
-            raise self._too_large(f"vectors on this grid need more than {self.memory / 2**30:.2g} GiB")
+            raise grid_too_large(f"vectors on this grid need more than {self.memory / 2**30:.2g} GiB")
 
     def mean(self, group: Key, values: Array) -> float:
         """E[values]."""
@@ -157,7 +157,7 @@ class Grid:
         total = math.prod(np.broadcast_shapes(*(np.shape(self.arrays[key]) for key in keys)))
         self.largest = max(self.largest, total)
         if total > self.limit:
-            raise self._too_large(f"the Gaussian dimensions that meet need {total:,} grid nodes, more than {self.limit:,}")
+            raise grid_too_large(f"the Gaussian dimensions that meet need {total:,} grid nodes, more than {self.limit:,}")
 
     def inner(self, rows: Sequence[Key], cols: Sequence[Key]) -> Array:
         return np.array([[self._moment(a, b) for b in cols] for a in rows]).reshape(len(rows), len(cols))
@@ -188,12 +188,14 @@ class Grid:
                 weights = weights * w.reshape(-1, *[1] * (k + 1))
         return [np.broadcast_to(a, shape).ravel() for a in arrays], weights.ravel(), shape
 
-    def _too_large(self, reason: str) -> GridTooLarge:
-        return GridTooLarge(Message(NOWHERE, reason, 'use method="sobol", or a larger tol', "grid too large"))
-
 
 class GridTooLarge(LimitError):
     """The tensor grid has more nodes than allowed; Sobol points would do."""
+
+
+def grid_too_large(reason: str) -> GridTooLarge:
+    remedy, command = 'use method="sobol", or a larger tol=…', "use --method sobol, or a larger --tol"
+    return GridTooLarge(Message(NOWHERE, reason, remedy, "grid too large", command))
 
 
 def rule(size: float, eps: float, strip: float) -> tuple[Array, Array]:

@@ -89,7 +89,11 @@ def _bounded(output: Ref, ins: Nonlin | Moment, orders: Orders) -> sp.Expr:
         remedy = (
             "scale the readout like 1/n, as μP does: net.mup() derives all scales; net.ntk() and run.lazy() are the kernel limit"
         )
-        raise LimitError(Message(ins.span, reason, remedy, "no deterministic limit"))
+        command = (
+            "scale the readout like 1/n: `tp train` does with --parametrization mup, and `tp mup` derives all scales; "
+            "--parametrization ntp --method lazy is the kernel limit"
+        )
+        raise LimitError(Message(ins.span, reason, remedy, "no deterministic limit", command))
     return order
 
 
@@ -177,6 +181,7 @@ def _keep(expr: sp.Expr, order: sp.Expr, ins: Nonlin | Moment, orders: Orders, w
                     f"`{ins.out}` grows like n^({size}) through the term `{term}`",
                     "lower the multiplier or the learning rate of its weights; net.mup(optimizer=…) gives the largest that work",
                     "diverges with the width",
+                    "lower the multiplier or the learning rate of its weights; `tp mup` gives the largest that work",
                 )
             )
         if size == order:

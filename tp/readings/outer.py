@@ -133,7 +133,7 @@ class _Product:
     def check(self, own: int, other: int) -> None:
         if own * other > PAIRS and self.run.nodes.part == 0:
             reason = f"an entrywise update needs {own:,} × {other:,} pairs of grid nodes"
-            raise GridTooLarge(Message(self.ins.span, reason, 'use method="sobol"', "grid too large"))
+            raise GridTooLarge(Message(self.ins.span, reason, 'use method="sobol"', "grid too large", "use --method sobol"))
 
     def entries(self, entry: Entry, own: Mapping[Key, Array], other: Mapping[Key, Array]) -> Array:
         """[α, β]: the entries at some nodes of both spaces."""

@@ -164,7 +164,9 @@ class Rationals:
             case sp.KroneckerDelta():
                 integer = self.plan.compiler.integer
                 return constant(Fraction(int(integer(expr.args[0], env) == integer(expr.args[1], env))))
-        raise LimitError(Message(span, f"`{expr}` is no polynomial with rational coefficients", REMEDY, "no exact limit"))
+        raise LimitError(
+            Message(span, f"`{expr}` is no polynomial with rational coefficients", REMEDY, "no exact limit", COMMAND)
+        )
 
     def _read(self, key: Key) -> Poly:
         found = self.plan.plan.find(key, self.plan.edges.get(key[0], ()))
@@ -173,7 +175,7 @@ class Rationals:
     def _inverse(self, expr: sp.Pow, env: Mapping[str, Any], span: Span) -> Poly:
         base = self.value(expr.base, env, span)
         if set(base) != {()}:
-            raise LimitError(Message(span, f"`{expr}` is no polynomial", REMEDY, "no exact limit"))
+            raise LimitError(Message(span, f"`{expr}` is no polynomial", REMEDY, "no exact limit", COMMAND))
         return constant(self.algebra.small(base[()] ** int(expr.exp)))
 
     def _points(self, total: sp.Sum, env: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -185,6 +187,7 @@ class Rationals:
 
 
 REMEDY = 'use method="auto"; exact rationals need polynomial activations and the loss mse'
+COMMAND = "use --method auto; exact rationals need polynomial activations and the loss mse"
 
 
 def _factors(expr: sp.Expr) -> list[sp.Expr]:
@@ -213,7 +216,9 @@ def refused(error: Exploded, program: Program) -> LimitError:
     """The error for a run that is too large."""
     span = next((ins.span for ins in program.body if isinstance(ins, Nonlin)), program.weights[0].span)
     remedy = 'take fewer steps, samples or layers, a lower degree, or method="auto"'
-    return LimitError(Message(span, f"exact rationals of this run take more than {error}", remedy, "exact limit too large"))
+    command = "take fewer --steps, samples or layers, a lower degree, or --method auto"
+    reason = f"exact rationals of this run take more than {error}"
+    return LimitError(Message(span, reason, remedy, "exact limit too large", command))
 
 
 def as_float(value: Fraction, program: Program) -> float:

@@ -45,6 +45,7 @@ PILOT = 11
 RATE = 0.75
 """Errors are taken to fall like 2^(−RATE m)."""
 Tick = Callable[[int], object]
+COMMAND = "give more --memory, fewer --steps or a smaller --batch"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Scramblings:
         m = max((m for m in range(4, finest + 1) if bytes_needed(self.plan, m) <= self.memory), default=None)
         if m is None:
             reason = f"a run of 16 nodes needs {bytes_needed(self.plan, 4):,} bytes, more than {self.memory:,}"
-            raise LimitError(Message(NOWHERE, reason, "give more memory=…, fewer steps or a smaller batch", "too large"))
+            raise LimitError(Message(NOWHERE, reason, "give more memory=…, fewer steps or a smaller batch", "too large", COMMAND))
         return m
 
     def plain(self) -> Estimate:
@@ -118,7 +119,8 @@ class Scramblings:
             if most == FINEST_PAIRED and paired(self.plan.steps):
                 means = f"entrywise updates over 2^{most} nodes"
             reason = f"about {best:.1e} is the error that {means} reach, not {tol:.1e}"
-            raise LimitError(Message(NOWHERE, reason, "give a larger tol=… or memory=…", "tolerance out of reach"))
+            command = "give a larger --tol or --memory"
+            raise LimitError(Message(NOWHERE, reason, "give a larger tol=… or memory=…", "tolerance out of reach", command))
         return most, max(count, SCRAMBLINGS)
 
     def run(self, m: int, count: int = SCRAMBLINGS) -> Estimate:

@@ -76,13 +76,13 @@ class Trained:
 
     def table(self) -> str:
         """Outputs and loss after every step, as text."""
-        rows = [f"{self.name}, {self.method}{self._experimental}", f"{'step':>4} {'loss':>12}  outputs (error)"]
+        rows = [f"{self.name}, {self.method}{self._experimental}", f"{'step':>4} {'loss':>12} {'(error)':>9}  outputs (error)"]
         for t, (f, e) in enumerate(zip(self.outputs, self.errors, strict=True)):
             values = "  ".join(f"{a:+.6f} ({b:.0e})" for a, b in list(zip(f.ravel(), e.ravel(), strict=True))[:6])
             if self.exact is not None:
                 values = "  ".join(_ratio(a, f"{float(a):+.6f}…") for a in self.exact.outputs[t].ravel()[:6])
             more = "  …" if f.size > 6 else ""
-            rows.append(f"{self.times[t]:4d} {self.losses[t]:12.6f}  {values}{more}")
+            rows.append(f"{self.times[t]:4d} {self.losses[t]:12.6f} {f'({self.loss_errors[t]:.0e})':>9}  {values}{more}")
         return "\n".join(rows)
 
     def __str__(self) -> str:

@@ -6,6 +6,7 @@ Conventions: the loss is the mean over the batch; all weights are updated at onc
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +17,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from tp.errors import NOWHERE, DataError, Message
+from tp.errors import NOWHERE, DataError, Message, with_values
 from tp.network.constants import evaluate
 from tp.network.tree import Name, Train
 from tp.network.values import lookup
@@ -29,10 +30,12 @@ from tp.readings.trained import Exact, Trained
 from tp.transform.backprop import flat
 from tp.transform.entrywise import BETAS, NAMES, Entrywise, entrywise, reads
 from tp.transform.losses import cross_entropy, loss_named
+from tp.transform.parametrize import parametrize
 from tp.transform.train import Training, sgd, train
 
 if TYPE_CHECKING:
     from tp.limit.zcalculus import ZLimit
+    from tp.readings.scale.infer import Engine
     from tp.readings.verify import Report
 
 Array = NDArray[np.float64]
@@ -107,7 +110,7 @@ class TrainingRun:
         method: str = "auto",
         tol: float | None = None,
         seed: int = 0,
-        progress: bool = False,
+        progress: bool | None = None,
         memory: int | None = None,
         checkpoint: str | Path | None = None,
     ) -> Trained:
@@ -119,7 +122,8 @@ class TrainingRun:
         one hidden layer, :mod:`tp.readings.closed_system`); ``"auto"`` takes rationals where they cost half a second at most.
         ``tol`` is the error aimed at, of all numbers (two standard errors of Sobol points); ``memory`` limits the bytes of
         the arrays (4 GiB). A Sobol run keeps its finished scramblings in the file ``checkpoint`` (.npz) and goes on from
-        there when it is started again. Raises ``LimitError`` where training diverges, and where ``tol`` is out of reach.
+        there when it is started again. ``progress`` shows a bar when it takes long (None: where stderr is a terminal).
+        Raises ``LimitError`` where training diverges, and where ``tol`` is out of reach.
         """
         from tp.readings import linear_limit
         from tp.readings.feature_limit import QUICK_MEMBERS, limit
@@ -158,7 +162,7 @@ class TrainingRun:
 
         return replace(lazy(self, f0), run=self)
 
-    def simulate(self, width: int = 1024, seeds: int = 1, seed: int = 0, progress: bool = False) -> Trained:
+    def simulate(self, width: int = 1024, seeds: int = 1, seed: int = 0, progress: bool | None = None) -> Trained:
         """The same program at finite width: the mean over ``seeds`` networks, with its standard error."""
         from tp.readings.simulate import simulate
 
@@ -261,7 +265,9 @@ def prepare(
     _check_program(program)
     if steps is None or lr is None:
         missing = "steps" if steps is None else "lr"
-        raise _wrong("missing setting", f"`{missing}` is given neither here nor in the spec", f"give {missing}=…")
+        raise _wrong(
+            "missing setting", f"`{missing}` is given neither here nor in the spec", f"give {missing}=…", f"give --{missing}"
+        )
     compiler = Compiler()
     env = environment(program, 1000, {}, compiler)
     rows, _ = samples_of(program, X, env, compiler)
@@ -277,7 +283,12 @@ def prepare(
     beta = (0.9 if str(optimizer) in LINEAR[1:] else 0.0) if momentum is None else float(momentum)
     for name, value in (("momentum", beta), ("decay", decay)):
         if not 0 <= value < 1:
-            raise _wrong("optimizer", f"{name} is {value}", f"give a {name} of at least 0 and below 1")
+            raise _wrong(
+                "optimizer",
+                f"{name} is {value}",
+                f"give a {name} of at least 0 and below 1",
+                f"give a --{name} of at least 0 and below 1",
+            )
     all_rows, test = train_rows, tuple(range(rows))
     if X_test is not None:
         samples_of(program, X_test, env, compiler)
@@ -288,7 +299,10 @@ def prepare(
     named = loss_named(loss)
     if named is cross_entropy and targets[0].size == 1:
         raise _wrong(
-            "loss", "cross entropy compares several outputs, and the network has one", 'use loss="logistic", with targets ±1'
+            "loss",
+            "cross entropy compares several outputs, and the network has one",
+            'use loss="logistic", with targets ±1',
+            "use --loss logistic, with targets ±1",
         )
     nesterov = isinstance(optimizer, str) and optimizer == "nesterov"
     return TrainingRun(program, all_rows, padded, test, rows_of, rates, loss, beta, float(decay), nesterov, rule, int(every))
@@ -307,10 +321,16 @@ def _entrywise(optimizer: Any, steps: int, momentum: Any, betas: Any, given_eps:
     rule = entrywise(optimizer, steps, betas, eps)
     if rule is None:
         known = ", ".join(f'"{name}"' for name in (*LINEAR, *NAMES))
-        raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", f"choose {known}, or an expression in g, m and v")
+        plain = f"choose --optimizer {', '.join((*LINEAR, *NAMES))}, or an expression in g, m and v"
+        raise _wrong("unknown optimizer", f"optimizer {optimizer!r}", f"choose {known}, or an expression in g, m and v", plain)
     _refuse_unread(optimizer, betas, given_eps)
     if momentum:
-        raise _wrong("optimizer", f"{optimizer} with momentum", "leave momentum out; entrywise optimizers have betas=(b1, b2)")
+        raise _wrong(
+            "optimizer",
+            f"{optimizer} with momentum",
+            "leave momentum out; entrywise optimizers have betas=(b1, b2)",
+            "leave --momentum out; entrywise optimizers have --betas B1,B2",
+        )
     return rule
 
 
@@ -319,9 +339,25 @@ def _refuse_unread(optimizer: Any, betas: Any, eps: float | None) -> None:
     known = reads(optimizer)
     for name, value in (("betas", betas), ("eps", eps)):
         if value is not None and name not in known:
-            raise _wrong("optimizer", f"{optimizer} does not depend on {name}, which is {value}", f"leave {name} out")
+            raise _wrong(
+                "optimizer",
+                f"{optimizer} does not depend on {name}, which is {value}",
+                f"leave {name} out",
+                f"leave --{name} out",
+            )
     if betas is not None and optimizer == "rmsprop" and betas[0]:
-        raise _wrong("optimizer", f"rmsprop has no mean of gradients, and betas are {betas}", "give betas=(0, b2)")
+        raise _wrong(
+            "optimizer", f"rmsprop has no mean of gradients, and betas are {betas}", "give betas=(0, b2)", "give --betas 0,B2"
+        )
+
+
+def reparametrized(engine: Engine, parametrization: Any, name: str) -> Program:
+    """The program under a named parametrization, (a, b, c) by weight name, or those of a report, for an optimizer."""
+    from tp.readings.coord_check import rules_of
+    from tp.readings.scale.optimizers import OPTIMIZERS, Optimizer
+
+    known = OPTIMIZERS.get(name, Optimizer(name, "entries"))  # an expression sees entries in units where they are Θ(1)
+    return parametrize(engine.program, rules_of(engine, parametrization, known), engine.growth)
 
 
 def defaults(line: Train | None, numbers: Mapping[str, Any], optimizer: Any = None) -> dict[str, Any]:
@@ -336,7 +372,9 @@ def defaults(line: Train | None, numbers: Mapping[str, Any], optimizer: Any = No
             continue
         value = e.name if key == "loss" and isinstance(e, Name) else evaluate(e, lookup(dict(numbers)))
         if value is None:
-            raise _wrong("missing constant", f"`{key}` of the `train` line has no number", f"give {names[key]}=…")
+            raise _wrong(
+                "missing constant", f"`{key}` of the `train` line has no number", f"give {names[key]}=…", f"give --{names[key]}"
+            )
         whole = key == "steps" and float(value) == int(value)
         found[names[key]] = int(value) if whole else value if key == "loss" else float(value)
     if "beta1" in found or "beta2" in found:
@@ -361,8 +399,10 @@ def output_indices(program: Program) -> tuple[tuple[int, ...], ...]:
 
 def _check_program(program: Program) -> None:
     if program.constants:
-        names = ", ".join(f"{s}=…" for s in program.constants)
-        raise _wrong("missing constant", "the spec leaves constants without a value", f"load it with {names}")
+        remedy, command = with_values("load it with", (s.name for s in program.constants))
+        raise _wrong(
+            "missing constant", "the spec leaves constants without a value", remedy, command.replace("load it with", "give")
+        )
     if len(program.outputs) != 1:
         raise _wrong(
             "several outputs", f"the network has {len(program.outputs)} outputs", "train a network with one `output`, or a family"
@@ -448,13 +488,13 @@ def _float(value: float) -> sp.Expr:
     return sp.Float(value, 17) if value else sp.S.Zero
 
 
-def _wrong(heading: str, reason: str, remedy: str) -> DataError:
-    return DataError(Message(NOWHERE, reason, remedy, heading))
+def _wrong(heading: str, reason: str, remedy: str, command: str = "") -> DataError:
+    return DataError(Message(NOWHERE, reason, remedy, heading, command))
 
 
-def _bar(runs: range, progress: bool) -> Any:
-    if not progress:
-        return runs
+def _bar(runs: range, progress: bool | None) -> Any:
+    """A bar over networks, after two seconds; where stderr is a terminal, when ``progress`` is None."""
     from tqdm import tqdm
 
-    return tqdm(runs, desc="finite width", unit="net", leave=False)
+    disable = None if progress is None else not progress
+    return tqdm(runs, desc="finite width", unit="net", delay=2.0, file=sys.stderr, disable=disable, leave=False)

@@ -88,6 +88,7 @@ class Report:
     def plot(self, path: Any = None) -> Any:
         """Error against width with the fitted power law; written to ``path`` when given. Returns the figure."""
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, PercentFormatter
 
         figure = Figure(figsize=(5.2, 3.6), layout="constrained")
         axes = figure.add_subplot()
@@ -99,6 +100,8 @@ class Report:
         axes.set(xscale="log", yscale="log", xlabel="width $n$", ylabel="relative error", title=self.name)
         axes.set_xticks(self.widths, [str(n) for n in self.widths], minor=False)
         axes.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         axes.legend()
         if path is not None:
             figure.savefig(path, dpi=150)

@@ -117,4 +117,5 @@ def _parsed(text: str) -> sp.Expr:
 
 def _unknown(reason: str) -> DataError:
     remedy = f'give "sgd", "momentum", "nesterov", {", ".join(map(repr, NAMES))}, or Q(g, m, v) such as "g/sqrt(g^2 + 1/4)"'
-    return DataError(Message(NOWHERE, reason, remedy.replace("'", '"'), "unknown optimizer"))
+    command = f'give --optimizer sgd, momentum, nesterov, {", ".join(NAMES)}, or Q(g, m, v) such as "g/sqrt(g^2 + 1/4)"'
+    return DataError(Message(NOWHERE, reason, remedy.replace("'", '"'), "unknown optimizer", command))

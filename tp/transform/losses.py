@@ -15,6 +15,7 @@ from tp.errors import NOWHERE, DataError, Message, Source, Span, SpecError
 from tp.program.ir import Domain, Nonlin, Ref
 
 REMEDY = 'give "mse", "logistic", "xent", or an expression in f and y such as "abs(f - y)"'
+COMMAND = 'give --loss mse, logistic, xent, or an expression in f and y such as "abs(f - y)"'
 Loss = Callable[[Ref, Ref, Domain], sp.Expr]
 """The loss of a sample: of its output family, its targets and the ranges of their indices."""
 
@@ -54,7 +55,13 @@ def cross_entropy(f: Ref, y: Ref, ranges: Domain) -> sp.Expr:
     if not ranges:
         reason = "cross entropy compares several outputs, and the network has one"
         raise DataError(
-            Message(NOWHERE, reason, 'use loss="logistic" with targets ±1, or `output f = V @ h` with V : [k, n]', "loss")
+            Message(
+                NOWHERE,
+                reason,
+                'use loss="logistic" with targets ±1, or `output f = V @ h` with V : [k, n]',
+                "loss",
+                "use --loss logistic with targets ±1, or `output f = V @ h` with V : [k, n]",
+            )
         )
     return _summed(y, ranges) * sp.log(_summed(sp.exp(f), ranges)) - _summed(y * f, ranges)
 
@@ -96,8 +103,8 @@ def _unreadable(text: str, error: SpecError) -> DataError:
     place, _, caret, *_ = found.render().splitlines()
     title = place.rpartition(": ")[2]
     span = Span(Source("loss", text), 1, max(found.span.column - lead, 1), found.span.length)
-    return DataError(Message(span, f"cannot be read, {title}: {caret.strip().lstrip('^ ')}", REMEDY, "unknown loss"))
+    return DataError(Message(span, f"cannot be read, {title}: {caret.strip().lstrip('^ ')}", REMEDY, "unknown loss", COMMAND))
 
 
 def _unknown(reason: str) -> DataError:
-    return DataError(Message(NOWHERE, reason, REMEDY, "unknown loss"))
+    return DataError(Message(NOWHERE, reason, REMEDY, "unknown loss", COMMAND))
