@@ -128,3 +128,37 @@ def test_a_picture_without_a_folder_is_refused_before_anything_is_computed(
     command = ["train", "linear_mup", "--let", "d=2", "--data", str(rows), "--steps", "2", "--lr", "0.5"]
     assert main([*command, "--plot", str(rows.parent / "none" / "run.png")]) == 1
     assert "folder" in capsys.readouterr().err
+
+
+def test_a_named_parametrization_gives_every_network_a_limit(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "mlp", "--let", "d=2", "--data", str(rows), "--steps", "2", "--lr", "0.1", "--json"]
+    assert main(command) == 1
+    message = capsys.readouterr().err
+    assert "--parametrization mup" in message and "net." not in message
+    assert main([*command, "--method", "lazy"]) == 1
+    assert "--parametrization ntp" in capsys.readouterr().err
+    assert main([*command, "--method", "lazy", "--parametrization", "ntp"]) == 0
+    lazy = np.array(json.loads(capsys.readouterr().out)["outputs"])
+    assert (lazy[0] == 0).all() and (lazy[2] != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "spelled"),
+    [
+        (["--loss", "xent"], "--loss logistic"),
+        (["--loss", "none such"], "--loss mse"),
+        (["--optimizer", "foo"], "--optimizer sgd"),
+        (["--optimizer", "sign", "--momentum", "0.5"], "--momentum"),
+        (["--optimizer", "sign", "--eps", "0.1"], "--eps"),
+        (["--method", "sobol", "--memory", "1000"], "--memory"),
+        (["--method", "exact"], "--method auto"),
+        (["--method", "grid", "--tol", "1e-9", "--steps", "5"], "--method sobol"),
+    ],
+)
+def test_remedies_are_spelled_as_options(
+    rows: Path, options: list[str], spelled: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "mup_mlp", "--let", "d=2", "--data", str(rows), "--steps", "2", "--lr", "0.5"]
+    assert main([*command, *options]) == 1
+    message = capsys.readouterr().err
+    assert spelled in message and "=" not in message.rpartition("help:")[2]

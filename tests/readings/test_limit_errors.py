@@ -14,6 +14,7 @@ from scipy.integrate import quad
 import tp
 from tests.readings.test_training_limit import SIGNS, VALUES, mlp
 from tp.readings.evaluate import executed, prepared
+from tp.readings.forecast import forecast
 from tp.readings.nodes import Grid
 from tp.readings.scramblings import MANY, bytes_needed
 from tp.readings.sobol import Sobol
@@ -57,7 +58,9 @@ def test_errors_cover_the_truth(act: str, a: int, vx: int, vw: int) -> None:
     assert found.method == ("sobol" if act in ("relu", "abs") else "grid")
     for name, exact in truth.items():
         allowed = (4 if found.method == "sobol" else 1) * found.errors[name].item()
-        assert abs(found[name].item() - exact) <= allowed
+        assert (
+            abs(found[name].item() - exact) <= allowed + 1e-15 * a * vx * vw
+        )  # the rounding of the integral, where the limit is 0 exactly
         assert allowed < 3e-6 or found.method == "sobol"
 
 
@@ -129,6 +132,26 @@ def test_a_grid_that_is_too_large_is_refused() -> None:
         executed(plan, Grid(1e-6, limit=1000))
     with pytest.raises(tp.LimitError, match="GiB"):
         executed(plan, Grid(1e-6, memory=10_000))
+
+
+@pytest.mark.parametrize(("batch", "steps", "eps"), [(1, 3, 1e-5), (2, 1, 1e-4)])
+def test_the_memory_of_a_grid_is_known_before_it_is_made(batch: int, steps: int, eps: float) -> None:
+    run = mlp("tanh", L=2, d=batch).train(np.eye(batch), np.ones(batch), steps=steps, lr=0.5)
+    plan = prepared(run.leading, run._numbers(), run._wanted())
+    ahead = forecast(plan)
+    assert ahead is not None
+    needed = ahead.bytes(eps, 0.8)
+    executed(plan, Grid(eps, memory=int(1.3 * needed)))
+    with pytest.raises(tp.LimitError, match="GiB"):
+        executed(plan, Grid(eps, memory=needed // 2))
+
+
+def test_a_grid_that_would_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = mlp("tanh", L=2).train([[1.0, 0.5], [0.2, -1.0], [0.3, 0.4]], [1.0, -1.0, 0.5], steps=3, lr=0.5)
+    monkeypatch.setattr(Grid, "begin", lambda *_: pytest.fail("begun"))
+    with pytest.raises(tp.LimitError, match=r"needs .* GiB .* more than 4\b") as error:
+        run.limit("grid")
+    assert "--method sobol" in error.value.text(command=True)
 
 
 def test_adam_with_a_tiny_epsilon_is_sign_descent_at_first() -> None:

@@ -264,6 +264,27 @@ def test_a_run_is_resumed_from_its_checkpoint(tmp_path: Path, monkeypatch: pytes
         run.limit("sobol", seed=1, checkpoint=path)
 
 
+def test_a_checkpoint_serves_longer_runs_and_no_other_batches(tmp_path: Path) -> None:
+    X, y, path = [[1.0, 0.5], [-0.4, 1.0], [0.2, 0.1]], [1.0, -1.0, 0.5], tmp_path / "run.npz"
+
+    def run(batches: list[list[int]], lr: float = 0.5) -> tp.readings.training.TrainingRun:
+        return mlp("tanh", L=1).train(X, y, steps=len(batches), lr=lr, batches=batches)
+
+    short, longer = run([[0, 1], [2]]), run([[0, 1], [2], [1, 2]])
+    first = short.limit("sobol", checkpoint=path)
+    assert (longer.limit("sobol", checkpoint=path).outputs == longer.limit("sobol").outputs).all()
+    with np.load(path) as stored:
+        assert stored["runs"].tolist() == [2, 3] and len(stored["rows 2"]) == len(stored["rows 3"]) == 8
+    before = path.read_bytes()
+    for same in (short, longer):  # all is there
+        assert (same.limit("sobol", checkpoint=path).outputs == same.limit("sobol").outputs).all()
+    assert (short.limit("sobol", checkpoint=path).errors == first.errors).all() and path.read_bytes() == before
+    with pytest.raises(tp.DataError, match=r"step 1 is rows 2 at rate 0.5 there, and rows 1, 2 at rate 0.5 here"):
+        run([[0, 1], [1, 2], [2], [0]]).limit("sobol", checkpoint=path)
+    with pytest.raises(tp.DataError, match=r"step 0 is .* rate 0.5 there, and .* rate 0.25 here"):
+        run([[0, 1]], lr=0.25).limit("sobol", checkpoint=path)
+
+
 @pytest.mark.parametrize(("name", "changes"), [("symmetric_rnn", {"T": 2}), ("hopfield", {})])
 def test_any_program_trains(name: str, changes: dict[str, int]) -> None:
     """Matrices and their transposes together, shared over time: the limit beside finite networks."""

@@ -22,6 +22,7 @@ from tp.readings.indexing import Env, Key, show
 from tp.readings.members import Member, Plan, vector_names, written_out
 from tp.readings.nodes import Layout, Nodes
 from tp.readings.outer import products
+from tp.readings.parity import Parity
 from tp.readings.rows import placed
 from tp.readings.sobol import Sobol
 from tp.readings.steps import Averages, MatMuls, Products, Scalars, Step, Stepper, Updates, Vectors
@@ -108,12 +109,17 @@ def prepared(
     zero = {key: value == 0 for key, value in data.items()}
     run.plan = Plan([], zero, {}, {})
     numbers = dict(data)
+    parity: dict[Key, Parity] = {}
     for w, point, key in _weights(run):
-        zero[key] = w.cols is None and _law(run, w, point)[1:] == (0, 0)
+        _, mean, variance = _law(run, w, point)
+        zero[key] = w.cols is None and mean == variance == 0
+        if mean == 0 and w.rows is not None:  # the coordinates of a finite axis change their signs together
+            inner = (k for e, k in zip(w.ref.index, key[1:], strict=True) if not str(e).startswith("j_"))
+            parity[key] = Parity(frozenset([(w.ref.name, *inner)]))
         if w.rows is None:
             multiplier, mean, _ = _law(run, w, point)
             numbers[key] = multiplier * mean
-    run.plan = written_out(program, run.compiler, run.edges, run.env, zero, wanted)
+    run.plan = written_out(program, run.compiler, run.edges, run.env, zero, wanted, parity)
     scalars = [m.out for m in run.plan.members if m.out not in run.plan.group and not m.zero]
     given = [key for key, value in numbers.items() if value != 0]
     run.slot = {key: k for k, key in enumerate([*given, *scalars], 1)}

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Moment, Nonlin, OuterNonlin, Program, Ref
+from tp.readings.checkpoint import Checkpoint
 from tp.readings.closed_system import closed_system
 from tp.readings.degrees import is_linear, is_polynomial
 from tp.readings.evaluate import Evaluation, prepared
@@ -70,11 +70,11 @@ def limit(
     seed: int = 0,
     progress: bool | None = None,
     memory: int | None = None,
-    checkpoint: Path | None = None,
+    done: Checkpoint | None = None,
 ) -> Numbers:
     """The limits of the scalars ``wanted`` of a leading-order program; see :func:`tp.readings.orders.leading_order`.
 
-    ``checkpoint`` is a file that finished scramblings are kept in, and taken from when the run is started again.
+    ``done`` are finished scramblings of the same run; others are added to it.
     """
     if method not in METHODS:
         raise DataError(Message(NOWHERE, f"unknown method {method!r}", f"choose one of {', '.join(METHODS)}", "unknown method"))
@@ -87,10 +87,26 @@ def limit(
     plan = prepared(program, data, wanted)
     if not wanted:
         wanted = [m.out for m in plan.plan.members if isinstance(m.ins, Moment) or m.ins.space is None]
+    if all(map(plan.plan.known.get, wanted)):
+        return _timed(Numbers(dict.fromkeys(wanted, 0.0), dict.fromkeys(wanted, 0.0), "exact", {"odd": True}), start)
     found = _exact(plan, data, wanted, method, memory or MEMORY) if method in ("auto", "exact") else None
     if found is not None:
         return _timed(found, start)
-    kink = _kink(program)
+    return _timed(_certain(_on_nodes(plan, wanted, method, tol, seed, progress, memory or MEMORY, done), plan), start)
+
+
+def _on_nodes(
+    plan: Evaluation,
+    wanted: list[Key],
+    method: str,
+    tol: float | None,
+    seed: int,
+    progress: bool | None,
+    memory: int,
+    done: Checkpoint | None,
+) -> Numbers:
+    """On grids where they are good enough, else on Sobol points."""
+    kink = _kink(plan.program)
     if method == "grid" and kink is not None:
         reason = f"{kink} is not smooth: a grid's numbers would converge slowly, and their errors could not be told"
         raise LimitError(Message(NOWHERE, reason, 'use method="sobol"', "no grid", "use --method sobol"))
@@ -98,13 +114,18 @@ def limit(
     on_grid = None
     if method == "grid" or (method == "auto" and few):
         try:
-            on_grid = _grid(plan, wanted, tol, memory or MEMORY, progress)
+            on_grid = _grid(plan, wanted, tol, memory, progress)
         except GridTooLarge:
             if method == "grid":
                 raise
         if on_grid is not None and (method == "grid" or _good(on_grid, tol)):
-            return _timed(on_grid, start)
-    return _timed(_better(on_grid, _sobol(plan, wanted, tol, seed, memory or MEMORY, progress, checkpoint)), start)
+            return on_grid
+    return _better(on_grid, _sobol(plan, wanted, tol, seed, memory, progress, done))
+
+
+def _certain(found: Numbers, plan: Evaluation) -> Numbers:
+    """Without errors where a number is 0 whatever the nodes."""
+    return replace(found, errors={key: 0.0 if plan.plan.known.get(key) else error for key, error in found.errors.items()})
 
 
 def _good(found: Numbers, tol: float | None) -> bool:
@@ -212,10 +233,10 @@ def _sobol(
     seed: int,
     memory: int,
     progress: bool | None,
-    checkpoint: Path | None,
+    done: Checkpoint | None,
 ) -> Numbers:
     with _bar(SCRAMBLINGS * len(plan.plan.members), progress) as tick:
-        found = sobol(plan, wanted, tol, seed, memory, tick, checkpoint)
+        found = sobol(plan, wanted, tol, seed, memory, tick, done)
     details = {"dimensions": plan.plan.dimensions(), "nodes": 2**found.m, "scramblings": found.scramblings}
     details |= {"bytes": bytes_needed(plan, found.m), **_tables(plan)}
     if paired(plan.steps):

@@ -2,8 +2,8 @@
 
 The error of the finest is taken from how the last three differ: for analytic integrands the trapezoidal rule converges
 geometrically, so that the last difference is mostly the error of the grid before. Where differences do not shrink, what
-remains is extrapolated from their ratio. An error is never less than what the rules aim at. Half of the memory is for what is
-kept, the rest for the arrays that are being worked on.
+remains is extrapolated from their ratio. An error is never less than what the rules aim at. A grid that
+would not fit into the memory is not begun (:mod:`tp.readings.forecast`).
 
 Source: Trefethen & Weideman 2014, *The exponentially convergent trapezoidal rule*.
 """
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.readings.evaluate import Evaluation, executed
+from tp.readings.forecast import forecast
 from tp.readings.indexing import Key
-from tp.readings.nodes import Grid, GridTooLarge
+from tp.readings.nodes import WORKING, Grid, GridTooLarge, grid_too_large, needing
 
 Array = NDArray[np.float64]
 Tick = Callable[[int], object]
@@ -29,8 +30,6 @@ USUAL = 1e-6
 FINER, NARROWER = 0.2, 0.8
 """From one grid to the next: the aim of its rules, and the strip in which activations are taken to be analytic."""
 LEVELS = 12
-WORKING = 12
-"""Arrays of the largest size that are worked on at the same time, at most."""
 ROUNDING = 1e-15
 
 
@@ -50,14 +49,16 @@ def gridded(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int,
 
     ``strip`` is the half-width of the strip around the real line in which activations are analytic, as a first guess.
     """
-    most = memory // (8 * WORKING)
+    most, ahead = memory // (8 * WORKING), forecast(plan)
     patience, aim = (QUICK, USUAL) if tol is None else (most, tol)
     runs: list[Array] = []
     nodes, dimensions, reached = 0, 0, 1.0
     for level in range(LEVELS):
         eps = min(0.5, 5 * aim * FINER**level)
-        grid = Grid(eps, most, strip * NARROWER**level, memory // 2)
+        grid = Grid(eps, most, strip * NARROWER**level, memory)
         try:
+            if ahead is not None and (needed := ahead.bytes(eps, grid.strip)) > memory:
+                raise grid_too_large(needing(needed, memory))
             run = executed(plan, grid, tick)
         except GridTooLarge:
             if len(runs) < 2:

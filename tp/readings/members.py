@@ -19,6 +19,8 @@ from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin
 from tp.readings.expression import Add, Compiler, Frame, Mul, Op, Outers, Over, Read, SumOver
 from tp.readings.families import product
 from tp.readings.indexing import Edge, Env, Key, resolve
+from tp.readings.parity import EVEN, Parity, function_of, total, vanishing
+from tp.readings.parity import product as product_of
 from tp.readings.tape import lanes
 
 
@@ -65,6 +67,7 @@ class _Walk:
     edges: Mapping[str, tuple[Edge, ...]]
     zero: dict[Key, bool]
     vectors: frozenset[str]
+    parity: dict[Key, Parity]
     members: list[Member] = field(default_factory=list)
     sides: tuple[dict[Key, None], dict[Key, None]] = ({}, {})
     alias: dict[Key, Key] = field(default_factory=dict)
@@ -106,12 +109,9 @@ class _Walk:
         keys = (self.compiler.columns(ref, at, len(owner)) for ref in (ins.out, x, y))
         for point, out, *pair in zip(points, *keys, strict=True):
             reads = tuple(key for key in map(self.resolve, pair) if key is not None and not self.zero[key])
-            self.zero[out] = len(reads) < 2
-            self.members.append(
-                Member(
-                    out, ins, {**env, **dict(zip(names, point, strict=True))}, reads if len(reads) == 2 else (), len(reads) < 2
-                )
-            )
+            zero = len(reads) < 2 or vanishing(*(self.parity.get(key, EVEN) for key in reads))
+            self.zero[out] = zero
+            self.members.append(Member(out, ins, {**env, **dict(zip(names, point, strict=True))}, () if zero else reads, zero))
 
     def member(self, ins: Simple, point: Env) -> None:
         if isinstance(ins, OuterNonlin):
@@ -123,75 +123,91 @@ class _Walk:
         if isinstance(ins, MatMul):
             x = self.resolve(self.compiler.key(ins.x, point))
             matrix = self.compiler.key(ins.W, point)
+            parity = self.parity.get(matrix, EVEN).times(EVEN if x is None else self.parity.get(x, EVEN))
             zero = x is None or self.zero[x] or matrix not in self.zero
             found = {} if zero or x is None else {x: None}
         else:
             op = self.compiler.op(ins.expr if isinstance(ins, Nonlin) else ins.coeff * ins.expr)
-            zero = self.expression(op, Frame(point, self, vector=True), found)
+            of_all = self.expression(op, Frame(point, self, vector=True), found)
+            zero = of_all is None or (isinstance(ins, Moment) and of_all.vanishes)
+            parity = of_all or EVEN
             if isinstance(op, Read) and isinstance(ins, Nonlin) and op.ref.name in self.vectors and not zero:
                 (self.alias[out],) = found
         self.zero[out] = zero
+        if out[0] in self.vectors and not parity.even:
+            self.parity[out] = parity
         self.members.append(Member(out, ins, point, () if zero else tuple(found), zero, matrix))
 
     def outer(self, ins: OuterNonlin, point: Env) -> None:
         out, x = self.compiler.key(ins.out, point), self.resolve(self.compiler.key(ins.x, point))
         self.sides = ({}, {})
         found: dict[Key, None] = {}
-        zero = x is None or self.zero[x] or self.expression(self.compiler.op(ins.entry), Frame(point, self, vector=True), found)
+        entry = None
+        if x is not None and not self.zero[x]:
+            entry = self.expression(self.compiler.op(ins.entry), Frame(point, self, vector=True), found)
+        zero = entry is None
         self.zero[out] = zero
+        if entry is not None and x is not None:
+            self.parity[out] = entry.times(self.parity.get(x, EVEN))
         reads = () if zero or x is None else tuple({**found, x: None})
         self.members.append(Member(out, ins, point, reads, zero, None, x, (tuple(self.sides[0]), tuple(self.sides[1]))))
 
-    def outers(self, op: Outers, at: Frame, found: dict[Key, None]) -> bool:
-        """Whether all of its terms are 0."""
-        zero = True
+    def outers(self, op: Outers, at: Frame, found: dict[Key, None]) -> Parity | None:
+        """None where all of its terms are 0."""
+        terms: list[Parity | None] = []
         for env in self.compiler.points(op.ranges, at.env):
             inner = Frame(env, self, vector=True)
             pair = [self.resolve(read.key(inner)) for read in (op.u, op.v)]
-            if any(key is None or self.zero[key] for key in pair) or self.expression(op.coefficient, inner, {}):
+            if any(key is None or self.zero[key] for key in pair) or self.expression(op.coefficient, inner, {}) is None:
                 continue
             for key, side in zip(pair, self.sides, strict=True):
                 assert key is not None
                 side[key] = found[key] = None
-            zero = False
-        return zero
+            terms.append(product_of(self.parity.get(key, EVEN) for key in pair if key is not None))
+        return self.sum(terms)
 
     def resolve(self, key: Key) -> Key | None:
         found = resolve(key, self.zero, self.edges.get(key[0], ()))
         return None if found is None else self.alias.get(found, found)
 
-    def expression(self, op: Op, at: Frame, found: dict[Key, None]) -> bool:
-        """Whether ``op`` is 0 because a factor is; what it reads otherwise goes to ``found``."""
+    def expression(self, op: Op, at: Frame, found: dict[Key, None]) -> Parity | None:
+        """None where ``op`` is 0 because a factor is, else its parity; what it reads then goes to ``found``."""
         match op:
             case Read():
                 key = self.resolve(op.key(at))
                 if key is None or self.zero[key]:
-                    return True
+                    return None
                 found[key] = None
-                return False
+                return self.parity.get(key, EVEN)
             case Outers():
                 return self.outers(op, at, found)
             case Mul(factors=factors):
                 inside: dict[Key, None] = {}
-                if any(self.expression(f, at, inside) for f in factors):
-                    return True
+                parities = []
+                for factor in factors:
+                    parity = self.expression(factor, at, inside)
+                    if parity is None:
+                        return None
+                    parities.append(parity)
                 found |= inside
-                return False
+                return product_of(parities)
             case Add(terms=terms):
-                zeros = [self.expression(t, at, found) for t in terms]  # every term is walked
-                return all(zeros)
+                return self.sum([self.expression(t, at, found) for t in terms])
             case SumOver(body=body):
-                zeros = [self.expression(body, inner, found) for inner in op.frames(at)]
-                return all(zeros)
+                return self.sum([self.expression(body, inner, found) for inner in op.frames(at)])
         if not op.active:
-            return bool(at.value(op) == 0)
+            return None if at.value(op) == 0 else EVEN
         if isinstance(op, Over):
-            for inner in op.frames(at):
-                self.expression(op.body, inner, found)
-            return False
-        for part in op.parts():
-            self.expression(part, at, found)
-        return False
+            parts = [self.expression(op.body, inner, found) for inner in op.frames(at)]
+        else:
+            parts = [self.expression(part, at, found) for part in op.parts()]
+        return function_of(op, [EVEN if p is None else p for p in parts])
+
+    @staticmethod
+    def sum(parts: list[Parity | None]) -> Parity | None:
+        """None where all terms are 0."""
+        kept = [p for p in parts if p is not None]
+        return total(kept) if kept else None
 
 
 def written_out(
@@ -201,9 +217,13 @@ def written_out(
     env: Env,
     zero: Mapping[Key, bool],
     wanted: Iterable[Key],
+    parity: Mapping[Key, Parity],
 ) -> Plan:
-    """The plan that computes ``wanted`` (everything, when that is empty). ``zero`` says of the given members which are 0."""
-    walk = _Walk(compiler, edges, dict(zero), vector_names(program))
+    """The plan that computes ``wanted`` (everything, when that is empty).
+
+    ``zero`` says of the given members which are 0, ``parity`` in what weights and matrices are odd: in themselves, if centred.
+    """
+    walk = _Walk(compiler, edges, dict(zero), vector_names(program), dict(parity))
     walk.body(program.body, env)
     needed = {walk.alias.get(key, key) for key in wanted} or {m.out for m in walk.members}
     kept = []

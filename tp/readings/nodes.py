@@ -22,6 +22,8 @@ from tp.readings.indexing import Key
 from tp.readings.tape import Leaf, Tape
 
 Array = NDArray[np.float64]
+WORKING = 12
+"""Arrays of a grid's largest size that are worked on at the same time, at most."""
 AXES = 24
 """Axes of a grid at most; NumPy has 32."""
 
@@ -100,9 +102,11 @@ class Grid:
     eps: float
     limit: int = 4_000_000
     strip: float = 0.8  # half-width of the strip in which activations are analytic, in units of their argument
-    memory: int = 2**31  # bytes for the vectors that are kept
-    kept: int = 0
+    memory: int = 2**32  # bytes
+    kept: int = 0  # of them, for vectors
     largest: int = 0  # nodes of the largest array
+    layout: Layout = field(default_factory=Layout)
+    owner: dict[int, Key] = field(default_factory=dict)  # of rows of the layout: vectors that nothing reads any more make room
     group: Mapping[Key, Key] = field(default_factory=dict)
     axes: dict[Key, list[Array]] = field(default_factory=lambda: defaultdict(list))
     arrays: dict[Key, Array] = field(default_factory=dict)
@@ -112,6 +116,7 @@ class Grid:
         self.group = layout.group
         self.axes.clear()
         self.arrays, self.moments, self.kept = {}, {}, 0
+        self.layout, self.owner = layout, {}
         most = max(layout.sizes.values(), default=0)
         if most > AXES:
             raise grid_too_large(f"{most} Gaussian dimensions are more than the {AXES} axes a grid has")
@@ -122,7 +127,7 @@ class Grid:
         x, w = rule(size, self.eps, self.strip)
         axes = self.axes[self.group[key]]
         axes.append(w)
-        self.arrays[key] = x.reshape(len(x), *[1] * len(axes))
+        self.keep(key, x.reshape(len(x), *[1] * len(axes)))
         return self.arrays[key]
 
     def __getitem__(self, key: Key) -> Array:
@@ -140,10 +145,15 @@ class Grid:
         return np.atleast_2d(tape.run(lambda leaf: self.arrays[leaf.at] if leaf.wide else read(leaf)))
 
     def keep(self, key: Key, array: Array) -> None:
-        self.kept += array.nbytes - (self.arrays[key].nbytes if key in self.arrays else 0)
-        self.arrays[key] = array
-        if self.kept > self.memory:
-            raise grid_too_large(f"vectors on this grid need more than {self.memory / 2**30:.2g} GiB")
+        before = self.owner.get(row := self.layout.rows[key])
+        self.kept += array.nbytes - (self.arrays.pop(before).nbytes if before is not None else 0)
+        self.owner[row], self.arrays[key] = key, array
+        self._fits()
+
+    def _fits(self) -> None:
+        needed = self.kept + 8 * WORKING * self.largest
+        if needed > self.memory:
+            raise grid_too_large(needing(needed, self.memory))
 
     def mean(self, group: Key, values: Array) -> float:
         """E[values]."""
@@ -158,6 +168,7 @@ class Grid:
         self.largest = max(self.largest, total)
         if total > self.limit:
             raise grid_too_large(f"the Gaussian dimensions that meet need {total:,} grid nodes, more than {self.limit:,}")
+        self._fits()
 
     def inner(self, rows: Sequence[Key], cols: Sequence[Key]) -> Array:
         return np.array([[self._moment(a, b) for b in cols] for a in rows]).reshape(len(rows), len(cols))
@@ -170,10 +181,11 @@ class Grid:
         return self.moments[a, b]
 
     def add(self, outs: Sequence[Key], weights: Array, rows: Sequence[Key], fresh: bool = False) -> None:
-        self.check([*rows, *(() if fresh else outs)])
         zero = np.zeros((1, 1))
         for out, line in zip(outs, weights, strict=True):
-            terms = (w * self.arrays[key] for w, key in zip(line, rows, strict=True) if w != 0)
+            used = [(w, key) for w, key in zip(line, rows, strict=True) if w != 0]
+            self.check([*(key for _, key in used), *(() if fresh else [out])])
+            terms = (w * self.arrays[key] for w, key in used)
             self.keep(out, sum(terms, zero if fresh else self.arrays[out]))
 
     part = 0
@@ -191,6 +203,11 @@ class Grid:
 
 class GridTooLarge(LimitError):
     """The tensor grid has more nodes than allowed; Sobol points would do."""
+
+
+def needing(needed: int, memory: int) -> str:
+    """Why a grid is refused."""
+    return f"a grid needs {needed / 2**30:.3g} GiB for vectors and what is worked on, more than {memory / 2**30:.3g}"
 
 
 def grid_too_large(reason: str) -> GridTooLarge:

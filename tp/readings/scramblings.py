@@ -17,7 +17,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 
@@ -168,16 +167,6 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def fingerprint(plan: Evaluation, wanted: list[Key], seed: int) -> str:
-    """What tells one run from another: program, numbers, wanted members and seed."""
-    import hashlib
-
-    numbers = sorted((str(key), float(plan.scalars[slot])) for key, slot in plan.slot.items())
-    laws = [(str(w.ref), str(w.multiplier), str(w.mean), str(w.variance)) for w in plan.program.weights]
-    text = repr((plan.program.name, str(plan.program.body), laws, numbers, wanted, seed))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def sobol(
     plan: Evaluation,
     wanted: list[Key],
@@ -185,9 +174,8 @@ def sobol(
     seed: int,
     memory: int,
     tick: Tick,
-    checkpoint: Path | None = None,
+    done: Checkpoint | None = None,
 ) -> Estimate:
     """The limits of ``wanted``, to ``tol`` where one is given."""
-    done = Checkpoint.load(checkpoint, fingerprint(plan, wanted, seed)) if checkpoint is not None else None
     runs = Scramblings(plan, wanted, seed, memory, tick, done)
     return runs.plain() if tol is None else runs.within(tol)

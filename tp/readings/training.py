@@ -18,10 +18,12 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message, with_values
+from tp.kernel.module import digest
 from tp.network.constants import evaluate
 from tp.network.tree import Name, Train
 from tp.network.values import lookup
 from tp.program.ir import Program
+from tp.readings.checkpoint import Checkpoint, Story
 from tp.readings.expression import Compiler
 from tp.readings.indexing import Key
 from tp.readings.inputs import environment, samples_of
@@ -122,7 +124,8 @@ class TrainingRun:
         one hidden layer, :mod:`tp.readings.closed_system`); ``"auto"`` takes rationals where they cost half a second at most.
         ``tol`` is the error aimed at, of all numbers (two standard errors of Sobol points); ``memory`` limits the bytes of
         the arrays (4 GiB). A Sobol run keeps its finished scramblings in the file ``checkpoint`` (.npz) and goes on from
-        there when it is started again. ``progress`` shows a bar when it takes long (None: where stderr is a terminal).
+        there when it is started again; the file also serves runs of other lengths that begin alike
+        (:mod:`tp.readings.checkpoint`). ``progress`` shows a bar when it takes long (None: where stderr is a terminal).
         Raises ``LimitError`` where training diverges, and where ``tol`` is out of reach.
         """
         from tp.readings import linear_limit
@@ -132,14 +135,28 @@ class TrainingRun:
             linear = linear_limit.recognised(self)
             if linear is not None and (method == "auto" or self.samples * linear.d * (self.steps + 1) > QUICK_MEMBERS):
                 return replace(linear_limit.train(self, linear), run=self)
-        kept = None if checkpoint is None else Path(checkpoint)
-        found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, kept)
+        done = None if checkpoint is None else Checkpoint.load(Path(checkpoint), self.story(seed))
+        found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, done)
         outputs, losses, kernels = self._arranged(found.values)
         errors, loss_errors, kernel_errors = self._arranged(found.errors)
         exact = None if found.exact is None else Exact(*self._arranged(found.exact))
         name, details = self.program.name, found.details
         values = (name, outputs, errors, losses, loss_errors, kernels, kernel_errors, found.method, details, exact)
         return Trained(*values, run=self)
+
+    def story(self, seed: int) -> Story:
+        """What tells this run from others: of two that begin alike, one may go on from where the other was."""
+        rule = self.entrywise
+        arrays = [(name, array.shape, array.tobytes()) for name, array in sorted(self.X.items())]
+        same = (str(self.program), arrays, self.y.shape, self.y.tobytes(), self.test, str(self.loss), self.momentum, self.decay)
+        about = repr((*same, self.nesterov, None if rule is None else str(rule.rule), self.every, seed))
+
+        def step(t: int) -> str:
+            means = [] if rule is None else [str(table[t][: t + 1]) for table in (rule.first, rule.second) if table]
+            memory = f", means {digest(repr(means))[:8]}" if means else ""
+            return f"rows {', '.join(map(str, self.batches[t]))} at rate {self.rates[t]!r}{memory}"
+
+        return Story(digest(about), tuple(map(step, range(self.steps))))
 
     def z(self, steps: int | None = None) -> ZLimit:
         """The derivation of the outputs after every step up to ``steps``: every Z with hat and dot parts, every scalar's limit.

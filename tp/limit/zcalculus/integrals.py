@@ -69,7 +69,7 @@ class Integrals:
 
     def value(self, expr: sp.Expr, known: Known, count: int) -> Array:
         """``expr`` in ``count`` cases; ``known`` has an array of them, or one number, for every name."""
-        found = {e: self.expectation(e, known, count) for e in sorted(expr.atoms(Expectation), key=sp.default_sort_key)}
+        found = {e: self.expectation(e, known, count) for e in _expectations(expr)}
         value = np.broadcast_to(np.asarray(compiled(expr)({**known, **found}), float), count)
         if not np.isfinite(value).all():
             raise LimitError(Message(NOWHERE, f"`{expr}` is not finite", "see net.moments() for the same by nodes", "not finite"))
@@ -79,7 +79,7 @@ class Integrals:
         cov = np.empty((count, len(e.variables), len(e.variables)))
         for (i, j), entry in np.ndenumerate(np.array(e.cov.tolist(), dtype=object)):
             cov[:, i, j] = self.value(entry, known, count)
-        kinked = any(isinstance(f, KINKS) for f in e.integrand.atoms(sp.Function, sp.Piecewise))
+        kinked = _kinked(e)
         if kinked and len(e.variables) <= PANELS and self.method != "sobol":
             return self.panels(e, cov, known)
         values, vectors = np.linalg.eigh(cov)
@@ -143,6 +143,18 @@ def _alike(sizes: Array) -> Iterator[tuple[NDArray[np.intp], Array]]:
         yield some, sizes[some].max(axis=0)
 
 
+@lru_cache(maxsize=2048)
+def _expectations(expr: sp.Expr) -> tuple[Expectation, ...]:
+    """In a fixed order."""
+    return tuple(sorted(expr.atoms(Expectation), key=sp.default_sort_key))
+
+
+@lru_cache(maxsize=2048)
+def _kinked(e: Expectation) -> bool:
+    return any(isinstance(f, KINKS) for f in e.integrand.atoms(sp.Function, sp.Piecewise))
+
+
+@lru_cache(maxsize=2048)
 def _steepness(e: Expectation) -> float:
     """The largest slope of an activation's argument."""
     slopes = [1.0]
@@ -152,8 +164,9 @@ def _steepness(e: Expectation) -> float:
     return max(slopes)
 
 
-def _names(expr: sp.Expr) -> set[sp.Basic]:
-    return expr.atoms(Entry, Value, Cov, Slope) | expr.free_symbols
+@lru_cache(maxsize=2048)
+def _names(expr: sp.Expr) -> frozenset[sp.Basic]:
+    return frozenset(expr.atoms(Entry, Value, Cov, Slope) | expr.free_symbols)
 
 
 def by_cases(expr: sp.Expr) -> sp.Expr:

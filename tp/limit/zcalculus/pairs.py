@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -156,9 +157,9 @@ class _Run:
         return table[places[:, 0], places[:, 1]]
 
     def _numbers(self, rhs: sp.Expr, places: Places) -> Array:
-        known: dict[sp.Basic, Any] = {a: self.value(a, places) for a in rhs.atoms(Entry, Value)}
-        symbols = (s for s in rhs.free_symbols if isinstance(s, sp.Symbol) and s.name in self.constants)
-        known |= {s: float(self.constants[s.name]) for s in symbols}
+        atoms, symbols = _reads(rhs)
+        known: dict[sp.Basic, Any] = {a: self.value(a, places) for a in atoms}
+        known |= {s: float(self.constants[s.name]) for s in symbols if s.name in self.constants}
         return self.integrals.value(rhs, known, len(places))
 
     def _read(self, ref: Ref, samples: Any) -> Any:
@@ -166,6 +167,13 @@ class _Run:
         return self.data[ref.name][(samples, *place)]
 
 
+@lru_cache(maxsize=2048)
+def _reads(rhs: sp.Expr) -> tuple[tuple[Entry | Value, ...], tuple[sp.Symbol, ...]]:
+    """The entries and values that an equation reads, and its symbols."""
+    return tuple(rhs.atoms(Entry, Value)), tuple(s for s in rhs.free_symbols if isinstance(s, sp.Symbol))
+
+
+@lru_cache(maxsize=2048)
 def _together(expr: sp.Expr) -> sp.Expr:
     """The equation of a sample with itself: variables that coincide are one."""
     swap: dict[sp.Basic, sp.Basic] = {}
