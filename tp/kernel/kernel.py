@@ -40,6 +40,9 @@ CACHE = 1 << 16
 BLOCK = 1 << 21
 """Numbers of a Gram block."""
 
+VECTOR = 16
+"""Numbers of a vector of the processor at most."""
+
 EDGE = 512
 """Rows of a block of pairs at most."""
 
@@ -354,8 +357,9 @@ class Kernel:
         self._run(work, list(range(0, side.count, step)), "sites")
 
     def _width(self, name: str, most: int) -> int:
-        """How many lanes at a time."""
-        return max(1, min(most, 512, CACHE // max(1, self.compiled.lanes[name])))
+        """How many lanes at a time, in whole vectors of the processor where there are many."""
+        lanes = min(512, max(1, CACHE // max(1, self.compiled.lanes[name])))
+        return min(most, _whole(lanes))
 
     def _coefficients(self, sides: Sequence[_Side]) -> None:
         integers, floats = self._parameters
@@ -505,8 +509,8 @@ class Kernel:
         """
         share = first * second // (8 if symmetric else 4) // self.threads
         most = max(1, min(BLOCK // max(1, numbers), share))
-        edge = max(1, min(isqrt(most), first, EDGE))
-        wide = max(1, min(most // edge, 4 * EDGE))
+        edge = _whole(max(1, min(isqrt(most), first, EDGE)))
+        wide = _whole(max(1, min(most // edge, 4 * EDGE)))
         tasks = []
         for i0 in range(0, first, edge):
             i1 = min(i0 + edge, first)
@@ -578,6 +582,11 @@ class Kernel:
 
     def _run(self, work: Callable[[Any], Any], tasks: Sequence[Any], what: str) -> list[Any]:
         return run(work, tasks, self.threads, what if self.progress else None)
+
+
+def _whole(lanes: int) -> int:
+    """About so many, in whole vectors of the processor where that is a small change."""
+    return -(-lanes // VECTOR) * VECTOR if lanes > VECTOR else lanes
 
 
 def _finite(arrays: dict[str, Array]) -> bool:
