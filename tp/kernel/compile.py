@@ -24,7 +24,6 @@ from tp.kernel.demand import Demand, Plan, Want
 from tp.kernel.emit import Emitter
 from tp.kernel.exchange import symmetric
 from tp.kernel.functions import (
-    FILL,
     REFLECT,
     DiagonalEmitter,
     Function,
@@ -214,7 +213,7 @@ def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
 
 
 def _module(library: Library, functions: Mapping[str, Function], reflect: bool) -> str:
-    helpers = [FILL, *([REFLECT] if reflect else []), *library.sources.values()]
+    helpers = [*([REFLECT] if reflect else []), *library.sources.values()]
     blocks = [_decorator(text) + text.strip("\n") for text in helpers]
     blocks += [f.text for f in functions.values()]
     return HEAD + "\n\n\n" + "\n\n\n".join(blocks) + "\n"

@@ -111,12 +111,16 @@ class Emitter:
 
     def item(self, item: Item) -> None:
         if isinstance(item, Nest):
-            with self.loops(item.domain):
+            with self.loops(self.outside_in(item)):
                 self.branches(list(item.formulas))
             return
         with self.loops((item.range,), item.reverse):
             for inner in item.body:
                 self.item(inner)
+
+    def outside_in(self, nest: Nest) -> Domain:
+        """The order of a nest's loops."""
+        return nest.domain
 
     @contextmanager
     def loops(self, domain: Domain, reverse: bool = False) -> Iterator[None]:
@@ -338,20 +342,23 @@ class Emitter:
 
     def accumulate(self, group: Sequence[Over]) -> None:
         """Sums over one range, each into a row (or a number) of its own."""
-        work = []
+        work, starts = [], []
         for e in group:
             start = "0.0" if isinstance(e, Total) else "-math.inf"
             if self.varies(e):
                 name, lane = f"acc{self.rows}", f"acc[{self.rows}, z]"
                 self.rows += 1
-                self.used["fill"] = None
-                self.out.add(f"fill(acc, {self.library.numbers.row(self.rows - 1)}, {self.b}, {start})")
+                starts.append(f"{lane} = {start}")
             else:
                 name = lane = self.fresh("s")
                 self.out.add(f"{name} = {start}")
             self.memo[-1]["total", e] = name
             self.totals[sp.Symbol(f"_{name}", real=True)] = lane
             work.append((e, e, lane))
+        if starts:
+            with self.out.block(f"for z in range({self.b}):"):
+                for line in starts:
+                    self.out.add(line)
         self.looped(work)
 
     def looped(self, work: Sequence[tuple[Over, sp.Expr, str]]) -> None:

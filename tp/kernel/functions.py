@@ -8,11 +8,11 @@ import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, Site
-from tp.kernel.cells import Axis, Cell, Formula, Table, U, hull, parts
+from tp.kernel.cells import Axis, Cell, Formula, Over, Table, U, hull, parts
 from tp.kernel.demand import Plan
 from tp.kernel.emit import Emitter
 from tp.kernel.lanes import Lane, Library
-from tp.kernel.order import Code
+from tp.kernel.order import Code, Nest
 from tp.kernel.plan import Root
 from tp.kernel.text import ENTRY, Lines
 from tp.program.ir import Domain, Range
@@ -21,10 +21,6 @@ REFLECT = """def reflect(at, size):
     period = max(2 * (size - 1), 1)
     distance = at % period
     return min(distance, period - distance) if size > 1 else 0"""
-
-FILL = """def fill(acc, row, b, value):
-    for z in range(b):
-        acc[row, z] = value"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +157,14 @@ class PairsEmitter(Emitter):
     def hoisted(self, e: sp.Expr) -> Cell | None:
         return self.shelf.root_of(e, self.tables)
 
+    def outside_in(self, nest: Nest) -> Domain:
+        """First the indices at which sums read rows of lanes: these rows stay in the cache while the other loops run."""
+        if any(r.lo.free_symbols or r.hi.free_symbols for r in nest.domain):
+            return nest.domain
+        sums = [o.body for f in nest.formulas for o in parts(f.rhs, Over)]
+        rows = {s for body in sums for c in parts(body, Cell) if self.lane_cell(c) for e in c.index for s in e.free_symbols}
+        return tuple(sorted(nest.domain, key=lambda r: r.index not in rows))
+
     def input_row(self, cell: Cell, at: list[str]) -> str | None:
         table = self.tables[cell.table]
         if table.role == "gram":
@@ -264,7 +268,7 @@ def _formulas(item: object) -> list[Formula]:
 def samples_function(name: str, emitter: Emitter) -> Function:
     """``name(n, c, start, stop, width, arrays…)``: a block of samples, ``width`` at a time."""
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
+    arrays = tuple(a for a in emitter.used if a != "reflect")
     text = "\n".join(
         [
             str(allocations(emitter)),
@@ -284,7 +288,7 @@ def pairs_function(name: str, emitter: PairsEmitter) -> Function:
     """
     emitter.out.depth = 3
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
+    arrays = tuple(a for a in emitter.used if a != "reflect")
     text = "\n".join(
         [
             str(allocations(emitter)),
@@ -351,7 +355,7 @@ def _length(table: Coefficients, library: Library, tables: dict[str, Table]) -> 
 
 
 def _coefficient_function(name: str, extra: str, emitter: Emitter, before: list[str], line: str, after: str) -> Function:
-    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
+    arrays = tuple(a for a in emitter.used if a != "reflect")
     text = "\n".join(x for x in [*before, "    for s in range(count):", str(emitter.out), line, after] if x)
     head = f"def {name}(n, c, count{''.join(f', {a}' for a in arrays)}, {extra}):\n"
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)

@@ -34,7 +34,7 @@ Array = NDArray[Any]
 Task = tuple[int, int, int, int]
 """A block of pairs: rows i0..i1, columns j0..j1."""
 
-CACHE = 1 << 16
+CACHE = 1 << 17
 """Numbers a lane loop's tables should hold at most, so that they stay in a core's cache."""
 
 BLOCK = 1 << 21

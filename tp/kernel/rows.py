@@ -476,7 +476,7 @@ def rows_function(name: str, emitter: RowsEmitter) -> Function:
     In easy forms, counting in ``hard`` what they miss of each pair; or else without them, for pairs of which that is not 0.
     """
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
+    arrays = tuple(a for a in emitter.used if a != "reflect")
     text = "\n".join(
         [
             str(_arrays(emitter)),
@@ -501,7 +501,7 @@ class AloneEmitter(RowsEmitter):
 def alone_function(name: str, emitter: AloneEmitter) -> Function:
     """``name(n, c, start, stop, arrays…)``: samples one by one, each to its place in the tables that are kept."""
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a not in ("reflect", "fill"))
+    arrays = tuple(a for a in emitter.used if a != "reflect")
     head = f"def {name}(n, c, start, stop{''.join(f', {a}' for a in arrays)}):\n"
     text = "\n".join([str(_arrays(emitter)), "    same = True", "    for i in range(start, stop):", "        j = i", body])
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
