@@ -372,12 +372,26 @@ class Kernel:
                 count = getattr(self._module, function)(integers, floats, side.count, *used, EPS[self.dtype.name])
                 lengths[root] = max(lengths.get(root, 1), count)
         for name, axes in self.compiled.coefficients.items():
-            function = f"fill_{name}"
             for side in sides:
-                arrays = {**side.sites, **self._constants}
                 out = np.zeros((*(a.size for a in axes), side.count, lengths[self.compiled.lengths[name]]))
-                getattr(self._module, function)(integers, floats, side.count, *(arrays[a] for a in self._arrays(function)), out)
+                self._fill(side, name, out)
                 side.sites[name] = out
+
+    def _fill(self, side: _Side, name: str, out: Array) -> None:
+        """One table of coefficient vectors, [slots…, N, K]: some samples at a time."""
+        integers, floats = self._parameters
+        function = f"fill_{name}"
+        step = -(-side.count // (8 * self.threads))
+
+        def work(start: int) -> None:
+            part = np.zeros_like(out[..., start : start + step, :])
+            mine = {n: np.ascontiguousarray(side.sites[n][..., start : start + step]) for n in self.compiled.sites}
+            arrays = {**mine, **self._constants}
+            used = (arrays[a] for a in self._arrays(function))
+            getattr(self._module, function)(integers, floats, part.shape[-2], *used, part)
+            out[..., start : start + step, :] = part
+
+        self._run(work, list(range(0, side.count, step)), "coefficients")
 
     # ------------------------------------------------------------ pairs
 
