@@ -261,14 +261,6 @@ def test_what_is_not_an_outer_product_of_both_spaces_is_ill_formed() -> None:
         check_program(replace(program, body=turned(program.body)))
 
 
-def test_limits_that_have_no_rule_say_so() -> None:
-    from tp.limit.zcalculus.training import training_limit
-
-    run = mup().train(X[:2], [1.0, -1.0], steps=1, lr=0.1, optimizer="adam")
-    with pytest.raises(tp.LimitError, match=r"run\.limit\(\)"):
-        training_limit(run)
-
-
 @pytest.mark.parametrize("optimizer", ["adamm", "g +", "sin(z)", "3", 7])
 def test_unknown_optimizers(optimizer: Any) -> None:
     with pytest.raises(tp.DataError):

@@ -75,8 +75,12 @@ class Layout:
         for arg in args:
             text = self.printer.brackets(arg, self.printer.doprint(arg))
             joined = lines[-1] + (self.printer.thin if lines != [head] else "") + text
-            if lines == [head] or self.width(joined) <= left:
+            if self.width(joined) <= left or (lines == [head] and self.width(text) <= room):
                 lines[-1] = joined
+                continue
+            if lines == [head]:
+                inner = self._factor(arg, text, left - self.width(head))
+                lines = [head + inner[0], *(self.indent + line for line in inner[1:])]
                 continue
             left = room
             lead = self.indent + self.printer.times

@@ -119,6 +119,26 @@ def is_power_of_sum(expr: sp.Basic) -> bool:
     return isinstance(expr, sp.Pow) and expr.base.is_Add and bool(expr.exp.is_Integer and expr.exp > 1)
 
 
+def is_call(expr: sp.Basic) -> bool:
+    """A function of one sum, or a power of it: one can break a line inside its brackets."""
+    base = expr.base if isinstance(expr, sp.Pow) and expr.exp.is_Integer and expr.exp > 1 else expr
+    if not isinstance(base, sp.Function) or type(base).__name__ in ("step", "Heaviside"):
+        return False
+    return len(base.args) == 1 and base.args[0].is_Add
+
+
+def argument(expr: sp.Expr) -> sp.Expr:
+    """The argument of :func:`is_call`."""
+    return (expr.base if isinstance(expr, sp.Pow) else expr).args[0]
+
+
+def called(expr: sp.Expr, other: sp.Expr) -> sp.Expr:
+    """The same function, and power, of another argument."""
+    if isinstance(expr, sp.Pow):
+        return sp.Pow(called(expr.base, other), expr.exp, evaluate=False)
+    return expr.func(other, evaluate=False)
+
+
 def _factor_rank(factor: sp.Expr) -> tuple[int, int, object]:
     """Indicators, functions, expectations, kernels, tangent kernels, brackets; what swallows all to its right is last."""
     key = (_samples(factor), sp.default_sort_key(factor))

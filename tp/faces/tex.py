@@ -14,7 +14,18 @@ from sympy.printing.latex import LatexPrinter
 from tp.faces.layout import Layout
 from tp.faces.measure import width
 from tp.faces.notation import GREEK, NameParts, Notation, ascii_name, name_parts
-from tp.faces.order import factors, index_terms, is_indicator, is_letter, is_power_of_sum, terms, value_of
+from tp.faces.order import (
+    argument,
+    called,
+    factors,
+    index_terms,
+    is_call,
+    is_indicator,
+    is_letter,
+    is_power_of_sum,
+    terms,
+    value_of,
+)
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import Activation
 from tp.limit.equations import Entry, I, J, Value, Z
@@ -331,6 +342,8 @@ class LimitPrinter(LatexPrinter):
             return r"\mathbb{E}\Bigl[", expr.integrand, r"\Bigr]"
         if is_power_of_sum(expr):
             return r"\Bigl(", expr.base, rf"\Bigr)^{{{self._print(expr.exp)}}}"
+        if is_call(expr):
+            return self._call(expr)
         f = factors(expr)
         if not expr.is_Mul or f.rest_below or not f.rest:
             return None
@@ -345,16 +358,26 @@ class LimitPrinter(LatexPrinter):
             return head + r"\Bigl(", last.base, rf"\Bigr)^{{{self._print(last.exp)}}}"
         return (head + r"\Bigl(", last, r"\Bigr)") if last.is_Add else (head, last, "")
 
+    def _call(self, expr: sp.Expr) -> tuple[str, sp.Expr, str]:
+        """A function around its argument, in brackets of one size on all lines."""
+        mark, before = sp.Dummy(), self.letters
+        self.letters = {**before, mark: "@"}
+        head, tail = self._print(called(expr, mark)).split("@")
+        self.letters = before
+        return head.removesuffix("(").removesuffix(r"\left") + r"\Bigl(", argument(expr), r"\Bigr" + tail.removeprefix(r"\right")
+
     minus = "-"
     thin = r"\,"
     times = r"{}\cdot "
 
     def pieces(self, expr: sp.Expr) -> tuple[str, list[sp.Expr], str]:
         f = factors(expr)
-        if not expr.is_Mul or f.rest_below:
+        if not expr.is_Mul:
             return "", [], ""
         head = ("-" if f.negative else "") + self.coefficient(f.scalar, f.scalar_below, bare=False)
-        return head + (r"\," if head else ""), list(f.rest), ""
+        below = self._product(f.rest_below, alone=True)
+        one = len(f.rest_below) == 1 and not f.rest_below[0].is_Add
+        return head + (r"\," if head else ""), list(f.rest), rf"\,\big/\,{below if one else paren(below)}" if below else ""
 
     def opened(self, expr: sp.Expr) -> tuple[str, sp.Expr, str]:
         return r"\Bigl(", expr, r"\Bigr)"

@@ -19,9 +19,12 @@ from tp.faces.layout import Layout
 from tp.faces.letters import Gaussians, Law, gaussians, shortened
 from tp.faces.notation import GREEK, Notation, notation
 from tp.faces.order import (
+    argument,
+    called,
     factors,
     index_ranges,
     index_terms,
+    is_call,
     is_indicator,
     is_letter,
     is_power_of_sum,
@@ -248,6 +251,9 @@ class TextPrinter(StrPrinter):
             return "E[", expr.integrand, "]"
         if is_power_of_sum(expr):
             return "(", expr.base, self._tail(expr)
+        if is_call(expr):
+            head, tail = self._print(called(expr, sp.Symbol("@"))).split("@")
+            return head, argument(expr), tail
         f = factors(expr)
         if not expr.is_Mul or f.rest_below or not f.rest:
             return None

@@ -6,7 +6,7 @@ beyond ±δ, where functions of a product d·x vary at the same pace at all size
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,12 +32,17 @@ class Table:
     @classmethod
     def over(cls, values: Array) -> Iterator[Table]:
         """Finer and finer tables of the range of some numbers."""
+        for delta, count in FINENESS:
+            yield cls.fine(values, delta, count)
+
+    @classmethod
+    def fine(cls, values: Array, delta: float, count: int) -> Table:
+        """A table of ``count`` points, ``delta`` in units of the largest number."""
         scale = float(np.abs(values).max(initial=0)) or 1.0
         lo, hi = float(values.min()), float(values.max())
         if hi - lo < 1e-9 * scale:
             lo, hi = lo - scale, hi + scale
-        for delta, count in FINENESS:
-            yield cls(lo, hi, delta * scale, count)
+        return cls(lo, hi, delta * scale, count)
 
     def place(self, values: Array) -> Array:
         return np.asarray(np.arcsinh(np.clip(values, self.lo, self.hi) / self.delta))
@@ -52,9 +57,14 @@ class Table:
 
     def interpolated(self, table: Array, values: Array) -> Array:
         """[points, x] to [*values, x]: a function known at the points, at other numbers."""
+        return self.function(table)(values)
+
+    def function(self, table: Array) -> Callable[[Array], Array]:
+        """The function that is known at the points."""
         from scipy.interpolate import make_interp_spline
 
-        return np.asarray(make_interp_spline(self.places, table, k=ORDER)(self.place(values)))
+        spline = make_interp_spline(self.places, table, k=ORDER)
+        return lambda values: np.asarray(spline(self.place(values)))
 
     def gathered(self, values: Array, weights: Array) -> Array:
         """[values, x] to [points, x]: Σ weight · F(value) is Σ gathered · F(point), for every function F on the table."""

@@ -161,8 +161,10 @@ class TrainingRun:
     def z(self, steps: int | None = None) -> ZLimit:
         """The derivation of the outputs after every step up to ``steps``: every Z with hat and dot parts, every scalar's limit.
 
-        Closed where a rule knows the expectation, so that linear and polynomial networks end in rational numbers. For one or
-        two steps: the formulas grow fast. Raises ``LimitError`` where training diverges with the width.
+        Closed where a rule knows the expectation, so that linear and polynomial networks end in rational numbers. What a matrix
+        of entrywise updates makes of a vector is an image Ψ, a mean over the vectors of the other space, written out in a line of
+        its own. For one or two steps: the formulas grow fast. Raises ``LimitError`` where training diverges with the width, and
+        where an entrywise optimizer's formulas become too long.
         """
         from tp.limit.zcalculus.training import training_limit
 

@@ -3,9 +3,10 @@
 - ``Hat(a, s)``: the Gaussian part of Z^a at sample s; ``Dot(a, s)`` the other part, Z = Ẑ + Ż;
 - ``Cov(u, v)``: the covariance of two Gaussian variables, each a ``Hat`` or a ``Z`` that is Gaussian;
 - ``Slope(x, u)``: E[∂Z^x/∂u], u a Gaussian part that Z^x is a function of;
+- ``Image(a, …, z₁, …)``: Ψ^a(z₁, …), what a matrix of entrywise updates makes of its argument, a function of vectors;
 - ``Z(a, s)`` and ``Value("theta", a, s)`` are those of :mod:`tp.limit.equations`.
 
-Source: Yang 2020, *Tensor Programs III*, Definition E.3.
+Source: Yang 2020, *Tensor Programs III*, Definition E.3; Yang & Littwin 2023, *Tensor Programs IVb*, section 2.6, of images.
 """
 
 from __future__ import annotations
@@ -111,6 +112,72 @@ class Drive(sp.Expr):
 
     def _sympystr(self, printer: Any) -> str:
         return f"({printer._print(self.total)})"
+
+
+class Image(sp.Expr):
+    """Ψ^a(z₁, …, z_k), or a partial derivative of it; ``args = (a, orders, parity, rough, z₁, …, z_k)``.
+
+    ``parity`` is 1 or −1 where Ψ(−z) is ±Ψ(z), else 0. A ``rough`` function is not to be differentiated: it has kinks, or
+    changes on the scale of an optimizer's ε.
+    """
+
+    is_real = True
+    is_commutative = True
+    is_number = False
+
+    def __new__(cls, a: Ref, orders: sp.Tuple, parity: sp.Integer, rough: Any, *values: sp.Expr) -> Any:
+        own = parity * (-1) ** sum(orders)
+        if own != 0 and values[0].could_extract_minus_sign():
+            return own * sp.Expr.__new__(cls, a, orders, parity, rough, *(-z for z in values))
+        return sp.Expr.__new__(cls, a, orders, parity, rough, *values)
+
+    a = property(lambda self: self.args[0])
+    orders = property(lambda self: self.args[1])
+    values = property(lambda self: self.args[4:])
+
+    @property
+    def rough(self) -> bool:
+        return bool(self.args[3])
+
+    @property
+    def function(self) -> sp.Tuple:
+        """The function alone, a name."""
+        return sp.Tuple(self.a, self.orders)
+
+    @property
+    def free_symbols(self) -> set[sp.Basic]:
+        return set().union(*(z.free_symbols for z in self.values))
+
+    def at(self, *values: sp.Expr) -> sp.Expr:
+        """The same function of other values."""
+        return self.func(*self.args[:4], *values)
+
+    def _eval_derivative(self, by: sp.Expr) -> sp.Expr:
+        total: sp.Expr = sp.S.Zero
+        for k, z in enumerate(self.values):
+            slope = sp.diff(z, by)
+            if slope != 0:
+                orders = sp.Tuple(*(o + (j == k) for j, o in enumerate(self.orders)))
+                total += slope * (Jump() if self.rough else self.func(self.a, orders, *self.args[2:]))
+        return total
+
+    def _sympystr(self, printer: Any) -> str:
+        order = "".join(f"_{o}" for o in self.orders) if any(self.orders) else ""
+        return f"Image{order}[{printer._print(self.a)}]({', '.join(map(printer._print, self.values))})"
+
+
+class Jump(sp.Expr):
+    """The derivative of what has none that could be integrated."""
+
+    is_commutative = True
+    is_real = True
+
+
+class Update(sp.Expr):
+    """An OuterNonlin as an expression: ``args = (entry, x, transpose)``."""
+
+    is_commutative = True
+    is_real = True
 
 
 RANDOM = (Hat, Z, Drive)

@@ -16,12 +16,15 @@ import sympy as sp
 from tp.errors import NOWHERE, LimitError, Message, Span
 from tp.limit.equations import I, Value, Z
 from tp.limit.sums import sum_over
-from tp.limit.zcalculus.atoms import RANDOM, Cov, Dot, Drive, Hat, Slope
-from tp.limit.zcalculus.mean import SINGULAR, gaussians, mean
+from tp.limit.zcalculus.atoms import RANDOM, Cov, Dot, Drive, Hat, Image, Slope, Update
+from tp.limit.zcalculus.images import Definition, derived, image
+from tp.limit.zcalculus.mean import SINGULAR, gaussians, linear, mean, nested, rough
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.rules import RULES
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, derivative
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Simple, derivative
 
+LONGEST, MOST = 800, 3
+"""Operations in the formula of a vector, and hats that a dot part is derived from, of a run of an entrywise optimizer."""
 Combination = dict[sp.Expr, sp.Expr]
 """A Gaussian variable as a linear combination of letters: initial vectors and hats."""
 
@@ -52,11 +55,15 @@ class Call:
 
 @dataclass
 class Calculus:
-    """Derives on demand; ``lines`` in an order in which each uses earlier ones. ``naive`` drops every dot part."""
+    """Derives on demand; ``lines`` in an order in which each uses earlier ones. ``naive`` drops every dot part.
+
+    ``entrywise``: functions of functions are not differentiated, whose derivatives an optimizer's Q makes long.
+    """
 
     members: Members
     random: frozenset[str] = frozenset()
     naive: bool = False
+    entrywise: bool = False
     lines: dict[sp.Expr, Line] = field(default_factory=dict)
     calls: dict[sp.Expr, Call] = field(default_factory=dict)
     combinations: dict[sp.Expr, Combination] = field(default_factory=dict)
@@ -65,6 +72,7 @@ class Calculus:
     covariances: dict[sp.Expr, sp.Expr] = field(default_factory=dict)
     slopes: dict[sp.Expr, sp.Expr] = field(default_factory=dict)
     made: dict[tuple[Ref, bool, Ref, sp.Expr], tuple[Ref, sp.Expr]] = field(default_factory=dict)
+    definitions: dict[Ref, Definition] = field(default_factory=dict)
 
     def write(self, lhs: sp.Expr, rhs: sp.Expr, rule: str, span: Span) -> None:
         name, source = RULES[rule]
@@ -74,8 +82,19 @@ class Calculus:
         """What does not depend on an input is the same for all samples."""
         return s if ref.name in self.members.sampled else I
 
+    def fresh(self, name: str) -> str:
+        """``name``, with underscores until the program has no such name."""
+        families = self.members.families
+        while name in families.clauses or name in families.weights or name in families.data:
+            name += "_"
+        return name
+
     def mean(self, expr: sp.Expr) -> sp.Expr:
-        return mean(expr, self.cov)
+        value = mean(expr, self.cov)
+        for psi in sorted(value.atoms(Image), key=str):
+            if any(psi.orders):
+                derived(self, psi)
+        return value
 
     # ------------------------------------------------------------ vectors
 
@@ -92,11 +111,21 @@ class Calculus:
                     self.vectors[key] = self._initial(found)
                 case MatMul():
                     self.vectors[key] = self._matmul(ins, key[1])
+                case Nonlin() if isinstance(ins.expr, Update):
+                    self.vectors[key] = self._named(Z(found, key[1]), image(self, ins, key[1]))
                 case Nonlin():
                     self.vectors[key] = self._nonlin(ins, key[1])
                 case Moment():
                     raise AssertionError(f"{found} is a scalar")
+            self._bounded(self.vectors[key], found, ins)
         return self.vectors[key]
+
+    def _bounded(self, expr: sp.Expr, ref: Ref, ins: Simple | None) -> None:
+        """``LimitError`` where the formulas of a run grow beyond use."""
+        if self.entrywise and ins is not None and expr.count_ops() > LONGEST:
+            reason = f"`{ref}` is a formula of {expr.count_ops():,} operations: they grow fast with the steps and the samples"
+            remedy = "derive fewer steps, `run.z(1)`; the numbers of all are those of `run.limit()`"
+            raise LimitError(Message(ins.span, reason, remedy, "formulas too long"))
 
     def _initial(self, ref: Ref) -> sp.Expr:
         """ZInit: an initial vector is Gaussian as given."""
@@ -165,11 +194,15 @@ class Calculus:
         """ZNonlin: Z^{φ(x; θ)} = φ(Z^x; θ̊)."""
         z = Z(ins.out, s)
         self.write(z, sp.S.Zero, "nonlin", ins.span)  # its place, after what it reads
-        shown = self.expression(ins.expr, s, ins.span, lambda r: Z(r, self.sample(r, s)))
+        shown = self.expression(ins.expr, s, ins.span, lambda r: self._shown(r, self.sample(r, s)))
         unfolded = self.expression(ins.expr, s, ins.span, lambda r: self.vector(r, s))
         del self.lines[z]
         self.write(z, shown.replace(lambda e: isinstance(e, Drive), lambda e: e.total), "nonlin", ins.span)
         return self._gathered(ins, s, self._named(z, unfolded))
+
+    def _shown(self, ref: Ref, s: sp.Expr) -> sp.Expr:
+        """The Z of a vector; 0 where it has no line, being the image of updates before there are any."""
+        return sp.S.Zero if self.vector(ref, s) == 0 and Z(ref, s) not in self.lines else Z(ref, s)
 
     def _gathered(self, ins: Nonlin, s: sp.Expr, unfolded: sp.Expr) -> sp.Expr:
         """A sum with several Gaussian terms beside others: these together are one Gaussian, the vector's Ẑ."""
@@ -199,6 +232,8 @@ class Calculus:
 
     def linear(self, expr: sp.Expr) -> Combination | None:
         """``expr`` as a combination of letters; None when it is not linear, or has a mean."""
+        if not linear(expr):
+            return None
         atoms = gaussians(expr)
         total: Combination = {}
         rest = expr
@@ -319,9 +354,12 @@ class Calculus:
         if name in self.slopes:
             return self.slopes[name]
         expr = self.vector(x, s)
-        parts = [(self.combinations[a].get(letter, sp.S.Zero), derivative(expr, a)) for a in gaussians(expr)]
-        parts = [(c, d) for c, d in parts if c != 0]
-        smooth = not any(d.has(*SINGULAR) for _, d in parts)
+        parts = []
+        smooth = not (self.entrywise and nested(expr)) and not rough(expr, gaussians(expr))
+        if smooth:
+            parts = [(self.combinations[a].get(letter, sp.S.Zero), derivative(expr, a)) for a in gaussians(expr)]
+            parts = [(c, d) for c, d in parts if c != 0]
+            smooth = not any(d.has(*SINGULAR) for _, d in parts)
         value = sp.Add(*(c * self.mean(d) for c, d in parts)) if smooth else self._stein(expr, letter)
         if not value.is_number:
             self.write(name, value, "slope" if smooth else "stein", self.calls[letter].span)
@@ -337,13 +375,24 @@ class Calculus:
         same = [h for h in self.letters(expr) if h in self.calls]
         hats: list[sp.Expr] = []
         for h in (h for h in same if (self.calls[h].W, self.calls[h].transpose) == (call.W, call.transpose)):
-            if self.resolved(self._gram([*hats, h]).det()) != 0:
+            if self._independent(h, hats):
                 hats.append(h)
         if letter not in hats:
             return sp.S.Zero
+        if self.entrywise and len(hats) > MOST:
+            reason = f"a dot part is a combination of {len(hats)} earlier products, by the inverse of a matrix of formulas"
+            remedy = "derive fewer steps, `run.z(1)`, or smaller batches; the numbers of all are those of `run.limit()`"
+            raise LimitError(Message(call.span, reason, remedy, "formulas too long"))
         b = sp.Matrix([self.mean(h * expr) for h in hats])
         C = self._gram(hats)
         return sp.together((C.LUsolve(b) if len(hats) > 1 else b / C[0, 0])[hats.index(letter)])
+
+    def _independent(self, hat: sp.Expr, others: list[sp.Expr]) -> bool:
+        """Whether a hat is no combination of others; of arguments that are no polynomials, whether it is a multiple of one."""
+        if not self.entrywise:
+            return bool(self.resolved(self._gram([*others, hat]).det()) != 0)
+        arguments = [self.vector(self.calls[h].x, self.calls[h].s) for h in (*others, hat)]
+        return not any((arguments[-1] / a).is_number for a in arguments[:-1])
 
     def _gram(self, hats: list[sp.Expr]) -> sp.Matrix:
         return sp.Matrix(len(hats), len(hats), lambda i, j: self.cov(hats[i], hats[j]))

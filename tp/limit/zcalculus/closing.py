@@ -12,7 +12,7 @@ from tp.limit.equations import Entry, Value
 from tp.limit.zcalculus.atoms import Cov, Dot, Slope
 from tp.limit.zcalculus.calculus import Line
 from tp.limit.zcalculus.limit import ZLimit
-from tp.limit.zcalculus.mean import mean
+from tp.limit.zcalculus.mean import mean, nested
 
 SHORT = 24
 """Operations of a formula in constants alone that is put in where its name is used."""
@@ -42,7 +42,7 @@ def _closed(line: Line) -> Line:
     for e in sorted(line.rhs.atoms(Expectation), key=sp.default_sort_key):
         e2 = _split(e)
         for part in sorted(e2.atoms(Expectation), key=sp.default_sort_key):
-            if len(part.variables) > MOST and not part.integrand.is_polynomial(*part.variables):
+            if nested(part.integrand) or (len(part.variables) > MOST and not part.integrand.is_polynomial(*part.variables)):
                 continue
             form = closed_form(part)
             if form is not None:

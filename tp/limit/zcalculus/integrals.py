@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial, reduce
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,12 @@ from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import elu, leaky_relu, relu, step
 from tp.gaussian.quadrature import evaluate, integrate
 from tp.limit.equations import Entry, Value
-from tp.limit.zcalculus.atoms import Cov, Slope
+from tp.limit.zcalculus.atoms import Cov, Image, Slope
+from tp.limit.zcalculus.mean import rough
 from tp.readings.elementwise import TABLE
 from tp.readings.expression import power
 from tp.readings.nodes import rule
+from tp.readings.tables import FINENESS, Table
 
 Array = NDArray[np.float64]
 Known = Mapping[sp.Basic, Any]
@@ -55,42 +58,65 @@ SCRAMBLINGS = 8
 POINTS, MOST_POINTS = 14, 20
 """log2 of the Sobol points of one scrambling: as a rule, and at most."""
 METHODS = ("auto", "grid", "sobol")
+ROUGH = 2e-3
+"""An error of quadrature above which points are tried as well."""
+MANY, PAIRS = 2048, 2**22
+"""Cases above which an expectation has fewer nodes, and cases times nodes of a grid then."""
 
 
 @dataclass
 class Integrals:
-    """One way of taking all expectations. ``sampled`` becomes true when one of them needed Sobol points."""
+    """One way of taking all expectations. ``sampled`` becomes true when one of them needed Sobol points.
+
+    ``panelled`` is the most variables for which panels are broken at kinks; ``probing`` stops where points are needed.
+    """
 
     method: str = "auto"
     coarse: bool = False
     seed: tuple[int, ...] = (0, 0)
     points: int = POINTS
     sampled: bool = False
+    largest: int = LARGEST
+    panelled: int = PANELS
+    probing: bool = False
 
     def value(self, expr: sp.Expr, known: Known, count: int) -> Array:
-        """``expr`` in ``count`` cases; ``known`` has an array of them, or one number, for every name."""
-        found = {e: self.expectation(e, known, count) for e in _expectations(expr)}
+        """``expr`` in ``count`` cases; ``known`` has an array of them, or one number, for every name; images are functions."""
+        found: dict[sp.Basic, Any] = {}
+        for e in _expectations(expr):
+            one = all(np.ndim(known[a]) == 0 for a in _names(e) if a in known)
+            found[e] = self.expectation(e, known, 1)[0] if one else self.expectation(e, known, count)
         value = np.broadcast_to(np.asarray(compiled(expr)({**known, **found}), float), count)
         if not np.isfinite(value).all():
             raise LimitError(Message(NOWHERE, f"`{expr}` is not finite", "see net.moments() for the same by nodes", "not finite"))
         return value
 
     def expectation(self, e: Expectation, known: Known, count: int) -> Array:
-        cov = np.empty((count, len(e.variables), len(e.variables)))
+        alike = all(np.ndim(known[a]) == 0 for a in _names(e.cov) if a in known)
+        cov = np.empty((1 if alike else count, len(e.variables), len(e.variables)))
         for (i, j), entry in np.ndenumerate(np.array(e.cov.tolist(), dtype=object)):
-            cov[:, i, j] = self.value(entry, known, count)
+            cov[:, i, j] = self.value(entry, known, len(cov))
         kinked = _kinked(e)
-        if kinked and len(e.variables) <= PANELS and self.method != "sobol":
-            return self.panels(e, cov, known)
+        if (
+            kinked
+            and not e.integrand.has(Image)
+            and len(e.variables) <= self.panelled
+            and count <= MANY // 64
+            and self.method != "sobol"
+        ):
+            return self.panels(e, np.broadcast_to(cov, (count, *cov.shape[1:])), known)
         values, vectors = np.linalg.eigh(cov)
         values = np.where(values > 1e-13 * np.maximum(values[:, -1:], 1e-300), values, 0.0)
         root = vectors * np.sqrt(values)[:, None, :]
         sizes = np.abs(root).max(axis=1) * _steepness(e)
+        if alike:
+            x, w = self.nodes(sizes[0][sizes[0] > 0], kinked)
+            return self.average(e, root[:, :, sizes[0] > 0], x, w, known, count)
         found = np.empty(count)
         for some, box in _alike(sizes):
             x, w = self.nodes(box[box > 0], kinked)
             part = {k: v[some] if np.shape(v) == (count,) else v for k, v in known.items()}
-            found[some] = self.average(e, root[some][:, :, box > 0], x, w, part)
+            found[some] = self.average(e, root[some][:, :, box > 0], x, w, part, len(some))
         return found
 
     def panels(self, e: Expectation, cov: Array, known: Known) -> Array:
@@ -107,7 +133,7 @@ class Integrals:
     def nodes(self, sizes: Array, kinked: bool) -> tuple[Array, Array]:
         """Points of independent standard normals, [dimensions, points], and weights."""
         if self.method != "sobol" and not kinked:
-            found = grid(tuple(sizes.tolist()), self.coarse)
+            found = grid(tuple(sizes.tolist()), self.coarse, self.largest)
             if found is not None:
                 return found
         if self.method == "grid":
@@ -115,22 +141,53 @@ class Integrals:
                 f"an expectation over {len(sizes)} Gaussians{' with kinks' if kinked else ''} has no grid of {LARGEST:,} nodes"
             )
             raise LimitError(Message(NOWHERE, reason, 'use method="auto"', "grid too large"))
+        if self.probing:
+            raise _PointsNeeded
         self.sampled = True
         return sobol(len(sizes), self.points, self.seed)
 
-    def average(self, e: Expectation, root: Array, x: Array, w: Array, known: Known) -> Array:
-        """Σ w g(A x) for every A in ``root``."""
+    def image(self, psi: Image, value: sp.Expr, known: Known) -> Callable[..., Array]:
+        """Ψ as a function of arrays: of one number by a table, of several by a mean at each."""
+        letters = psi.values
+        found: dict[bytes, Array] = {}  # several expectations have the same nodes
+
+        def at(*arrays: Array) -> Array:
+            arrays = tuple(np.broadcast_arrays(*arrays))
+            flat, key = [a.ravel() for a in arrays], b"".join(sha256(a.tobytes()).digest() for a in arrays)
+            if key not in found:
+                count = len(flat[0])
+                few = self.points - (2 if count <= MANY else 5)
+                inner = replace(self, points=few, seed=(*self.seed, 1), largest=max(1000, PAIRS // count))
+                found[key] = inner.value(value, {**known, **dict(zip(letters, flat, strict=True))}, count)
+                self.sampled |= inner.sampled
+            return found[key].reshape(arrays[0].shape)
+
+        fineness = FINENESS[-2 if psi.rough else 2 - self.coarse]
+        tables: dict[int, Callable[[Array], Array]] = {}
+
+        def tabulated(array: Array) -> Array:
+            reach = math.ceil(math.log2(float(np.abs(array).max(initial=1e-3))))
+            if reach not in tables:
+                table = Table.fine(np.array([-(2.0**reach), 2.0**reach]), *fineness)
+                tables[reach] = table.function(at(table.points))
+            return tables[reach](array)
+
+        return tabulated if len(letters) == 1 else at
+
+    def average(self, e: Expectation, root: Array, x: Array, w: Array, known: Known, count: int) -> Array:
+        """Σ w g(A x) for every A in ``root``, or in ``count`` cases of one."""
         code, names = compiled(e.integrand, tuple(e.variables)), _names(e.integrand)
-        total = np.zeros(len(root))
-        many = max(1, min(len(root), 16))
-        for first in range(0, len(root), many):
+        functions = {k: v for k, v in known.items() if isinstance(k, sp.Tuple)}
+        total, one = np.zeros(count), len(root) == 1
+        many = max(1, min(count, 256 if one else 16))
+        for first in range(0, count, many):
             rows = slice(first, first + many)
-            env = {a: np.broadcast_to(known[a], len(root))[rows, None] for a in names if a in known}
+            env = {a: np.broadcast_to(known[a], count)[rows, None] for a in names if a in known}
             for start in range(0, len(w), TOGETHER // many):
                 part = slice(start, start + TOGETHER // many)
-                u = root[rows] @ x[:, part]
-                values = code({**env, **{v: u[:, k] for k, v in enumerate(e.variables)}})
-                total[rows] += np.broadcast_to(values, u[:, 0].shape) @ w[part]
+                u = root[:1] @ x[:, part] if one else root[rows] @ x[:, part]
+                values = np.asarray(code({**functions, **env, **{v: u[:, k] for k, v in enumerate(e.variables)}}))
+                total[rows] += np.broadcast_to(values, (len(values) if values.ndim else 1, u.shape[2])) @ w[part]
         return total
 
 
@@ -151,7 +208,9 @@ def _expectations(expr: sp.Expr) -> tuple[Expectation, ...]:
 
 @lru_cache(maxsize=2048)
 def _kinked(e: Expectation) -> bool:
-    return any(isinstance(f, KINKS) for f in e.integrand.atoms(sp.Function, sp.Piecewise))
+    if any(isinstance(f, KINKS) for f in e.integrand.atoms(sp.Function, sp.Piecewise)):
+        return True
+    return any(psi.rough for psi in e.integrand.atoms(Image)) or rough(e.integrand, e.variables)
 
 
 @lru_cache(maxsize=2048)
@@ -184,12 +243,12 @@ def by_cases(expr: sp.Expr) -> sp.Expr:
 
 
 @lru_cache(maxsize=64)
-def grid(sizes: tuple[float, ...], coarse: bool) -> tuple[Array, Array] | None:
+def grid(sizes: tuple[float, ...], coarse: bool, largest: int = LARGEST) -> tuple[Array, Array] | None:
     """The finest tensor grid that is not too large, or the one after it; None where none fits."""
-    fits = [eps for eps in AIMS if _count(sizes, eps, STRIP) <= 3 * LARGEST]
+    fits = [eps for eps in AIMS if _count(sizes, eps, STRIP) <= 3 * largest]
     for k, eps in enumerate(fits[: -1 if len(fits) > 1 else 0]):
         found = _pruned(sizes, eps, STRIP)
-        if len(found[1]) <= LARGEST:
+        if len(found[1]) <= largest:
             return _pruned(sizes, fits[k + 1], 1.25 * STRIP) if coarse else found
     return None
 
@@ -226,7 +285,7 @@ class Compiled:
 
     template: tuple[Any, ...]
     names: tuple[tuple[int, sp.Basic], ...]
-    code: tuple[tuple[int, Callable[..., Any], tuple[int, ...]], ...]
+    code: tuple[tuple[int, Callable[..., Any] | sp.Tuple, tuple[int, ...]], ...]
 
     @classmethod
     def of(cls, expr: sp.Expr, variables: tuple[sp.Expr, ...]) -> Compiled:
@@ -234,7 +293,7 @@ class Compiled:
         places: dict[sp.Basic, int] = {}
         template: list[Any] = []
         names: list[tuple[int, sp.Basic]] = []
-        code: list[tuple[int, Callable[..., Any], tuple[int, ...]]] = []
+        code: list[tuple[int, Callable[..., Any] | sp.Tuple, tuple[int, ...]]] = []
 
         def visit(e: sp.Basic) -> int:
             if e not in places:
@@ -261,7 +320,8 @@ class Compiled:
             values[place] = env[name]
         with np.errstate(all="ignore"):
             for place, function, arguments in self.code:
-                values[place] = function(*[values[k] for k in arguments])
+                act = env[function] if isinstance(function, sp.Tuple) else function
+                values[place] = act(*[values[k] for k in arguments])
         return values[-1] if not self.code else values[self.code[-1][0]]
 
 
@@ -271,10 +331,14 @@ def compiled(expr: sp.Expr, variables: tuple[sp.Expr, ...] = ()) -> Compiled:
 
 
 def _arguments(e: sp.Basic) -> tuple[sp.Basic, ...]:
+    if isinstance(e, Image):
+        return tuple(e.values)
     return e.args[:1] if isinstance(e, sp.Pow) and e.exp.is_number else tuple(a for a in e.args if isinstance(a, sp.Expr))
 
 
-def _function(e: sp.Basic) -> Callable[..., Any]:
+def _function(e: sp.Basic) -> Callable[..., Any] | sp.Tuple:
+    if isinstance(e, Image):
+        return e.function
     if isinstance(e, sp.Add):
         return lambda *xs: reduce(np.add, xs)
     if isinstance(e, sp.Mul):
@@ -313,12 +377,16 @@ def measured(run: Callable[[Integrals], Array], method: str = "auto", tol: float
     """What ``run`` computes, with errors; to ``tol`` where one is given. Raises ``LimitError`` where that is out of reach."""
     if method not in METHODS:
         raise DataError(Message(NOWHERE, f"unknown method {method!r}", f"choose one of {', '.join(METHODS)}", "unknown method"))
-    first = Integrals(method, seed=(seed, 0))
-    values = run(first)
-    if not first.sampled:
+    values = _by_quadrature(run, method)
+    if method != "sobol" and values is not None:
         errors = np.maximum(np.abs(run(Integrals(method, coarse=True)) - values), 1e-15 * np.maximum(1, np.abs(values)))
-        if tol is None or errors.max(initial=0) <= tol:
-            return Measured(values, errors, "quadrature")
+        found = Measured(values, errors, "quadrature")
+        largest = float(errors.max(initial=0))
+        if tol is None and largest > ROUGH and method == "auto":  # points may do better
+            points = _sampled(run, "sobol", None, seed)
+            return points if 2 * points.errors.max() < largest else found
+        if tol is None or largest <= tol:
+            return found
         method = "sobol"
         if 2 * errors.max() < tol * 2**4 or tol < 1e-6:  # points would not do better
             raise _out_of_reach(float(errors.max()), tol)
@@ -327,15 +395,26 @@ def measured(run: Callable[[Integrals], Array], method: str = "auto", tol: float
 
 def valued(run: Callable[[Integrals], Array]) -> Array:
     """What ``run`` computes, without the second run for errors."""
-    first = Integrals()
-    values = run(first)
-    return _sampled(run, "auto", None, 0).values if first.sampled else values
+    values = _by_quadrature(run, "auto")
+    return _sampled(run, "auto", None, 0).values if values is None else values
+
+
+class _PointsNeeded(Exception):
+    """An expectation has no grid."""
+
+
+def _by_quadrature(run: Callable[[Integrals], Array], method: str) -> Array | None:
+    """The values without points; None where some expectation needs them."""
+    try:
+        return run(Integrals(method, probing=True))
+    except _PointsNeeded:
+        return None
 
 
 def _sampled(run: Callable[[Integrals], Array], method: str, tol: float | None, seed: int) -> Measured:
     m = POINTS
     while True:
-        rows = np.array([run(Integrals(method, seed=(seed, k), points=m)) for k in range(SCRAMBLINGS)])
+        rows = np.array([run(Integrals(method, seed=(seed, k), points=m, panelled=1)) for k in range(SCRAMBLINGS)])
         errors = np.maximum(rows.std(axis=0, ddof=1) / math.sqrt(SCRAMBLINGS), 1e-15)
         largest = 2 * float(errors.max(initial=0))
         if tol is None or largest <= tol:

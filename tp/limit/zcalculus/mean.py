@@ -5,17 +5,19 @@ What is left is an ``Expectation`` over the atoms that really meet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import combinations
 
 import sympy as sp
 
 from tp.gaussian.expectation import Expectation
-from tp.limit.zcalculus.atoms import RANDOM
+from tp.limit.zcalculus.atoms import RANDOM, Image, Jump
 from tp.program.ir import derivative
 
 Covariance = Callable[[sp.Expr, sp.Expr], sp.Expr]
-SINGULAR = (sp.DiracDelta, sp.Derivative, sp.Subs)
+SINGULAR = (sp.DiracDelta, sp.Derivative, sp.Subs, Jump)
+TINY = 1e-3
+"""What a denominator is at 0, below which its function is taken for one that jumps there."""
 
 
 def gaussians(expr: sp.Basic) -> list[sp.Expr]:
@@ -31,6 +33,30 @@ def gaussians(expr: sp.Basic) -> list[sp.Expr]:
         else:
             stack.extend(e.args)
     return sorted(found, key=str)
+
+
+def rough(expr: sp.Expr, variables: Iterable[sp.Expr]) -> bool:
+    """Whether ``expr`` jumps at 0, or nearly so, as g/(|g| + ε) does: derivatives would be spikes that no quadrature sees."""
+    zero = dict.fromkeys(variables, sp.S.Zero)
+    for power in expr.atoms(sp.Pow):
+        if power.exp.is_number and (power.exp < 0 or not power.exp.is_Integer):
+            at = power.base.xreplace(zero)
+            if at != power.base and at.is_comparable and abs(at) < TINY:
+                return True
+    return False
+
+
+def nested(expr: sp.Expr) -> bool:
+    """Whether a function stands inside another: derivatives of these are long, and no rule closes their means."""
+    inside = (a for f in expr.atoms(sp.Function, Image) for a in f.args)
+    return any(gaussians(f) for a in inside for f in a.atoms(sp.Function, Image))
+
+
+def linear(expr: sp.Expr) -> bool:
+    """Whether no function of Gaussian atoms is in sight, nor a power: sums and products are looked into."""
+    if isinstance(expr, (sp.Add, sp.Mul)):
+        return all(map(linear, expr.args))
+    return isinstance(expr, RANDOM) or not gaussians(expr)
 
 
 def _opaque(e: sp.Basic) -> bool:
@@ -118,7 +144,7 @@ def _by_stein(expr: sp.Expr, atoms: list[sp.Expr], cov: Covariance) -> sp.Expr |
         if u not in sp.Mul.make_args(expr):
             continue
         rest = sp.Mul(*(f for f in sp.Mul.make_args(expr) if f != u))
-        if u in gaussians(rest):
+        if u in gaussians(rest) or rough(rest, atoms):
             continue
         slopes = {v: derivative(rest, v) for v in atoms if v != u}
         if not any(s.has(*SINGULAR) for s in slopes.values()):

@@ -15,6 +15,7 @@ import sympy as sp
 
 from tp.errors import LimitError, Message, Span, with_values
 from tp.limit.clauses import Clause, Families, at, flatten
+from tp.limit.zcalculus.atoms import Update
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Weight
 from tp.readings.indexing import resolve
 
@@ -121,7 +122,8 @@ class Members:
         ins = clause.ins
         if isinstance(ins, MatMul):
             return replace(ins, out=ref, W=at(ins.W, binding), x=at(ins.x, binding), domain=())
-        expr = self.written(at(ins.expr, binding), ins.span)
+        inside_out = isinstance(ins.expr, Update)
+        expr = self.written(self._bound(ins.expr, binding, ins.span) if inside_out else at(ins.expr, binding), ins.span)
         if isinstance(ins, Moment):
             return replace(ins, out=ref, expr=expr, coeff=self.written(at(ins.coeff, binding), ins.span), domain=())
         return replace(ins, out=ref, expr=expr, domain=())
@@ -148,6 +150,17 @@ class Members:
         if not expr.args or isinstance(expr, sp.Sum) or not expr.has(sp.Sum, Softmax, Ref):
             return expr
         return expr.func(*(self._written(a, span) for a in expr.args))
+
+    def _bound(self, expr: sp.Basic, binding: dict[sp.Symbol, sp.Expr], span: Span) -> sp.Basic:
+        """``expr`` at a point, its sums first: a maximum is not to see sums that look like numbers."""
+        if isinstance(expr, sp.Sum):
+            *inner, (s, lo, hi) = expr.limits
+            body = sp.Sum(expr.function, *inner) if inner else expr.function
+            values = self._values(s, at(lo, binding), at(hi, binding), span)
+            return sp.Add(*(self._bound(body, {**binding, s: v}, span) for v in values))
+        if isinstance(expr, Ref) or not expr.args:
+            return at(expr, binding)
+        return expr.func(*(self._bound(a, binding, span) for a in expr.args))
 
     def _values(self, s: sp.Symbol, lo: sp.Expr, hi: sp.Expr, span: Span) -> list[sp.Expr]:
         r = Range(s, lo, hi)

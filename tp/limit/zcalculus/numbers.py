@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.limit.equations import Entry, Value
-from tp.limit.zcalculus.atoms import Cov, Slope
+from tp.limit.zcalculus.atoms import Cov, Image, Slope
 from tp.limit.zcalculus.integrals import Integrals, measured
 from tp.limit.zcalculus.limit import ZLimit
 from tp.program.ir import Ref
@@ -52,16 +52,19 @@ def numbers(
         raise LimitError(Message(NOWHERE, reason, "net.kernel() has the numbers of networks without transposes", "families"))
     given = _data(limit, X)
     given |= {c: float(constants[c.name]) for c in _symbols(limit) if c.name in constants}
-    lines = [line for line in limit.lines if isinstance(line.lhs, (Cov, Slope, Value))]
+    lines = [line for line in limit.lines if isinstance(line.lhs, (Cov, Slope, Value, Image))]
+    names = [line.lhs for line in lines if not isinstance(line.lhs, Image)]
 
     def run(integrals: Integrals) -> Array:
         known: dict[sp.Basic, Any] = dict(given)
         for line in lines:
-            known[line.lhs] = float(integrals.value(line.rhs, known, 1)[0])
-        return np.array([known[line.lhs] for line in lines])
+            if isinstance(line.lhs, Image):
+                known[line.lhs.function] = integrals.image(line.lhs, line.rhs, dict(known))
+            else:
+                known[line.lhs] = float(integrals.value(line.rhs, known, 1)[0])
+        return np.array([known[name] for name in names])
 
     found = measured(run, method, tol, seed)
-    names = [line.lhs for line in lines]
     values, errors = (dict(zip(names, of.tolist(), strict=True)) for of in (found.values, found.errors))
     return Numbers(values, errors, found.method)
 

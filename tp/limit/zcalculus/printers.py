@@ -14,18 +14,19 @@ from tp.faces.layout import Layout
 from tp.faces.measure import width
 from tp.faces.notation import Notation, notation
 from tp.faces.order import outside
-from tp.faces.tex import LimitPrinter, decorated, escape
+from tp.faces.tex import LimitPrinter, decorated, escape, paren
 from tp.faces.text import TextPrinter, _cited, _origin, greek
 from tp.faces.text import ranges as text_ranges
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Limit, Value, Z
-from tp.limit.zcalculus.atoms import Cov, Dot, Drive, Hat, Output, Slope
+from tp.limit.zcalculus.atoms import Cov, Dot, Drive, Hat, Image, Output, Slope
 from tp.limit.zcalculus.calculus import Line
 from tp.limit.zcalculus.limit import ZLimit
 from tp.program.ir import Ref
 
 COLUMN = 24
-LINE = 30.0
+LINE, LEFT = 31.0, 10.0
+"""Em of a line of LaTeX, and of a left side beside its right side."""
 
 
 def style_of(limit: ZLimit) -> Notation:
@@ -69,6 +70,11 @@ class ZText(TextPrinter):
             return f"Var {self._print(expr.a)}"
         return f"Cov({self._print(expr.a)}, {self._print(expr.b)})"
 
+    def _print_Image(self, expr: Image) -> str:
+        primes = "′" * int(expr.orders[0]) if len(expr.orders) == 1 else ""
+        signs = "".join(f"∂{k + 1}" * int(o) for k, o in enumerate(expr.orders)) if len(expr.orders) > 1 else ""
+        return f"{signs}Ψ{primes}_{self._print_Ref(expr.a)}({', '.join(map(self._print, expr.values))})"
+
     def _print_Value(self, expr: Value) -> str:
         if expr.kind_name == "theta":
             return greek(expr.a.name) + self.bracket(expr.a.index) + self.at(expr.a, expr.s)
@@ -96,6 +102,7 @@ def text(limit: ZLimit, columns: int = 100) -> str:
 _MEANINGS: dict[type, str] = {
     Hat: "Ẑ_y         the Gaussian part of W x: jointly Gaussian over the calls of one matrix in one direction",
     Dot: "Ż_y         what W x owes to earlier calls Wᵀ y: v Σ_j Z_{y_j} E[∂Z_x/∂Ẑ_{Wᵀ y_j}]",
+    Image: "Ψ_y(a)      a matrix of entrywise updates times a vector, where the vectors of the gradients are a",
 }
 
 
@@ -144,6 +151,12 @@ class ZTex(LimitPrinter):
             return rf"\operatorname{{Var}}\bigl({self._print(expr.a)}\bigr)"
         return rf"\operatorname{{Cov}}\bigl({self._print(expr.a)},\, {self._print(expr.b)}\bigr)"
 
+    def _print_Image(self, expr: Image) -> str:
+        primes = "'" * int(expr.orders[0]) if len(expr.orders) == 1 else ""
+        signs = "".join(rf"\partial_{{{k + 1}}}" * int(o) for k, o in enumerate(expr.orders)) if len(expr.orders) > 1 else ""
+        name = rf"\Psi_{{{self._print_Ref(expr.a)}}}{primes}"
+        return signs + name + paren(r",\, ".join(map(self._print, expr.values)))
+
     def _print_Value(self, expr: Value) -> str:
         if expr.kind_name == "theta":
             above, below = self.indices(expr.a)
@@ -157,21 +170,28 @@ class ZTex(LimitPrinter):
         return super()._print_Pow(expr)
 
 
-def rows(line: Line, printer: ZTex) -> list[str]:
-    """The rows of one line in an ``align``."""
+def rows(line: Line, printer: ZTex, column: float = 0.0) -> list[str]:
+    """The rows of one line in an ``align`` whose left sides are ``column`` wide; a wider one has a row of its own."""
     left = printer.doprint(line.lhs)
-    room = LINE - min(width(left), 12.0)
+    room = LINE - max(min(width(left), LEFT), column)
     first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(outside(line.rhs), room - 1.0, room - 1.5)
     where = [rf"&\quad \text{{for }} {ranges(line.domain, printer)}"] if line.domain else []
-    return [f"{left} &= {first}", *(rf"&\quad {r}" for r in rest), *where]
+    begun = [f"{left} &= {first}"] if width(left) <= LEFT else [rf"\rlap{{${left}$}}&", f"&= {first}"]
+    return [*begun, *(rf"&\quad {r}" for r in rest), *where]
+
+
+def left_column(limit: ZLimit, printer: ZTex) -> float:
+    """The width of the left sides that stand beside their right sides."""
+    return max((w for line in limit.lines if (w := width(printer.doprint(line.lhs))) <= LEFT), default=0.0)
 
 
 def latex(limit: ZLimit, document: bool = False) -> str:
     """A fragment for any document class, or an article with the sources and the spec."""
     printer = ZTex(style_of(limit), limit.sampled)
     blocks = []
+    column = left_column(limit, printer)
     for k, line in enumerate(limit.lines, 1):
-        first, *rest = rows(line, printer)
+        first, *rest = rows(line, printer, column)
         blocks.append(" \\\\\n".join([rf"{first} \tag{{{k}}}", *rest]))
     body = "\\begin{align*}\n" + " \\\\[2pt]\n".join(blocks) + "\n\\end{align*}"
     numbers = {id(line): str(k) for k, line in enumerate(limit.lines, 1)}
@@ -219,7 +239,7 @@ def display(limit: ZLimit) -> str:
 # ---------------------------------------------------------------- data
 
 KINDS: dict[type, str] = {
-    Z: "Z", Hat: "Gaussian part", Dot: "dot", Cov: "covariance", Slope: "expected derivative", Value: "scalar",
+    Z: "Z", Hat: "Gaussian part", Dot: "dot", Cov: "covariance", Slope: "expected derivative", Value: "scalar", Image: "image",
 }  # fmt: skip
 
 

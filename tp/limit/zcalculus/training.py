@@ -11,6 +11,7 @@ from __future__ import annotations
 from tp.limit.equations import I
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.closing import close
+from tp.limit.zcalculus.images import in_expressions
 from tp.limit.zcalculus.limit import ZLimit
 from tp.limit.zcalculus.members import Members, decimal
 from tp.limit.zcalculus.ratios import leading
@@ -24,7 +25,7 @@ def training_limit(run: TrainingRun, steps: int | None = None) -> ZLimit:
     Raises ``LimitError`` where training diverges with the width. Cost grows fast with the steps: a few, for theory.
     """
     data = {Ref(name, *index): decimal(float(value)) for (name, *index), value in run._numbers().items()}
-    calculus = Calculus(Members(leading(run.training.program), {}, data))
+    calculus = Calculus(Members(in_expressions(leading(run.training.program)), {}, data), entrywise=run.entrywise is not None)
     f = run.training.output.name
     for t in range((run.steps if steps is None else steps) + 1):
         for i in run.test:
