@@ -78,13 +78,13 @@ def seconds(kernel: Any, x: np.ndarray) -> float:
 def against(w: Workload, kernel: Any, x: np.ndarray, values: Any, python: str, repeats: int) -> dict[str, Any]:
     """The alternating calls, after an agreement check on the first samples."""
     with Peer(python, str(x.dtype)) as peer:
-        first = peer.load(w.layers, x)
+        first = peer.load(w.layers, x, w.tile)
         count = min(len(x), 200)
         apart = difference(peer.kernels(count), [v[:count, :count] for v in values])
         allowed = w.agreement if x.dtype == np.float64 else max(w.agreement, 1e-3)
         if not apart <= allowed:
             raise SystemExit(f"{w.name}, {x.dtype}: the peer and we differ by {apart:.1e} off the diagonal, over {allowed:.0e}")
-        peer.call(len(x))
+        peer.call(len(x) if not w.tile else w.tile)
         kernel(x)
         ours, theirs = [], []
         for _ in range(repeats):

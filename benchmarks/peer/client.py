@@ -44,11 +44,11 @@ class Peer:
         )
         self.version = self._read()["peer"]
 
-    def load(self, layers: Any, x: np.ndarray) -> float:
-        """Gives the network and the data; seconds of the first call, compilation included."""
+    def load(self, layers: Any, x: np.ndarray, tile: int = 0) -> float:
+        """Gives the network and the data; seconds of the first call (on one tile if in tiles), compilation included."""
         path = Path(self.folder.name) / "x.npy"
         np.save(path, x)
-        answer = self._ask({"load": layers, "x": str(path)})
+        answer = self._ask({"load": layers, "x": str(path), "tile": tile})
         if answer["dtype"] != str(x.dtype):
             raise RuntimeError(f"the peer computes in {answer['dtype']}, not {x.dtype}")
         return float(answer["first"])

@@ -1,8 +1,9 @@
 """The peer as a process: it reads one JSON request a line and answers with one JSON line.
 
-Requests: ``{"load": layers, "x": path}`` builds and compiles a network and keeps the data; ``{"call": n}`` evaluates NNGP and
-NTK once on the first n samples and answers with the seconds it took; ``{"save": path, "count": n}`` writes both kernels of
-the first n samples. Runs in the peer's own environment, so it imports nothing of ours.
+Requests: ``{"load": layers, "x": path, "tile": t}`` builds and compiles a network and keeps the data; ``{"call": n}`` evaluates
+NNGP and NTK once on the first n samples and answers with the seconds it took; ``{"save": path, "count": n}`` writes both kernels
+of the first n samples. With t > 0 a call goes tile by tile, t × t samples at a time and those on or above the diagonal alone:
+for what would not fit the memory at once. Runs in the peer's own environment, so it imports nothing of ours.
 """
 
 import json
@@ -56,14 +57,30 @@ class Peer:
     def load(self, request):
         _, _, kernel = stax.serial(*map(layer, request["load"]))
         self.kernel = jax.jit(lambda x: kernel(x, None, ("nngp", "ntk")))
-        self.x = jnp.asarray(np.load(request["x"]))
+        self.block = jax.jit(lambda x, y: kernel(x, y, ("nngp", "ntk")))
+        self.x, self.tile = jnp.asarray(np.load(request["x"])), request["tile"]
         start = time.perf_counter()
-        self.evaluate(len(self.x))
+        if self.tile:
+            self.evaluate(self.tile)
+            self.done(self.block(self.x[: self.tile], self.x[self.tile : 2 * self.tile]))
+        else:
+            self.evaluate(len(self.x))
         return {"first": time.perf_counter() - start, "dtype": str(self.x.dtype)}
 
     def evaluate(self, count):
-        out = self.kernel(self.x[:count])
+        return self.done(self.kernel(self.x[:count]))
+
+    @staticmethod
+    def done(out):
         return out.nngp.block_until_ready(), out.ntk.block_until_ready()
+
+    def tiles(self, count):
+        """The symmetric half of both kernels, tile by tile."""
+        parts = [self.x[k : min(k + self.tile, count)] for k in range(0, count, self.tile)]
+        for i, part in enumerate(parts):
+            self.done(self.kernel(part))
+            for other in parts[i + 1 :]:
+                self.done(self.block(part, other))
 
     def answer(self, request):
         if "load" in request:
@@ -72,7 +89,7 @@ class Peer:
             np.save(request["save"], np.stack([np.asarray(a) for a in self.evaluate(request["count"])]))
             return {}
         start = time.perf_counter()
-        self.evaluate(request["call"])
+        (self.tiles if self.tile else self.evaluate)(request["call"])
         return {"seconds": time.perf_counter() - start}
 
 
