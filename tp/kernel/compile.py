@@ -23,8 +23,9 @@ from tp.kernel.cells import Formula, parts
 from tp.kernel.demand import Demand, Plan, Want
 from tp.kernel.emit import Emitter
 from tp.kernel.exchange import symmetric
+from tp.kernel.flat import flattened
 from tp.kernel.functions import (
-    REFLECT,
+    HELPERS,
     DiagonalEmitter,
     Function,
     PairsEmitter,
@@ -60,39 +61,31 @@ def compiled(
     raw_sites = single.plan(_site_wants(single, pair_plan))
     for site in pair_plan.sites:  # with the slots beyond boundaries that pairs read
         raw_sites.tables[site] = replace(pair_plan.tables[site], role="out")
-    library, shelf = Library(), Shelf()
-    functions: dict[str, Function] = {}
-    emitters: dict[str, Emitter] = {}
+    library = Library()
     found = _by_rows(pairs, raw, channels) if device == "cpu" else None
     site_rows = _alone_by_rows(raw_sites, channels) if found is not None else None
     site_plan = raw_sites if site_rows is not None else _site_plan(raw_sites, channels)
-    if site_rows is not None:
-        emitters["sites"] = AloneEmitter(library, site_rows, shelf, easy=False)
-    elif site_plan.formulas:
-        emitters["sites"] = SitesEmitter(library, site_plan.tables, order(site_plan))
-    if found is not None:
-        emitters["rows"] = RowsEmitter(library, found, shelf, easy=True)
-        emitters["exact"] = RowsEmitter(library, found, shelf, easy=False)
+    made = _whole_images(library, site_rows, found)
+    if made is None:
+        shelf = Shelf()
+        emitters = _emitters(library, shelf, site_plan, pair_plan, site_rows, found)
+        functions = _functions(emitters)
     else:
-        pair_code = order(pair_plan)
-        emitters["pairs"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan, easy=True)
-        emitters["exact"] = PairsEmitter(library, pair_plan.tables, pair_code, shelf, pair_plan, easy=False)
-        emitters["diagonal"] = DiagonalEmitter(library, pair_plan.tables, pair_code, shelf)
-    for key, emitter in emitters.items():
-        if key != "exact" or any(e.flagged for e in emitters.values()):
-            functions[key] = _function(key, emitter)
-    site_tables = {n: replace(t, role="site") for n, t in site_plan.tables.items() if t.role == "out"}
+        shelf, emitters, functions, site_rows = made
+    grid = site_rows.grid if site_rows is not None else None
+    kept = site_rows.tables if site_rows is not None and grid is not None else {}
+    site_tables = {n: replace(kept.get(n, t), role="site") for n, t in site_plan.tables.items() if t.role == "out"}
     for table in shelf.tables.values():
         for function in coefficient_functions(table, library, {**pair_plan.tables, **site_tables}):
             functions[function.name] = function
-    reflect = any("reflect" in e.used for e in emitters.values())
+    helpers = [text for name, text in HELPERS.items() if any(name in e.used for e in emitters.values())]
     lowered = list(library.lowered.values())
     return Compiled(
         network=limit.program.name,
         data={d.ref.name: inputs.shape(d, numbers(limit, constants)) for d in limit.program.data},
         power=str(getattr(limit, "power", 0)),
         kinds=tuple(kinds),
-        text=_module(library, functions, reflect),
+        text=_module(library, functions, helpers),
         integers=tuple(library.numbers.integers),
         floats=tuple(library.numbers.floats),
         functions={key: f.arrays for key, f in functions.items()},
@@ -112,7 +105,56 @@ def compiled(
         rules=tuple(dict.fromkeys(low.rule for low in lowered)),
         lanes={key: _per_lane(emitter) for key, emitter in emitters.items()},
         sites_by_rows=site_rows is not None,
+        grid=() if grid is None else tuple(zip(grid.sizes, grid.blanks, strict=True)),
     )
+
+
+Emitters = dict[str, Emitter]
+Functions = dict[str, Function]
+
+
+def _emitters(
+    library: Library, shelf: Shelf, site_plan: Plan, pair_plan: Plan, site_rows: Plane | None, found: Plane | None
+) -> Emitters:
+    """By function: what one sample decides, pairs in easy forms and without, a sample with itself where lanes are samples."""
+    emitters: Emitters = {}
+    if site_rows is not None:
+        emitters["sites"] = AloneEmitter(library, site_rows, shelf, easy=False)
+    elif site_plan.formulas:
+        emitters["sites"] = SitesEmitter(library, site_plan.tables, order(site_plan))
+    if found is not None:
+        emitters["rows"] = RowsEmitter(library, found, shelf, easy=True)
+        emitters["exact"] = RowsEmitter(library, found, shelf, easy=False)
+    else:
+        code = order(pair_plan)
+        emitters["pairs"] = PairsEmitter(library, pair_plan.tables, code, shelf, pair_plan, easy=True)
+        emitters["exact"] = PairsEmitter(library, pair_plan.tables, code, shelf, pair_plan, easy=False)
+        emitters["diagonal"] = DiagonalEmitter(library, pair_plan.tables, code, shelf)
+    return emitters
+
+
+def _functions(emitters: Emitters) -> Functions:
+    functions = {}
+    for key, emitter in emitters.items():
+        if key != "exact" or any(e.flagged for e in emitters.values()):
+            functions[key] = _function(key, emitter)
+    return functions
+
+
+def _whole_images(
+    library: Library, site_rows: Plane | None, found: Plane | None
+) -> tuple[Shelf, Emitters, Functions, Plane] | None:
+    """The functions with all positions as lanes, where both plans by rows have that form."""
+    if site_rows is None or found is None:
+        return None
+    shelf = Shelf()
+    try:
+        (one, pair), grid = flattened([site_rows.staged, found.staged])
+        alone_plane, pair_plane = plane(one, grid), plane(pair, grid)
+        emitters = _emitters(library, shelf, Plan(), Plan(), alone_plane, pair_plane)
+        return shelf, emitters, _functions(emitters), alone_plane
+    except Unfit:
+        return None
 
 
 def _constant(limit: Limit, name: str) -> Constant:
@@ -212,8 +254,8 @@ def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
     return wants
 
 
-def _module(library: Library, functions: Mapping[str, Function], reflect: bool) -> str:
-    helpers = [*([REFLECT] if reflect else []), *library.sources.values()]
+def _module(library: Library, functions: Mapping[str, Function], helpers: Sequence[str]) -> str:
+    helpers = [*helpers, *library.sources.values()]
     blocks = [_decorator(text) + text.strip("\n") for text in helpers]
     blocks += [f.text for f in functions.values()]
     return HEAD + "\n\n\n" + "\n\n\n".join(blocks) + "\n"

@@ -22,6 +22,25 @@ REFLECT = """def reflect(at, size):
     distance = at % period
     return min(distance, period - distance) if size > 1 else 0"""
 
+TOTAL = """def total(row):
+    a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    n = len(row) - len(row) % 8
+    for z in range(0, n, 8):
+        a += row[z]
+        b += row[z + 1]
+        c += row[z + 2]
+        d += row[z + 3]
+        e += row[z + 4]
+        f += row[z + 5]
+        g += row[z + 6]
+        h += row[z + 7]
+    for z in range(n, len(row)):
+        a += row[z]
+    return ((a + b) + (c + d)) + ((e + f) + (g + h))"""
+
+HELPERS = {"reflect": REFLECT, "total": TOTAL}
+"""Functions that text may call; a sum of a row is one of eight, which do not wait for each other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
@@ -268,7 +287,7 @@ def _formulas(item: object) -> list[Formula]:
 def samples_function(name: str, emitter: Emitter) -> Function:
     """``name(n, c, start, stop, width, arrays…)``: a block of samples, ``width`` at a time."""
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a != "reflect")
+    arrays = tuple(a for a in emitter.used if a not in HELPERS)
     text = "\n".join(
         [
             str(allocations(emitter)),
@@ -288,7 +307,7 @@ def pairs_function(name: str, emitter: PairsEmitter) -> Function:
     """
     emitter.out.depth = 3
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a != "reflect")
+    arrays = tuple(a for a in emitter.used if a not in HELPERS)
     text = "\n".join(
         [
             str(allocations(emitter)),
@@ -355,7 +374,7 @@ def _length(table: Coefficients, library: Library, tables: dict[str, Table]) -> 
 
 
 def _coefficient_function(name: str, extra: str, emitter: Emitter, before: list[str], line: str, after: str) -> Function:
-    arrays = tuple(a for a in emitter.used if a != "reflect")
+    arrays = tuple(a for a in emitter.used if a not in HELPERS)
     text = "\n".join(x for x in [*before, "    for s in range(count):", str(emitter.out), line, after] if x)
     head = f"def {name}(n, c, count{''.join(f', {a}' for a in arrays)}, {extra}):\n"
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)

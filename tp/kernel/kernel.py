@@ -76,6 +76,8 @@ class _Side:
     count: int
     sites: dict[str, Array] = field(default_factory=dict)
     by_sample: dict[str, Array] = field(default_factory=dict)  # the same, samples first
+    first: dict[str, Array] = field(default_factory=dict)  # the data, coordinates before positions
+    converted: dict[str, Array] = field(default_factory=dict)  # what pairs read, in the kernel's precision
 
 
 @dataclass(eq=False)
@@ -301,14 +303,16 @@ class Kernel:
                 continue
             self._sites(side)
             for name, root in self.compiled.roots.items():
-                side.sites[name] = _root(root, side.sites[root.base])
+                side.sites[name] = np.empty_like(side.sites[root.base])
+                _root(root, side.sites[root.base], side.sites[name])
         self._coefficients(sides)
 
     def _sites_by_rows(self, side: _Side) -> None:
         """``_sites`` where positions are lanes: samples one by one, [sample, axes…]."""
         shapes = {n: tuple(a.size for a in axes) for n, axes in self.compiled.sites.items()}
         shapes |= {n: shapes[root.base] for n, root in self.compiled.roots.items()}
-        kept = {n: np.zeros((side.count, *shape)) for n, shape in shapes.items()}
+        blank = np.empty if self.compiled.grid else np.zeros  # which holds slots beyond boundaries too
+        kept = {n: blank((side.count, *shape)) for n, shape in shapes.items()}
         side.sites = {n: np.moveaxis(a, 0, -1) for n, a in kept.items()}
         function = self.compiled.functions["sites"]
         data = {n: a.astype(np.float64, copy=False) for n, a in self._positions_last(side).items()}
@@ -320,13 +324,35 @@ class Kernel:
             stop = min(side.count, start + step)
             self._module.sites(integers, floats, start, stop, *(arrays[a] for a in function))
             for name, root in self.compiled.roots.items():
-                kept[name][start:stop] = _root(root, kept[root.base][start:stop])
+                _root(root, kept[root.base][start:stop], kept[name][start:stop])
+                if self.compiled.grid:
+                    self._blank(kept[name][start:stop])
 
         self._run(work, list(range(0, side.count, step)), "sites")
 
     def _positions_last(self, side: _Side) -> dict[str, Array]:
         """The samples with their coordinates before positions."""
-        return {f"data_{n}": np.ascontiguousarray(np.moveaxis(a, -1, 1)) for n, a in side.data.items()}
+        if not side.first:
+            turned = {f"data_{n}": np.moveaxis(a, -1, 1) for n, a in side.data.items()}
+            side.first = {n: self._on_grid(a) if self.compiled.grid else np.ascontiguousarray(a) for n, a in turned.items()}
+        return side.first
+
+    def _on_grid(self, a: Array) -> Array:
+        """[…, positions] as […, lanes], with blank lanes after rows."""
+        grid = self.compiled.grid
+        found = np.zeros((*a.shape[:2], *(n + m for n, m in grid)), a.dtype)
+        box: tuple[Any, ...] = (..., *(slice(n) for n, _ in grid))
+        found[box] = a
+        return found.reshape(*a.shape[:2], -1)
+
+    def _blank(self, a: Array) -> None:
+        """Zeros in the blank lanes of [samples, …, lanes]."""
+        grid = self.compiled.grid
+        box = a.reshape(*a.shape[:-1], *(n + m for n, m in grid))
+        for k, (n, m) in enumerate(grid):
+            if m:
+                beyond: tuple[Any, ...] = (..., slice(n, None), *(slice(None) for _ in grid[k + 1 :]))
+                box[beyond] = 0.0
 
     def _sites(self, side: _Side) -> None:
         function = self.compiled.functions.get("sites")
@@ -405,6 +431,14 @@ class Kernel:
             side.by_sample = {n: np.ascontiguousarray(a) for n, a in found.items()}
         return side.by_sample
 
+    def _converted(self, side: _Side) -> dict[str, Array]:
+        """The same in the kernel's precision, as far as pairs read it."""
+        if not side.converted:
+            used = {n[:-2] for n in self._arrays("rows")}
+            found = self._sample_first(side).items()
+            side.converted = {n: a.astype(self.dtype, copy=False) for n, a in found if n in used}
+        return side.converted
+
     def _arrays(self, function: str) -> tuple[str, ...]:
         return self.compiled.functions[function]
 
@@ -414,11 +448,13 @@ class Kernel:
         """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results; ``same``: i is j."""
         function = self.compiled.functions["rows"]
         double: dict[str, Array] = {**self._constants}
+        fixed: dict[str, Array] = {n: a.astype(self.dtype, copy=False) for n, a in self._constants.items()}
         for side, mark in ((one, 1), (two, 2)):
             double |= {f"{n}_{mark}": a for n, a in self._sample_first(side).items()}
-        arrays = {n: a.astype(self.dtype, copy=False) for n, a in double.items() if n in function} | results
+            fixed |= {f"{n}_{mark}": a for n, a in self._converted(side).items()}
+        arrays = fixed | results
         integers, floats = self._parameters
-        step = max(1, min(64, -(-len(work) // (4 * self.threads))))
+        step = max(1, min(256, -(-len(work) // (4 * self.threads))))
 
         def pairs(part: NDArray[np.int64]) -> None:
             hard = np.zeros(len(part), np.int64)
@@ -607,15 +643,20 @@ def _finite(arrays: dict[str, Array]) -> bool:
     return all(bool(np.isfinite(a).all()) for a in arrays.values())
 
 
-def _root(root: Root, variances: Array) -> Array:
+def _root(root: Root, variances: Array, out: Array) -> None:
     """A power of variances; 1/√0 is 0: no variance, no correlation."""
-    base = root.slope * variances + root.shift
+    np.multiply(variances, root.slope, out=out)
+    out += root.shift
     with np.errstate(divide="ignore", invalid="ignore"):
         if abs(root.power) == 0.5:
-            found = np.sqrt(base) if root.power > 0 else 1.0 / np.sqrt(base)
-        else:
-            found = np.power(base, root.power)
-    return found if np.isfinite(found).all() else np.where(np.isfinite(found), found, 0.0)
+            np.sqrt(out, out=out)
+        if root.power == -0.5:
+            np.divide(1.0, out, out=out)
+        elif root.power != 0.5:
+            np.power(out, root.power, out=out)
+    finite = np.isfinite(out)
+    if not finite.all():
+        out[~finite] = 0.0
 
 
 def _columns(vectors: Array, enough: bool) -> Array:

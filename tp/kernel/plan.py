@@ -87,3 +87,4 @@ class Compiled:
     rules: tuple[str, ...]
     lanes: dict[str, int]  # numbers per lane that a function keeps
     sites_by_rows: bool = False  # whether positions are lanes in what one sample decides
+    grid: tuple[tuple[int, int], ...] = ()  # where all positions are lanes: by axis how many, and blank ones after them

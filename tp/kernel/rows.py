@@ -17,7 +17,8 @@ from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, Site
 from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Table, Total, cells, greatest, least, outermost, parts
 from tp.kernel.emit import Emitter, decided
-from tp.kernel.functions import Function, Shelf
+from tp.kernel.flat import Grid
+from tp.kernel.functions import HELPERS, Function, Shelf
 from tp.kernel.lanes import Lane, Library
 from tp.kernel.order import Code, Item, Rows, formulas, stage_items, storage
 from tp.kernel.stages import LANE, OFFSET, ROW, Stage, Staged, Unfit, clipped, small
@@ -41,9 +42,10 @@ class Plane:
     code: Code
     tables: dict[str, Table]
     margin: dict[str, int]
+    grid: Grid | None = None  # where all positions are lanes
 
 
-def plane(staged: Staged) -> Plane:
+def plane(staged: Staged, grid: Grid | None = None) -> Plane:
     """Stages as loops, and tables no larger than needed."""
     tables, margin = _trimmed(staged)
     for same in (s for stage in staged.stages for f in stage.formulas for s in parts(f.rhs, Same)):
@@ -54,7 +56,7 @@ def plane(staged: Staged) -> Plane:
     for stage in staged.stages:
         rows = Rows(stage.around, ROW, _at_offset if stage.offsets else _whole, LANE)
         items.append(stage_items(stage.formulas, stage.adds, tables, rows))
-    return Plane(staged, items, storage(tuple(x for part in items for x in part), tables), tables, margin)
+    return Plane(staged, items, storage(tuple(x for part in items for x in part), tables), tables, margin, grid)
 
 
 def _at_offset(r: Range) -> Range:
@@ -243,6 +245,20 @@ class RowsEmitter(Emitter):
             lane.memo[Cell(f.table, "ij", *f.index)] = value
         if self.lanes_on:
             self.lane_loop(lines, lane.flags)
+            self.blank([row for row, _, f in work if row is not None and self.tables[f.table].role == "local"])
+
+    def blank(self, rows: Sequence[str]) -> None:
+        """Zeros in the blank lanes between rows of an image. Variances there are as good as any, and not read as 0."""
+        integer = self.library.numbers.integer
+        for first, step, run in self.plane.grid.blank_runs() if self.plane.grid is not None and rows else ():
+            x = self.fresh("x")
+            with self.out.block(f"for {x} in range({integer(first)}, {self.b}, {integer(step)}):"):
+                if run == 1:
+                    self.out.lines += [f"{'    ' * self.out.depth}{row.removesuffix('[z]')}[{x}] = 0.0" for row in rows]
+                    continue
+                with self.out.block(f"for z in range({x}, {x} + {integer(run)}):"):
+                    for row in rows:
+                        self.out.add(f"{row} = 0.0")
 
     # ------------------------------------------------------------ sums
 
@@ -267,6 +283,13 @@ class RowsEmitter(Emitter):
     def terms(self, work: Sequence[tuple[Over, sp.Expr, str]]) -> None:
         if not self.lanes_on:
             super().terms(work)
+            return
+        whole = [w for w in work if isinstance(w[0], Total) and _is_row(w[1])]
+        for _, body, lane in whole:
+            self.used["total"] = None
+            self.out.add(f"{lane} += total({self.cell_text(body).removesuffix('[z]')})")
+        work = [w for w in work if w not in whole]
+        if not work:
             return
         self.sums([body for _, body, _ in work])
         lines = Lines(depth=self.out.depth + 1)
@@ -364,6 +387,8 @@ class RowsEmitter(Emitter):
     # ------------------------------------------------------------ coefficient vectors
 
     def coefficients(self, low: Lowered, e: Expectation) -> tuple[str, str] | None:
+        if self.plane.grid is not None:
+            raise Unfit  # vectors are kept by position
         names, tables = [], []
         for which, side, site in ((1, "i", low.sites[0]), (2, "j", low.sites[-1])):
             table, index = self.shelf.find(self._first_rows(site), self._known_ranges())
@@ -392,6 +417,14 @@ class RowsEmitter(Emitter):
             outer = tuple(self.ranges[:k])
             found.append(Range(r.index, sp.Integer(int(least(r.lo, outer))), sp.Integer(int(greatest(r.hi, outer)))))
         return [*found, *(Range(SECOND, r.lo, r.hi) for r in found if r.index == ROW)]
+
+
+def _is_row(e: sp.Expr) -> bool:
+    """Whether an expression is one cell of contiguous lanes."""
+    if not isinstance(e, Cell) or not e.index or any(x.has(LANE) for x in e.index[:-1]):
+        return False
+    form = affine(e.index[-1])
+    return form is not None and form.coefficient(LANE) == 1
 
 
 # ---------------------------------------------------------------- storage
@@ -476,7 +509,7 @@ def rows_function(name: str, emitter: RowsEmitter) -> Function:
     In easy forms, counting in ``hard`` what they miss of each pair; or else without them, for pairs of which that is not 0.
     """
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a != "reflect")
+    arrays = tuple(a for a in emitter.used if a not in HELPERS)
     text = "\n".join(
         [
             str(_arrays(emitter)),
@@ -501,7 +534,7 @@ class AloneEmitter(RowsEmitter):
 def alone_function(name: str, emitter: AloneEmitter) -> Function:
     """``name(n, c, start, stop, arrays…)``: samples one by one, each to its place in the tables that are kept."""
     body = emitter.body()
-    arrays = tuple(a for a in emitter.used if a != "reflect")
+    arrays = tuple(a for a in emitter.used if a not in HELPERS)
     head = f"def {name}(n, c, start, stop{''.join(f', {a}' for a in arrays)}):\n"
     text = "\n".join([str(_arrays(emitter)), "    same = True", "    for i in range(start, stop):", "        j = i", body])
     return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
