@@ -9,6 +9,7 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, Theorem 7.4 (the limit of training
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ import sympy as sp
 
 from tp.errors import LimitError, Message
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
+from tp.transform.train import EARLIER, SAMPLE, STEP
 
 Orders = dict[str, sp.Expr]
 
@@ -178,7 +180,7 @@ def _keep(expr: sp.Expr, order: sp.Expr, ins: Nonlin | Moment, orders: Orders, w
             raise LimitError(
                 Message(
                     ins.span,
-                    f"`{ins.out}` grows like n^({size}) through the term `{term}`",
+                    f"{_spelled(ins)} grows like {_power(size)} {_through(term)}",
                     "lower the multiplier or the learning rate of its weights; net.mup(optimizer=…) gives the largest that work",
                     "diverges with the width",
                     "lower the multiplier or the learning rate of its weights; `tp mup` gives the largest that work",
@@ -187,6 +189,27 @@ def _keep(expr: sp.Expr, order: sp.Expr, ins: Nonlin | Moment, orders: Orders, w
         if size == order:
             kept.append(_inner(term, orders, widths, ins))
     return sp.Add(*kept)
+
+
+def _spelled(ins: Nonlin | Moment) -> str:
+    """What an instruction makes, as the spec has it: by its name there, or by its text."""
+    ref = Ref(ins.out.args[0], *(e for e in ins.out.index if not e.free_symbols & {STEP, SAMPLE}))
+    lines = ins.span.source.text.splitlines()
+    words = set(re.findall(r"\w+", ins.span.source.text))
+    if ref.name in words or not 0 < ins.span.line <= len(lines):
+        return f"`{ref}`"
+    written = lines[ins.span.line - 1][ins.span.column - 1 :][: ins.span.length]
+    return f"the gradient at `{written}`" if ref.name.startswith(("d_", "b_")) else f"`{written}`"
+
+
+def _power(size: sp.Expr) -> str:
+    return "n" if size == 1 else f"n^{size}" if size.is_Integer else f"n^({size})"
+
+
+def _through(term: sp.Expr) -> str:
+    if any(EARLIER in total.bound_symbols for total in term.atoms(sp.Sum)):
+        return "after an update"
+    return f"through the term `{term}`"
 
 
 def _inner(term: sp.Expr, orders: Orders, widths: list[sp.Symbol], ins: Nonlin | Moment) -> sp.Expr:

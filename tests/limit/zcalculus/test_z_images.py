@@ -153,3 +153,14 @@ def test_without_data_there_is_no_rule() -> None:
     program = trained(network(2), **TWO, steps=1, lr=0.1, optimizer="adam").training.program
     with pytest.raises(tp.LimitError, match=r"run\.limit\(\)"):
         z_limit(program)
+
+
+def test_data_print_as_they_were_given_and_stay_exact() -> None:
+    run = trained(network(1, "{h}"), [0.1], [-1.3], steps=1, lr=0.3, optimizer="adam", eps=1e-8)
+    limit = run.z()
+    text, tex = limit.text(), limit.latex()
+    assert "0.3 Z_q_U[0]" in text and "1e-8" in text and "10^{-8}" in tex and "100000000" not in text + tex
+    exact = trained(network(2, "{h}"), [0.12573022], [-1.3], steps=2, lr=0.3, optimizer="g").z()
+    f = exact[run.training.output.name, 2, 0]
+    assert f.is_Rational and f.q > 10**60
+    assert f"{float(f):.12g}".lstrip("-") in exact.text()

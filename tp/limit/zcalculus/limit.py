@@ -27,7 +27,7 @@ class ZLimit:
     """Every vector's Z, every scalar's limit: ``lines``, each using earlier ones only.
 
     ``outputs`` are the scalars the program returns; ``sampled`` the names of what depends on an input; ``dependence``
-    says why gradient independence fails, where it does.
+    says why gradient independence fails, where it does; ``decimals`` that decimal fractions print as decimals.
     """
 
     program: Program
@@ -35,6 +35,7 @@ class ZLimit:
     outputs: tuple[Ref, ...]
     sampled: frozenset[str]
     dependence: str = ""
+    decimals: bool = False
 
     def __getitem__(self, name: str | tuple[Any, ...]) -> sp.Expr:
         """The right side for a vector's Z or a scalar: ``z["y"]``, ``z["h", 2]``, ``z["f"]``."""

@@ -25,6 +25,8 @@ from tp.limit.zcalculus.limit import ZLimit
 from tp.program.ir import Ref
 
 COLUMN = 24
+LONG_FRACTION = 30
+"""Characters of a fraction up to which it stays one."""
 LINE, LEFT = 31.0, 10.0
 """Em of a line of LaTeX, and of a left side beside its right side."""
 
@@ -32,6 +34,42 @@ LINE, LEFT = 31.0, 10.0
 def style_of(limit: ZLimit) -> Notation:
     """Names and indices as the other faces write them."""
     return notation(Limit(limit.program, (), limit.outputs, ()))
+
+
+class Written(sp.Symbol):
+    """A number that prints as its name: a decimal, as data are given."""
+
+
+def decimals(limit: ZLimit, expr: sp.Expr) -> sp.Expr:
+    """``expr`` with the decimal fractions that a run's data and rates bring as decimals; for print alone."""
+    if not limit.decimals:
+        return expr
+    return expr.replace(lambda e: isinstance(e, sp.Rational) and e.q % 5 == 0, _decimal)
+
+
+def _decimal(value: sp.Rational) -> sp.Expr:
+    """The decimal where it is no longer than the fraction; to twelve digits where the fraction is longer than a line's third."""
+    fraction = f"{abs(value.p)}/{value.q}"
+    powers = sp.multiplicity(2, value.q), sp.multiplicity(5, value.q)
+    if value.q != 2 ** powers[0] * 5 ** powers[1]:
+        return value
+    places = max(powers)
+    digits = str(abs(value.p) * 10**places // value.q)
+    text = _placed(digits, places)
+    if len(text) > len(fraction) or len(digits) > 17:
+        if len(fraction) <= LONG_FRACTION:
+            return value
+        text = f"{float(abs(value)):.12g}"
+    return (-1 if value < 0 else 1) * Written(text, positive=True)
+
+
+def _placed(digits: str, places: int) -> str:
+    """Digits with their point, or a power of ten where that is shorter."""
+    padded = digits.rjust(places + 1, "0")
+    plain = f"{padded[:-places]}.{padded[-places:]}"
+    first = f".{digits[1:]}" if len(digits) > 1 else ""
+    power = f"{digits[0]}{first}e{len(digits) - 1 - places}"
+    return power if len(power) < len(plain) - 2 else plain
 
 
 # ---------------------------------------------------------------- text
@@ -61,6 +99,9 @@ class ZText(TextPrinter):
 
     def _print_Drive(self, expr: Drive) -> str:
         return self._print(expr.total)
+
+    def _print_Written(self, expr: Written) -> str:
+        return str(expr.name)
 
     def _print_Slope(self, expr: Slope) -> str:
         return f"E[∂{self._print(expr.a)}/∂{self._print(expr.b)}]"
@@ -92,7 +133,9 @@ def text(limit: ZLimit, columns: int = 100) -> str:
     pad = " " * (column + 3)
     for left, line in zip(lefts, limit.lines, strict=True):
         room = max(columns - column - 3, 30)
-        body = Layout(printer, len, "  ", 2.0).lines(outside(line.rhs), room - 2, room - max(len(left) - column, 0))
+        body = Layout(printer, len, "  ", 2.0).lines(
+            decimals(limit, outside(line.rhs)), room - 2, room - max(len(left) - column, 0)
+        )
         lines += [f"{left:>{column}} = {body[0]}", *(pad + "  " + b for b in body[1:])]
         lines += [pad + f"for {text_ranges(line.domain, printer)}"] if line.domain else []
         lines += [pad + told for told in _origin(line, sources)]  # type: ignore[arg-type]
@@ -143,6 +186,11 @@ class ZTex(LimitPrinter):
     def _print_Drive(self, expr: Drive) -> str:
         return str(self._print(expr.total))
 
+    def _print_Written(self, expr: Written) -> str:
+        digits, _, power = str(expr.name).partition("e")
+        ten = rf"10^{{{int(power)}}}" if power else ""
+        return ten if digits == "1" and power else rf"{digits} \cdot {ten}" if power else digits
+
     def _print_Slope(self, expr: Slope) -> str:
         return rf"\mathbb{{E}}\bigl[\partial {self._print(expr.a)}/\partial {self._print(expr.b)}\bigr]"
 
@@ -170,11 +218,11 @@ class ZTex(LimitPrinter):
         return super()._print_Pow(expr)
 
 
-def rows(line: Line, printer: ZTex, column: float = 0.0) -> list[str]:
+def rows(limit: ZLimit, line: Line, printer: ZTex, column: float = 0.0) -> list[str]:
     """The rows of one line in an ``align`` whose left sides are ``column`` wide; a wider one has a row of its own."""
     left = printer.doprint(line.lhs)
     room = LINE - max(min(width(left), LEFT), column)
-    first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(outside(line.rhs), room - 1.0, room - 1.5)
+    first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(decimals(limit, outside(line.rhs)), room - 1.0, room - 1.5)
     where = [rf"&\quad \text{{for }} {ranges(line.domain, printer)}"] if line.domain else []
     begun = [f"{left} &= {first}"] if width(left) <= LEFT else [rf"\rlap{{${left}$}}&", f"&= {first}"]
     return [*begun, *(rf"&\quad {r}" for r in rest), *where]
@@ -191,7 +239,7 @@ def latex(limit: ZLimit, document: bool = False) -> str:
     blocks = []
     column = left_column(limit, printer)
     for k, line in enumerate(limit.lines, 1):
-        first, *rest = rows(line, printer, column)
+        first, *rest = rows(limit, line, printer, column)
         blocks.append(" \\\\\n".join([rf"{first} \tag{{{k}}}", *rest]))
     body = "\\begin{align*}\n" + " \\\\[2pt]\n".join(blocks) + "\n\\end{align*}"
     numbers = {id(line): str(k) for k, line in enumerate(limit.lines, 1)}
@@ -232,7 +280,7 @@ class _Page:
 def display(limit: ZLimit) -> str:
     """All lines in one display, for a notebook."""
     printer = ZTex(style_of(limit), limit.sampled)
-    lines = [row for line in limit.lines for row in rows(line, printer)]
+    lines = [row for line in limit.lines for row in rows(limit, line, printer)]
     return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
 
 
@@ -255,8 +303,8 @@ def to_json(limit: ZLimit) -> str:
             {
                 "kind": KINDS[type(line.lhs)],
                 "left": plain.doprint(line.lhs),
-                "right": plain.doprint(line.rhs),
-                "latex": r"\begin{aligned} " + r" \\ ".join(rows(line, printer)) + r" \end{aligned}",
+                "right": plain.doprint(decimals(limit, line.rhs)),
+                "latex": r"\begin{aligned} " + r" \\ ".join(rows(limit, line, printer)) + r" \end{aligned}",
                 "for": [{"index": str(r.index), "from": str(r.lo), "to": str(r.hi)} for r in line.domain],
                 "closed": not line.rhs.has(Expectation),
                 "rule": line.rule,

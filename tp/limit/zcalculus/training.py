@@ -32,4 +32,4 @@ def training_limit(run: TrainingRun, steps: int | None = None) -> ZLimit:
             for k in run.coordinates:
                 calculus.scalar(Ref(f, t, i, *k), I)
     lines = tuple(calculus.lines.values())
-    return close(ZLimit(run.training.program, lines, (run.training.output,), frozenset()))
+    return close(ZLimit(run.training.program, lines, (run.training.output,), frozenset(), decimals=True))
