@@ -90,18 +90,18 @@ def project(rows: Any, which: int, out: Any, first: int, terms: int) -> float:
         now[i] = math.exp(-0.25 * x[i] * x[i])
         weight[i] = rows[1, i] * rows[which, i]
         square += weight[i] * now[i] * rows[which, i]
-    for k in range(terms):
-        s0, s1, s2, s3, down, up = 0.0, 0.0, 0.0, 0.0, math.sqrt(k), 1.0 / math.sqrt(k + 1.0)
-        for i in range(0, n, 4):  # four sums at a time, n is a multiple of 16
-            s0 += weight[i] * now[i]
-            s1 += weight[i + 1] * now[i + 1]
-            s2 += weight[i + 2] * now[i + 2]
-            s3 += weight[i + 3] * now[i + 3]
-        for i in range(n):
+    for k in range(0, terms, 2):
+        down, up, even, odd = math.sqrt(k), 1.0 / math.sqrt(k + 1.0), 0.0, 0.0
+        lower, upper = math.sqrt(k + 1.0), 1.0 / math.sqrt(k + 2.0)
+        for i in range(n):  # two steps of the recursion at a time
             following = (x[i] * now[i] - down * before[i]) * up
-            before[i] = now[i]
-            now[i] = following
-        out[first + k] = (s0 + s1) + (s2 + s3)
+            even += weight[i] * now[i]
+            odd += weight[i] * following
+            now[i] = (x[i] * following - lower * now[i]) * upper
+            before[i] = following
+        out[first + k] = even
+        if k + 1 < terms:
+            out[first + k + 1] = odd
     return square
 
 

@@ -42,7 +42,7 @@ from tp.kernel.prepare import System, numbers, prepare
 from tp.kernel.rows import AloneEmitter, Plane, RowsEmitter, alone_function, numbers_kept, plane, rows_function
 from tp.kernel.slots import layout
 from tp.kernel.stages import Unfit, staged
-from tp.kernel.text import EXACT, HEAD, HELPER, LOOPING
+from tp.kernel.text import EXACT, HEAD, HELPER, LOOPING, SUMMING
 from tp.limit.equations import Entry, I, J, Limit, Value
 
 
@@ -262,9 +262,11 @@ def _module(library: Library, functions: Mapping[str, Function], helpers: Sequen
 
 
 def _decorator(text: str) -> str:
-    """Products and sums may be fused, but not in the function whose rounding errors are its result."""
+    """Products and sums may be fused, but not where rounding errors are the result; the order of long sums is free."""
     if text.startswith("def determinant("):
         return EXACT
+    if text.startswith("def project("):
+        return SUMMING
     return LOOPING if " for " in text or " while " in text else HELPER
 
 

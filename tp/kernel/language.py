@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 
-from tp.kernel.text import ENTRY, EXACT, HEAD, HELPER, LOOPING
+from tp.kernel.text import ENTRY, EXACT, HEAD, HELPER, LOOPING, SUMMING
 
 CALLS = frozenset({"range", "min", "max", "abs", "int", "float", "len", "round"})
 ARRAYS = frozenset({"empty", "zeros", "float32"})
@@ -45,7 +45,8 @@ def within(text: str) -> bool:
     return all(isinstance(f, ast.FunctionDef) and _function(f, functions) for f in body)
 
 
-_DECORATORS = frozenset(ast.dump(ast.parse(text.strip()[1:], mode="eval").body) for text in (ENTRY, HELPER, LOOPING, EXACT))
+_KINDS = (ENTRY, HELPER, LOOPING, SUMMING, EXACT)
+_DECORATORS = frozenset(ast.dump(ast.parse(text.strip()[1:], mode="eval").body) for text in _KINDS)
 
 
 def _function(f: ast.FunctionDef, functions: set[str]) -> bool:

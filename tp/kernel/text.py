@@ -26,6 +26,7 @@ INNER = "no_cpython_wrapper=True, no_cfunc_wrapper=True"  # called by entries on
 EXACT = f'@njit(error_model="numpy", forceinline=True, {INNER})\n'
 HELPER = f'@njit(error_model="numpy", forceinline=True, {INNER}, fastmath={{"contract"}})\n'
 LOOPING = f'@njit(error_model="numpy", {INNER}, fastmath={{"contract"}})\n'
+SUMMING = f'@njit(error_model="numpy", {INNER}, fastmath={{"contract", "reassoc"}})\n'
 
 _MARK = re.compile(r"@([nc])(\d+)@")
 
