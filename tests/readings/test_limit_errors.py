@@ -58,9 +58,8 @@ def test_errors_cover_the_truth(act: str, a: int, vx: int, vw: int) -> None:
     assert found.method == ("sobol" if act in ("relu", "abs") else "grid")
     for name, exact in truth.items():
         allowed = (4 if found.method == "sobol" else 1) * found.errors[name].item()
-        assert (
-            abs(found[name].item() - exact) <= allowed + 1e-15 * a * vx * vw
-        )  # the rounding of the integral, where the limit is 0 exactly
+        rounding = 1e-15 * a * vx * vw  # of the integral, where the limit is 0 exactly
+        assert abs(found[name].item() - exact) <= allowed + rounding
         assert allowed < 3e-6 or found.method == "sobol"
 
 
