@@ -22,7 +22,7 @@ from tp.kernel.text import Lines
 from tp.readings.elementwise import TABLE
 from tp.readings.indexing import Key
 from tp.readings.passes import ENTRY, SUMMED
-from tp.readings.tape import Leaf, Tape, extreme, raised
+from tp.readings.tape import Leaf, Tape, added, extreme, multiplied, raised
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -69,7 +69,7 @@ LARGEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The text of an expression in vectors ``a0``, … and numbers ``s0``, …, with the functions that it calls."""
+    """The text of an expression in coordinates ``v0``, … of vectors and numbers ``s0``, …, with the functions that it calls."""
 
     lines: tuple[str, ...]
     value: str
@@ -91,13 +91,34 @@ class Form:
             text.add("total = 0.0" if sums else "o = table[out[m], :count]")
             for k in range(self.vectors):
                 text.add(f"a{k} = table[leaves[m, {k}], :count]")
-            for k in range(self.numbers):
-                text.add(f"s{k} = numbers[m, {k}]")
-            with text.block("for j in range(count):"):
-                for line in (*self.lines, last):
-                    text.add(line)
+            self._loop(text, "count", [f"a{k}[j]" for k in range(self.vectors)], last)
             if sums:
                 text.add("out[m] = total")
+        return self._loaded(name, decorator, text)
+
+    def integrated(self, dimensions: int) -> Callable[..., None]:
+        """(root, x, w, numbers, out): Σ_j w_j · value at the vectors root[m] @ x[:, j], for every case m in ``out``."""
+        text, every = Lines(0), range(dimensions)
+        with text.block("def integral(root, x, w, numbers, out):"), text.block("for m in range(len(out)):"):
+            for k in range(self.vectors):
+                for d in every:
+                    text.add(f"r{k}_{d} = root[m, {k}, {d}]")
+            for d in every:
+                text.add(f"x{d} = x[{d}]")
+            text.add("total = 0.0")
+            vectors = [" + ".join(f"r{k}_{d} * x{d}[j]" for d in every) or "0.0" for k in range(self.vectors)]
+            self._loop(text, "len(w)", vectors, f"total += w[j] * ({self.value})")
+            text.add("out[m] = total")
+        return self._loaded("integral", SUMMED, text)
+
+    def _loop(self, text: Lines, count: str, vectors: Sequence[str], last: str) -> None:
+        for k in range(self.numbers):
+            text.add(f"s{k} = numbers[m, {k}]")
+        with text.block(f"for j in range({count}):"):
+            for line in (*(f"v{k} = {vector}" for k, vector in enumerate(vectors)), *self.lines, last):
+                text.add(line)
+
+    def _loaded(self, name: str, decorator: str, text: Lines) -> Callable[..., None]:
         helpers = [HELPER + source for called, source in sources_of(*self.calls) if called != "power_of_two"]
         found: Callable[..., None] = getattr(load(HEAD + "\n\n\n".join([*helpers, decorator + str(text)]) + "\n"), name)
         return found
@@ -113,9 +134,18 @@ class Shaped:
 
 
 def shaped(tape: Tape) -> Shaped | None:
-    """None where it calls a function that is left to NumPy, or has no vector in it."""
-    wide = {place: f"a{k}[j]" for k, place in enumerate(p for p, leaf in tape.leaves if leaf.wide)}
-    keys, vectors = tape.keys, len(wide)
+    """None where it calls a function that is left to NumPy."""
+    code = tuple((place, function, arguments) for place, function, arguments, _ in tape.code)
+    found = form_of(code, [place for place, leaf in tape.leaves if leaf.wide], tape.out)
+    return None if found is None else Shaped(found[0], tape.keys, found[1])
+
+
+Code = Sequence[tuple[int, Callable[..., Any], tuple[int, ...]]]
+
+
+def form_of(code: Code, vectors: Sequence[int], out: int) -> tuple[Form, tuple[int, ...]] | None:
+    """The form of a list of operations, and the places of the numbers in it; ``vectors`` are the places of vectors."""
+    wide = {place: f"v{k}" for k, place in enumerate(vectors)}
     numbers: dict[int, str] = {}
     lines: list[str] = []
     calls: dict[Callable[..., Any], None] = {}
@@ -123,7 +153,7 @@ def shaped(tape: Tape) -> Shaped | None:
     def name(place: int) -> str:
         return wide[place] if place in wide else numbers.setdefault(place, f"s{len(numbers)}")
 
-    for place, function, arguments, _ in tape.code:
+    for place, function, arguments in code:
         if not any(k in wide for k in arguments):
             continue
         text = _text(function, [name(k) for k in arguments], calls)
@@ -131,14 +161,14 @@ def shaped(tape: Tape) -> Shaped | None:
             return None
         wide[place] = f"t{len(lines)}"
         lines.append(f"{wide[place]} = {text}")
-    value = name(tape.out)
-    return Shaped(Form(tuple(lines), value, vectors, len(numbers), tuple(calls)), keys, tuple(numbers))
+    value = name(out)
+    return Form(tuple(lines), value, len(vectors), len(numbers), tuple(calls)), tuple(numbers)
 
 
 def _text(function: Any, args: list[str], calls: dict[Callable[..., Any], None]) -> str | None:
-    if function is np.add:
+    if function in (np.add, added):
         return " + ".join(args)
-    if function is np.multiply:
+    if function in (np.multiply, multiplied):
         return " * ".join(args)
     if function is np.abs:
         return f"abs({args[0]})"

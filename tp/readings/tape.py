@@ -247,6 +247,14 @@ def raised(exponent: float, base: Any) -> Any:
     return power(base, exponent)
 
 
+def added(*values: Any) -> Any:
+    return reduce(np.add, values)
+
+
+def multiplied(*values: Any) -> Any:
+    return reduce(np.multiply, values)
+
+
 def extreme(pick: Callable[..., Any], *values: Any) -> Any:
     return reduce(pick, values)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial, reduce
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any
 
@@ -31,6 +31,7 @@ from tp.readings.elementwise import TABLE
 from tp.readings.expression import power
 from tp.readings.nodes import rule
 from tp.readings.tables import FINENESS, Table
+from tp.readings.tape import added, extreme, multiplied, raised
 
 Array = NDArray[np.float64]
 Known = Mapping[sp.Basic, Any]
@@ -50,10 +51,14 @@ LARGEST = 400_000
 """Nodes of a grid at most."""
 STEP = 2.0
 """Cases whose axes are alike up to this factor share their nodes."""
+FINE = 4
+"""Sizes of axes are rounded up to powers of 2^(1/FINE), so that grids are met again."""
 PANELS = 3
 """Variables of a kinked integrand up to which panels are broken at the kinks."""
 TOGETHER = 2**17
 """Numbers in an array that is worked on."""
+MUCH = 1 << 22
+"""Nodes times cases of an expectation from which on the sum over them is compiled: NumPy takes a tenth of a second."""
 SCRAMBLINGS = 8
 POINTS, MOST_POINTS = 14, 20
 """log2 of the Sobol points of one scrambling: as a rule, and at most."""
@@ -116,7 +121,8 @@ class Integrals:
         for some, box in _alike(sizes):
             x, w = self.nodes(box[box > 0], kinked)
             part = {k: v[some] if np.shape(v) == (count,) else v for k, v in known.items()}
-            found[some] = self.average(e, root[some][:, :, box > 0], x, w, part, len(some))
+            sums = self.compiled_average if count * len(w) >= MUCH else self.average
+            found[some] = sums(e, root[some][:, :, box > 0], x, w, part, len(some))
         return found
 
     def panels(self, e: Expectation, cov: Array, known: Known) -> Array:
@@ -174,6 +180,19 @@ class Integrals:
 
         return tabulated if len(letters) == 1 else at
 
+    def compiled_average(self, e: Expectation, root: Array, x: Array, w: Array, known: Known, count: int) -> Array:
+        """The same in one compiled loop over cases and nodes, where all functions are there; equal to rounding."""
+        made = fused(e.integrand, tuple(e.variables), len(x))
+        if made is None:
+            return self.average(e, root, x, w, known, count)
+        function, template, names = made
+        given = (value if name is None else known[name] for value, name in zip(template, names, strict=True))
+        numbers, total = np.empty((count, len(names))), np.empty(count)
+        for k, value in enumerate(given):
+            numbers[:, k] = value
+        function(np.ascontiguousarray(np.broadcast_to(root, (count, *root.shape[1:]))), x, w, numbers, total)
+        return total
+
     def average(self, e: Expectation, root: Array, x: Array, w: Array, known: Known, count: int) -> Array:
         """Σ w g(A x) for every A in ``root``, or in ``count`` cases of one."""
         code, names = compiled(e.integrand, tuple(e.variables)), _names(e.integrand)
@@ -197,7 +216,8 @@ def _alike(sizes: Array) -> Iterator[tuple[NDArray[np.intp], Array]]:
     unique, which = np.unique(classes, axis=0, return_inverse=True)
     for k in range(len(unique)):
         some = np.flatnonzero(which.ravel() == k)
-        yield some, sizes[some].max(axis=0)
+        box = sizes[some].max(axis=0)
+        yield some, np.where(box > 0, 2 ** (np.ceil(FINE * np.log2(np.maximum(box, 1e-300))) / FINE), 0.0)
 
 
 @lru_cache(maxsize=2048)
@@ -258,13 +278,23 @@ def _count(sizes: tuple[float, ...], eps: float, strip: float) -> int:
 
 
 def _pruned(sizes: tuple[float, ...], eps: float, strip: float) -> tuple[Array, Array]:
-    """A tensor grid without the nodes that together weigh a hundredth of ``eps``."""
-    rules = [rule(s, eps, strip) for s in sizes]
-    x = np.stack([g.ravel() for g in np.meshgrid(*(x for x, _ in rules), indexing="ij")]) if rules else np.zeros((0, 1))
-    w = reduce(np.multiply.outer, (w for _, w in rules), np.ones(())).ravel()
-    order = np.argsort(w)
-    keep = np.sort(order[np.cumsum(w[order]) > 0.01 * eps])
-    return np.ascontiguousarray(x[:, keep]), w[keep]
+    """A tensor grid without the nodes that together weigh a hundredth of ``eps``; axis by axis, so that few are ever made."""
+    x, w = np.zeros((0, 1)), np.ones(1)
+    for size in sizes:
+        points, weights = rule(size, eps, strip)
+        every = np.multiply.outer(w, weights)
+        keep = np.nonzero(every > _negligible(every, 0.01 * eps / len(sizes)))
+        x, w = np.concatenate([x[:, keep[0]], points[None, keep[1]]]), every[keep]
+    return np.ascontiguousarray(x), w
+
+
+def _negligible(w: Array, weight: float) -> float:
+    """A number such that weights up to it together are no more than ``weight``; about the largest."""
+    steps = np.floor(-FINE * np.log2(np.maximum(w.ravel(), 1e-300))).astype(np.intp)
+    first = max(int(steps.min()), 0)
+    beyond = np.cumsum(np.bincount(np.maximum(steps - first, 0), w.ravel())[::-1])[::-1]  # of a step and all smaller weights
+    step = first + int(np.searchsorted(-beyond, -weight, side="left"))
+    return float(2.0 ** (-step / FINE))
 
 
 @lru_cache(maxsize=16)
@@ -273,7 +303,7 @@ def sobol(dimensions: int, log2: int, seed: tuple[int, ...]) -> tuple[Array, Arr
     from scipy.stats import qmc
 
     points = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed)).random_base2(log2).T
-    return np.asarray(ndtri(np.clip(points, 1e-300, 1 - 1e-16))), np.full(2**log2, 2.0**-log2)
+    return np.ascontiguousarray(ndtri(np.clip(points, 1e-300, 1 - 1e-16))), np.full(2**log2, 2.0**-log2)
 
 
 # ---------------------------------------------------------------- expressions
@@ -310,6 +340,11 @@ class Compiled:
         visit(expr)
         return cls(tuple(template), tuple(names), tuple(code))
 
+    @property
+    def out(self) -> int:
+        """The place of the value."""
+        return self.code[-1][0] if self.code else len(self.template) - 1
+
     def __call__(self, env: Known) -> Any:
         values = list(self.template)
         for place, name in self.names:
@@ -322,12 +357,31 @@ class Compiled:
             for place, function, arguments in self.code:
                 act = env[function] if isinstance(function, sp.Tuple) else function
                 values[place] = act(*[values[k] for k in arguments])
-        return values[-1] if not self.code else values[self.code[-1][0]]
+        return values[self.out]
 
 
 @lru_cache(maxsize=2048)
 def compiled(expr: sp.Expr, variables: tuple[sp.Expr, ...] = ()) -> Compiled:
     return Compiled.of(expr, variables)
+
+
+@lru_cache(maxsize=2048)
+def fused(expr: sp.Expr, variables: tuple[sp.Expr, ...], dimensions: int) -> Any:
+    """A compiled sum over nodes, and the numbers in it: values, or names of values. None where NumPy has to do it."""
+    from tp.readings.fused import form_of
+
+    code = compiled(expr, variables)
+    places = {name: place for place, name in code.names}
+    wide = [places.get(v, -1 - k) for k, v in enumerate(variables)]  # a variable that is not read has no place
+    found = form_of(code.code, wide, code.out)
+    if found is None:
+        return None
+    form, at = found
+    named = {place: name for name, place in places.items()}
+    values = [code.template[k] for k in at]
+    if any(value is None and k not in named for k, value in zip(at, values, strict=True)):
+        return None  # a function of numbers alone
+    return form.integrated(dimensions), tuple(values), tuple(named.get(k) for k in at)
 
 
 def _arguments(e: sp.Basic) -> tuple[sp.Basic, ...]:
@@ -340,14 +394,13 @@ def _function(e: sp.Basic) -> Callable[..., Any] | sp.Tuple:
     if isinstance(e, Image):
         return e.function
     if isinstance(e, sp.Add):
-        return lambda *xs: reduce(np.add, xs)
+        return added
     if isinstance(e, sp.Mul):
-        return lambda *xs: reduce(np.multiply, xs)
+        return multiplied
     if isinstance(e, sp.Pow):
-        return partial(_raised, float(e.exp)) if e.exp.is_number else power
+        return partial(raised, float(e.exp)) if e.exp.is_number else power
     if isinstance(e, (sp.Max, sp.Min)):
-        pick = np.maximum if isinstance(e, sp.Max) else np.minimum
-        return lambda *xs: reduce(pick, xs)
+        return partial(extreme, np.maximum if isinstance(e, sp.Max) else np.minimum)
     found = TABLE.get(type(e).__name__)
     if found is not None:
         return found.value
@@ -355,10 +408,6 @@ def _function(e: sp.Basic) -> Callable[..., Any] | sp.Tuple:
     if not all(isinstance(a, sp.Expr) for a in e.args):
         raise LimitError(Message(NOWHERE, f"`{e}` has no numerical value here", "use net.moments()", "no number"))
     return lambda *xs: evaluate(e.func(*stand_in), dict(zip(stand_in, xs, strict=True)))
-
-
-def _raised(exponent: float, base: Any) -> Any:
-    return power(base, exponent)
 
 
 # ---------------------------------------------------------------- errors
