@@ -5,7 +5,8 @@
 
 Words: embeddings U and read-out V of a vocabulary, trained on the mean of a one-hot context (CBOW) by negative sampling (logistic
 loss, targets 1, −1 and 0) or by the full softmax. Meta: MAML on random linear regression tasks, first and second order, run on
-the finite network that the limit is. Deep: linear networks of two hidden layers. Times are those of single runs.
+the finite network that the limit is. Deep: linear networks of two hidden layers. Times are those of single runs. Printed, and
+stored in results/exact_training.md, a section each.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tp
+from benchmarks.sections import section
 from tp.readings.linear_limit import Finite, recognised
 
 Array = NDArray[np.float64]
@@ -156,8 +158,9 @@ def main() -> None:
             "meta": lambda: meta(given.features, given.tasks),
             "deep": lambda: deep(given.depth_steps, 4),
         }
-        for line in lines[part]():
-            print(line, flush=True)
+        with section("exact_training", "Exact infinite-width training", part):
+            for line in lines[part]():
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     python -m benchmarks.training_limit deep --tol 1e-3       # three hidden layers, batch 8, 20 steps, beside a larger run
     python -m benchmarks.training_limit phases floor pairs moments
 
-Phases: where the time of a first run goes. Floor: two hidden tanh layers, error against a much finer grid and time per node set.
-Pairs: kernels of tied networks. Moments: errors against integrals by adaptive quadrature. CPU seconds of this process; imports
-of SciPy are counted in the first run only.
+Printed, and stored in results/training_limit.md, a section each. Phases: where the time of a first run goes. Floor: two hidden
+tanh layers, error against a much finer grid and time per node set. Pairs: kernels of tied networks. Moments: errors against
+integrals by adaptive quadrature. CPU seconds of this process; imports of SciPy are counted in the first run only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tp
+from benchmarks.sections import section
 
 Array = NDArray[np.float64]
 MLP = """network mup
@@ -183,7 +184,8 @@ def main() -> None:
     parser.add_argument("--reference", action="store_true", help="deep: compare with a run to a third of the tolerance")
     arguments = parser.parse_args()
     for name in arguments.tables or ["phases", "floor", "pairs", "moments"]:
-        TABLES[name](arguments)
+        with section("training_limit", "Infinite-width training, and the Z-calculus in numbers", name):
+            TABLES[name](arguments)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ LARGEST = 400_000
 """Nodes of a grid at most."""
 STEP = 2.0
 """Cases whose axes are alike up to this factor share their nodes."""
-FINE = 4
+FINE = 8
 """Sizes of axes are rounded up to powers of 2^(1/FINE), so that grids are met again."""
 PANELS = 3
 """Variables of a kinked integrand up to which panels are broken at the kinks."""
