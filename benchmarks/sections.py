@@ -37,8 +37,8 @@ def section(name: str, title: str, part: str) -> Iterator[None]:
     before = path.read_text("utf-8") if path.exists() else ""
     found = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL))
     command = f"python -m benchmarks.{name} {' '.join(sys.argv[1:])}".strip()
-    found[part] = f"\n`{command}`, {_machine()}.\n\n```text\n{shown.getvalue().rstrip()}\n```\n\n"
-    path.write_text(f"# {title}\n\n" + "".join(f"## {key}\n{text}" for key, text in found.items()).rstrip() + "\n", "utf-8")
+    found[part] = f"`{command}`, {_machine()}.\n\n```text\n{shown.getvalue().rstrip()}\n```"
+    path.write_text("\n\n".join([f"# {title}", *(f"## {key}\n\n{text.strip()}" for key, text in found.items())]) + "\n", "utf-8")
 
 
 def _machine() -> str:
