@@ -177,14 +177,16 @@ class Net:
         made = recall(key)
         if made is None:
             from tp.limit.independence import gradient_dependence
-            from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
 
             limit = self.ntk(mode) if "ntk" in wanted else self.nngp()
-            if gradient_dependence(self.program) is not None and needs_pairs(limit):
-                if device == "cuda":
-                    reason = "its expectations hold more than two Gaussians: they are integrated pair by pair, on the CPU"
-                    raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device"))
-                return pair_kernel(limit, names, constants)
+            if gradient_dependence(self.program) is not None:
+                from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
+
+                if needs_pairs(limit):
+                    if device == "cuda":
+                        reason = "its expectations hold more than two Gaussians: they are integrated pair by pair, on the CPU"
+                        raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device"))
+                    return pair_kernel(limit, names, constants)
             made = planned(limit, names, constants, output, settled(device, dtype)[0].device)
             remember(key, self._key, made)
         return ready(made, device, dtype)

@@ -14,6 +14,8 @@ import numpy as np
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.gaussian.expectation import Expectation
+from tp.gaussian.numeric import lower
 from tp.kernel import inputs
 from tp.kernel.alone import alone
 from tp.kernel.alone import numbers as numbers_of
@@ -58,11 +60,13 @@ def compiled(
     pair_plan = arrange(raw, "ij")
     single = Demand(system, single=True)
     channels = {d.ref.name: inputs.shape(d, numbers(limit, constants))[-1] for d in limit.program.data if d.ref.index}
-    raw_sites = single.plan(_site_wants(single, pair_plan))
+    found = _by_rows(pairs, raw, channels) if device == "cpu" else None
+    site_wants = _site_wants(single, pair_plan)
+    both = None if found is not None else _with_outputs(system, site_wants, wants)
+    raw_sites = single.plan(site_wants) if both is None else both
     for site in pair_plan.sites:  # with the slots beyond boundaries that pairs read
         raw_sites.tables[site] = replace(pair_plan.tables[site], role="out")
     library = Library()
-    found = _by_rows(pairs, raw, channels) if device == "cpu" else None
     site_rows = _alone_by_rows(raw_sites, channels) if found is not None else None
     site_plan = raw_sites if site_rows is not None else _site_plan(raw_sites, channels)
     made = _whole_images(library, site_rows, found)
@@ -116,7 +120,7 @@ Functions = dict[str, Function]
 def _emitters(
     library: Library, shelf: Shelf, site_plan: Plan, pair_plan: Plan, site_rows: Plane | None, found: Plane | None
 ) -> Emitters:
-    """By function: what one sample decides, pairs in easy forms and without, a sample with itself where lanes are samples."""
+    """By function: what one sample decides, pairs in easy forms and without, a sample with itself unless the first has it."""
     emitters: Emitters = {}
     if site_rows is not None:
         emitters["sites"] = AloneEmitter(library, site_rows, shelf, easy=False)
@@ -129,7 +133,8 @@ def _emitters(
         code = order(pair_plan)
         emitters["pairs"] = PairsEmitter(library, pair_plan.tables, code, shelf, pair_plan, easy=True)
         emitters["exact"] = PairsEmitter(library, pair_plan.tables, code, shelf, pair_plan, easy=False)
-        emitters["diagonal"] = DiagonalEmitter(library, pair_plan.tables, code, shelf)
+        if not {n for n, t in pair_plan.tables.items() if t.role == "out"} <= site_plan.tables.keys():
+            emitters["diagonal"] = DiagonalEmitter(library, pair_plan.tables, code, shelf)
     return emitters
 
 
@@ -177,6 +182,13 @@ def _site_plan(raw: Plan, channels: dict[str, int]) -> Plan:
     plain = arrange(raw, "s")
     bands = banded(arrange(raw, "s", windows=True), channels) if numbers_of(raw) >= ROWS else None
     return bands if bands is not None and 2 * numbers_of(bands) < numbers_of(plain) else plain
+
+
+def _with_outputs(system: System, sites: list[Want], outputs: list[Want]) -> Plan | None:
+    """What one sample decides, and its own outputs with it: one function instead of two, where no series is asked for."""
+    plan = Demand(system, single=True).plan([*sites, *(replace(w, expr=w.expr.xreplace({J: I})) for w in outputs)])
+    couples = {e for f in plan.formulas for e in parts(f.rhs, Expectation) if len(e.variables) > 1}
+    return None if numbers_of(plan) >= ROWS or any(lower(e).sites for e in couples) else plan
 
 
 def _by_rows(pairs: Demand, raw: Plan, channels: dict[str, int]) -> Plane | None:

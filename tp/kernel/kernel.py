@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import inf, isqrt, prod
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.kernel import gram, inputs, mirror
+from tp.kernel.aside import Recorder, compile_aside
 from tp.kernel.blas import one_thread
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.inputs import Samples
@@ -79,6 +81,10 @@ class _Side:
     first: dict[str, Array] = field(default_factory=dict)  # the data, coordinates before positions
     converted: dict[str, Array] = field(default_factory=dict)  # what pairs read, in the kernel's precision
 
+    def few(self, count: int) -> _Side:
+        """The first samples."""
+        return _Side({n: a[:count] for n, a in self.data.items()}, min(count, self.count))
+
 
 @dataclass(eq=False)
 class Kernel:
@@ -92,6 +98,7 @@ class Kernel:
     threads: int
     memory: int
     progress: bool = True
+    _rehearsed: bool = field(default=False, repr=False)
 
     device: ClassVar[str] = "cpu"
     at_once: ClassVar[int] = 2
@@ -141,14 +148,30 @@ class Kernel:
         one = self._samples(X1, "X1" if X2 is not None else "X")
         two = one if X2 is None else self._samples(X2, "X2")
         self._check_memory(one.count, two.count)
+        self._rehearse(one, two)
+        results, finite = self._filled(one, two)
+        return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], finite)
+
+    def _filled(self, one: _Side, two: _Side) -> tuple[dict[str, Array], bool]:
+        """All tables [out axes…, N1, N2], and whether they are finite."""
         results = {t: np.empty((*self._out_shape(t), one.count, two.count), self.dtype) for t in self.compiled.outputs}
         self._prepare(one, *([] if two is one else [two]))
         if "rows" in self.compiled.functions:
-            finite = self._by_rows(one, two, results)
-        else:
-            finite = self._pairs(one, two, results)
-            finite = self._equal(one, two, results) and finite
-        return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], finite)
+            return results, self._by_rows(one, two, results)
+        finite = self._pairs(one, two, results)
+        return results, self._equal(one, two, results) and finite
+
+    def _rehearse(self, one: _Side, two: _Side) -> None:
+        """Before the first call, compile what it needs, side by side; two samples tell what that is, without being computed."""
+        if self._rehearsed or self.device != "cpu" or self.threads < 2:
+            return
+        understudy = copy(self)
+        vars(understudy).update(threads=1, progress=False, _module=(recorder := Recorder()))
+        few = one.few(2)
+        with np.errstate(all="ignore"):
+            understudy._filled(few, few if two is one else two.few(2))
+        compile_aside(self._text, recorder.calls, self.threads)
+        self._rehearsed = True
 
     def diag(self, X: Any) -> Any:
         """Each sample with itself; equal to the diagonal of ``k(X)``."""
@@ -257,8 +280,13 @@ class Kernel:
         _ = self._module
 
     @cached_property
+    def _text(self) -> str:
+        """The module for the kernel's precision."""
+        return self.compiled.text if self.dtype == np.float64 else single(self.compiled.text)
+
+    @cached_property
     def _module(self) -> ModuleType:
-        return load(self.compiled.text if self.dtype == np.float64 else single(self.compiled.text))
+        return load(self._text)
 
     @cached_property
     def _parameters(self) -> tuple[Array, Array]:
@@ -595,6 +623,8 @@ class Kernel:
         """The chosen samples, each with itself: [out axes…, sample]."""
         if "rows" in self.compiled.functions:
             return self._once(side, which)
+        if "diagonal" not in self.compiled.functions:
+            return {t: side.sites[t][..., which].astype(self.dtype) for t in self.compiled.outputs}
         part = side
         if len(which) < side.count:
             part = _Side({n: a[which] for n, a in side.data.items()}, len(which))

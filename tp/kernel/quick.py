@@ -27,18 +27,29 @@ def lighten(module: ModuleType) -> None:
             cache.load_overload = _First(cache)
 
 
+def in_cache(function: Any, signature: Any) -> bool:
+    """Whether a compiled function is kept; then it is loaded."""
+    cache: Any = getattr(function, "_cache", None)
+    if not isinstance(getattr(cache, "load_overload", None), _First):
+        return False
+    if tuple(signature) not in function.overloads and cache.load_overload(signature, function.targetctx, False) is None:
+        return False
+    function.compile(tuple(signature))
+    return True
+
+
 class _First:
     """``load_overload`` of a function's cache."""
 
     def __init__(self, cache: Any) -> None:
         self.cache = cache
 
-    def __call__(self, signature: Any, context: Any) -> Any:
+    def __call__(self, signature: Any, context: Any, refresh: bool = True) -> Any:
         from numba.core.runtime.nrt import rtsys
 
         rtsys.initialize(context)
         with self.cache._guard_against_spurious_io_errors():
             found = self.cache._load_overload(signature, context)
-        if found is None:
+        if found is None and refresh:
             context.refresh()
         return found
