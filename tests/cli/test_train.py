@@ -162,3 +162,12 @@ def test_remedies_are_spelled_as_options(
     assert main([*command, *options]) == 1
     message = capsys.readouterr().err
     assert spelled in message and "=" not in message.rpartition("help:")[2]
+
+
+def test_the_derivation_in_symbols(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "step.tex"
+    command = ["train", "linear_mup", "--let", "d=2", "--data", str(rows), "--steps", "1", "--lr", "0.5"]
+    assert main([*command, "--symbols"]) == 0
+    assert "the Z of every vector" in capsys.readouterr().out
+    assert main([*command, "--latex", str(page)]) == 0
+    assert capsys.readouterr().out == "" and page.read_text().startswith(r"\documentclass")

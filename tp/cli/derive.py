@@ -46,7 +46,11 @@ def add(verbs: options.Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     files.writable(arguments.latex, arguments.pdf)
-    limit = _limit(options.load(arguments), arguments)
+    hand_over(_limit(options.load(arguments), arguments), arguments)
+
+
+def hand_over(limit: Limit | ZLimit, arguments: argparse.Namespace) -> None:
+    """A derivation as ``--latex``, ``--pdf`` and ``--json`` ask for it; as text where nothing does."""
     page = limit.latex(document=True) if arguments.latex or arguments.pdf else ""
     pdf = _typeset(page) if arguments.pdf else b""
     if arguments.latex:

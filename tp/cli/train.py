@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tp.cli import files, options
+from tp.cli.derive import hand_over
 
 ABOUT = """
 Unrolls the optimizer over the samples of a file and evaluates the infinite-width limit of that training: outputs,
@@ -25,7 +26,8 @@ EXAMPLES = """
   tp train mup_mlp --let d=2 --data rows.csv --steps 5 --lr 0.5
   tp train my.tp --data X.npy --targets y.npy --steps 20 --lr 0.1 --loss logistic --plot run.png
   tp train mlp --let d=2 --data rows.csv --steps 9 --lr 0.1 --parametrization ntp --method lazy
-  tp train my.tp --data run.npz --steps 3 --lr 1 --batch 4 --widths 256,1024 --json"""
+  tp train my.tp --data run.npz --steps 3 --lr 1 --batch 4 --widths 256,1024 --json
+  tp train my.tp --data rows.csv --steps 1 --lr 0.1 --optimizer sign --pdf step.pdf"""
 
 
 def add(verbs: options.Verbs) -> None:
@@ -61,17 +63,23 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all random numbers (default: 0)")
     parser.add_argument("--plot", type=files.picture_path, metavar="F.png", help="draw it (.png, .pdf or .svg)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--symbols", action="store_true", help="derive the outputs in symbols instead: for a step or two")
+    parser.add_argument("--latex", type=Path, metavar="F.tex", help="write that derivation as a LaTeX document")
+    parser.add_argument("--pdf", type=files.page_path, metavar="F.pdf", help="write it typeset (needs pdflatex)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    files.writable(arguments.plot)
+    files.writable(arguments.plot, arguments.latex, arguments.pdf)
     net = options.load(arguments)
     X, y, test = _rows(arguments)
     steps = arguments.steps
     settings = {k: getattr(arguments, k) for k in ("lr", "loss", "optimizer", "momentum", "decay", "betas", "eps")}
     batches = _batches(arguments.batch, steps, len(y)) if arguments.batch and steps else None
     training = net.train(X, y, steps=steps, batches=batches, X_test=test, parametrization=arguments.parametrization, **settings)
+    if arguments.symbols or arguments.latex or arguments.pdf:
+        hand_over(training.z(), arguments)
+        return
     if arguments.method == "lazy":
         limit = training.lazy()
     else:

@@ -193,9 +193,10 @@ def _keep(expr: sp.Expr, order: sp.Expr, ins: Nonlin | Moment, orders: Orders, w
 
 def _spelled(ins: Nonlin | Moment) -> str:
     """What an instruction makes, as the spec has it: by its name there, or by its text."""
-    ref = Ref(ins.out.args[0], *(e for e in ins.out.index if not e.free_symbols & {STEP, SAMPLE}))
     lines = ins.span.source.text.splitlines()
     words = set(re.findall(r"\w+", ins.span.source.text))
+    ours = {STEP, SAMPLE} | {s for s in ins.out.free_symbols if str(s) not in words}
+    ref = Ref(ins.out.args[0], *(e for e in ins.out.index if not e.free_symbols & ours))
     if ref.name in words or not 0 < ins.span.line <= len(lines):
         return f"`{ref}`"
     written = lines[ins.span.line - 1][ins.span.column - 1 :][: ins.span.length]
