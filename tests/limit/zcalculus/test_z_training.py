@@ -59,3 +59,11 @@ def test_a_network_that_is_no_polynomial_keeps_its_integrals() -> None:
     f = run.training.output.name
     assert limit.value(f, 1, 0) == pytest.approx(0.401021035336, abs=1e-9)
     assert limit.value(f, 2, 0) == pytest.approx(0.614278920191, abs=1e-9)
+
+
+@pytest.mark.parametrize("steps", [-1, 3, 1.0])
+def test_steps_that_the_run_has_not(steps: object) -> None:
+    run = network(1, "tanh({h})", 1).train([[1.0]], [1.0], steps=2, lr=0.5)
+    with pytest.raises(tp.DataError, match="the run has 2"):
+        run.z(steps)  # type: ignore[arg-type]
+    assert run.z(0).lines

@@ -24,7 +24,7 @@ from tp.limit.zcalculus.rules import RULES
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Simple, derivative
 
 LONGEST, MOST = 800, 3
-"""Operations in the formula of a vector, and hats that a dot part is derived from, of a run of an entrywise optimizer."""
+"""Operations in the formula of a vector, and hats that a dot part is derived from, of a run that is no polynomial."""
 Combination = dict[sp.Expr, sp.Expr]
 """A Gaussian variable as a linear combination of letters: initial vectors and hats."""
 
@@ -122,7 +122,8 @@ class Calculus:
 
     def _bounded(self, expr: sp.Expr, ref: Ref, ins: Simple | None) -> None:
         """``LimitError`` where the formulas of a run grow beyond use."""
-        if self.entrywise and ins is not None and expr.count_ops() > LONGEST:
+        open_ = self.entrywise or (self.members.data and expr.has(sp.Function))
+        if open_ and ins is not None and expr.count_ops() > LONGEST:
             reason = f"`{ref}` is a formula of {expr.count_ops():,} operations: they grow fast with the steps and the samples"
             remedy = "derive fewer steps, `run.z(1)`; the numbers of all are those of `run.limit()`"
             raise LimitError(Message(ins.span, reason, remedy, "formulas too long"))

@@ -8,6 +8,7 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 and appendix on deep lin
 
 from __future__ import annotations
 
+from tp.errors import NOWHERE, DataError, Message
 from tp.limit.equations import I
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.closing import close
@@ -22,12 +23,17 @@ from tp.readings.training import TrainingRun
 def training_limit(run: TrainingRun, steps: int | None = None) -> ZLimit:
     """The lines that give the run's outputs after every step up to ``steps``, closed; ``[f.name, t, i]`` is output i then.
 
-    Raises ``LimitError`` where training diverges with the width. Cost grows fast with the steps: a few, for theory.
+    Raises ``DataError`` for steps that the run has not, ``LimitError`` where training diverges with the width, and where
+    formulas of networks that are no polynomials become too long. Cost grows fast with the steps: a few, for theory.
     """
+    wanted = run.steps if steps is None else steps
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted <= run.steps:
+        reason = f"the derivation of {steps!r} steps is asked for, and the run has {run.steps}"
+        raise DataError(Message(NOWHERE, reason, f"give a whole number from 0 to {run.steps}", "steps"))
     data = {Ref(name, *index): decimal(float(value)) for (name, *index), value in run._numbers().items()}
     calculus = Calculus(Members(in_expressions(leading(run.training.program)), {}, data), entrywise=run.entrywise is not None)
     f = run.training.output.name
-    for t in range((run.steps if steps is None else steps) + 1):
+    for t in range(wanted + 1):
         for i in run.test:
             for k in run.coordinates:
                 calculus.scalar(Ref(f, t, i, *k), I)
