@@ -1,10 +1,10 @@
-"""The logits of a transformer trained by SGD: what all seeds share, beside what fluctuates.
+"""The logits of a transformer trained by SGD: what all networks share, beside what fluctuates.
 
     nice python -m benchmarks.attention_logits           # writes benchmarks/results/attention_logits.md
 
-At second order in the learning rate the logits change by n^0, says the derivation. Fluctuations of size n^(-1/2) hide
-that part in the root mean square at widths that are cheap to train. But it is the same for all seeds, and they are
-not: the mean over pairs of different seeds of the product of their changes is its square.
+At second order in the learning rate the logits change by n^0 from the second update on, says the derivation. Fluctuations of
+size n^(-1/2) hide that part in the root mean square at widths that are cheap to train. But it is the same for all networks, and
+they are not: the mean over pairs of different networks of the product of their changes is its square (``tp.readings.slopes``).
 """
 
 from __future__ import annotations
@@ -22,53 +22,62 @@ from tp.readings.coord_check import experiment, rules_of
 from tp.readings.measure import Experiment, alike
 from tp.readings.scale.infer import Engine, growths
 from tp.readings.scale.optimizers import optimizer
+from tp.readings.slopes import shared, shared_slope, slope
 
 Array = NDArray[np.float64]
-RUNS = {64: 240, 128: 240, 256: 200, 512: 120}
+RUNS = {128: 400, 256: 400, 512: 200, 1024: 100, 2048: 20}
+STEPS = 3
 OUT = Path(__file__).parent / "results" / "attention_logits.md"
 
 
 def main() -> None:
     net = tp.zoo("transformer", L=1, T=3)
     engine, sgd = Engine(net.program, growths(net.program, None)), optimizer("sgd")
-    networks = experiment(engine, rules_of(engine, net.mup("sgd"), sgd), sgd, steps=2)
-    lr = networks.rate((128,), 0.0)
+    networks = experiment(engine, rules_of(engine, net.mup("sgd"), sgd), sgd, steps=STEPS)
+    lr = networks.rate((128, 4096), 0.0)
+    found: dict[int, list[Array]] = {step: [] for step in range(2, STEPS + 1)}
+    for width, seeds in RUNS.items():
+        runs = [second_order(networks, width, seed, lr) for seed in range(seeds)]
+        for step, changes in found.items():
+            changes.append(np.array([run[step - 1] for run in runs]) / lr**2)
+        print(width, flush=True)
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(report(found))
+
+
+def second_order(networks: Experiment, width: int, seed: int, lr: float) -> list[Array]:
+    """The even part of all logits' change after each update, one number per logit and sample."""
+    run = networks.run(width, seed)
+    logits = next(m for name, m in networks.named.items() if name.startswith("w["))
+    first = {k: run[k] for k in alike(run, logits)}
+    return [np.concatenate([parts["even"][k] for k in first]) for parts in networks.changes(run, first, lr)]
+
+
+def report(found: dict[int, list[Array]]) -> str:
+    """Tables by step, from [seeds, entries] at each width."""
     lines = [
         "# Attention logits under SGD",
         "",
         "Made by `benchmarks/attention_logits.py`: the shipped transformer with one block, maximal-update rules. The part of the",
-        "change of the attention logits after two updates that is of second order in the learning rate, in units of the rate's",
-        "square, root mean squares: all of it falls like n^(-1/2) at these widths, what all seeds share does not.",
-        "",
-        "| width | seeds | all of it | what all seeds share | standard error |",
-        "|---|---|---|---|---|",
+        "change of the attention logits that is of second order in the learning rate, in units of the rate's square, root mean",
+        "squares: all of it falls like n^(-1/2) at these widths, what all networks share does not.",
     ]
-    for width, seeds in RUNS.items():
-        changes = np.array([second_order(networks, width, seed, lr) for seed in range(seeds)])
-        size, shared, error = (x / lr**2 for x in split(changes))
-        lines.append(f"| {width} | {seeds} | {size:.3g} | {shared:.3g} | {error:.1g} |")
-        print(lines[-1], flush=True)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text("\n".join([*lines, ""]))
-
-
-def second_order(networks: Experiment, width: int, seed: int, lr: float) -> Array:
-    """The even part of all logits' change after two updates, one number per logit and sample."""
-    run = networks.run(width, seed)
-    logits = next(m for name, m in networks.named.items() if name.startswith("w["))
-    first = {k: run[k] for k in alike(run, logits)}
-    *_, last = networks.changes(run, first, lr)
-    return np.concatenate([last["even"][k] for k in first])
-
-
-def split(changes: Array) -> tuple[float, float, float]:
-    """Of [seeds, logits]: root mean square, that of what all seeds share, and its standard error (jackknife)."""
-    count = len(changes)
-    others = (changes.sum(axis=0) - changes) / (count - 1)
-    products = np.mean(changes * others, axis=1)
-    shared = np.sqrt(max(products.mean(), 0.0))
-    error = 2 * products.std(ddof=1) / np.sqrt(count)  # of the square
-    return float(np.sqrt(np.mean(changes**2))), float(shared), float(error / (2 * shared) if shared else np.sqrt(error))
+    for step, changes in found.items():
+        lines += ["", f"## After {step} updates", "", "| width | networks | all of it | what all share | standard error |"]
+        lines += ["|---|---|---|---|---|"]
+        for width, values in zip(RUNS, changes, strict=True):
+            m2, error = shared(values)
+            m = np.sqrt(max(m2, 0.0))
+            size, error = np.sqrt(np.mean(values**2)), error / (2 * m) if m else np.sqrt(error)
+            lines.append(f"| {width} | {len(values)} | {size:.3g} | {m:.3g} | {error:.1g} |")
+        whole, part = slope(list(RUNS), [np.mean(v**2, axis=1) for v in changes]), shared_slope(list(RUNS), changes)
+        assert part is not None
+        lines += [
+            "",
+            f"Slopes: {whole.exponent:+.2f} ± {whole.error:.2f} of all, {part.exponent:+.2f} ± {part.error:.2f} of what",
+        ]
+        lines += ["all share; derived 0."]
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ print(mlp.scaling("sp", optimizer="adam").reasons[0])
 # ## The coordinate check
 #
 # The same program, trained for two steps at several widths: slopes of all sizes against the width, measured with their
-# errors, and derived. `?` marks what so few networks leave undecided, `✗` would mark what contradicts the derivation.
+# errors, and derived. What so few networks leave undecided is said to be, and so would be what contradicts the derivation.
 
 # %% volatile
 check = mlp.coord_check("adam", mlp.mup("adam"), widths=(128, 256, 512), seeds=3)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tp.network.check import Checked
     from tp.network.tree import Network
     from tp.program.ir import Program
-    from tp.readings.coord_check import CoordCheck
+    from tp.readings.coord_report import CoordCheck
     from tp.readings.depth_check import DepthCheck
     from tp.readings.moments import Moments
     from tp.readings.scale.infer import Engine
@@ -330,6 +330,7 @@ class Net:
         growth: Mapping[str, Any] | None = None,
         inputs: Any = None,
         seed: int = 0,
+        budget: float = 2.0,
         progress: bool = False,
         **constants: Any,
     ) -> CoordCheck:
@@ -338,12 +339,15 @@ class Net:
         ``parametrization`` is as for :meth:`scaling`, or a report of :meth:`mup`, whose optimizer is then the default.
 
         ``seeds`` networks are trained at the widest, up to eight times as many at narrower widths. ``lr`` is chosen by one rule
-        unless given: small for optimizers that follow the gradient's size, large for those that normalise it.
+        unless given: small for optimizers that follow the gradient's size, large for those that normalise it. While exponents are
+        undecided more networks are trained, for up to ``budget`` times what the first ones cost.
         """
         from tp.readings.coord_check import coord_check
 
         engine = self._engine(growth)
-        return coord_check(engine, optimizer, parametrization, widths, steps, seeds, lr, inputs, seed, progress, constants)
+        return coord_check(
+            engine, optimizer, parametrization, widths, steps, seeds, lr, inputs, seed, budget, progress, constants
+        )
 
     def depth_check(
         self,

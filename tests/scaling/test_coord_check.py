@@ -29,7 +29,7 @@ CONSTRUCTS = {
 def test_maximal_updates(name, optimizer):
     """All settings by the rule of ``coord_check``; benchmarks/coord_checks.py does the same up to width 4096."""
     net = tp.parse(CONSTRUCTS[name], **({"L": 3} if name == "residual" else {}))
-    check = net.coord_check(parametrization=net.mup(optimizer), widths=WIDTHS, steps=2, seeds=4)
+    check = net.coord_check(parametrization=net.mup(optimizer), widths=WIDTHS, steps=2, seeds=4, budget=0)
     assert check.passed and check.report.optimizer == optimizer, check
     off = [abs(r.slope - float(r.derived)) for r in check.rows if r.derived is not None]
     assert np.median(off) < 0.06 and max(off) < 0.3, check  # two widths and few seeds leave much undecided
@@ -41,19 +41,19 @@ def test_bottleneck_of_two_widths(optimizer):
     net, growth = tp.parse(specs.BOTTLENECK), {"m": "1/2"}
     rates = {"sgd": (-1, "1/2", "-1/2", 1), "adam": (0, 1, "1/2", 1)}[optimizer]
     rules = {p: (0, b, c) for p, b, c in zip("UDPv", (0, "3/4", "1/4", 1), rates, strict=True)}
-    check = net.coord_check(optimizer, rules, (128, 512, 2048), steps=2, seeds=4, growth=growth)
+    check = net.coord_check(optimizer, rules, (128, 512, 2048), steps=2, seeds=4, growth=growth, budget=0)
     assert check.agrees and not check.growing, check
     assert check.report.nontrivial == (optimizer == "adam")
 
 
 def test_an_exponent_is_known_where_widths_and_seeds_suffice():
     net = tp.parse(mlp(2))
-    check = net.coord_check("adam", net.mup("adam"), (128, 256, 512, 1024), steps=2, seeds=4)
+    check = net.coord_check("adam", net.mup("adam"), (128, 256, 512, 1024), steps=2, seeds=4, budget=0)
     assert check.passed and sum(r.verdict == "confirmed" for r in check.rows) >= len(check.rows) - 1, check
 
 
 def test_kernel_regime_and_its_features_that_fall():
-    check = tp.parse(mlp(2)).coord_check("sgd", "ntp", WIDTHS, seeds=4)
+    check = tp.parse(mlp(2)).coord_check("sgd", "ntp", WIDTHS, seeds=4, budget=0)
     assert check.passed and check.report.kernel_regime, check
     falls = {r.quantity: r.slope for r in check.rows if r.step == 2}
     assert falls["h1"] < -0.3 and falls["h2"] < -0.3 and abs(falls["f"]) < 0.15
@@ -62,7 +62,7 @@ def test_kernel_regime_and_its_features_that_fall():
 def test_second_order_overtakes():
     """Attention logits under SGD: n^(-1/2) at first order in the rate, n^0 at second; the derivation says n^(-1/2), then n^0."""
     net = tp.parse(CONSTRUCTS["attention"])
-    rows = net.coord_check("sgd", net.mup("sgd"), WIDTHS, steps=2, seeds=4).rows
+    rows = net.coord_check("sgd", net.mup("sgd"), WIDTHS, steps=2, seeds=4, budget=0).rows
     first, second = (next(r for r in rows if r.quantity.startswith("a[") and r.step == t) for t in (1, 2))
     assert (first.derived, second.derived) == (F(-1, 2), 0)
     assert (first.part, second.part) == ("odd", "even") and first.agrees and second.agrees
@@ -72,11 +72,12 @@ def test_second_order_overtakes():
 def test_whole_transformer(optimizer):
     """Embedding, positions, causal attention, feed-forward, gains and biases, tied read-out."""
     net = tp.zoo("transformer", L=1, T=3)
-    check = net.coord_check(optimizer, net.mup(optimizer), (64, 128), steps=2, seeds=1)
+    check = net.coord_check(optimizer, net.mup(optimizer), (64, 128), steps=2, seeds=1, budget=0)
     off = {r.quantity for r in check.rows if not r.agrees}
     assert check.report.feature_learning and not check.growing
-    # with SGD the Θ(1) part of the logits' change is small beside its fluctuations: see benchmarks/results/coord_checks.md
-    assert off <= ({q for q in check.report.exponents if q.startswith("w[")} if optimizer == "sgd" else set()), check
+    assert not off, check
+    logits = [r.verdict for r in check.rows if r.quantity.startswith("w[") and r.step]
+    assert optimizer == "adam" or set(logits) == {"undecided"}  # what all networks share is hidden by what fluctuates
 
 
 TWICE = mlp(2).replace("output f = W3 @ tanh(h2)", "output f = W3 @ tanh(h2) / n")
@@ -102,7 +103,7 @@ WRONG = {
 def test_a_wrong_parametrization_is_caught_twice(case):
     """By the derivation and by finite networks, which blame the same quantity, the same weight and the same exponent."""
     text, parametrization, optimizer = WRONG[case]
-    check = tp.parse(text).coord_check(optimizer, parametrization, (128, 256, 512), seeds=2)
+    check = tp.parse(text).coord_check(optimizer, parametrization, (128, 256, 512), seeds=2, budget=0)
     derived = check.report.reasons[0]
     assert not check.passed and not (check.report.stable and check.report.nontrivial)
     assert check.agrees, check
@@ -115,19 +116,19 @@ def test_a_wrong_derivation_would_be_contradicted():
     """The check is not blind: with the exponents of another parametrization the same slopes contradict."""
     from tp.readings.slopes import CONTRADICTED, Slope
 
-    check = tp.parse(mlp(2)).coord_check("sgd", "ntp", (128, 512), steps=1, seeds=4)
+    check = tp.parse(mlp(2)).coord_check("sgd", "ntp", (128, 512), steps=1, seeds=4, budget=0)
     features = [r for r in check.rows if r.step == 1 and r.quantity.startswith("h")]
     assert all(Slope(r.slope, r.error).verdict(0) == CONTRADICTED for r in features), check
 
 
 def test_an_output_that_is_identically_zero():
-    rows = tp.parse(specs.ZERO).coord_check("sgd", "mup", (32, 64), steps=1, seeds=2).rows
+    rows = tp.parse(specs.ZERO).coord_check("sgd", "mup", (32, 64), steps=1, seeds=2, budget=0).rows
     first = next(r for r in rows if r.quantity == "f")
     assert first.derived is None and first.slope == 0 and first.verdict == "confirmed"
 
 
 def test_table_plot_and_json(tmp_path):
-    check = tp.parse(mlp(1)).coord_check("adam", "mup", (32, 64), steps=1, seeds=2)
+    check = tp.parse(mlp(1)).coord_check("adam", "mup", (32, 64), steps=1, seeds=2, budget=0)
     assert check.table().splitlines()[0].split("|")[1].strip() == "quantity"
     assert check.table("latex").startswith(r"\begin{tabular}") and "<table>" in check.table("html")
     with pytest.raises(tp.DataError, match="style"):
@@ -141,7 +142,7 @@ def test_table_plot_and_json(tmp_path):
 
 @pytest.mark.parametrize("name", ["momentum", "nesterov", "sign", "lion", "rmsprop", "adamw", "adafactor", "muon", "shampoo"])
 def test_every_optimizer_moves_features_at_theta_one(name):
-    check = tp.parse(mlp(2)).coord_check(name, "mup", (32, 64, 128), steps=1, seeds=2)
+    check = tp.parse(mlp(2)).coord_check(name, "mup", (32, 64, 128), steps=1, seeds=2, budget=0)
     assert check.agrees and not check.growing, check
     moves = {r.quantity: r.slope for r in check.rows if r.step == 1}
     assert all(abs(s) < 0.25 for s in moves.values()), check
@@ -154,7 +155,7 @@ def test_inputs_are_checked():
         net.coord_check(net.mup("sgd"))
     for bad in ({"widths": (64,)}, {"widths": (64, 128), "seeds": 0}, {"widths": (64, 128), "steps": 0}):
         with pytest.raises(tp.DataError):
-            net.coord_check("sgd", "mup", **bad)
+            net.coord_check("sgd", "mup", **bad, budget=0)
     X = np.ones((2, 3))
-    check = net.coord_check("sgd", "mup", (16, 32), steps=1, seeds=1, inputs=X, lr=0.125)
+    check = net.coord_check("sgd", "mup", (16, 32), steps=1, seeds=1, inputs=X, lr=0.125, budget=0)
     assert check.rows and check.lr == 0.125

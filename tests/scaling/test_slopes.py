@@ -5,7 +5,17 @@ from fractions import Fraction as F
 import numpy as np
 import pytest
 
-from tp.readings.slopes import CONFIRMED, CONTRADICTED, UNDECIDED, Slope, relative_variances, slope
+from tp.readings.slopes import (
+    CONFIRMED,
+    CONTRADICTED,
+    PRESENT,
+    UNDECIDED,
+    Slope,
+    relative_variances,
+    shared,
+    shared_slope,
+    slope,
+)
 
 WIDTHS = (128, 256, 512, 1024, 2048, 4096)
 COUNTS = (32, 32, 32, 16, 8, 4)
@@ -64,3 +74,52 @@ def test_variances_of_few_seeds_are_pooled_with_narrower_widths():
 def test_three_verdicts(found, error, verdict):
     assert Slope(found, error).verdict(F(0)) == verdict
     assert Slope(found - 0.5, error).verdict(F(-1, 2)) == verdict
+
+
+# ---------------------------------------------------------------- what all seeds share
+
+
+def values(exponent, kappa, generator, widths=(128, 256, 512, 1024), counts=(24, 16, 12, 8), entries=6, noise=20.0):
+    """Entries μ_j n^e (1 + κ/n)^(1/2) + noise·n^(-1/2): fluctuations are larger than what is shared at all widths."""
+    mean = np.linspace(0.5, 1.5, entries)
+    size = [n**exponent * np.sqrt(1 + kappa / n) for n in widths]
+    return [
+        s * mean + noise * n**-0.5 * generator.standard_normal((c, entries)) for n, c, s in zip(widths, counts, size, strict=True)
+    ]
+
+
+def test_products_of_different_seeds_have_the_square_of_the_mean():
+    generator = np.random.default_rng(0)
+    found = [shared(generator.standard_normal((6, 3)) * 5 + [1.0, 2.0, -1.0]) for _ in range(4000)]
+    m2, errors = np.array(found).T
+    assert m2.mean() == pytest.approx(2.0, abs=4 * m2.std() / np.sqrt(4000))  # the plain mean square is 27
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(m2.std(), rel=0.35)
+
+
+@pytest.mark.parametrize(("exponent", "kappa"), [(0.0, 0), (0.0, 30), (-0.25, 0)])
+def test_the_slope_of_what_is_shared(exponent, kappa):
+    generator = np.random.default_rng(1)
+    widths = (128, 256, 512, 1024)
+    found = [shared_slope(widths, values(exponent, kappa, generator, noise=4.0)) for _ in range(60)]
+    off = np.array([(s.exponent - exponent) / s.error for s in found])
+    assert np.mean(np.abs(off) < 2) > 0.85 and np.max(np.abs(off)) < 5
+    assert np.median([s.error for s in found]) < 0.1
+    whole = slope(widths, [np.mean(v**2, axis=1) for v in values(0.0, 0, generator)])
+    assert whole.verdict(0) == CONTRADICTED  # a part of size n^0 that the mean square hides
+
+
+def test_nothing_is_claimed_of_what_is_lost_in_noise():
+    generator = np.random.default_rng(2)
+    found = shared_slope((128, 256, 512, 1024), values(-2, 0, generator))
+    assert found.error == np.inf and found.verdict(0) == UNDECIDED and found.signal < PRESENT
+    assert (
+        shared_slope((128, 256, 512), values(0, 0, generator, widths=(128, 256, 512), counts=(24, 16, 2))) is None
+    )  # two widths tell too little
+
+
+def test_means_count_as_known_no_better_than_to_the_next_correction():
+    """(1 + 2/m)² has a second order; with 10⁶ seeds the first alone would not fit, and the slope would be sure and wrong."""
+    narrow = (11, 16, 23, 32, 45)
+    squares = [np.full(2, (1 + 2 / m) ** 2) * [0.9999, 1.0001] for m in narrow]
+    found = slope((128, 256, 512, 1024, 2048), squares, narrow)
+    assert abs(found.exponent) < 2 * found.error and found.error > 0.02

@@ -43,6 +43,6 @@ def run(arguments: argparse.Namespace) -> None:
     for name, value in report.constants.items():
         print(f"\n{name} = {value}")
     if report.depth is not None:
-        print(f"\n{report.depth}")
+        print(f"\n{report.of_depth(command=True)}")
     if arguments.explain:
         print("\n" + report.explanation())

@@ -78,6 +78,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def amount(text: str) -> float:
+    """A number of at least 0."""
+    if not NUMBER.fullmatch(text.strip()) or text.strip().startswith("-") or "/" in text:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number of at least 0, as in 4 or 0.5")
+    return float(text)
+
+
 def widths(text: str) -> tuple[int, ...]:
     """``256,1024,4096``, in order and each once."""
     return tuple(sorted({positive(part.strip()) for part in text.split(",")}))

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(report.to_json())
     else:
-        print(report)
+        print(report.text(command=True))
         if arguments.explain and (more := report.explanation()):
             print("\n" + more)
     return 0 if report.stable else 1

@@ -1,10 +1,15 @@
 """``coord_check``: finite networks trained at several widths, and how the sizes of everything grow with the width.
 
-A change is a power series in the learning rate, and its terms may scale differently: with SGD the logits of attention
-move by n^(-1/2) at first order and by n^0 at second. The largest wins in the end, but at what width depends on the rate. So
-every network is trained twice by an optimizer that follows the gradient's size, with the learning rate and with its
-negative, in steps so small that the lowest orders lead: half the difference is odd in the rate, half the sum even, and each
-is a clean power of the width. A derived exponent is *confirmed* if one part attains it and none exceeds it. The runs share the
+A change is a sum of parts that may scale differently, and the largest wins in the end, but at what width? So parts are
+measured one by one. A derived exponent is *confirmed* if one part attains it and none exceeds it.
+
+- A change is a power series in the learning rate: with SGD the logits of attention move by n^(-1/2) at first order and by n^0
+  at second. Where an optimizer follows the gradient's size, every network is trained with the rate and with its negative, in
+  steps so small that the lowest orders lead: half the difference is ``odd`` in the rate, half the sum ``even``.
+- Where the derived exponent is larger than a step before, so is that of what the step has ``added``.
+- The mean square of a scalar is that of what all networks have ``shared`` and that of what fluctuates.
+
+More networks are trained, where they tell most, until all exponents are decided or a budget is used. The runs share the
 program with the derivation and nothing else.
 
 Source: Yang et al. 2022, *Tensor Programs V*, appendix D.1 (coordinate checking).
@@ -12,190 +17,29 @@ Source: Yang et al. 2022, *Tensor Programs V*, appendix D.1 (coordinate checking
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
-from tp.readings.measure import Experiment, Name, repeats
+from tp.readings.coord_report import CoordCheck, Row
+from tp.readings.measure import Experiment, Name, Sizes, flips, repeats
 from tp.readings.scale.infer import Engine, scaling
 from tp.readings.scale.optimizers import Optimizer, optimizer
 from tp.readings.scale.report import ScalingReport
-from tp.readings.scale.tables import html, latex, markdown
-from tp.readings.slopes import CONFIRMED, CONTRADICTED, TOLERANCE, UNDECIDED, Slope, slope
+from tp.readings.seeds import Open, cost, next_batch
+from tp.readings.slopes import CONFIRMED, CONTRADICTED, PRESENT, SHARING, TOLERANCE, UNDECIDED, Slope, shared, shared_slope, slope
 from tp.readings.verify import random_inputs
 from tp.transform.parametrize import ABC, given, named, parametrize
 
 Array = NDArray[np.float64]
 SAMPLES = 4
 ROUNDING = 1e-9  # a part that is smaller than the other by this factor is rounding
-MARKS = {CONFIRMED: "", UNDECIDED: "?", CONTRADICTED: "✗"}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One variable at one step (0: its initial size; later: its change): the fitted slope, and the derived exponent.
-
-    ``error`` is the slope's standard error. ``derived`` is None for what stays exactly zero. ``sizes`` are the root mean squares
-    at the widths, of the ``part`` that decides: ``initial``; what is ``odd`` or ``even`` in the learning rate, or all ``change``.
-    ``verdict``: ``confirmed`` (within ±0.1, and known to ±0.1), ``undecided`` (more seeds or widths tell), ``contradicted``.
-    """
-
-    quantity: str
-    step: int
-    slope: float
-    error: float
-    derived: Fraction | None
-    sizes: tuple[float, ...]
-    verdict: str
-    part: str = "initial"
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the measurement leaves room for the derived exponent."""
-        return self.verdict != CONTRADICTED
-
-
-@dataclass(frozen=True)
-class CoordCheck:
-    """The fitted slopes of a network under one optimizer.
-
-    ``passed``: none contradicts the derivation, nothing grows, and the output moves. ``lr`` is the base rate.
-    """
-
-    report: ScalingReport
-    widths: tuple[int, ...]
-    rows: tuple[Row, ...]
-    seeds: int
-    lr: float
-    culprit: str | None = None
-
-    @property
-    def agrees(self) -> bool:
-        """Whether no slope contradicts its derived exponent."""
-        return all(r.agrees for r in self.rows)
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether all slopes are within ±0.1 of the derived exponents, and known so well."""
-        return all(r.verdict == CONFIRMED for r in self.rows)
-
-    @property
-    def growing(self) -> tuple[Row, ...]:
-        """What surely grows with the width, as measured, in order of steps and of the program."""
-        return tuple(r for r in self.rows if r.slope - 2 * r.error > TOLERANCE)
-
-    @property
-    def idle(self) -> tuple[Row, ...]:
-        """The outputs' last changes, if all of them surely vanish as the width grows."""
-        moved = [r for r in self.rows if r.step and r.quantity in self.report.outputs]
-        return tuple(moved[-1:]) if moved and all(r.slope + 2 * r.error < -TOLERANCE or not any(r.sizes) for r in moved) else ()
-
-    @property
-    def passed(self) -> bool:
-        return self.agrees and self.report.stable and self.report.nontrivial and not self.growing
-
-    @property
-    def blame(self) -> str | None:
-        """The variable that grows first, or the output that does not move, as measured.
-
-        The derivation's is ``report.reasons[0].quantity``. ``culprit`` is the weight whose updates alone move it most, or, of an
-        initial value or an idle output, the weight that makes it; the derivation's are ``report.reasons[0].blame``.
-        """
-        wrong = self.growing or self.idle
-        return wrong[0].quantity if wrong else None
-
-    def table(self, style: str = "markdown") -> str:
-        """All rows as a ``markdown``, ``html`` or ``latex`` table; ``?`` undecided, ``✗`` contradicted."""
-        head = ["quantity", "step", "slope", "±", "derived", ""]
-        rows = [[r.quantity, str(r.step), f"{r.slope:+.2f}", f"{r.error:.2f}", _derived(r), MARKS[r.verdict]] for r in self.rows]
-        styles = {"markdown": markdown, "html": html, "latex": latex}
-        if style not in styles:
-            reason = f"there is no table style {style!r}"
-            raise DataError(Message(NOWHERE, reason, f"choose {', '.join(styles)}", "unknown style"))
-        return styles[style](head, rows)
-
-    def __str__(self) -> str:
-        r = self.report
-        widths = ", ".join(map(str, self.widths))
-        counts = {v: sum(row.verdict == v for row in self.rows) for v in MARKS}
-        head = f"{r.network}, {r.optimizer}, {r.parametrization}: {'passed' if self.passed else 'FAILED'}"
-        how = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-        runs = f"{repeats(self.seeds, self.widths[0], self.widths[-1])} to {self.seeds} seeds"
-        lines = [
-            f"{head} ({how})",
-            f"slopes of log size against log width, widths {widths}, {runs}, lr {self.lr:g}",
-            "",
-            self.table(),
-        ]
-        if self.growing:
-            by = f", most of it by `{self.culprit}`" if self.culprit else ""
-            lines += ["", f"measured: `{self.blame}` is the first to grow, like n^{self.growing[0].slope:.2f}{by}"]
-        elif self.idle:
-            by = f", which `{self.culprit}` makes," if self.culprit else ""
-            lines += ["", f"measured: the output `{self.blame}`{by} moves by n^({self.idle[0].slope:.2f}) only"]
-        lines += ["", *map(str, r.reasons)] if r.reasons else []
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return self.table("html")
-
-    def to_json(self) -> str:
-        """The rows and the derivation, as JSON."""
-        rows = [
-            {
-                "quantity": r.quantity, "step": r.step, "slope": r.slope, "error": r.error, "part": r.part,
-                "derived": None if r.derived is None else str(r.derived), "sizes": list(r.sizes), "verdict": r.verdict,
-            }
-            for r in self.rows
-        ]  # fmt: skip
-        data: dict[str, Any] = {"passed": self.passed, "confirmed": self.confirmed, "agrees": self.agrees}
-        data |= {"blame": self.blame, "culprit": self.culprit, "lr": self.lr}
-        data |= {"widths": list(self.widths), "seeds": self.seeds, "rows": rows}
-        return json.dumps({**data, "derivation": self.report.data()}, indent=1, ensure_ascii=False)
-
-    def plot(self, path: str | Path) -> None:
-        """Sizes against width, one panel per step, each line with its derived slope; .png, .pdf or .svg."""
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-        steps = sorted({r.step for r in self.rows})
-        figure, panels = pyplot.subplots(1, len(steps), figsize=(4 * len(steps), 4), sharey=True, squeeze=False)
-        for panel, step in zip(panels[0], steps, strict=True):
-            for k, r in enumerate(r for r in self.rows if r.step == step and all(s > 0 for s in r.sizes)):
-                label = f"{r.quantity}: {r.slope:+.2f} {MARKS[r.verdict]}"
-                panel.loglog(self.widths, r.sizes, marker="os^vD"[k // 10 % 5], color=f"C{k % 10}", label=label)
-                if r.derived is not None:
-                    line = [r.sizes[-1] * (n / self.widths[-1]) ** float(r.derived) for n in self.widths]
-                    panel.loglog(self.widths, line, color=f"C{k % 10}", linestyle=":", linewidth=1)
-            panel.set_title("initially" if step == 0 else f"change after {step} update{'s' * (step > 1)}")
-            panel.set_xlabel("width")
-            panel.set_xticks(self.widths, [str(n) for n in self.widths], fontsize="small")
-            panel.minorticks_off()
-            panel.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
-        panels[0][0].set_ylabel("root mean square (dotted: derived)")
-        figure.tight_layout()
-        figure.savefig(path, format=_format(path), bbox_inches="tight")
-        pyplot.close(figure)
-
-
-def _derived(r: Row) -> str:
-    return "0 identically" if r.derived is None else str(r.derived)
-
-
-def _format(path: str | Path) -> str | None:
-    suffix = Path(path).suffix.lstrip(".").lower()
-    return suffix if suffix in ("png", "pdf", "svg") else "png"
+BATCHES = 8  # between which verdicts are looked at
 
 
 def coord_check(
@@ -208,6 +52,7 @@ def coord_check(
     lr: float | None,
     inputs: Any,
     seed: int,
+    budget: float,
     progress: bool,
     constants: Mapping[str, Any],
 ) -> CoordCheck:
@@ -216,6 +61,8 @@ def coord_check(
     if len(widths) < 2 or widths[0] < 2 or steps < 1 or seeds < 1:
         reason = f"widths {list(widths)}, {steps} steps, {seeds} seeds"
         raise DataError(Message(NOWHERE, reason, "give two widths at least, one step and one seed", "nothing to fit"))
+    if not 0 <= budget < float("inf"):
+        raise DataError(Message(NOWHERE, f"the budget is {budget}", "give a number of at least 0", "no budget"))
     optimizer_name = chosen(optimizer_name, parametrization)
     opt = optimizer(optimizer_name)
     rules = rules_of(engine, parametrization, opt)
@@ -224,8 +71,11 @@ def coord_check(
     last = steps if derived.stable else max(1, min(steps, derived.reasons[0].step))  # later exponents mean nothing
     run = experiment(engine, rules, opt, last, inputs, seed, constants)
     rate = lr if lr is not None else run.rate(widths, _growth(derived))
-    sizes = run.measure(widths, seeds, rate, progress)
-    check = CoordCheck(derived, widths, tuple(_rows(derived, sizes, widths, run)), seeds, rate)
+    study = Study(run, derived, widths, rate, progress)
+    study.train([repeats(seeds, n, widths[-1]) for n in widths], [0] * len(widths))
+    study.decide(budget)
+    counts = tuple(len(found) for found in study.networks), tuple(len(found) for found in study.sets)
+    check = CoordCheck(derived, widths, tuple(study.rows), *counts, len(study.signs), rate)
     wrong = check.growing or check.idle
     if not wrong:
         return check
@@ -286,37 +136,133 @@ def _growth(report: ScalingReport) -> float:
     return max((float(x) for q in report.exponents.values() for x in q.changes if x is not None), default=0.0)
 
 
-def _rows(report: ScalingReport, sizes: dict[Name, list[Array]], widths: Sequence[int], run: Experiment) -> list[Row]:
-    rows = []
-    for step in sorted({s for _, s, _ in sizes}):
-        for name, quantity in report.exponents.items():
-            parts = {part: squares for (q, s, part), squares in sizes.items() if (q, s) == (name, step)}
-            if parts and step <= len(quantity.changes):  # after the first violation exponents have no meaning
-                derived = quantity.initial if step == 0 else quantity.changes[step - 1]
-                rows.append(_row(name, step, derived, parts, widths, [run.narrowest(n) for n in widths]))
-    return rows
+@dataclass
+class Study:
+    """What has been measured, and what follows for each quantity and step."""
 
+    run: Experiment
+    report: ScalingReport
+    widths: tuple[int, ...]
+    lr: float
+    progress: bool = False
+    networks: list[list[Sizes]] = field(default_factory=list)
+    sets: list[list[Sizes]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    open: list[Open] = field(default_factory=list)
 
-def _row(
-    name: str,
-    step: int,
-    derived: Fraction | None,
-    parts: dict[str, list[Array]],
-    widths: Sequence[int],
-    narrow: Sequence[int],
-) -> Row:
-    kept = {part: [x[np.isfinite(x)] for x in squares] for part, squares in parts.items()}
-    roots = {part: [float(np.sqrt(x.mean())) if x.size else float("nan") for x in squares] for part, squares in kept.items()}
-    if not any(any(r) for r in roots.values()):
-        return Row(name, step, 0.0, 0.0, derived, (0.0,) * len(widths), CONFIRMED if derived is None else CONTRADICTED)
-    largest = np.max(list(roots.values()), axis=0)
-    there = {part for part, r in roots.items() if all(a > ROUNDING * b for a, b in zip(r, largest, strict=True))}
-    if not there:
-        return Row(name, step, float("nan"), float("nan"), derived, tuple(largest.tolist()), UNDECIDED)
-    slopes = {part: slope(widths, kept[part], narrow) for part in parts if part in there}
-    part, verdict = _judged(slopes, derived)
-    found = slopes[part]
-    return Row(name, step, found.exponent, found.error, derived, tuple(roots[part]), verdict, part)
+    def __post_init__(self) -> None:
+        self.networks, self.sets = [[] for _ in self.widths], [[] for _ in self.widths]
+        self.narrow = [self.run.narrowest(n) for n in self.widths]
+        self.signs = flips(self.run.run(min(self.widths), 0))
+
+    # ------------------------------------------------------------ networks
+
+    def train(self, networks: Sequence[int], sets: Sequence[int]) -> None:
+        """Train until there are so many networks, and sets of one with flipped signs, at each width; then judge."""
+        todo = [(w, s, False) for w, count in enumerate(networks) for s in range(len(self.networks[w]), count)]
+        todo += [(w, s, True) for w, count in enumerate(sets) for s in range(len(self.sets[w]), count)]
+        for w, s, flipped in _bar(todo, self.progress):
+            if flipped:
+                self.sets[w].append(self.run.shared(self.widths[w], s, self.lr))
+            else:
+                self.networks[w].append(self.run.sizes(self.widths[w], s, self.lr))
+        self._judge()
+
+    def decide(self, budget: float) -> None:
+        """Train more networks while exponents are undecided, for up to ``budget`` times what those so far have cost."""
+        left = budget * sum(len(found) * cost(n) for found, n in zip(self.networks, self.widths, strict=True))
+        batch = left / BATCHES
+        while left > 0 and any(not self._out_of_reach(item, left) for item in self.open):
+            self.open = [item for item in self.open if not self._out_of_reach(item, left)]
+            if any(item.sets for item in self.open) and not any(self.sets):
+                sets, spent = self._pilot(left / 2)
+                networks = [len(found) for found in self.networks]
+                if not sets:
+                    self.open = [item for item in self.open if not item.sets]
+                    continue
+            else:
+                counts = [len(found) for found in self.networks], [len(found) for found in self.sets]
+                networks, sets, spent = next_batch(self.open, self.widths, self.narrow, *counts, len(self.signs), batch, left)
+            if not spent:
+                return
+            left -= spent
+            self.train(networks, sets)
+
+    def _out_of_reach(self, item: Open, left: float) -> bool:
+        """Whether to see what networks share at all would take more than is left, were signals to add up."""
+        sets = sum(len(found) * len(self.signs) * cost(n) for found, n in zip(self.sets, self.widths, strict=True))
+        return item.sets and item.slope.signal < PRESENT and sets * (PRESENT / max(item.slope.signal, 1e-3) - 1) > left
+
+    def _pilot(self, spend: float) -> tuple[list[int], float]:
+        """The least that tells what networks share: ``SHARING`` sets at three widths or more; none if that is too expensive."""
+        counts, spent = [0] * len(self.widths), 0.0
+        for w, n in enumerate(self.widths):
+            price = SHARING * len(self.signs) * cost(n)
+            if spent + price > spend:
+                break
+            counts[w], spent = SHARING, spent + price
+        return (counts, spent) if sum(map(bool, counts)) >= min(3, len(counts)) else ([], 0.0)
+
+    # ------------------------------------------------------------ verdicts
+
+    def _judge(self) -> None:
+        self.rows, self.open = [], []
+        names = dict.fromkeys(name for found in self.networks for sizes in found for name in sizes)
+        for step in sorted({s for _, s, _ in names}):
+            for quantity, q in self.report.exponents.items():
+                parts = [part for name, s, part in names if (name, s) == (quantity, step)]
+                if parts and step <= len(q.changes):  # after the first violation exponents have no meaning
+                    self.rows.append(self._row(quantity, step, parts))
+
+    def _row(self, quantity: str, step: int, parts: list[str]) -> Row:
+        """What one quantity does at one step."""
+        changes = self.report.exponents[quantity].changes
+        derived = changes[step - 1] if step else self.report.exponents[quantity].initial
+        squares = {part: self._squares((quantity, step, part)) for part in parts}
+        roots = {part: [float(np.sqrt(x.mean())) if x.size else float("nan") for x in found] for part, found in squares.items()}
+        if not any(any(r) for r in roots.values()):
+            verdict = CONFIRMED if derived is None else CONTRADICTED
+            return Row(quantity, step, 0.0, 0.0, derived, (0.0,) * len(self.widths), verdict)
+        largest = np.max(list(roots.values()), axis=0)
+        there = [p for p, r in roots.items() if all(a > ROUNDING * b for a, b in zip(r, largest, strict=True))]
+        slopes = {p: slope(self.widths, squares[p], self.narrow) for p in there}
+        whole = {p: x for p, x in slopes.items() if not p.endswith(" added")}
+        if not whole:
+            return Row(quantity, step, float("nan"), float("nan"), derived, tuple(largest.tolist()), UNDECIDED)
+        part, verdict = _judged(whole, derived)
+        if step and derived is not None and verdict != CONFIRMED and whole[part].exponent - 2 * whole[part].error < derived:
+            before = changes[step - 2] if step > 1 else None
+            grown = before is not None and before < derived
+            slopes = (slopes if grown else whole) | self._shared(quantity, step, derived, whole, roots)
+            part, verdict = _judged(slopes, derived)
+            if verdict == UNDECIDED and part not in whole:
+                part = _judged(whole, derived)[0]
+        if verdict == UNDECIDED:
+            tell = {p: x for p, x in slopes.items() if x.verdict(derived or 0) == UNDECIDED}
+            self.open += [Open(x, p.endswith(" shared")) for p, x in tell.items()]
+        return Row(quantity, step, slopes[part].exponent, slopes[part].error, derived, tuple(roots[part]), verdict, part)
+
+    def _squares(self, name: Name) -> list[Array]:
+        """Mean squares of one part: per width, of the seeds that did not diverge."""
+        found = [np.array([float(sizes[name][0]) ** 2 for sizes in networks if name in sizes]) for networks in self.networks]
+        return [x[np.isfinite(x)] for x in found]
+
+    def _shared(
+        self, quantity: str, step: int, derived: Fraction, whole: dict[str, Slope], roots: dict[str, list[float]]
+    ) -> dict[str, Slope]:
+        """The slopes of what all networks share in the parts of a scalar; any slope where it is not known and may be hidden."""
+        if self.run.named[quantity].vector:
+            return {}
+        found: dict[str, Slope] = {}
+        for part in whole:
+            values = [np.array([s[quantity, step, part] for s in sets]) for sets in self.sets]
+            fit = shared_slope(self.widths, values, self.narrow)
+            if fit is not None:
+                found[f"{part} shared"] = fit
+                roots[f"{part} shared"] = [float(np.sqrt(max(shared(v)[0], 0.0))) if len(v) > 1 else 0.0 for v in values]
+        if not found and all(x.exponent < derived - TOLERANCE for x in whole.values()):
+            found[" shared"] = Slope(float(derived), float("inf"), (1.0,) * len(self.widths))
+        return found
 
 
 def _judged(slopes: dict[str, Slope], derived: Fraction | None) -> tuple[str, str]:
@@ -331,3 +277,11 @@ def _judged(slopes: dict[str, Slope], derived: Fraction | None) -> tuple[str, st
     verdict = CONFIRMED if CONFIRMED in verdicts.values() else UNDECIDED
     fitting = [part for part, v in verdicts.items() if v == verdict]
     return min(fitting, key=lambda part: abs(slopes[part].exponent - derived)), verdict
+
+
+def _bar(runs: list[tuple[int, int, bool]], progress: bool) -> Any:
+    if not progress:
+        return runs
+    from tqdm import tqdm
+
+    return tqdm(runs, unit="run")

@@ -1,8 +1,11 @@
-"""Finite networks in training: mean squares of everything initially, and of its change after every update, by width.
+"""Finite networks in training: the sizes of everything initially, and of its change after every update, by width.
 
-Three choices remove noise and leave all sizes as they are. The targets of a run are its own initial outputs + 1, so that the
+Four choices remove noise and leave all sizes as they are. The targets of a run are its own initial outputs + 1, so that the
 first residuals are -1 at every width and seed. The initial size of a scalar is a mean over many draws of the weights that only
-averages read. And narrow networks, which cost little and fluctuate most, are run more often than wide ones.
+averages read. Narrow networks, which cost little and fluctuate most, are run more often than wide ones. And for what all
+networks share in a scalar the same draw is trained with signs of its weights flipped, which are as likely: in the mean over
+2^(k+1) such runs whatever is odd in one weight, or in two or three, is gone (a fractional factorial design of resolution IV:
+Box & Hunter 1961), and with it most of what fluctuates.
 
 The steps are small where changes are power series in the rate, which ± the rate takes apart. A normalised update has none:
 where a gradient of size n^(-1/2) gives way to one of size 1, as in the logits of attention, its direction turns at a rate
@@ -32,12 +35,14 @@ from tp.readings.updates import trained
 from tp.transform.parametrize import parameters
 
 Array = NDArray[np.float64]
-Name = tuple[str, int, str]  # a quantity and a step: 0 for its initial size, t for its change after t updates
+Name = tuple[str, int, str]  # a quantity, a step (0: its initial size, t: its change after t updates), a part
+Sizes = dict[Name, Array]  # of one network, or of one set with flipped signs: a scalar's entries, a root mean square of others
 REDRAWN = 32  # draws of the read-out for the initial size of a scalar
 SMALL = 0.125  # how far training moves things at most, in units of their initial size
 LARGE = 2.0  # the same for optimizers that normalise, in units of the initial size or of 1
 PLENTY = 1024  # wide enough to tell which weight it was
 MORE = 8  # narrow networks are run at most this many times more often than the widest
+SETS = 10**6  # seeds of networks whose signs are flipped
 
 
 @dataclass
@@ -64,14 +69,24 @@ class Experiment:
         weights = parameters(self.program).items()
         self.readouts = {w.ref.name for p, w in weights if kinds.get(p) == "output" and w.cols is None and w.variance != 0}
 
-    def measure(self, widths: Sequence[int], seeds: int, lr: float, progress: bool = False) -> dict[Name, list[Array]]:
-        """Mean squares of all quantities at all steps: per width, an array over seeds; NaN where a run diverged."""
-        counts = [repeats(seeds, n, widths[-1]) for n in widths]
-        found: dict[Name, list[Array]] = {}
-        for w, s in _bar([(w, s) for w, count in enumerate(counts) for s in range(count)], progress):
-            for name, square in self.squares(self.run(widths[w], s), lr):
-                found.setdefault(name, [np.full(count, np.nan) for count in counts])[w][s] = square
-        return found
+    def sizes(self, width: int, seed: int, lr: float) -> Sizes:
+        """What one network is and becomes; without the steps that diverge."""
+        return dict(self._sizes(self.run(width, seed), lr))
+
+    def shared(self, width: int, index: int, lr: float) -> Sizes:
+        """The changes of all scalars, entry by entry, in the mean over flipped signs of one draw's weights."""
+        run = self.run(width, SETS + index)
+        scalars = {name: found for name, m in self.named.items() if not m.vector and (found := alike(run, m))}
+        total: Sizes = {}
+        signs = flips(run)
+        for flipped in signs:
+            again = _copy(replay(run, {k: -run[k] for k in flipped}))
+            first = {k: again[k] for keys in scalars.values() for k in keys}
+            for name, change in self._parts(again, first, lr):
+                for scalar, keys in scalars.items():
+                    entries = np.concatenate([np.ravel(change[k]) for k in keys]) / len(signs)
+                    total[scalar, *name] = total.get((scalar, *name), 0) + entries
+        return total
 
     def run(self, width: int, seed: int) -> Run:
         """One draw at initialization."""
@@ -91,20 +106,29 @@ class Experiment:
         keys = [k for ref in self.program.outputs for k in run.members(ref)]
         return {k: run[k] + 1.0 for k in keys}
 
-    def squares(self, run: Run, lr: float) -> Iterator[tuple[Name, float]]:
-        """Mean squares of the initial values, then of odd and even parts of the changes, as long as these are finite."""
+    def _sizes(self, run: Run, lr: float) -> Iterator[tuple[Name, Array]]:
+        """Initial sizes, then those of the parts of all changes, as long as these are finite."""
         keys = {name: found for name, m in self.named.items() if (found := alike(run, m))}
         first = {k: run[k] for found in keys.values() for k in found}
         spread = self._spread(run, [k for name in keys if not self.named[name].vector for k in keys[name]])
         for name, found in keys.items():
-            yield (name, 0, "initial"), float(np.mean([spread.get(k) or np.mean(first[k] ** 2) for k in found]))
+            yield (name, 0, "initial"), np.sqrt([np.mean([spread.get(k) or np.mean(first[k] ** 2) for k in found])])
         try:
-            for step, parts in enumerate(self.changes(run, first, lr), 1):
-                for part, change in parts.items():
-                    for name, found in keys.items():
-                        yield (name, step, part), float(np.mean([np.mean(change[k] ** 2) for k in found]))
+            for part, change in self._parts(run, first, lr):
+                for name, found in keys.items():
+                    yield (name, *part), np.sqrt([np.mean([np.mean(change[k] ** 2) for k in found])])
         except DataError:  # diverged: what was measured before counts
             return
+
+    def _parts(self, run: Run, first: dict[Key, Array], lr: float) -> Iterator[tuple[tuple[int, str], dict[Key, Array]]]:
+        """The parts of all changes, by step; from the second on also what the last step ``added``."""
+        before: dict[str, dict[Key, Array]] = {}
+        for step, parts in enumerate(self.changes(run, first, lr), 1):
+            for part, change in parts.items():
+                yield (step, part), change
+                if part in before:
+                    yield (step, f"{part} added"), {k: x - before[part][k] for k, x in change.items()}
+            before = parts
 
     def changes(self, run: Run, first: dict[Key, Array], lr: float) -> Iterator[dict[str, dict[Key, Array]]]:
         """What has changed after 1, 2, … updates: its parts that are odd and even in the rate, or all of it."""
@@ -175,12 +199,12 @@ class Experiment:
         """The largest change of anything, in units of its initial size; of 1 for smaller scalars (or all), and for what is 0."""
         sizes: dict[str, float] = {}
         worst, last = 0.0, 0
-        for (name, step, part), square in self.squares(self.run(width, 0), lr):
-            last = step
+        for (name, step, part), root in self._sizes(self.run(width, 0), lr):
+            last, square = step, float(root[0]) ** 2
             if part == "initial":
                 own = self.smooth and self.named[name].vector
                 sizes[name] = (square if own else max(square, 1.0)) or 1.0
-            elif not square <= worst * sizes[name]:
+            elif not part.endswith(" added") and not square <= worst * sizes[name]:
                 worst = square / sizes[name]
         return float(np.sqrt(worst)) if last == self.steps else float("inf")
 
@@ -188,6 +212,17 @@ class Experiment:
 def _copy(run: Run) -> Run:
     """The same values, with weights of its own."""
     return replace(run, values={k: v.copy() if k in run.weights else v for k, v in run.values.items()})
+
+
+def flips(run: Run) -> list[list[Key]]:
+    """Sets of weights whose signs are flipped: 2^(k+1) for up to 2^k families of centred weights.
+
+    Over the sets all products of one, two or three families' signs sum to 0.
+    """
+    families = sorted({str(k[0]) for k, d in run.weights.items() if d.mean == 0 and d.variance > 0})
+    top = 1 << max(len(families) - 1, 1).bit_length()
+    mask = {name: top + j for j, name in enumerate(families)}
+    return [[k for k in run.weights if (row & mask.get(str(k[0]), 0)).bit_count() % 2] for row in range(2 * top)]
 
 
 def repeats(seeds: int, width: int, widest: int) -> int:
@@ -200,11 +235,3 @@ def alike(run: Run, m: Member) -> list[Key]:
     fixed = [k for k in range(len(m.out) - 1) if k not in m.parallel]
     same = (k for k in run.values if k[0] == m.out[0] and len(k) == len(m.out))
     return [k for k in same if all(k[1 + slot] == m.out[1 + slot] for slot in fixed)]
-
-
-def _bar(runs: list[tuple[int, int]], progress: bool) -> Any:
-    if not progress:
-        return runs
-    from tqdm import tqdm
-
-    return tqdm(runs, unit="run")

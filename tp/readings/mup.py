@@ -53,6 +53,7 @@ class Solver:
     steps: int
     fixed: dict[str, Fraction]
     unknowns: list[str] = field(default_factory=list)
+    conflicts: list[tuple[Target, list[str]]] = field(default_factory=list)  # what stood in the way of targets
 
     def __post_init__(self) -> None:
         weights = self.engine.concrete.parameters
@@ -210,7 +211,8 @@ class Solver:
             self._require(trial, form, self.words(target), True)
             try:
                 found = self._settle(trial)
-            except Infeasible:
+            except Infeasible as error:
+                self.conflicts.append((target, list(dict.fromkeys(trial.texts[k] for k in error.conflict))))
                 continue
             answer = self._maximal(trial, found, depth + 1)
             if answer is not None:
@@ -271,17 +273,42 @@ class Solver:
         remedy = "leave the exponent of a multiplier free, `let beta` and n^(-beta), or change the network"
         return LimitError(Message(NOWHERE, reason, remedy, "no stable parametrization"))
 
-    def _blocked(self, steps: list[Step]) -> LimitError:
-        off = [t for t, s in self.targets(steps).items() if s is not None and s[0] < 0]
-        reason = "not all updates can be maximal together; at the largest stable rates these stay small:\n  "
-        reason += "\n  ".join(self.words(t) for t in off)
-        return LimitError(Message(NOWHERE, reason, "scale other multipliers, or change the network", "not maximal"))
+    def _blocked(self, steps: list[Step]) -> Blocked:
+        """Some targets cannot be met beside the others: the shortest contradiction that was found, at the weight it is about."""
+        if self.conflicts:
+            target, texts = min(self.conflicts, key=lambda item: len(item[1]))
+            reason = f"not all updates can be maximal together. That {texts[-1]}, contradicts that\n  " + "\n  ".join(texts[:-1])
+            reason += (
+                "\n(the initial size of `W` is n^(-w_W), an update is n^(-u_W) times what the optimizer makes of the gradient)"
+            )
+        else:
+            target = next(t for t, s in self.targets(steps).items() if s is not None and s[0] < 0)
+            reason = f"not all updates can be maximal together: {self.words(target)} in no way that was tried"
+        weight = self.engine.concrete.parameters.get(target[1])
+        remedy = "leave the exponent of a multiplier free, `let beta` and n^(-beta), or change the network"
+        return Blocked(Message(weight.span if weight else NOWHERE, reason, remedy, "not maximal"))
+
+
+class Blocked(LimitError):
+    """No stable point is maximal."""
 
 
 def mup(
     engine: Engine, optimizer_name: str, gauge: Any, steps: int | None, constants: Mapping[str, Any] | None = None
 ) -> ScalingReport:
     """The maximal-update rules in a gauge, with the tight constraints that hold them and what they leave free."""
+    try:
+        return solved(engine, optimizer_name, gauge, steps, constants)
+    except Blocked as error:
+        from tp.readings.mup_ways import with_ways
+
+        raise with_ways(error, engine, optimizer_name, steps, constants) from None
+
+
+def solved(
+    engine: Engine, optimizer_name: str, gauge: Any, steps: int | None, constants: Mapping[str, Any] | None = None
+) -> ScalingReport:
+    """As :func:`mup`; ``Blocked`` where no stable point is maximal, without looking for ways out."""
     walk = engine.walk(optimizer_name)
     known = {k: Fraction(v) for k, v in (constants or {}).items()}
     last = steps or engine.steps
@@ -301,7 +328,7 @@ def mup(
     found = walk.certified(point, last)
     rules = gauged(engine, walk, point, gauge)
     deep = engine.deep
-    depth: DepthReport | str | None = engine.no_depth
+    depth: DepthReport | LimitError | str | None = engine.no_depth
     if deep is not None:
         from tp.readings.mup_depth import depth_rules
 
@@ -326,8 +353,9 @@ def _unsteady(walk: Walk, v: classify.Violation, last: int, temps: frozenset[str
     name, size = classify.label(v.member, temps), walk.exponent(v.sized)
     reason = f"rates at which {last} updates have moved everything by Θ(1) let `{name}` grow by n^({size}) in the next one: "
     reason += "training starts where gradients vanish as the width grows, and no rates are maximal for all times"
-    remedy = "let activations of narrow layers not vanish at 0, use a normalised optimizer, or say how many steps=… there are"
-    return LimitError(Message(v.member.span, reason, remedy, "no maximal rates"))
+    remedy = "let activations of narrow layers not vanish at 0, use a normalised optimizer, or say how many {} there are"
+    ways = remedy.format("steps=…"), remedy.format("--steps")
+    return LimitError(Message(v.member.span, reason, ways[0], "no maximal rates", ways[1]))
 
 
 # ---------------------------------------------------------------- gauges

@@ -130,7 +130,7 @@ class DepthSolver(Solver):
 
 def depth_rules(
     deep: Deep, name: str, wide: Mapping[str, Fraction], steps: int, gauged: Gauged, known: Mapping[str, Fraction]
-) -> DepthReport | str:
+) -> DepthReport | LimitError | str:
     """The rules in L under an optimizer, ``wide`` being those of the width; or why there are none."""
     refused = followed(deep)
     if refused:
@@ -145,7 +145,7 @@ def depth_rules(
             point, search, found = solver.solve()
             break
         except LimitError as error:
-            reasons.append(str(error))
+            reasons.append(error)
     else:
         return reasons[0]
     free, facets = solver.free(search, found)
@@ -153,4 +153,4 @@ def depth_rules(
     try:
         return report(reading, point, gauged(point), facets=tuple(facets), unique=not free, free=tuple(free))
     except LimitError as error:
-        return str(error)
+        return error

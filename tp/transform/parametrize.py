@@ -64,17 +64,52 @@ def parameters(program: Program) -> dict[str, Weight]:
 
 
 def roles(program: Program) -> dict[str, str]:
-    """``input``, ``hidden`` or ``output`` for every weight."""
+    """``input``, ``hidden`` or ``output`` for every weight.
+
+    A read-out is a factor of all that an average is taken of, ``v`` in avg(v (g φ(h + b)) + …): it is contracted with a width. A
+    gain or bias inside acts entry by entry, as in a statement of its own.
+    """
+    weights = {(w.ref.name, len(w.ref.index)): w for w in program.weights if w.cols is None}
     coordinatewise: set[tuple[str, int]] = set()
+    contracted: set[tuple[str, int]] = set()
     for ins in flat(program.body):
         if isinstance(ins, Nonlin) and ins.space is not None:
             coordinatewise |= {(r.name, len(r.index)) for r in ins.expr.atoms(Ref)}
-    averaged = {(r.name, len(r.index)) for ins in flat(program.body) if isinstance(ins, Moment) for r in ins.expr.atoms(Ref)}
+        elif isinstance(ins, Moment):
+            contracted |= _contracted(ins.expr, weights)
     kinds = {}
     for name, w in parameters(program).items():
         key = (w.ref.name, len(w.ref.index))
-        kinds[name] = "hidden" if w.cols is not None else "output" if key in averaged - coordinatewise else "input"
+        kinds[name] = "hidden" if w.cols is not None else "output" if key in contracted - coordinatewise else "input"
     return kinds
+
+
+def _contracted(expr: sp.Expr, weights: Mapping[tuple[str, int], Weight]) -> set[tuple[str, int]]:
+    """The weights that an average of ``expr`` contracts: one factor of each of its terms."""
+    if isinstance(expr, sp.Sum):
+        return _contracted(expr.function, weights)
+    if isinstance(expr, sp.Add):
+        return set().union(*(_contracted(term, weights) for term in expr.args))
+    factors = sp.Mul.make_args(expr)
+    own = {key for r in factors if isinstance(r, Ref) and (key := (r.name, len(r.index))) in weights}
+    if own:
+        return {min(own, key=lambda key: (_constant(weights[key]), _growth(weights[key]), -list(weights).index(key)))}
+    return set().union(*(_contracted(f, weights) for f in factors if isinstance(f, sp.Add | sp.Sum)))
+
+
+def _constant(w: Weight) -> bool:
+    """Whether a weight begins as a constant that is not 0, as gains do."""
+    return bool(w.variance == 0 and w.mean != 0)
+
+
+def _growth(w: Weight) -> float:
+    """How declared variances grow with the width: of two random factors the read-out is the smaller one."""
+    widths = set().union(*(s.size.free_symbols for s in (w.rows, w.cols) if s is not None))
+    size = w.multiplier**2 * w.variance
+    if size == 0:
+        return 1.0
+    ratio = sp.cancel(size.subs(dict.fromkeys(widths, 4)) / size.subs(dict.fromkeys(widths, 1)))
+    return float(ratio) if ratio.is_number else 1.0
 
 
 def named(program: Program, name: str, normalised: str = "none") -> dict[str, ABC]:

@@ -133,7 +133,7 @@ def scaling(
 
 def _depth(
     engine: Engine, walk: Walk, found: list[Step], point: Mapping[str, Fraction], steps: int, known: Mapping[str, Fraction]
-) -> DepthReport | str | None:
+) -> DepthReport | LimitError | str | None:
     """The exponents of the depth, at the powers of it that the spec declares."""
     deep = engine.deep
     if deep is None:
@@ -150,7 +150,7 @@ def _depth(
     try:
         return read(Reading(deep, deep.walk(walk.optimizer.name), point, steps), rules, known)
     except LimitError as error:
-        return str(error)
+        return error
 
 
 def report(

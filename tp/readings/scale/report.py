@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from tp.errors import NOWHERE, DataError, Message, Span
+from tp.errors import NOWHERE, DataError, LimitError, Message, Span
 from tp.readings.scale.tables import html, latex, markdown
 
 Exponent = Fraction | None
@@ -198,7 +198,7 @@ class ScalingReport:
     constants: Mapping[str, Fraction] = field(default_factory=dict)
     gauge: str = ""
     outputs: tuple[str, ...] = ()
-    depth: DepthReport | str | None = None  # or why the depth is fixed; None where it is a number
+    depth: DepthReport | LimitError | str | None = None  # or why it has no exponents; None where it is a number
 
     @property
     def kernel_regime(self) -> bool:
@@ -217,16 +217,27 @@ class ScalingReport:
         return "feature learning" if self.feature_learning else f"kernel regime (r = {self.r})"
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, command: bool = False) -> str:
+        """All of it, with ways out as written in Python, or on the ``command`` line."""
         verdict = f"{self.network}, {self.optimizer}, {self.parametrization}: {self.regime}"
         parts = [verdict, *(f"{k} = {v}" for k, v in self.constants.items()), self.table()]
         if self.exponents:
             parts.append(self.sizes())
         parts += [str(r) for r in self.reasons]
         if self.depth is not None:
-            parts.append(str(self.depth))
+            parts.append(self.of_depth(command))
         return "\n\n".join(parts)
 
     __repr__ = __str__
+
+    def of_depth(self, command: bool = False) -> str:
+        """What there is to say of the depth."""
+        if not isinstance(self.depth, LimitError):
+            return str(self.depth or "")
+        lost = self.depth.text(command)
+        return f"no exponents of the depth (what is said of the width is complete without them):\n{lost}"
 
     def _repr_html_(self) -> str:
         reasons = "".join(f"<pre>{_escaped(str(r))}</pre>" for r in self.reasons)
@@ -323,7 +334,7 @@ class ScalingReport:
             "facets": list(self.facets),
             "unique": self.unique,
             "free": list(self.free),
-            "depth": self.depth.data() if isinstance(self.depth, DepthReport) else self.depth,
+            "depth": self.depth.data() if isinstance(self.depth, DepthReport) else self.of_depth() or None,
         }
 
 

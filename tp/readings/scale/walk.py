@@ -129,8 +129,9 @@ class Walk:
                 sizes = step.sizes[m.slot]
                 if any(_value(a) != _value(b) for a, b in zip(sizes, again.sizes[m.slot], strict=True)):
                     reason = f"`{m.name}` has more than {LIMIT} perturbations; its size is known between bounds only"
-                    remedy = "ask for fewer steps=…, or for a network with fewer different layers"
-                    raise LimitError(Message(m.span, reason, remedy, "too many parts"))
+                    remedy = "ask for fewer {}, or for a network with fewer different layers"
+                    ways = remedy.format("steps=…"), remedy.format("--steps")
+                    raise LimitError(Message(m.span, reason, ways[0], "too many parts", ways[1]))
                 if any(size is not None and size[0] > 0 for size in sizes):
                     return self.run(point, steps)
         return self.run(point, steps)

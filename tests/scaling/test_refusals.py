@@ -1,0 +1,73 @@
+"""Where there are no maximal rules: which constraints contradict each other, on which line, and ways out that were tried."""
+
+import pytest
+
+import tp
+from tests.scaling import specs
+from tp.cli import main
+from tp.errors import NOWHERE, LimitError, Message
+from tp.readings import mup_depth
+from tp.readings.mup_ways import LONGEST
+
+GROWTH = {"m": "1/2"}
+NARROW = specs.BOTTLENECK
+
+
+def refused(**settings):
+    with pytest.raises(tp.LimitError) as caught:
+        tp.parse(NARROW).mup("sgd", growth=GROWTH, **settings)
+    return caught.value
+
+
+def test_the_contradiction_is_named_with_its_line():
+    (found,) = refused().diagnostics
+    line = NARROW.splitlines()[found.span.line - 1]
+    assert "weight U" in line and "^^^^" in found.render()
+    said = found.reason
+    assert "the update of `U` acts at Θ(1)" in said and "`z` does not grow in step 2" in said and "`h2` is Θ(1) at init" in said
+
+
+def test_every_way_out_leads_somewhere():
+    """Each remedy is taken here once more, from the spec's text."""
+    said = refused()
+    remedy, command = said.diagnostics[0].remedy, said.diagnostics[0].command
+    assert '"adam"' in remedy and "steps=2" in remedy and "line" in remedy
+    assert "--optimizer adam" in command and "--steps 2" in command and "=2" not in command
+    net = tp.parse(NARROW)
+    assert net.mup("adam", growth=GROWTH).feature_learning and net.mup("sgd", growth=GROWTH, steps=2).stable
+    line = next(k for k, text in enumerate(NARROW.splitlines(), 1) if "tanh(z)" in text)
+    assert f"in line {line} " in remedy
+    assert tp.parse(NARROW.replace("tanh(z)", "sigmoid(z)")).mup("sgd", growth=GROWTH).feature_learning
+
+
+def test_what_does_not_help_is_not_offered():
+    """With one update Adam is not maximal either, and is not advised."""
+    with pytest.raises(tp.LimitError):
+        tp.parse(NARROW).mup("adam", growth=GROWTH, steps=1)
+    assert "adam" not in refused(steps=1).diagnostics[0].remedy
+    assert LONGEST == 4  # counts of steps that are tried
+
+
+def test_the_command_line_says_its_options(capsys, tmp_path):
+    spec = tmp_path / "narrow.tp"
+    spec.write_text(NARROW)
+    assert main(["mup", str(spec), "--growth", "m=1/2"]) == 1
+    err = capsys.readouterr().err
+    assert "--optimizer adam" in err and "--steps 2" in err and "narrow.tp:" in err
+
+
+def test_a_depth_that_cannot_be_followed_leaves_the_rules_of_the_width(monkeypatch, capsys, tmp_path):
+    def too_many(*args, **more):
+        raise LimitError(
+            Message(NOWHERE, "too many parts of `h`", "ask for fewer steps=…", "too many parts", "ask for fewer --steps")
+        )
+
+    monkeypatch.setattr(mup_depth, "report", too_many)
+    report = tp.parse(specs.RESIDUAL, L=None).mup("sgd")
+    assert report.feature_learning and report.unique and report.rules["v"].b == 1
+    assert "width is complete without" in str(report) and "steps=…" in str(report)
+    spec = tmp_path / "residual.tp"
+    spec.write_text(specs.RESIDUAL)
+    assert main(["mup", str(spec), "--let", "L=", "--explain"]) == 0
+    out = capsys.readouterr().out
+    assert "fewer --steps" in out and "steps=…" not in out and "width is complete" in out and "tight: " in out
