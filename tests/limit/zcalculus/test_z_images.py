@@ -130,6 +130,7 @@ def test_text_and_latex(golden: Callable[[Path, str], None]) -> None:
     golden(HERE / "golden" / "entrywise.txt", limit.text())
     golden(HERE / "golden" / "entrywise.tex", limit.latex())
     assert '"kind": "image"' in limit.to_json() and r"\Psi" in limit._repr_latex_()
+    assert r"\rlap" in limit.latex() and r"\rlap" not in limit._repr_latex_() + limit.to_json()
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex")

@@ -219,12 +219,16 @@ class ZTex(LimitPrinter):
 
 
 def rows(limit: ZLimit, line: Line, printer: ZTex, column: float = 0.0) -> list[str]:
-    """The rows of one line in an ``align`` whose left sides are ``column`` wide; a wider one has a row of its own."""
+    """The rows of one line in an ``align`` whose left sides are ``column`` wide; a wider one has a row of its own.
+
+    Without a column, as in notebooks, whose TeX knows no ``\\rlap``, all stand beside their right sides.
+    """
     left = printer.doprint(line.lhs)
     room = LINE - max(min(width(left), LEFT), column)
     first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(decimals(limit, outside(line.rhs)), room - 1.0, room - 1.5)
     where = [rf"&\quad \text{{for }} {ranges(line.domain, printer)}"] if line.domain else []
-    begun = [f"{left} &= {first}"] if width(left) <= LEFT else [rf"\rlap{{${left}$}}&", f"&= {first}"]
+    beside = width(left) <= LEFT or not column
+    begun = [f"{left} &= {first}"] if beside else [rf"\rlap{{${left}$}}&", f"&= {first}"]
     return [*begun, *(rf"&\quad {r}" for r in rest), *where]
 
 
