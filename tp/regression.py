@@ -21,8 +21,9 @@ Array = NDArray[np.float64]
 RIDGES = tuple(10.0**p for p in range(-6, 1))
 """Ridges tried, as multiples of the mean diagonal of K."""
 
-JITTERS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
-"""What is added to the diagonal where K + λI is not positive definite in rounded arithmetic, in the same unit."""
+JITTERS = (0.0, 1e-10, 1e-8, 1e-6)
+"""What is added to the diagonal where K + λI is singular in rounded arithmetic, in the same unit. Samples that say different
+things of one point are amplified by the inverse, and so is rounding: below 1e-10 predictions would lose their first digits."""
 
 
 # ---------------------------------------------------------------- inverses
@@ -97,9 +98,18 @@ def cholesky(kernel: Array, ridge: float) -> Cholesky:
 
         shifted = np.array(kernel, dtype=np.float64)
         shifted[np.diag_indices_from(shifted)] += shift
-        return factorize(shifted, lower=True, overwrite_a=True, check_finite=False)
+        factor = factorize(shifted, lower=True, overwrite_a=True, check_finite=False)
+        _regular(factor)
+        return factor
 
     return Cholesky(*jittered(attempt, ridge, float(np.mean(np.diag(kernel)))))
+
+
+def _regular(factor: Array) -> None:
+    """``LinAlgError`` where a pivot is no more than rounding."""
+    pivots = np.diag(factor) ** 2
+    if pivots.min() <= len(pivots) * np.finfo(np.float64).eps * pivots.max():
+        raise np.linalg.LinAlgError
 
 
 Found = TypeVar("Found")

@@ -172,6 +172,15 @@ def test_jitter_is_reported(both, problem, tmp_path, where):
     np.testing.assert_allclose(found.mean(X), y, rtol=1e-4)
 
 
+def test_samples_that_contradict_each_other_are_averaged(both, problem):
+    X, y, test = problem
+    twice, clashing = np.concatenate([X, X]), np.concatenate([y - 1, y + 1])
+    with pytest.warns(UserWarning, match="was added to its diagonal"):
+        found = both.solve(twice, clashing, kind="nngp")
+    rounding = len(twice) * 2.2e-16 / 1e-10  # of kernel entries, over the jitter
+    np.testing.assert_allclose(found.mean(test), both.solve(X, y, kind="nngp").mean(test), atol=4 * rounding)
+
+
 def test_the_variance_of_trained_networks_takes_both_kernels(problem):
     X, y, test = problem
     found = kernel(mlp(), ("Theta",))[0].solve(X, y)

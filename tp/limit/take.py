@@ -18,6 +18,7 @@ from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.forms import Ambiguous, Forms
 from tp.limit.independence import gradient_dependence
 from tp.limit.moments import Moments, Reading
+from tp.limit.poles import refuse_poles
 from tp.limit.powers import leading
 from tp.limit.readout import Readout
 from tp.limit.rules import RULES
@@ -172,6 +173,7 @@ class Derivation:
         else:
             left, key = Value(kind, lhs, I), (kind, lhs.name, lhs.name)
         self._check_bound(rhs, (left, *domain), clause)
+        refuse_poles(rhs, clause.ins.span)
         rule = RULES[_rule(kind, clause, self.families, self.forms)]
         self.found[key].append(Equation(left, tidy(self.families.natural(rhs)), domain, rule.name, rule.source, clause.ins.span))
 

@@ -15,6 +15,7 @@ import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, Span
 from tp.limit.equations import I, Value, Z
+from tp.limit.poles import refuse_poles
 from tp.limit.sums import sum_over
 from tp.limit.zcalculus.atoms import RANDOM, Cov, Dot, Drive, Hat, Image, Slope, Update
 from tp.limit.zcalculus.images import Definition, derived, image
@@ -75,6 +76,7 @@ class Calculus:
     definitions: dict[Ref, Definition] = field(default_factory=dict)
 
     def write(self, lhs: sp.Expr, rhs: sp.Expr, rule: str, span: Span) -> None:
+        refuse_poles(rhs, span)
         name, source = RULES[rule]
         self.lines[lhs] = Line(lhs, rhs, name, source, span)
 

@@ -13,6 +13,7 @@ import sympy as sp
 from tp.errors import NOWHERE, Span
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Equation, I, J, Value, Z
+from tp.limit.poles import refuse_poles
 from tp.limit.zcalculus.atoms import RANDOM, Cov, Drive, Slope
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.rules import RULES
@@ -34,6 +35,7 @@ class Translation:
         """An equation, after everything it uses."""
         self.need(rhs)
         name, source = RULES[rule]
+        refuse_poles(rhs, span)
         self.equations.append(Equation(lhs, self.written(rhs), (), name, source, span))
 
     def need(self, expr: sp.Expr) -> None:
