@@ -125,6 +125,14 @@ class Message(Diagnostic):
     help: ClassVar[str] = "{remedy}"
 
 
+def under(text: str, name: str, lead: int, error: TPError) -> tuple[Span, str]:
+    """What is wrong with a ``text`` that was read as the end of a line of a spec, after ``lead`` characters, and where in it."""
+    found = error.diagnostics[0]
+    place, _, caret, *_ = found.render().splitlines()
+    span = Span(Source(name, text), 1, max(found.span.column - lead, 1), found.span.length)
+    return span, f"cannot be read, {place.rpartition(': ')[2]}: {caret.strip().lstrip('^ ')}"
+
+
 def with_values(verb: str, names: Iterable[str], value: str = "…", after: str = "") -> tuple[str, str]:
     """ "give L=…" and "give --let L=…": a remedy that gives constants numbers, in Python and on the command line."""
     given = [f"{name}={value}" for name in names]

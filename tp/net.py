@@ -244,10 +244,10 @@ class Net:
     ) -> TrainingRun:
         """A training run on rows ``X``, ``y``: ``.limit()`` is its infinite-width limit, ``.simulate(width=…)`` a finite one.
 
-        ``lr`` multiplies the rates of the spec and may differ by step; ``loss`` is "mse", "logistic", "xent" or an
-        expression in f and y; ``batches`` are row numbers per step (default: all rows); outputs are reported on
-        ``X_test`` (default: ``X``) after every ``every``-th step and the last. What is not given is taken from the ``train``
-        line of the spec.
+        ``lr`` multiplies the rates of the spec and may differ by step; ``loss`` is "mse" (half the square, the mean over the
+        batch), "logistic", "xent" or an expression in f and y; ``batches`` are row numbers per step (default: all rows); outputs
+        are reported on ``X_test`` (default: ``X``) after every ``every``-th step and the last. What is not given is taken from
+        the ``train`` line of the spec.
 
         ``optimizer`` is linear in the gradients, "sgd", "momentum" or "nesterov"; or it updates entry by entry: "sign", "adam",
         "adamw", "rmsprop", "adagrad", "lion" (with its own of ``betas`` and ``eps``), or an expression in the gradient g and

@@ -10,6 +10,7 @@ import pytest
 import sympy as sp
 
 import tp
+from tests.readings.test_training_limit import SIGNS
 from tp.program.ir import OuterNonlin
 from tp.program.reads import flat
 from tp.program.wellformed import IllFormed, check_program
@@ -323,3 +324,42 @@ def test_settings_of_the_train_line_are_for_optimizers_that_have_them():
     )
     with pytest.raises(tp.DataError, match="does not depend on eps"):
         net("sgd, eps = 0.1").train(X[:1], [1.0])
+
+
+NARROW = """network narrow
+  width n
+  dim d = 2
+  input x : [d]
+  weight A : [n, d] = 1 * N(0, 1/d), lr 1
+  weight D : [n] = 1/n * N(0, 1), lr 1
+  weight U : [n] = 1 * N(0, 1), lr 1
+  weight v : [n] = 1/n * N(0, 1), lr 1
+  z = D @ tanh(A @ x)
+  output f = v @ tanh(U * z)
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["sign", "adam", "rmsprop", "lion"])
+def test_a_gradient_that_only_the_limit_loses_is_no_base_for_full_updates(optimizer: str) -> None:
+    """z is n^(-1/2) and random at the start, and so are gradients: at finite width signs of them move the outputs."""
+    run = tp.parse(NARROW).train([[1.0, 0.5], [-0.3, 1.0]], [1.0, -0.5], steps=3, lr=1.0, optimizer=optimizer)
+    assert np.abs(run.simulate(512).outputs[-1]).max() > 0.02
+    with pytest.raises(tp.LimitError, match=r"gradient of `\w` vanishes in the limit at step 0"):
+        run.limit()
+
+
+def test_updates_that_are_smooth_at_zero_stay_there() -> None:
+    run = tp.parse(NARROW).train([[1.0, 0.5]], [1.0], steps=2, lr=0.3, optimizer="g/sqrt(g^2 + 1/4)")
+    assert np.abs(run.limit().outputs).max() < 1e-9
+
+
+def test_gradients_that_are_zero_at_every_width_are_left_alone() -> None:
+    """A coordinate that no sample has, and a sample that is 0."""
+    run = tp.parse(SIGNS, L=1, d=2).train([[1.0, 0.0], [0.0, 0.0]], [1.0, 0.0], steps=1, lr=0.3, optimizer="sign")
+    limit, finite = run.limit(), run.simulate(512, seeds=8)
+    assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 512).all()
+
+
+def test_an_expression_that_cannot_be_read_has_a_caret() -> None:
+    with pytest.raises(tp.DataError, match=r"(?s)1 \| g/\(1\+h\)\n +\^ cannot be read, undefined name: `h`"):
+        tp.parse(NARROW).train([[1.0, 0.5]], [1.0], steps=1, lr=0.3, optimizer="g/(1+h)")

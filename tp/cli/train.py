@@ -38,7 +38,9 @@ def add(verbs: options.Verbs) -> None:
     parser.add_argument("--test", type=files.array_path, metavar="X.npy", help="samples to report on (default: those of --data)")
     parser.add_argument("--steps", type=options.positive, metavar="T", help="updates")
     parser.add_argument("--lr", type=float, metavar="ETA", help="learning rate; the rates of the spec multiply it")
-    parser.add_argument("--loss", metavar="L", help="mse, logistic, xent, or an expression in f and y (default: mse)")
+    parser.add_argument(
+        "--loss", metavar="L", help="mse (half the square), logistic, xent, or an expression in f and y (default: mse)"
+    )
     parser.add_argument(
         "--optimizer", metavar="O", help="sgd, momentum, nesterov, sign, adam, adamw, rmsprop, adagrad, lion, or Q(g, m, v)"
     )

@@ -25,8 +25,9 @@ from tp.readings.outer import products
 from tp.readings.parity import Parity
 from tp.readings.rows import placed
 from tp.readings.sobol import Sobol
-from tp.readings.steps import Averages, MatMuls, Products, Scalars, Step, Stepper, Updates, Vectors
+from tp.readings.steps import Averages, Entry, MatMuls, Products, Scalars, Step, Stepper, Updates, Vectors
 from tp.readings.tape import Leaf
+from tp.transform.parametrize import parameter
 
 Array = NDArray[np.float64]
 DEGENERATE = 1e-13
@@ -72,6 +73,8 @@ class Evaluation:
     compiler: Compiler = field(default_factory=Compiler)
     tabulated: list[float] = field(default_factory=list)
     """Relative errors of the tables that stood for entrywise updates, over all runs of a plan."""
+    gradients: Mapping[str, Weight] = field(default_factory=dict)
+    """Families that must not vanish in the limit alone."""
     shapes: dict[int, Any] = field(default_factory=dict)
     """Expressions by form, as compiled; of all runs of a plan."""
     matrices: dict[Key, Any] = field(default_factory=dict)
@@ -97,10 +100,18 @@ class Evaluation:
 
 
 def prepared(
-    program: Program, data: Mapping[Key, float], wanted: Iterable[Key] = (), env: Mapping[str, Any] | None = None
+    program: Program,
+    data: Mapping[Key, float],
+    wanted: Iterable[Key] = (),
+    env: Mapping[str, Any] | None = None,
+    gradients: Mapping[str, Weight] | None = None,
 ) -> Evaluation:
-    """An evaluation with its steps and no nodes yet; ``wanted`` are the scalars it is for (all, when empty)."""
+    """An evaluation with its steps and no nodes yet; ``wanted`` are the scalars it is for (all, when empty).
+
+    ``gradients`` are families that must not vanish in the limit alone, see :class:`tp.transform.train.Training`.
+    """
     run = Evaluation(program, Sobol(0, np.random.default_rng(0)), {**{s.name: 1 for s in program.spaces}, **(env or {})})
+    run.gradients = gradients or {}
     integer = run.compiler.integer
     run.edges = {
         name: tuple((mode, integer(lo, run.env), integer(hi, run.env)) if mode else (None, 0, -1) for mode, lo, hi in slots)
@@ -119,7 +130,8 @@ def prepared(
         if w.rows is None:
             multiplier, mean, _ = _law(run, w, point)
             numbers[key] = multiplier * mean
-    run.plan = written_out(program, run.compiler, run.edges, run.env, zero, wanted, parity)
+    run.plan = written_out(program, run.compiler, run.edges, run.env, zero, wanted, parity, bool(gradients))
+    _none_lost(run, wanted)
     scalars = [m.out for m in run.plan.members if m.out not in run.plan.group and not m.zero]
     given = [key for key, value in numbers.items() if value != 0]
     run.slot = {key: k for k, key in enumerate([*given, *scalars], 1)}
@@ -127,6 +139,25 @@ def prepared(
     run.steps = tuple(Stepper(program, run.plan, run.compiler, run.edges, vector_names(program), run.slot).steps())
     run.layout = _layout(run)
     return run
+
+
+def _none_lost(run: Evaluation, wanted: Iterable[Key]) -> None:
+    """Refuse gradients before the last step that are 0 in the limit and not at finite width."""
+    last = max((key[1] for key in wanted if len(key) > 1), default=0)
+    for key, zero in run.plan.known.items():
+        if zero and key[0] in run.gradients and key[1] < last and key not in run.plan.certain:
+            raise _lost(run, key, key[1])
+
+
+def _lost(run: Evaluation, key: Key, step: int) -> LimitError:
+    weight = run.gradients[key[0]]
+    name = parameter(weight)
+    reason = (
+        f"the gradient of `{name}` vanishes in the limit at step {step}: the optimizer makes full updates of its fluctuations"
+    )
+    remedy = 'train by "sgd", or by an update that is smooth at 0, such as "g/sqrt(g^2 + 1/4)"'
+    command = "train with --optimizer sgd, or an update that is smooth at 0, such as 'g/sqrt(g^2 + 1/4)'"
+    return LimitError(Message(weight.span, reason, remedy, "no deterministic limit", command))
 
 
 def _weights(run: Evaluation) -> Iterable[tuple[Weight, Env, Key]]:
@@ -208,8 +239,16 @@ def _carry_out(run: Evaluation, step: Step) -> None:
         case MatMuls():
             matmuls(run, step)
         case Updates():
+            if step.ins.out.name in run.gradients and all(_dead(run, entry) for entry in step.entries):
+                raise _lost(run, step.members[0].out, step.members[0].out[1] - 1)
             for member, value in zip(step.members, products(run, step), strict=True):
                 _keep(run, member, value)
+
+
+def _dead(run: Evaluation, entry: Entry) -> bool:
+    """Whether all outer products of a gradient are 0."""
+    pairs = [pair for _, leaf in entry.tape.leaves if leaf.wide for pair in leaf.at]
+    return all(not np.any(run.nodes[u]) or not np.any(run.nodes[v]) for _, u, v in pairs)
 
 
 def _numbers(run: Evaluation, step: Scalars | Averages | Products, values: Array) -> None:
@@ -234,8 +273,11 @@ def _keep(run: Evaluation, member: Member, value: Array) -> None:
 def _check(run: Evaluation, members: Iterable[Member]) -> None:
     for member in members:
         value = run.nodes[member.out]
-        if not np.isfinite(np.vdot(value, value)):
+        square = np.vdot(value, value)
+        if not np.isfinite(square):
             raise _diverges(member)
+        if square == 0 and member.out[0] in run.gradients and member.out not in run.plan.certain:
+            raise _lost(run, member.out, member.out[1])
 
 
 def _vectors(run: Evaluation, step: Vectors) -> None:

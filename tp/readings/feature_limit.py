@@ -20,7 +20,7 @@ from typing import Any
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
-from tp.program.ir import Moment, Nonlin, OuterNonlin, Program, Ref
+from tp.program.ir import Moment, Nonlin, OuterNonlin, Program, Ref, Weight
 from tp.readings.checkpoint import Checkpoint
 from tp.readings.closed_system import closed_system
 from tp.readings.degrees import is_linear, is_polynomial
@@ -71,6 +71,7 @@ def limit(
     progress: bool | None = None,
     memory: int | None = None,
     done: Checkpoint | None = None,
+    gradients: Mapping[str, Weight] | None = None,
 ) -> Numbers:
     """The limits of the scalars ``wanted`` of a leading-order program; see :func:`tp.readings.orders.leading_order`.
 
@@ -84,7 +85,7 @@ def limit(
     several = method == "auto" or len(wanted) > QUICK_WANTED
     if method in ("auto", "exact") and wanted and several and is_linear(program):
         return _timed(_closed(program, data, wanted, memory or MEMORY), start)
-    plan = prepared(program, data, wanted)
+    plan = prepared(program, data, wanted, gradients=gradients)
     if not wanted:
         wanted = [m.out for m in plan.plan.members if isinstance(m.ins, Moment) or m.ins.space is None]
     if all(map(plan.plan.known.get, wanted)):

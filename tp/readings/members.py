@@ -16,7 +16,7 @@ import numpy as np
 import sympy as sp
 
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
-from tp.readings.expression import Add, Compiler, Frame, Mul, Op, Outers, Over, Read, SumOver
+from tp.readings.expression import Add, Call, Compiler, Const, Frame, Mul, Op, Outers, Over, Power, Read, SumOver
 from tp.readings.families import product
 from tp.readings.indexing import Edge, Env, Key, resolve
 from tp.readings.parity import EVEN, Parity, function_of, total, vanishing
@@ -50,6 +50,7 @@ class Plan:
     group: dict[Key, Key]
     sizes: dict[Key, int]  # Gaussian dimensions of each group, at most
     alias: Mapping[Key, Key] = field(default_factory=dict)  # vectors that repeat another
+    certain: frozenset[Key] = frozenset()  # members that are 0 at every width, where that was asked for
 
     def find(self, key: Key, edges: tuple[Edge, ...] = ()) -> Key | None:
         """The member that a read of ``key`` means; None for what is 0 for certain."""
@@ -72,6 +73,7 @@ class _Walk:
     sides: tuple[dict[Key, None], dict[Key, None]] = ({}, {})
     alias: dict[Key, Key] = field(default_factory=dict)
     pairs: dict[Instruction, tuple[Ref, Ref] | None] = field(default_factory=dict)
+    certain: set[Key] | None = None  # what is 0 at every width; None where nobody asks
 
     def read(self, key: Key) -> None:
         """An expression's values are not known here: conditions on indices alone are."""
@@ -110,10 +112,14 @@ class _Walk:
         for point, out, *pair in zip(points, *keys, strict=True):
             reads = tuple(key for key in map(self.resolve, pair) if key is not None and not self.zero[key])
             zero = len(reads) < 2 or vanishing(*(self.parity.get(key, EVEN) for key in reads))
+            if self.certain is not None and any(key is None or key in self.certain for key in map(self.resolve, pair)):
+                self.certain.add(out)
             self.zero[out] = zero
             self.members.append(Member(out, ins, {**env, **dict(zip(names, point, strict=True))}, () if zero else reads, zero))
 
     def member(self, ins: Simple, point: Env) -> None:
+        if self.certain is not None and self.vanishes(ins, point):
+            self.certain.add(self.compiler.key(ins.out, point))
         if isinstance(ins, OuterNonlin):
             self.outer(ins, point)
             return
@@ -165,6 +171,40 @@ class _Walk:
                 side[key] = found[key] = None
             terms.append(product_of(self.parity.get(key, EVEN) for key in pair if key is not None))
         return self.sum(terms)
+
+    def vanishes(self, ins: Simple, point: Env) -> bool:
+        """Whether what an instruction makes is 0 at every width, not in the limit alone."""
+        assert self.certain is not None
+        if isinstance(ins, (MatMul, OuterNonlin)):
+            x = self.resolve(self.compiler.key(ins.x, point))
+            if x is None or x in self.certain:
+                return True
+        if isinstance(ins, MatMul):
+            return False
+        of = ins.entry if isinstance(ins, OuterNonlin) else ins.coeff * ins.expr if isinstance(ins, Moment) else ins.expr
+        return self.nothing(self.compiler.op(of), Frame(point, self, vector=True))
+
+    def nothing(self, op: Op, at: Frame) -> bool:
+        """Whether an expression is 0 at every width."""
+        assert self.certain is not None
+        match op:
+            case Read():
+                key = self.resolve(op.key(at))
+                return key is None or key in self.certain
+            case Outers():
+                frames = (Frame(env, self, vector=True) for env in self.compiler.points(op.ranges, at.env))
+                return all(any(self.nothing(part, inner) for part in (op.coefficient, op.u, op.v)) for inner in frames)
+            case Mul(factors=factors):
+                return any(self.nothing(f, at) for f in factors)
+            case Add(terms=terms):
+                return all(self.nothing(t, at) for t in terms)
+            case SumOver(body=body):
+                return all(self.nothing(body, inner) for inner in op.frames(at))
+            case Call(args=(arg,)):
+                return self.nothing(arg, at) and bool(op.fn.value(np.float64(0)) == 0)
+            case Power(base=base, exponent=Const(number=exponent)):
+                return bool(exponent > 0) and self.nothing(base, at)
+        return not op.active and bool(at.value(op) == 0)
 
     def resolve(self, key: Key) -> Key | None:
         found = resolve(key, self.zero, self.edges.get(key[0], ()))
@@ -218,12 +258,15 @@ def written_out(
     zero: Mapping[Key, bool],
     wanted: Iterable[Key],
     parity: Mapping[Key, Parity],
+    certainly: bool = False,
 ) -> Plan:
     """The plan that computes ``wanted`` (everything, when that is empty).
 
     ``zero`` says of the given members which are 0, ``parity`` in what weights and matrices are odd: in themselves, if centred.
+    ``certainly``: find out what is 0 at every width too.
     """
     walk = _Walk(compiler, edges, dict(zero), vector_names(program), dict(parity))
+    walk.certain = {key for key, given in zero.items() if given} if certainly else None
     walk.body(program.body, env)
     needed = {walk.alias.get(key, key) for key in wanted} or {m.out for m in walk.members}
     kept = []
@@ -232,7 +275,8 @@ def written_out(
             needed.update(member.reads)
             kept.append(member)
     kept.reverse()
-    return replace(_grouped(program, kept, needed, zero, walk.zero), alias=walk.alias)
+    found = _grouped(program, kept, needed, zero, walk.zero)
+    return replace(found, alias=walk.alias, certain=frozenset(walk.certain or ()))
 
 
 def vector_names(program: Program) -> frozenset[str]:

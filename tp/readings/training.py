@@ -17,7 +17,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from tp.errors import NOWHERE, DataError, Message, with_values
+from tp.errors import NOWHERE, DataError, LimitError, Message, with_values
 from tp.kernel.module import digest
 from tp.network.constants import evaluate
 from tp.network.tree import Name, Train
@@ -47,7 +47,7 @@ LONGEST = 500
 """Steps of an entrywise optimizer at most: every update is a function of all gradients before it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingRun:
     """Training of ``program`` on rows ``X``, ``y``; nothing is computed before a limit or a simulation is asked for.
 
@@ -67,6 +67,11 @@ class TrainingRun:
     nesterov: bool = False
     entrywise: Entrywise | None = None
     every: int = 1
+
+    def __repr__(self) -> str:
+        count = len(set().union(*self.batches)) if self.batches else 0
+        what = f"<{self.program.name}: training for {self.steps} steps on {count} samples"
+        return f"{what}; .limit(), .lazy() and .simulate(width) have .outputs, .losses and .plot()>"
 
     @property
     def steps(self) -> int:
@@ -103,7 +108,19 @@ class TrainingRun:
         from tp.transform.normalize import normalize
 
         output_orders(normalize(self.program))
-        return leading_order(self.training.program)
+        try:
+            return leading_order(self.training.program)
+        except LimitError as error:
+            if self.entrywise is None:
+                raise
+            remedy = (
+                'rates that suit SGD are too large entry by entry: net.train(…, parametrization="mup"), or the rates of net.mup'
+            )
+            command = (
+                "rates that suit SGD are too large entry by entry: --parametrization mup, or the rates of `tp mup --optimizer …`"
+            )
+            found = (replace(d, remedy=remedy, command=command) for d in error.diagnostics if isinstance(d, Message))
+            raise LimitError(tuple(found)) from None
 
     # ------------------------------------------------------------ readings
 
@@ -136,7 +153,8 @@ class TrainingRun:
             if linear is not None and (method == "auto" or self.samples * linear.d * (self.steps + 1) > QUICK_MEMBERS):
                 return replace(linear_limit.train(self, linear), run=self)
         done = None if checkpoint is None else Checkpoint.load(Path(checkpoint), self.story(seed))
-        found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, done)
+        marked = self.training.gradients
+        found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, done, marked)
         outputs, losses, kernels = self._arranged(found.values)
         errors, loss_errors, kernel_errors = self._arranged(found.errors)
         exact = None if found.exact is None else Exact(*self._arranged(found.exact))

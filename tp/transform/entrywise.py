@@ -17,7 +17,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import NOWHERE, DataError, Message, SpecError
+from tp.errors import NOWHERE, DataError, Message, Span, SpecError, under
 from tp.program.ir import Nonlin, Ref
 
 GRADIENT, FIRST, SECOND = (sp.Symbol(name, real=True) for name in ("g", "m", "v"))
@@ -36,6 +36,12 @@ class Entrywise:
     rule: sp.Expr
     first: Table
     second: Table
+
+    @property
+    def jumps(self) -> bool:
+        """Whether a gradient a thousandth of the usual makes an update of about full size, as signs and Adam do."""
+        small, usual = (abs(float(self.rule.subs({GRADIENT: g, FIRST: g, SECOND: g * g}))) for g in (1e-3, 1.0))
+        return small > 0.1 * usual
 
 
 def entrywise(optimizer: Any, steps: int, betas: Sequence[float] | None = None, eps: float = 1e-8) -> Entrywise | None:
@@ -108,14 +114,14 @@ def _parsed(text: str) -> sp.Expr:
     try:
         program = lower(check(parse(f"network update\n  width n\n{inputs}  output value = {text}\n", "<optimizer>")))
     except SpecError as error:
-        raise _unknown(f"the optimizer `{text}` cannot be read: {error.diagnostics[0].render().splitlines()[0]}") from None
+        raise _unknown(*under(text, "optimizer", len("  output value = "), error)[::-1]) from None
     (ins,) = program.body[-1:]
     if not isinstance(ins, Nonlin) or len(program.body) != 1 or not ins.expr.has(Ref):
         raise _unknown(f"the optimizer `{text}` is no function of g, m and v")
     return ins.expr.xreplace({Ref(str(s)): s for s in (GRADIENT, FIRST, SECOND)})
 
 
-def _unknown(reason: str) -> DataError:
+def _unknown(reason: str, span: Span = NOWHERE) -> DataError:
     remedy = f'give "sgd", "momentum", "nesterov", {", ".join(map(repr, NAMES))}, or Q(g, m, v) such as "g/sqrt(g^2 + 1/4)"'
     command = f'give --optimizer sgd, momentum, nesterov, {", ".join(NAMES)}, or Q(g, m, v) such as "g/sqrt(g^2 + 1/4)"'
-    return DataError(Message(NOWHERE, reason, remedy.replace("'", '"'), "unknown optimizer", command))
+    return DataError(Message(span, reason, remedy.replace("'", '"'), "unknown optimizer", command))

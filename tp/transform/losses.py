@@ -11,7 +11,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import NOWHERE, DataError, Message, Source, Span, SpecError
+from tp.errors import NOWHERE, DataError, Message, SpecError, under
 from tp.program.ir import Domain, Nonlin, Ref
 
 REMEDY = 'give "mse", "logistic", "xent", or an expression in f and y such as "abs(f - y)"'
@@ -99,11 +99,8 @@ def _parsed(text: str) -> sp.Expr:
 
 def _unreadable(text: str, error: SpecError) -> DataError:
     """What is wrong with the text of a loss, with a caret under that text."""
-    found, lead = error.diagnostics[0], len("  output value = ")
-    place, _, caret, *_ = found.render().splitlines()
-    title = place.rpartition(": ")[2]
-    span = Span(Source("loss", text), 1, max(found.span.column - lead, 1), found.span.length)
-    return DataError(Message(span, f"cannot be read, {title}: {caret.strip().lstrip('^ ')}", REMEDY, "unknown loss", COMMAND))
+    span, reason = under(text, "loss", len("  output value = "), error)
+    return DataError(Message(span, reason, REMEDY, "unknown loss", COMMAND))
 
 
 def _unknown(reason: str) -> DataError:

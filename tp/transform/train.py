@@ -17,7 +17,7 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, section 5 and Definition H.3 (the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sympy as sp
@@ -78,6 +78,8 @@ class Training:
     samples: int
     loss: Ref
     kernel: Ref | None = None
+    gradients: Mapping[str, Weight] = field(default_factory=dict)
+    """What an entrywise rule that jumps at 0 is applied to, by name, or makes of a matrix's gradient: of which weight."""
 
 
 def sgd(
@@ -123,6 +125,7 @@ class _Training:
     scale: sp.Expr
     new: list[tuple[Simple, Domain]] = field(default_factory=list)
     tables: dict[str, tuple[Domain, tuple[object, ...]]] = field(default_factory=dict)
+    gradients: dict[str, Weight] = field(default_factory=dict)
 
     def run(self) -> Training:
         self.samples = len(self.schedule.weight[0])
@@ -152,7 +155,10 @@ class _Training:
         body = (*body, kernel) if kernel is not None else body
         final = replace(lifted, body=body, boundary=boundary, outputs=outputs, training=None)
         per_sample = Ref(self.per_sample, STEP, SAMPLE)
-        return Training(final, outputs[0], self.y, self.schedule.steps, self.samples, per_sample, kernel.out if kernel else None)
+        features = kernel.out if kernel else None
+        jumps = self.schedule.entrywise is not None and self.schedule.entrywise.jumps
+        marked = self.gradients if jumps else {}
+        return Training(final, outputs[0], self.y, self.schedule.steps, self.samples, per_sample, features, marked)
 
     def _kernel(self, output: Ref) -> Moment | None:
         """avg(φ φ') where the output is avg(v φ): at a step, for two samples."""
@@ -248,6 +254,7 @@ class _Training:
         space = self._space(right)
         rate = weight.rate * weight.multiplier**2 / self.scale
         if self.schedule.entrywise is not None:  # sign(d xᵀ) = sign(d) sign(x)ᵀ
+            self.gradients[use.d_out.name] = weight
             left, right, rate = sp.sign(left), sp.sign(right), weight.rate * weight.multiplier
         earlier = Range(EARLIER, sp.S.Zero, STEP - 1)
         other = Range(OTHER, sp.S.Zero, self.every.hi)
@@ -271,6 +278,7 @@ class _Training:
     def _outer(self, ins: MatMul, x: Ref, domain: Domain, weight: Weight) -> sp.Expr:
         """rate · Σ_{s<t} push Q(gradients up to s) x, an OuterNonlin."""
         out = Ref(self._fresh(f"o_{ins.out.name}"), STEP, SAMPLE, *(r.index for r in domain))
+        self.gradients[out.name] = weight
         update = Ref(self.push, STEP, EARLIER) * self._entrywise(lambda step: self._gradient(ins, step))
         entry = sp.Sum(update, (EARLIER, 0, STEP - 1))
         lifted = (self.steps, self.every, *domain)
@@ -321,6 +329,7 @@ class _Training:
         if self.schedule.entrywise is not None and adjoint is not None:
             gradient = Ref(self._fresh(f"g_{w.ref.name}"), STEP, *w.ref.index)
             whole = sp.Sum(Ref(adjoint, STEP, OTHER, *w.ref.index), (OTHER, 0, self.every.hi))
+            self.gradients[gradient.name] = w
             self.new.append((Nonlin(gradient, whole, w.rows, lifted, w.span), lifted))
             scaled = Ref(self._fresh(f"q_{w.ref.name}"), STEP, *w.ref.index)
             rule = self._entrywise(lambda step: gradient.xreplace({STEP: step})).xreplace({EARLIER: STEP})
