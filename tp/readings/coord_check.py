@@ -113,7 +113,7 @@ def rules_of(engine: Engine, parametrization: Any, opt: Optimizer) -> dict[str, 
     if isinstance(parametrization, ScalingReport):
         return {p: ABC(r.a, r.b if r.b is not None else Fraction(0), r.c) for p, r in parametrization.rules.items()}
     if isinstance(parametrization, str):
-        return named(engine.program, parametrization, opt.normalised)
+        return named(engine.program, parametrization, opt.normalised, engine.growth)
     return given(engine.program, parametrization or {}, engine.declared)
 
 

@@ -87,7 +87,7 @@ class Solver:
     def _candidate(self, search: _Search) -> tuple[dict[str, Fraction], _Search, list[Step]] | None:
         """TP5's table by the roles of the weights, if evaluation certifies that it is stable and maximal here."""
         opt = self.walk.optimizer
-        rules = named(self.engine.program, "mup", opt.normalised)
+        rules = named(self.engine.program, "mup", opt.normalised, self.engine.growth)
         point = dict.fromkeys(self.engine.concrete.constants, ONE)
         for p, (a, b, c) in rules.items():
             matrix = self.engine.concrete.parameters[p].cols is not None
@@ -324,6 +324,7 @@ def solved(
                 raise _unsteady(walk, later[0], last, solver.temps)
             break
         last += 1
+    _bounded(solver, point)
     free, facets = solver.free(search, found)
     found = walk.certified(point, last)
     rules = gauged(engine, walk, point, gauge)
@@ -347,6 +348,18 @@ def solved(
         gauge=str(gauge or "table3"),
         depth=depth,
     )
+
+
+def _bounded(solver: Solver, point: Mapping[str, Fraction]) -> None:
+    """An exponent at the end of the range that is searched is held by nothing, and no rule."""
+    for unknown in solver.unknowns:
+        if abs(point[unknown]) >= BOX:
+            name = unknown[2:] if unknown[:2] in classify.WORDS else unknown
+            what = f"{classify.WORDS.get(unknown[:2], 'the exponent')} `{name}`"
+            weight = solver.engine.concrete.parameters.get(name)
+            reason = f"{what} may be any power of the width up to n^({-point[unknown]}), and nothing that has to be Θ(1) holds it"
+            remedy = "let something depend on its size, or declare it frozen with a size of its own"
+            raise LimitError(Message(weight.span if weight else NOWHERE, reason, remedy, "no rule"))
 
 
 def _unsteady(walk: Walk, v: classify.Violation, last: int, temps: frozenset[str]) -> LimitError:
@@ -399,7 +412,7 @@ def _choices(engine: Engine, walk: Walk, gauge: Any) -> dict[str, tuple[str, Fra
     if preset not in PRESETS or not (gauge is None or isinstance(gauge, str | Mapping)):
         reason = f"there is no gauge {gauge!r}"
         remedy = f'choose {", ".join(PRESETS)}, or fix one exponent per weight: {{"W": {{"a": 0}}}}'
-        raise DataError(Message(NOWHERE, reason, remedy, "unknown gauge"))
+        raise DataError(Message(NOWHERE, reason, remedy, "unknown gauge", f"choose {', '.join(PRESETS)}"))
     found = {p: (which, Fraction(x)) for p, role in engine.roles.items() for which, x in [PRESETS[preset][role]]}
     for name, choice in gauge.items() if isinstance(gauge, Mapping) else ():
         matching = [p for p in found if p == name] or [p for p in found if p.split("[")[0].rstrip("'") == name]

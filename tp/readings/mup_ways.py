@@ -57,7 +57,8 @@ def _times(engine: Engine, name: str, steps: int | None, constants: Mapping[str,
     """Rates for a number of updates, which may not be good for more."""
     for count in range(1, LONGEST + 1):
         if count != steps and _helps(engine, name, count, constants):
-            yield Way(f"rates for {count} updates only, steps={count}", f"rates for {count} updates only, --steps {count}")
+            rates = f"rates for {count} update{'s' * (count > 1)} only"
+            yield Way(f"{rates}, steps={count}", f"{rates}, --steps {count}")
             return
 
 

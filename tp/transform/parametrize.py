@@ -63,8 +63,8 @@ def parameters(program: Program) -> dict[str, Weight]:
     return found
 
 
-def roles(program: Program) -> dict[str, str]:
-    """``input``, ``hidden`` or ``output`` for every weight.
+def roles(program: Program, growth: Mapping[str, Fraction] | None = None) -> dict[str, str]:
+    """``input``, ``hidden`` or ``output`` for every weight; a width of ``growth`` 0 counts as finite.
 
     A read-out is a factor of all that an average is taken of, ``v`` in avg(v (g φ(h + b)) + …): it is contracted with a width. A
     gain or bias inside acts entry by entry, as in a statement of its own.
@@ -80,8 +80,15 @@ def roles(program: Program) -> dict[str, str]:
     kinds = {}
     for name, w in parameters(program).items():
         key = (w.ref.name, len(w.ref.index))
-        kinds[name] = "hidden" if w.cols is not None else "output" if key in contracted - coordinatewise else "input"
+        vector = "output" if key in contracted - coordinatewise else "input"
+        kinds[name] = vector if w.cols is None else _matrix(w, growth or {})
     return kinds
+
+
+def _matrix(w: Weight, growth: Mapping[str, Fraction]) -> str:
+    """The role of a matrix, by which of its sides grow."""
+    rows, cols = (any(growth.get(s.name, 1) for s in space.size.free_symbols) for space in (w.rows, w.cols) if space is not None)
+    return "hidden" if rows == cols else "input" if rows else "output"
 
 
 def _contracted(expr: sp.Expr, weights: Mapping[tuple[str, int], Weight]) -> set[tuple[str, int]]:
@@ -112,7 +119,7 @@ def _growth(w: Weight) -> float:
     return float(ratio) if ratio.is_number else 1.0
 
 
-def named(program: Program, name: str, normalised: str = "none") -> dict[str, ABC]:
+def named(program: Program, name: str, normalised: str = "none", growth: Mapping[str, Fraction] | None = None) -> dict[str, ABC]:
     """``sp``, ``ntp``, ``mup`` or ``mfp``, for every weight of ``program``."""
     table = NAMED.get(name)
     if name == "mup" and normalised != "none":
@@ -120,9 +127,10 @@ def named(program: Program, name: str, normalised: str = "none") -> dict[str, AB
     if table is None or " " in name:
         reason = f"there is no parametrization {name!r}"
         remedy = 'choose "sp", "ntp", "mup" or "mfp", or give (a, b, c) per weight'
-        raise DataError(Message(NOWHERE, reason, remedy, "unknown parametrization"))
+        command = "choose sp, ntp, mup or mfp, or leave it out for what the spec declares"
+        raise DataError(Message(NOWHERE, reason, remedy, "unknown parametrization", command))
     found = {}
-    for parameter_, role in roles(program).items():
+    for parameter_, role in roles(program, growth).items():
         a, b, c = (Fraction(x) for x in table[role])
         found[parameter_] = ABC(a, b, c)
     return found

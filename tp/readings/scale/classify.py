@@ -1,9 +1,9 @@
 """Stable or not, trivial or not, lazy or learning features; and where a parametrization first goes wrong.
 
 A parametrization is stable at initialization if everything is O(1), what a matrix makes of a Θ(1) vector is Θ(1), and so is
-every sum that input weights enter (of its terms only the largest has to be: a small bias does no harm); in training if no
-update moves anything by a positive power of n. It is trivial if the output does not move. Of the stable and nontrivial ones
-those that move features by n^0 learn them; the others are kernel methods.
+every sum that input weights enter, of Θ(1) arguments (of its terms only the largest has to be: a small bias does no harm); in
+training if no update moves anything by a positive power of n. It is trivial if the output does not move. Of the stable and
+nontrivial ones those that move features by n^0 learn them; the others are kernel methods.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, Theorems 3.3 (stability), 3.4 (nontriviality) and 3.8 (the dichotomy).
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from tp.readings.scale.forms import Form
 from tp.readings.scale.members import Member
@@ -48,17 +49,21 @@ def violations(walk: Walk, steps: list[Step], every: bool = False) -> list[Viola
     """All constraints that fail, in order of steps and of the program; ``every``: each weight's own part has to be Θ(1)."""
     found = []
     for step in steps:
-        units = {role.slot: (role, s) for role, s in step.roles.items() if role.kind == "unit"}
+        units: dict[int, list[tuple[Role, tuple[int, Any]]]] = {}
+        for role, s in step.roles.items():
+            if role.kind == "unit" and s is not None:
+                units.setdefault(role.slot, []).append((role, s))
         for m in walk.forward:
             base, pert = step.sizes[m.slot]
             sized = base if step.t == 0 else pert
             if sized is not None and sized[0] > 0:
                 found.append(Violation(step.t, m, sized))
             elif step.t == 0 and m.slot in units:
-                role, unit = units[m.slot]
-                part = unit if every or m.kind == "matmul" else base
-                if part is not None and part[0] < 0:
-                    found.append(Violation(0, m, part, role, True))
+                small = [(role, unit) for role, unit in units[m.slot] if unit[0] < 0]
+                below = len(small) == len(units[m.slot]) and (m.kind == "matmul" or (base is not None and base[0] < 0))
+                if small and (every or below):
+                    role, unit = max(small, key=lambda item: item[1][0])
+                    found.append(Violation(0, m, unit if every or m.kind == "matmul" or base is None else base, role, True))
     return found
 
 
@@ -107,6 +112,8 @@ def quantities(walk: Walk, steps: list[Step], temps: frozenset[str]) -> dict[str
     for m in walk.forward:
         name = label(m, temps)
         if m.out[0] in temps and not m.text:
+            if m.slot == stop:
+                break
             continue
         changes = [walk.exponent(s.sizes[m.slot][1]) for s in steps[1:] if s.t <= last]
         if name not in found:

@@ -34,7 +34,7 @@ class Engine:
     def __post_init__(self) -> None:
         self.program = hoisted(self.program)
         self.concrete: Concrete = concrete(self.program, self.growth)
-        self.roles = roles(self.program)
+        self.roles = roles(self.program, self.growth)
         self.declared = {p: declared(w, self.growth) for p, w in self.concrete.parameters.items()}
         self.steps = 2 if len(set(self.growth.values())) <= 1 else 3
         found = depth_of(self.program)
@@ -116,7 +116,7 @@ def scaling(
     walk = engine.walk(optimizer_name)
     known = {k: Fraction(v) for k, v in (constants or {}).items()}
     if isinstance(parametrization, str):
-        rules = named(engine.program, parametrization, opt.normalised)
+        rules = named(engine.program, parametrization, opt.normalised, engine.growth)
         title = parametrization
     else:
         table = parametrization or {}

@@ -21,6 +21,7 @@ from tp.program.reads import plain
 from tp.readings.scale.depth import Depth, carried
 from tp.readings.scale.expressions import ZERO, Compiler, Env, Op, Widths
 from tp.readings.scale.forms import Leaves
+from tp.readings.scale.hoist import product
 from tp.readings.scale.tags import Tag
 from tp.transform.backprop import backprop
 from tp.transform.parametrize import parameters
@@ -439,7 +440,9 @@ class _Writer:
         vector = not averaged and ins.space is not None
         kind = "moment" if averaged else "nonlin"
         named = self._named(ins, index)
-        self._add(Member(slot, out, kind, ins.span, forward, vector, op, half=half, weights=reads, parallel=alike, **named))
+        text = product(ins.expr) if ins.out.name in self.backward.program.temps else ""
+        more = {"half": half, "weights": reads, "text": text, "parallel": alike, **named}
+        self._add(Member(slot, out, kind, ins.span, forward, vector, op, **more))
 
     def _named(self, ins: MatMul | Nonlin | Moment, index: tuple[int, ...]) -> dict[str, Any]:
         """What people call a member: by the symbol where an index is at a bound that is one."""

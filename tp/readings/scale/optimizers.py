@@ -12,10 +12,11 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, section 3.2; Yang & Littwin 2023, 
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from fractions import Fraction
 
-from tp.errors import NOWHERE, LimitError, Message
+from tp.errors import NOWHERE, DataError, LimitError, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,13 @@ OPTIMIZERS = {
 
 
 def optimizer(name: str) -> Optimizer:
-    """The optimizer of that name; ``LimitError`` for one without a rule."""
+    """The optimizer of that name; ``LimitError`` for one without a rule, ``DataError`` for a slip of the pen."""
     if name not in OPTIMIZERS:
         reason = f"the optimizer `{name}` has no rule for how large its updates are"
+        near = difflib.get_close_matches(str(name), OPTIMIZERS, 1)
+        if near:
+            remedy = f"did you mean `{near[0]}`?"
+            raise DataError(Message(NOWHERE, f"there is no optimizer `{name}`", remedy, "unknown optimizer"))
         remedy = f"rules are known for {', '.join(OPTIMIZERS)}"
         raise LimitError(Message(NOWHERE, reason, remedy, "no scaling rule"))
     return OPTIMIZERS[name]
