@@ -171,3 +171,8 @@ def test_the_derivation_in_symbols(rows: Path, tmp_path: Path, capsys: pytest.Ca
     assert "the Z of every vector" in capsys.readouterr().out
     assert main([*command, "--latex", str(page)]) == 0
     assert capsys.readouterr().out == "" and page.read_text().startswith(r"\documentclass")
+
+
+def test_a_dim_that_does_not_fit_the_data_is_named(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "mup_mlp", "--data", str(rows), "--steps", "2", "--lr", "0.5"]) == 1
+    assert "give --let d=2" in capsys.readouterr().err
