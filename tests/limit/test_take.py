@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -129,3 +130,35 @@ def test_untied_queries_and_keys_attend_uniformly():
     """⟨q, k⟩/n → 0 for independent Q and K, so every position gets the same share."""
     limit = tp.zoo("attention").nngp()
     assert not any("softmax" in str(e.rhs) for e in limit.equations)
+
+
+@pytest.mark.parametrize(
+    ("extreme", "same"),
+    {
+        "max(U @ x, 0)": "relu(U @ x)",
+        "max(-1, min(U @ x, 1/2))": "(relu(U @ x + 1) - 1 - relu(relu(U @ x + 1) - 3/2))",
+    }.items(),
+)
+def test_extremes_of_an_input_layer(extreme, same):
+    """SymPy takes a sum without free symbols for a number that it cannot compare."""
+    one, other = (tp.parse(f"{HEAD}  output f = v @ {g}\n").ntk().text() for g in (extreme, same))
+    assert one == other
+
+
+def test_the_larger_of_two_input_layers():
+    """E[max(a, b)²] = 1/2 for independent normal a, b of variance 1/2: max² + min² = a² + b², of equal means by symmetry."""
+    net = tp.parse(
+        HEAD.replace("  weight v", "  weight V : [n, d] ~ N(0, 1/d)\n  weight v") + "  output f = v @ max(U @ x, V @ x)\n"
+    )
+    np.testing.assert_allclose(net.kernel("nngp")([[1.0, 1, 0, 0]]), [[0.5]], rtol=1e-6)
+
+
+def test_a_finite_layer_between_widths_stays_random():
+    """D relu(U x) is a Gaussian vector of size 1 for D ~ N(0, 1/n): it neither grows nor vanishes."""
+    spec = HEAD.replace("d = 4", "d = 4, r = 3") + "  weight D : [r, n] ~ N(0, {})\n  weight B : [n, r] ~ N(0, 1/r)\n"
+    spec += "  z = D @ relu(U @ x)\n  output f = v @ relu(B @ z)\n"
+    for variance, size in {"1/n": "stays random", "1": r"grows like n\^\(1/2\)", "1/n^2": r"vanishes like n\^\(-1/2\)"}.items():
+        with pytest.raises(tp.LimitError, match=size):
+            tp.parse(spec.format(variance)).nngp()
+    wide = spec.format("1/n").replace("d = 4, r = 3", "d = 4\n  width r")
+    assert "K_z" in tp.parse(wide).nngp().text()

@@ -7,6 +7,7 @@ Each class knows its derivative, its value to any precision and its LaTeX. SymPy
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import mpmath
@@ -76,6 +77,35 @@ class relu(Activation):
 
     def definition(self) -> sp.Expr:
         return sp.Max(self.args[0], 0, evaluate=False)
+
+
+def rectified(e: sp.Expr, atoms: Collection[sp.Expr]) -> sp.Expr:
+    """``e`` with each Max and Min of ``atoms`` as ``max(u, v) = v + relu(u - v)``, ``min(u, v) = u - relu(u - v)``.
+
+    SymPy compares the arguments of Max and takes a sum without free symbols for a number, which it refuses: put no such
+    sum in the place of an atom before this.
+    """
+    if not atoms or not e.has(sp.Max, sp.Min):
+        return e
+    if not isinstance(e, sp.Max | sp.Min):
+        return e.func(*(rectified(a, atoms) for a in e.args))
+    if not e.has(*atoms):
+        return e
+    e = _clipped(e)
+    first, *others = sorted((rectified(a, atoms) for a in e.args), key=lambda a: (not a.is_number, a.sort_key()))
+    for other in others:
+        first = first + relu(other - first) if isinstance(e, sp.Max) else other - relu(other - first)
+    return first
+
+
+def _clipped(e: sp.Expr) -> sp.Expr:
+    """``max(a, min(b, u))`` as ``min(b, max(a, u))`` for numbers a <= b, so that a rectifier's argument is u but for a number."""
+    low, inner = sorted(e.args, key=lambda a: not a.is_number) if isinstance(e, sp.Max) and len(e.args) == 2 else (e, e)
+    if isinstance(inner, sp.Min) and len(inner.args) == 2 and low.is_number:
+        high, u = sorted(inner.args, key=lambda a: not a.is_number)
+        if high.is_number and (high - low).is_nonnegative:
+            return sp.Min(high, sp.Max(low, u), evaluate=False)
+    return e
 
 
 class step(Activation):

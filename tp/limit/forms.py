@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from tp.errors import LimitError, Message
+from tp.gaussian.functions import rectified
 from tp.limit.clauses import Clause, Families, at
 from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, terms
@@ -140,7 +141,8 @@ class Forms:
             swap = {r: e for r, e in swap.items() if e != r}
             if not swap:
                 return expr
-            expr = self.without_vanishing(expr.xreplace(swap))
+            sums = [r for r, e in swap.items() if e.has(sp.Sum)]
+            expr = self.without_vanishing(rectified(expr, sums).xreplace(swap))
         raise AssertionError("unfolding does not end")
 
     def _stays(self, ref: Ref) -> bool:

@@ -77,17 +77,34 @@ class Readout:
         """An average with mean zero must have no fluctuation of order 1, for its randomness would be felt."""
         ins = clause.ins
         assert isinstance(ins, Moment)
-        power = degree(coeff, self._widths()) - sp.Rational(1, 2)
-        if power >= 0:
-            size = "stays random" if power == 0 else f"grows like n^({power})"
-            raise LimitError(
-                Message(
-                    ins.span,
-                    f"`{ins.out}` has mean zero and {size} in the limit, so what depends on it is no Gaussian process",
-                    "scale it by 1/n (1/n attention logits, say), or make it an output",
-                    "random scalar",
-                )
-            )
+        if (bound := degree(coeff, self._widths()) - sp.Rational(1, 2)).is_negative:
+            return
+        power = bound + (own := self._own_power(ins))
+        size = "stays random" if power == 0 else f"{'vanishes' if power.is_negative else 'grows'} like n^({power})"
+        reason = f"`{ins.out}` has mean zero and {size} in the limit, so what depends on it is no Gaussian process"
+        if power.is_negative:
+            reason = f"`{ins.out}` has mean zero and {size} in the limit, which no rule here follows further"
+            remedy = "put 0 in its place, or make it an output"
+        elif any(str(s).startswith("j_") for i in ins.out.index for s in i.free_symbols):
+            remedy = "make its finite dim a width of its own (`width r` for `dim r`), or make it an output"
+        elif own != 0:
+            remedy = "take a vector of such scalars over a width of its own (`width r`, a weight [r, n]), or make it an output"
+        else:
+            remedy = "scale it by 1/n (1/n attention logits, say), or make it an output"
+        raise LimitError(Message(ins.span, reason, remedy, "random scalar"))
+
+    def _own_power(self, ins: Moment) -> sp.Expr:
+        """The power of n of the weights in the average, that of its largest term: -1/2 for a weight of variance 1/n."""
+        forms, families = self.moments.forms, self.moments.families
+
+        def power(factor: sp.Expr) -> sp.Expr:
+            if not isinstance(factor, Ref) or factor.name in families.clauses:
+                return sp.S.Zero
+            weight = families.weight(factor)
+            return degree(families.natural(weight.multiplier**2 * weight.variance), self._widths()) / 2
+
+        products = (sp.Mul.make_args(t) for t in sp.Add.make_args(sp.expand(forms.unfolded(ins.expr))))
+        return sp.Max(*(sum(map(power, factors), sp.S.Zero) for factors in products))
 
     def _widths(self) -> set[sp.Symbol]:
         return set().union(*(s.size.free_symbols for s in self.moments.families.program.spaces))
