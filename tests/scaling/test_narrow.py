@@ -59,6 +59,12 @@ def test_a_gated_sum_is_blamed_for_its_argument():
     assert list(report.exponents) == ["A @ x"]  # what comes after the first violation has no meaning
 
 
+def test_a_vector_output_is_called_by_its_name():
+    text = NARROW.format(r="dim r = 2", body="output f = D @ tanh(A @ x)").replace("  weight U : [n, r] ~ N(0, 1/r)\n", "")
+    report = tp.parse(text.replace("  weight v : [n]    ~ N(0, 1/n)\n", "")).scaling("mup", "adam")
+    assert set(report.exponents) == {"A @ x", "f"} and report.outputs == ("f",)
+
+
 def test_slips_of_the_pen(capsys):
     with pytest.raises(tp.DataError, match="did you mean `adamw`"):
         tp.zoo("mlp").mup("admw")

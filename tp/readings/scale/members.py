@@ -445,13 +445,14 @@ class _Writer:
         self._add(Member(slot, out, kind, ins.span, forward, vector, op, **more))
 
     def _named(self, ins: MatMul | Nonlin | Moment, index: tuple[int, ...]) -> dict[str, Any]:
-        """What people call a member: by the symbol where an index is at a bound that is one."""
+        """What people call a member: by the symbol where an index is at a bound that is one, and without a finite axis's."""
         shown, last = [str(v) for v in index], []
         for k, (e, v) in enumerate(zip(ins.out.index, index, strict=True)):
             bound = self.symbolic.get(e.name) if isinstance(e, sp.Symbol) else None
             if v == SYMBOLIC_BOUND and (bound or e.free_symbols & set(self.program.constants)):
                 shown[k] = bound or str(e)
                 last.append(k)
+        shown = [v for v, e in zip(shown, ins.out.index, strict=True) if not str(e).startswith("j_")]
         return {"name": f"{ins.out.name}[{', '.join(shown)}]" if shown else ins.out.name, "last": tuple(last)}
 
     def _add(self, m: Member) -> None:
