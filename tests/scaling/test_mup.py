@@ -114,7 +114,7 @@ class TestArchitectures:
     def test_tied_read_out_needs_one_over_width(self, optimizer):
         report = tp.parse(specs.TIED.format(let="let beta", scale="n^(-beta)")).mup(optimizer)
         assert report.constants == {"beta": 1} and tuple(report.rules["E"]) == (0, 0, INPUT[optimizer])
-        with pytest.raises(tp.LimitError, match=r"contradict(.|\n)*h1(.|\n)*f\["):
+        with pytest.raises(tp.LimitError, match=r"contradict(.|\n)*h1(.|\n)*`f`"):
             tp.parse(specs.TIED.format(let="", scale="1")).mup(optimizer)
 
     def test_read_out_from_zero(self, optimizer):
