@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sympy as sp
 
+import tp
 from tp.errors import SpecError
 from tp.network.check import check
 from tp.network.parse import parse
@@ -375,3 +376,13 @@ def test_equal_specs_give_equal_programs():
 def test_too_deep_an_expression_is_an_error_of_the_spec():
     with contextlib.suppress(SpecError):
         spec("y = " + "tanh(" * 90 + "h" + ")" * 90 + "\noutput f = v @ y")
+
+
+def test_matrices_between_widths_are_centred():
+    """A mean m of every entry adds n m avg(h) to each coordinate of W h, which no rule for W h has: it is refused."""
+    text = "network m\n  width n\n  weight v : [n] ~ N(1, 1)\n"
+    text += "  weight W : [n, n] ~ N({}, 1/n)\n  output f = v @ tanh(W @ v)/n\n"
+    assert tp.parse(text.format("0")).program.weights[0].mean == 1
+    with pytest.raises(tp.SpecError, match=r"W @ h \+ n\*mean\*avg\(h\)") as caught:
+        tp.parse(text.format("2/n")).program  # noqa: B018
+    assert caught.value.diagnostics[0].span.line == 4

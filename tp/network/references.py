@@ -309,6 +309,8 @@ class References:
         if known:
             return self.fail(faults.NotAFunction(span, e.fn, known[0]))
         hint = self.near(e.fn, (*self.d.callables(), "N"))
+        if e.fn in ("U", "Uniform", "uniform", "Normal", "normal"):
+            hint = "weights are Gaussian: `~ N(0, variance)`; U(-a, a) has variance a^2/3"
         if not hint and scope_free(e):
             hint = f"define it: `let {e.fn}(z) = …`"
         return self.fail(faults.UndefinedFunction(span, e.fn, hint))

@@ -12,7 +12,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import SpecError
+from tp.errors import Message, SpecError
 from tp.network.check import Checked
 from tp.network.tree import Call, Define, Expr, Input, Name, Reduce, Table
 from tp.network.tree import Weight as TreeWeight
@@ -154,13 +154,20 @@ class _Lower:
         def number(e: Expr | None, default: sp.Expr) -> sp.Expr:
             return default if e is None else lowering.scalar(e, place.scope)
 
+        mean = number(c.mean, sp.S.Zero)
+        if cols is not None and mean != 0:
+            reason = f"the entries of `{c.name}` have a mean, and the limits know only centred matrices between widths"
+            remedy = (
+                f"write N(0, …), and for `{c.name} @ h` then `{c.name} @ h + {cols.size}*mean*avg(h)` with the mean of an entry"
+            )
+            raise SpecError(Message(c.span, reason, remedy, "matrix with a mean"))
         return Weight(
             Ref(c.name, *place.ref.index, *symbols),
             (*place.domain, *ranges),
             rows,
             cols,
             number(c.multiplier, sp.S.One),
-            number(c.mean, sp.S.Zero),
+            mean,
             number(c.variance, sp.S.Zero),
             number(c.rate, sp.S.One),
             c.short and c.variance is not None,  # a constant start has no variance to read a parametrization off
