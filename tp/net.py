@@ -185,7 +185,7 @@ class Net:
                 if needs_pairs(limit):
                     if device == "cuda":
                         reason = "its expectations hold more than two Gaussians: they are integrated pair by pair, on the CPU"
-                        raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device"))
+                        raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device", "use --device cpu"))
                     return pair_kernel(limit, names, constants)
             made = planned(limit, names, constants, output, settled(device, dtype)[0].device)
             remember(key, self._key, made)

@@ -231,6 +231,14 @@ def test_data_that_are_not_finite_name_their_row(both, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_least_budget_that_is_named_is_enough(both, tmp_path):
+    k, X = both
+    with pytest.raises(tp.DataError, match='raise memory= to "') as caught:
+        k.gram(X, out=tmp_path / "K.npy", memory="10kB")
+    least = str(caught.value).split('"')[1]
+    assert k.gram(X, out=tmp_path / "K.npy", memory=least)["nngp"].shape == (len(X), len(X))
+
+
 def test_a_run_goes_on_only_where_its_tiles_fit(both, tmp_path, monkeypatch):
     k, X = both
     monkeypatch.setattr(run, "_all", lambda *_: None)

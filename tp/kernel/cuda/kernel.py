@@ -40,14 +40,15 @@ STREAMS = 2
 
 def cuda_module() -> Any:
     """``numba.cuda``, where there is a device that it can use; else a ``DeviceError`` that says what is missing."""
-    remedy = 'use device="cpu"; a CUDA device takes its driver and pip install "tensor-programs[cuda]"'
+    missing = 'a CUDA device takes its driver and pip install "tensor-programs[cuda]"'
+    remedy, command = f'use device="cpu"; {missing}', f"use --device cpu; {missing}"
     try:
         cuda: Any = import_module("numba.cuda")
         found = simulated() or cuda.is_available()
     except Exception as error:  # a driver that is there and broken, in as many ways as there are drivers
-        raise DeviceError(Message(NOWHERE, f"CUDA does not start: {error}", remedy, "no such device")) from None
+        raise DeviceError(Message(NOWHERE, f"CUDA does not start: {error}", remedy, "no such device", command)) from None
     if not found:
-        raise DeviceError(Message(NOWHERE, "there is no CUDA device here", remedy, "no such device"))
+        raise DeviceError(Message(NOWHERE, "there is no CUDA device here", remedy, "no such device", command))
     return cuda
 
 
@@ -182,7 +183,7 @@ class CudaKernel(Kernel):
         edge = min(EDGE, isqrt(free // 2 // STREAMS // max(1, per_pair)))
         if not lanes or not edge:
             reason = f"{BLOCK} pairs of this kernel do not fit the device's {free / 1e9:.2g} GB that are free"
-            raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "over the device's memory"))
+            raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "over the device's memory", "use --device cpu"))
         return edge, lanes
 
     def _scratch(self, cuda: Any, lanes: int) -> list[Any]:

@@ -157,5 +157,11 @@ def _lines(statements: Sequence[ast.stmt], depth: int) -> list[str]:
 
 def _uncovered(reason: str) -> DeviceError:
     return DeviceError(
-        Message(NOWHERE, f"this kernel is not covered on CUDA devices: {reason}", 'use device="cpu"', "not on this device")
+        Message(
+            NOWHERE,
+            f"this kernel is not covered on CUDA devices: {reason}",
+            'use device="cpu"',
+            "not on this device",
+            "use --device cpu",
+        )
     )

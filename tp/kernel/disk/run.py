@@ -76,8 +76,9 @@ def write(
     two = None if X2 is None else _source(kernel, X2, "X2")
     rows, columns = one.count, (two or one).count
     ours = replace(kernel, threads=kernel.threads if executor is None else 1, progress=False)
-    share = budget // _at_once(kernel, executor)
-    job, tiling = _job(ours, one, two, path, share)
+    at_once = _at_once(kernel, executor)
+    share = budget // at_once
+    job, tiling = _job(ours, one, two, path, share, at_once)
     finished = job.finished()
     if finished is not None:
         return finished
@@ -118,7 +119,7 @@ def _pair(kernel: Kernel) -> int:
     return kernel.dtype.itemsize * int(np.prod([a.size for a in axes], dtype=np.int64))
 
 
-def _job(kernel: Kernel, one: Source, two: Source | None, out: Path, share: int) -> tuple[Job, Tiling]:
+def _job(kernel: Kernel, one: Source, two: Source | None, out: Path, share: int, at_once: int) -> tuple[Job, Tiling]:
     """The run and its tiles: those of the run that was begun here, if they fit the memory there is now."""
     made = kernel.compiled
     kinds = tuple(KINDS[k] for k in kernel.kinds)
@@ -150,7 +151,7 @@ def _job(kernel: Kernel, one: Source, two: Source | None, out: Path, share: int)
 
     numbers = max(made.lanes.values()) + sum(a.size for e in made.inputs.values() for a in e.axes)
     begun = Job(out, store_for(out, kinds, shape, about["dtype"], 1), about).begun()
-    edge = begun or edge_for(rows, columns, numbers, needs, share)
+    edge = begun or edge_for(rows, columns, numbers, needs, share, at_once)
     if needs(edge) > share:
         reason = f"the run that was begun has tiles of {edge} × {edge}, which take {size_text(needs(edge))} each"
         raise DataError(Message(NOWHERE, reason, "raise memory=, or use fewer workers", "over the memory limit"))

@@ -46,6 +46,12 @@ def size_text(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
+def size_above(count: int) -> str:
+    """A budget of at least so many bytes, as ``memory=`` takes it."""
+    unit, size = next(((u, s) for u, s in (("GB", 10**9), ("MB", 10**6)) if count >= s), ("kB", 1000))
+    return f"{-(-count * 10 // size) / 10:.1f}{unit}"
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """Rows i0..i1 and columns j0..j1, ends excluded."""
@@ -81,16 +87,23 @@ class Tiling:
         return tuple(Tile(*r, *c) for r in rows for c in columns if not self.symmetric or c[0] >= r[0])
 
 
-def edge_for(rows: int, columns: int, numbers: int, needs: Callable[[int], int], budget: int) -> int:
+def edge_for(rows: int, columns: int, numbers: int, needs: Callable[[int], int], budget: int, at_once: int = 1) -> int:
     """The edge of tiles: ``needs(edge)`` bytes within the budget, and enough tiles for an even load.
 
-    ``numbers`` is what one pair takes to compute. Raises ``DataError`` where not even one pair fits.
+    ``numbers`` is what one pair takes to compute, ``at_once`` how many tasks have such a budget. Raises ``DataError`` where
+    not even one pair fits, or more than ``MOST`` tiles would be needed; it says what would do.
     """
     edge = max(1, min(LARGEST, isqrt(NUMBERS // max(1, numbers)), -(-max(rows, columns) // 12)))
-    while edge > 1 and needs(edge) > budget:
-        edge = edge * 7 // 8
-    short = needs(edge) > budget or -(-rows // edge) * -(-columns // edge) > MOST
-    if short:
+    edges = [edge]
+    while edges[-1] > 1:
+        edges.append(edges[-1] * 7 // 8)
+    enough = [e for e in edges if -(-rows // e) * -(-columns // e) <= MOST]
+    edge = next((e for e in enough if needs(e) <= budget), 0)
+    if not edge:
         reason = f"a task of the kernel for {rows} × {columns} samples does not fit {size_text(budget)}"
-        raise DataError(Message(NOWHERE, reason, "raise memory=, or use fewer workers", "over the memory limit"))
+        remedy = "pass fewer samples at once"
+        if enough:
+            least = size_above(at_once * needs(enough[-1]))
+            remedy = f'raise memory= to "{least}" or more' + (", or use fewer workers" if at_once > 1 else "")
+        raise DataError(Message(NOWHERE, reason, remedy, "over the memory limit", remedy.replace("memory= to", "--memory to")))
     return edge
