@@ -329,3 +329,8 @@ def test_what_is_wrong_once_is_said_once():
         checked(text)
     assert [type(d).__name__ for d in caught.value.diagnostics] == ["DivisionByZero", "UndefinedName", "UndefinedName"]
     assert "(also on line 12)" in str(caught.value)
+
+
+def test_a_constant_that_empties_a_range_is_named():
+    text = "network m\n  width n\n  let L = 0\n  weight b[l] : [n] ~ N(0, 1) for l in 2..L\n"
+    assert "`L` is 0: make it 1 or more" in message(text)

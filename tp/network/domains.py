@@ -98,7 +98,10 @@ class Domains:
         length = s.hi - s.lo
         if not length.terms:
             if length.const < -1:
-                raise self.failed(faults.BackwardRange(r.span, r.index, tight(r.lo), tight(r.hi)))
+                hint = f"ranges go upwards, `{r.index} in {tight(r.hi)}..{tight(r.lo)}`"
+                if isinstance(r.hi, Name) and not s.hi.terms:
+                    hint = f"`{r.hi.name}` is {s.hi.const}: make it {s.lo.const - 1} or more"
+                raise self.failed(faults.BackwardRange(r.span, r.index, tight(r.lo), tight(r.hi), hint))
             if length.const >= limits.RANGE:
                 raise self.failed(faults.RangeTooLarge(r.span, f"`{r.index}`", _big(length.const + 1), _big(limits.RANGE)))
         self._bound(s, outer)

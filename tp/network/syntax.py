@@ -148,6 +148,8 @@ def _hint(token: Token, accepts: set[str], before: Token | None) -> str:
         return hint
     if token.type == "NAME" and token.value == "where":
         return "ranges are written `for l in a..b`"
+    if accepts == {"NAME", "_RSQB"} and token.value[:1].isdigit():
+        return "axes are names, with sizes of their own: `width k = 2*n`, `dim k = 3`"
     if "_IN" in accepts or "_DOTS" in accepts:
         return "ranges are written `l in a..b`"
     if "COLON" in accepts and token.type == "COMMA":

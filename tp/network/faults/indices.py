@@ -136,9 +136,10 @@ class BackwardRange(Diagnostic):
     index: str
     lo: str
     hi: str
+    hint: str
     title = "empty range"
     label = "`{index}` runs from {lo} to {hi}, which is nothing"
-    help = "ranges go upwards, `{index} in {hi}..{lo}`"
+    help = "{hint}"
 
 
 @dataclass(frozen=True)
