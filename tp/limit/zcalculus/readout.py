@@ -134,11 +134,12 @@ class Readouts:
         for term in products(expr):
             factors = [f for f in sp.Mul.make_args(term) if f in fresh]
             if len(factors) != 1 or factors[0] in gaussians(term / factors[0]):
+                average = degree(ins.coeff, self.widths).is_positive
                 raise LimitError(
                     Message(
                         ins.span,
-                        f"`{ins.out}` is larger than an average over the width and not linear in weights of its own",
-                        "read out with a weight vector that is used nowhere else, or average with 1/n",
+                        f"`{ins.out}` is random to leading order and not linear in weights of its own, that nothing else reads",
+                        "read out with a weight vector that is used nowhere else" + (", or average with 1/n" if average else ""),
                         "no independent readout",
                     )
                 )
