@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 
 def describe() -> dict[str, Any]:
     import numba
+    from threadpoolctl import threadpool_info
 
     return {
         "processor": _processor(),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -63,7 +64,7 @@ def compile_aside(text: str, calls: Mapping[str, Signature], processes: int) -> 
         compiled = [name for name in calls if hasattr(getattr(module, name), "compile")]  # none where numba is switched off
         missing = [name for name in compiled if not in_cache(getattr(module, name), calls[name])]
         possible = sys.executable and multiprocessing.parent_process() is None
-        shares = _dealt(text, missing, min(processes, MOST) if possible else 1)
+        shares = _dealt(text, missing, min(processes, MOST, 1 + idle()) if possible else 1)
         helpers = [_helper(text, {name: calls[name] for name in share}) for share in shares[1:] if share]
         try:
             for name in shares[0]:
@@ -74,6 +75,12 @@ def compile_aside(text: str, calls: Mapping[str, Signature], processes: int) -> 
             for helper in helpers:
                 helper.kill()
                 helper.wait()
+
+
+def idle() -> int:
+    """Cores that had nothing to do of late: on a busy machine more processes make more work, not less."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(0, int((os.cpu_count() or 1) - load))
 
 
 def _dealt(text: str, names: list[str], count: int) -> list[list[str]]:
