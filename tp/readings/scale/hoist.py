@@ -56,14 +56,15 @@ class _Hoist:
         return tuple(result)
 
     def _arguments(self, ins: Nonlin | Moment, result: list[Instruction]) -> Nonlin | Moment:
-        """Arguments of functions."""
+        """Arguments of functions that are made of weights and numbers; what else is in one has a size of its own already."""
         known = {r.index for r in ins.domain}
         for call in sorted(ins.expr.atoms(sp.Function), key=sp.default_sort_key):
             for argument in call.args:
                 names = {r.name for r in argument.atoms(Ref)}
                 bound = {s for s in argument.free_symbols if s.is_integer} - _bound(argument)
                 inner = any(f.atoms(Ref) for f in argument.atoms(sp.Function))
-                if names & self.vectors and not isinstance(argument, Ref) and not inner and bound <= known | _widths(ins):
+                first = names & self.vectors and names <= self.vectors | self.scalars
+                if first and not isinstance(argument, Ref) and not inner and bound <= known | _widths(ins):
                     ins = replace(ins, expr=ins.expr.xreplace({argument: self._made(argument, ins, result)}))
         return ins
 

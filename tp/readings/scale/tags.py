@@ -143,7 +143,10 @@ def _merged(rest: list[tuple[Tag, tuple[int, Any]]]) -> Part:
 def _prune(part: Part) -> Part:
     if len(part) < 2:
         return part
-    tops = [(t[1], v) for t, (v, _) in part.items() if not t[0]]
+    tops: list[tuple[int, int]] = []
+    for v, s in sorted(((v, t[1]) for t, (v, _) in part.items() if not t[0]), reverse=True):
+        if all(s & ~other for other, _ in tops):  # what one decides that another exceeds, the other decides
+            tops.append((s, v))
     if not tops:
         return part
     kept: Part = {}
