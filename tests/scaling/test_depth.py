@@ -26,6 +26,7 @@ BLOCK = """network block
 FREE = specs.RESIDUAL.replace("1/sqrt(L) * ", "")
 SYMBOL = specs.RESIDUAL.replace("1/sqrt(L)", "L^(-alpha)").replace("let L = 12", "let L, alpha")
 SHARED = SYMBOL.replace("W[l] : [n, n] ~ N(0, 1/n) for l in 1..L", "W : [n, n] ~ N(0, 1/n)").replace("W[l]", "W")
+CENTRED = FREE.replace("tanh(h[l-1])", "(relu(h[l-1]) - avg(relu(h[l-1])))")
 TWO = specs.RESIDUAL.replace("  weight v", "  weight V[l] : [n, n] ~ N(0, 1/n) for l in 1..L\n  weight v").replace(
     "W[l] @ tanh(h[l-1])", "V[l] @ tanh(W[l] @ h[l-1])"
 )
@@ -99,7 +100,9 @@ def test_epsilon_and_table_carry_the_depth():
     assert "n^(-1) L^(-1/2)" in report.table() and '"symbol": "L"' in report.to_json()
 
 
-@pytest.mark.parametrize(("text", "optimizer"), [(FREE, "sgd"), (FREE, "adam"), (SYMBOL, "sgd"), (SHARED, "sgd")])
+@pytest.mark.parametrize(
+    ("text", "optimizer"), [(FREE, "sgd"), (FREE, "adam"), (SYMBOL, "sgd"), (SHARED, "sgd"), (CENTRED, "adam")]
+)
 def test_depth_mup_is_measured(text, optimizer):
     net = tp.parse(text, L=None)
     lr = 0.2 if optimizer == "sgd" else 0.02

@@ -2,6 +2,9 @@
 
 OpenBLAS's own threads, once woken, spin for some 20 ms in wait of more to do, on the cores that ours need; and a product that
 is made where it is used next is still in that core's cache.
+
+``threadpoolctl`` would do it for one Python thread: it ignores what any other asks for while the first to have asked
+lives, so that of two calls which overlap in two threads the last could not restore what was before.
 """
 
 from __future__ import annotations
