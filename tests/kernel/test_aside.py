@@ -59,7 +59,7 @@ def test_a_rehearsal_names_what_is_called():
         recorder = aside.Recorder()
         vars(k)["_module"] = recorder
         sides = [k._samples(x, "X") for x in calls if x is not None]
-        k._filled(sides[0], sides[-1])
+        k._filled(k._call(), sides[0], sides[-1])
         found[name] = set(recorder.calls)
     assert found["two sides"] == found["one side"] == {"sites", "pairs"}  # what is exact only in part is not needed yet
     for signature in recorder.calls.values():

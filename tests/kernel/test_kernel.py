@@ -49,8 +49,8 @@ def test_threads_and_blocks_do_not_change_a_bit(relu, monkeypatch):
     X = data(limit, 40)
     whole = k(X)[1]
     k.threads = 2
-    monkeypatch.setattr("tp.kernel.kernel.BLOCK", 50)
-    monkeypatch.setattr("tp.kernel.kernel.CACHE", 60)
+    monkeypatch.setattr("tp.kernel.sizes.BLOCK", 50)
+    monkeypatch.setattr("tp.kernel.sizes.CACHE", 60)
     np.testing.assert_allclose(k(X)[1], whole, rtol=1e-14)
     np.testing.assert_array_equal(k(X)[1], k(X)[1].T)
     k.threads = 1

@@ -1,13 +1,16 @@
-"""The lower triangle of a symmetric matrix from its upper one, which is seen to be finite on the way."""
+"""The lower triangles of symmetric matrices from their upper ones, which are seen to be finite on the way."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tp.kernel.module import load
+
+Array = NDArray[Any]
 
 MUCH = 1 << 15
 """Numbers of a block from which on its mirror image is written by compiled code."""
@@ -37,7 +40,7 @@ def mirror(table, i0, i1, j0, j1):
 """
 
 
-def write(table: NDArray[Any], i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> bool:
+def write(table: Array, i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> bool:
     """Entries (i, j), i < j, of a block also at (j, i): lines of the cache at a time. Returns whether they are finite.
 
     Compiled where there is much to copy; for little, compiling takes longer than NumPy.
@@ -53,3 +56,35 @@ def write(table: NDArray[Any], i0: int, i1: int, j0: int, j1: int, tile: int = 6
                 table[b : min(b + tile, j1), a : min(a + tile, i1)] = block.T
     above = np.arange(j0, j1) > np.arange(i0, i1)[:, None]
     return bool((np.isfinite(table[i0:i1, j0:j1]) | ~above).all())
+
+
+def tables(results: Mapping[str, Array], task: tuple[int, int, int, int], crossed: bool) -> bool:
+    """The lower triangles of all tables [out axes…, N, N] from a block of pairs. Returns whether those with i < j are finite."""
+    seen = [table(a, task, crossed) for a in results.values()]  # all are mirrored
+    return all(seen)
+
+
+def table(a: Array, task: tuple[int, int, int, int], crossed: bool) -> bool:
+    """Entry (t, i; t', j) is entry (t', j; t, i). Returns whether those with i < j are finite."""
+    if a.ndim == 2:
+        return write(a, *task)
+    i0, i1, j0, j1 = task
+    upper = a[..., i0:i1, j0:j1]
+    flipped = np.moveaxis(transposed(np.moveaxis(upper, (-2, -1), (0, 1)), crossed), (0, 1), (-2, -1))
+    if i0 == j0:
+        np.copyto(upper, flipped.copy(), where=np.tri(i1 - i0, k=-1, dtype=bool))
+    else:
+        a[..., j0:j1, i0:i1] = flipped
+    above = np.arange(j0, j1) > np.arange(i0, i1)[:, None]
+    return bool((np.isfinite(upper) | ~above).all())
+
+
+def transposed(block: Array, crossed: bool) -> Array:
+    """Entries (j, i) of a symmetric kernel from entries (i, j), [N1, N2, out axes…].
+
+    Where outputs at different indices are paired (``crossed``), (t', j; t, i) is (t, i; t', j).
+    """
+    axes = block.ndim - 2
+    half = axes // 2
+    swap = [*range(half, axes), *range(half)] if crossed else [*range(axes)]
+    return block.transpose(1, 0, *(k + 2 for k in swap))

@@ -88,3 +88,12 @@ class Compiled:
     lanes: dict[str, int]  # numbers per lane that a function keeps
     sites_by_rows: bool = False  # whether positions are lanes in what one sample decides
     grid: tuple[tuple[int, int], ...] = ()  # where all positions are lanes: by axis how many, and blank ones after them
+
+    def out_shape(self, name: str) -> tuple[int, ...]:
+        """The axes of an output table besides samples."""
+        return tuple(a.size for a in self.out_tables[name])
+
+    @property
+    def pair_grams(self) -> dict[str, Input]:
+        """Gram tables that pairs of samples read, by name."""
+        return {n[5:]: e for n, e in self.inputs.items() if n.startswith("pair.") and e.key.kind == "Gram"}

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DeviceError, Message
-from tp.kernel import gram
+from tp.kernel import gram, mirror
+from tp.kernel.call import Call, Side, Task
 from tp.kernel.cuda.text import ENTRY, device_text, host_entry
-from tp.kernel.kernel import Kernel, Task, _Side
+from tp.kernel.kernel import Kernel
 from tp.kernel.module import load
 
 Array = NDArray[Any]
@@ -109,17 +110,14 @@ class CudaKernel(Kernel):
 
     # ------------------------------------------------------------ pairs
 
-    def _pairs(self, one: _Side, two: _Side, results: dict[str, Array]) -> bool:
+    def _pairs(self, call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
         cuda = cuda_module()
-        tables = {
-            n[5:]: gram.table(one.data, e)
-            for n, e in self.compiled.inputs.items()
-            if n.startswith("pair.") and e.key.kind == "Gram"
-        }
+        tables = call.grams(one.data)
         ahead = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in tables.items()}
         edge, lanes = self._fit(cuda, sum(g.numbers for g in tables.values()))
         tasks = self._tiles(one.count, two.count, one is two, edge)
-        fixed = [cuda.to_device(p) for p in self._parameters], {n: cuda.to_device(a) for n, a in self._constants.items()}
+        parameters = [cuda.to_device(p) for p in (call.integers, call.floats)]
+        fixed = parameters, {n: cuda.to_device(a) for n, a in call.constants.items()}
         slots = [_Slot(cuda.stream()) for _ in range(min(STREAMS, len(tasks)))]
         scratch = [self._scratch(cuda, lanes) for _ in slots]
         for k, task in enumerate(tasks):
@@ -167,7 +165,7 @@ class CudaKernel(Kernel):
                 else:
                     results[t][..., i0:i1, j0:j1] = pinned
                 if symmetric:
-                    self._mirror(results[t], task)
+                    mirror.table(results[t], task, self.compiled.crossed)
 
         slot.finish = finish
 
@@ -179,7 +177,7 @@ class CudaKernel(Kernel):
         free = int(free) if free < float("inf") else 1 << 28  # the simulator's is infinite
         per_lane = 8 * sum(prod(s) for s in self._device.scratch(self._parameters[0]))
         lanes = min(LANES, free // 4 // STREAMS // max(1, per_lane)) // BLOCK * BLOCK
-        per_pair = self.dtype.itemsize * (numbers + sum(prod(self._out_shape(t)) for t in self.compiled.outputs))
+        per_pair = self.dtype.itemsize * (numbers + sum(prod(self.compiled.out_shape(t)) for t in self.compiled.outputs))
         edge = min(EDGE, isqrt(free // 2 // STREAMS // max(1, per_pair)))
         if not lanes or not edge:
             reason = f"{BLOCK} pairs of this kernel do not fit the device's {free / 1e9:.2g} GB that are free"

@@ -1,0 +1,91 @@
+"""Pairs of samples where positions are lanes, as between images: one pair at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp.kernel import mirror, sizes
+from tp.kernel.call import Array, Call, Side, finite
+from tp.kernel.sites import positions_last
+from tp.kernel.twins import twins
+
+
+def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
+    """Fills in all pairs, those of equal samples last; whether they are finite."""
+    rows, columns, need, position = twins(one, two)
+    alone = call.blank(len(need))
+    tasks = _tasks(call, one, two, _in_tiles(call, one, two), False, results) + _alone(call, one, need, alone)
+    call.run(lambda task: task(), tasks, "pairs")
+    fine = mirror.tables(results, (0, one.count, 0, one.count), call.plan.crossed) if one is two else finite(results)
+    for name, values in alone.items():
+        results[name][..., rows, columns] = values[..., position]
+    return finite(alone) and fine
+
+
+def diagonal(call: Call, side: Side, which: NDArray[np.int64]) -> dict[str, Array]:
+    """The chosen samples, each with itself: [out axes…, sample]."""
+    results = call.blank(len(which))
+    call.run(lambda task: task(), _alone(call, side, which, results), "pairs")
+    return results
+
+
+def _alone(call: Call, side: Side, which: NDArray[np.int64], results: dict[str, Array]) -> list[Callable[[], None]]:
+    work = np.stack([which, which, np.arange(len(which)), np.zeros(len(which), np.int64)], axis=1)
+    return _tasks(call, side, side, work, True, {n: a[..., None] for n, a in results.items()})
+
+
+def _tasks(
+    call: Call, one: Side, two: Side, work: NDArray[np.int64], same: bool, results: dict[str, Array]
+) -> list[Callable[[], None]]:
+    """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results; ``same``: i is j."""
+    function = call.plan.functions["rows"]
+    double: dict[str, Array] = {**call.constants}
+    fixed: dict[str, Array] = {n: a.astype(call.dtype, copy=False) for n, a in call.constants.items()}
+    for side, mark in ((one, 1), (two, 2)):
+        double |= {f"{n}_{mark}": a for n, a in _sample_first(call, side).items()}
+        fixed |= {f"{n}_{mark}": a for n, a in _converted(call, side).items()}
+    arrays = fixed | results
+    floats = call.floats.astype(call.dtype)
+    step = max(1, min(256, -(-len(work) // (4 * call.threads))))
+
+    def pairs(part: NDArray[np.int64]) -> None:
+        hard = np.zeros(len(part), np.int64)
+        call.module.rows(call.integers, floats, part, same, hard, *(arrays[a] for a in function))
+        if hard.any():
+            exact = call.plan.functions["exact"]
+            precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
+            call.module.exact(call.integers, call.floats, part, same, hard, *(precise[a] for a in exact))
+
+    return [partial(pairs, work[k : k + step]) for k in range(0, len(work), step)]
+
+
+def _in_tiles(call: Call, one: Side, two: Side) -> NDArray[np.int64]:
+    """All pairs [pair, (i, j, i, j)], by tiles whose samples a core's cache can hold."""
+    i, j = np.triu_indices(one.count, 1) if one is two else np.indices((one.count, two.count)).reshape(2, -1)
+    edge = max(1, sizes.CACHE // (2 * sum(a[0].size for a in _sample_first(call, two).values())))
+    order = np.lexsort((j // edge, i // edge))
+    return np.stack([i, j, i, j], axis=1)[order]
+
+
+def _sample_first(call: Call, side: Side) -> dict[str, Array]:
+    """What is known of each sample, and the samples with their coordinates before positions: [sample, …]."""
+    if not side.by_sample:
+        count = dict.fromkeys(call.plan.coefficients, -2)  # which axis runs over samples
+        names = {a[:-2] for key in ("rows", "exact") for a in call.plan.functions.get(key, ())}
+        found = {n: np.moveaxis(a, count.get(n, -1), 0) for n, a in side.sites.items() if n in names}
+        found |= positions_last(call, side)
+        side.by_sample = {n: np.ascontiguousarray(a) for n, a in found.items()}
+    return side.by_sample
+
+
+def _converted(call: Call, side: Side) -> dict[str, Array]:
+    """The same in the kernel's precision, as far as pairs read it."""
+    if not side.converted:
+        used = {n[:-2] for n in call.plan.functions["rows"]}
+        found = _sample_first(call, side).items()
+        side.converted = {n: a.astype(call.dtype, copy=False) for n, a in found if n in used}
+    return side.converted

@@ -1,0 +1,111 @@
+"""What one sample decides, for all samples of a side: its site tables, and powers of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tp.kernel import gram, sizes
+from tp.kernel.call import Array, Call, Side
+from tp.kernel.coefficients import add_coefficients
+from tp.kernel.plan import Root
+
+
+def prepare(call: Call, *sides: Side) -> None:
+    """Site tables of all samples, then coefficient vectors of one common length."""
+    for side in sides:
+        if call.plan.sites_by_rows:
+            _by_rows(call, side)
+            continue
+        _by_samples(call, side)
+        for name, root in call.plan.roots.items():
+            side.sites[name] = np.empty_like(side.sites[root.base])
+            _root(root, side.sites[root.base], side.sites[name])
+    add_coefficients(call, sides)
+
+
+def positions_last(call: Call, side: Side) -> dict[str, Array]:
+    """The samples with their coordinates before positions."""
+    if not side.first:
+        turned = {f"data_{n}": np.moveaxis(a, -1, 1) for n, a in side.data.items()}
+        side.first = {n: _on_grid(a, call.plan.grid) if call.plan.grid else np.ascontiguousarray(a) for n, a in turned.items()}
+    return side.first
+
+
+def _by_samples(call: Call, side: Side) -> None:
+    """Many samples side by side, [axes…, sample]."""
+    function = call.plan.functions.get("sites")
+    if function is None:
+        return
+    for name, axes in call.plan.sites.items():
+        side.sites[name] = np.zeros((*(a.size for a in axes), side.count))
+    inputs = {n: e for n, e in call.plan.inputs.items() if n in function}
+    layouts = {n: gram.table(side.data, e) for n, e in inputs.items() if e.key.kind == "Gram"}
+    whole = {n: gram.coordinates(side.data[e.key.a], e.axes) for n, e in inputs.items() if e.key.kind == "data"}
+    step = min(sizes.per_block(sum(g.numbers for g in layouts.values())), -(-side.count // call.threads))
+    width = call.width("sites", step)
+
+    def work(start: int) -> None:
+        stop = min(side.count, start + step)
+        blocks = {n: gram.alone(g, side.data, slice(start, stop)) for n, g in layouts.items()}
+        arrays = {**whole, **side.sites, **call.constants, **blocks}
+        call.module.sites(call.integers, call.floats, start, stop, width, *(arrays[a] for a in function))
+
+    call.run(work, list(range(0, side.count, step)), "sites")
+
+
+def _by_rows(call: Call, side: Side) -> None:
+    """Samples one by one where positions are lanes, [sample, axes…]."""
+    shapes = {n: tuple(a.size for a in axes) for n, axes in call.plan.sites.items()}
+    shapes |= {n: shapes[root.base] for n, root in call.plan.roots.items()}
+    blank = np.empty if call.plan.grid else np.zeros  # which holds slots beyond boundaries too
+    kept = {n: blank((side.count, *shape)) for n, shape in shapes.items()}
+    side.sites = {n: np.moveaxis(a, 0, -1) for n, a in kept.items()}
+    function = call.plan.functions["sites"]
+    data = {n: a.astype(np.float64, copy=False) for n, a in positions_last(call, side).items()}
+    arrays = {**kept, **call.constants, **{f"{n}_{k}": a for n, a in data.items() for k in (1, 2)}}
+    step = -(-side.count // (2 * call.threads))
+
+    def work(start: int) -> None:
+        stop = min(side.count, start + step)
+        call.module.sites(call.integers, call.floats, start, stop, *(arrays[a] for a in function))
+        for name, root in call.plan.roots.items():
+            _root(root, kept[root.base][start:stop], kept[name][start:stop])
+            if call.plan.grid:
+                _blank(kept[name][start:stop], call.plan.grid)
+
+    call.run(work, list(range(0, side.count, step)), "sites")
+
+
+def _on_grid(a: Array, grid: tuple[tuple[int, int], ...]) -> Array:
+    """[…, positions] as […, lanes], with blank lanes after rows."""
+    found = np.zeros((*a.shape[:2], *(n + m for n, m in grid)), a.dtype)
+    box: tuple[Any, ...] = (..., *(slice(n) for n, _ in grid))
+    found[box] = a
+    return found.reshape(*a.shape[:2], -1)
+
+
+def _blank(a: Array, grid: tuple[tuple[int, int], ...]) -> None:
+    """Zeros in the blank lanes of [samples, …, lanes]."""
+    box = a.reshape(*a.shape[:-1], *(n + m for n, m in grid))
+    for k, (n, m) in enumerate(grid):
+        if m:
+            beyond: tuple[Any, ...] = (..., slice(n, None), *(slice(None) for _ in grid[k + 1 :]))
+            box[beyond] = 0.0
+
+
+def _root(root: Root, variances: Array, out: Array) -> None:
+    """A power of variances; 1/√0 is 0: no variance, no correlation."""
+    np.multiply(variances, root.slope, out=out)
+    out += root.shift
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if abs(root.power) == 0.5:
+            np.sqrt(out, out=out)
+        if root.power == -0.5:
+            np.divide(1.0, out, out=out)
+        elif root.power != 0.5:
+            np.power(out, root.power, out=out)
+    finite = np.isfinite(out)
+    if not finite.all():
+        out[~finite] = 0.0

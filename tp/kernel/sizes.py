@@ -1,0 +1,28 @@
+"""How much is computed at a time: numbers that fit a core's cache, a block of memory, a vector of the processor."""
+
+from __future__ import annotations
+
+CACHE = 1 << 17
+"""Numbers a lane loop's tables should hold at most, so that they stay in a core's cache."""
+
+BLOCK = 1 << 21
+"""Numbers of a Gram block."""
+
+VECTOR = 16
+"""Numbers of a vector of the processor at most."""
+
+EDGE = 512
+"""Rows of a block of pairs at most."""
+
+LONGEST = 1024
+"""Terms of a coefficient vector at most."""
+
+
+def per_block(numbers: int) -> int:
+    """Pairs of a Gram block, each of so many numbers."""
+    return max(1, BLOCK // max(1, numbers))
+
+
+def whole(lanes: int) -> int:
+    """About so many, in whole vectors of the processor where that is a small change."""
+    return -(-lanes // VECTOR) * VECTOR if lanes > VECTOR else lanes
