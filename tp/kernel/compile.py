@@ -139,8 +139,9 @@ def _emitters(
 
 
 def _functions(emitters: Emitters) -> Functions:
+    """The functions; the one for what a sample decides comes last, when it is known which roots of that pairs read."""
     functions = {}
-    for key, emitter in emitters.items():
+    for key, emitter in sorted(emitters.items(), key=lambda item: item[0] == "sites"):
         if key != "exact" or any(e.flagged for e in emitters.values()):
             functions[key] = _function(key, emitter)
     return functions

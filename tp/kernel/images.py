@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,9 @@ from tp.kernel import mirror, sizes
 from tp.kernel.call import Array, Call, Side, finite
 from tp.kernel.sites import positions_last
 from tp.kernel.twins import twins
+
+MOST = 256
+"""Pairs of a task at most."""
 
 
 def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
@@ -50,7 +53,6 @@ def _tasks(
         fixed |= {f"{n}_{mark}": a for n, a in _converted(call, side).items()}
     arrays = fixed | results
     floats = call.floats.astype(call.dtype)
-    step = max(1, min(256, -(-len(work) // (4 * call.threads))))
 
     def pairs(part: NDArray[np.int64]) -> None:
         hard = np.zeros(len(part), np.int64)
@@ -60,15 +62,29 @@ def _tasks(
             precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
             call.module.exact(call.integers, call.floats, part, same, hard, *(precise[a] for a in exact))
 
-    return [partial(pairs, work[k : k + step]) for k in range(0, len(work), step)]
+    return [partial(pairs, part) for part in _shares(work, call.threads)]
+
+
+def _shares(work: NDArray[np.int64], threads: int) -> Iterator[NDArray[np.int64]]:
+    """``work`` in pieces that get smaller, so that all threads end together. Polychronopoulos & Kuck 1987, guided scheduling."""
+    least = 1 + len(work) // (64 * threads)
+    start = 0
+    while start < len(work):
+        stop = start + max(least, min(MOST, (len(work) - start) // (2 * threads)))
+        yield work[start:stop]
+        start = stop
 
 
 def _in_tiles(call: Call, one: Side, two: Side) -> NDArray[np.int64]:
     """All pairs [pair, (i, j, i, j)], by tiles whose samples a core's cache can hold."""
-    i, j = np.triu_indices(one.count, 1) if one is two else np.indices((one.count, two.count)).reshape(2, -1)
     edge = max(1, sizes.CACHE // (2 * sum(a[0].size for a in _sample_first(call, two).values())))
-    order = np.lexsort((j // edge, i // edge))
-    return np.stack([i, j, i, j], axis=1)[order]
+    i, j = np.indices((one.count, two.count)).reshape(2, -1)
+    if one is two:
+        i, j = i[i < j], j[i < j]
+    if edge < max(one.count, two.count):
+        order = np.argsort(i // edge * two.count + j // edge, kind="stable")
+        i, j = i[order], j[order]
+    return np.stack([i, j, i, j], axis=1)
 
 
 def _sample_first(call: Call, side: Side) -> dict[str, Array]:

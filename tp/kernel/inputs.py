@@ -108,10 +108,10 @@ def _shape_help(given: tuple[int, ...], want: tuple[int, ...]) -> str:
 
 
 def groups(data: Samples) -> NDArray[np.int64]:
-    """A number per sample; equal samples, bit by bit, have the same. Only samples with equal sums of bits are compared."""
+    """The first sample that is equal, bit by bit, by sample. Only samples with equal sums of bits are compared."""
     count = len(next(iter(data.values())))
     rows = [np.ascontiguousarray(a).reshape(count, -1) for a in data.values()]
-    sums = sum((r.view(f"i{r.itemsize}").sum(axis=1, dtype=np.int64) for r in rows), np.zeros(count, np.int64))
+    sums = sum((r.view(_words(r)).sum(axis=1, dtype=np.int64) for r in rows), np.zeros(count, np.int64))
     _, which, times = np.unique(sums, return_inverse=True, return_counts=True)
     seen: dict[Any, int] = {}
     found = np.arange(count)
@@ -119,3 +119,8 @@ def groups(data: Samples) -> NDArray[np.int64]:
         key = rows[0][k].tobytes() if len(rows) == 1 else tuple(r[k].tobytes() for r in rows)
         found[k] = seen.setdefault(key, int(k))
     return found
+
+
+def _words(rows: Array) -> str:
+    """The longest integers that rows of numbers consist of."""
+    return "i8" if rows.shape[1] * rows.itemsize % 8 == 0 else f"i{rows.itemsize}"

@@ -235,6 +235,7 @@ class RowsEmitter(Emitter):
     def lanes(self, work: Sequence[tuple[str | None, sp.Expr, Formula]]) -> None:
         lines = Lines(depth=self.out.depth + 1) if self.lanes_on else self.out
         lane = Lane(self, lines, scalar=not self.lanes_on)
+        roots: list[str] = []
         for row, rhs, f in work:
             value = lane.value(rhs)
             if row is not None and self.tables[f.table].role == "sum":
@@ -242,10 +243,29 @@ class RowsEmitter(Emitter):
                 lines.add(f"{row} += {times}{value}")
             elif row is not None:
                 lines.add(f"{row} = {value}")
+            if self.tables[f.table].role == "kept":
+                roots += self.roots(f, value, lines)
             lane.memo[Cell(f.table, "ij", *f.index)] = value
         if self.lanes_on:
             self.lane_loop(lines, lane.flags)
-            self.blank([row for row, _, f in work if row is not None and self.tables[f.table].role == "local"])
+            self.blank([*(row for row, _, f in work if row is not None and self.tables[f.table].role == "local"), *roots])
+
+    def roots(self, f: Formula, value: str, lines: Lines) -> list[str]:
+        """Roots of what is kept of a sample, each in a table of its own: 1/√0 is 0, no variance is no correlation."""
+        rows, known = [], dict[tuple[float, float], str]()
+        for name, root in self.shelf.roots.items():
+            if root.base != f.table:
+                continue
+            slope, shift = map(self.library.numbers.real, (root.slope, root.shift))
+            if (root.slope, root.shift) not in known:
+                q, s = self.fresh("t"), self.fresh("t")
+                known[root.slope, root.shift] = s
+                lines.add(f"{q} = {slope} * {value} + {shift}")
+                lines.add(f"{s} = math.sqrt({q}) if {q} > 0.0 else 0.0")
+            s, row = known[root.slope, root.shift], self.keep(name, f)
+            lines.add(f"{row} = {s}" if root.power > 0 else f"{row} = 1.0 / {s} if {s} > 0.0 else 0.0")
+            rows.append(row)
+        return rows
 
     def blank(self, rows: Sequence[str]) -> None:
         """Zeros in the blank lanes between rows of an image. Variances there are as good as any, and not read as 0."""
@@ -336,9 +356,7 @@ class RowsEmitter(Emitter):
         table = self.tables[f.table]
         at = self.slots(table, f.index)
         if table.role == "kept":
-            self.used[f.table] = None
-            text = f"{f.table}[{', '.join(['i', *at])}]"
-            return f"{self.remember(('row', text), text, 'r')}[z]" if any(e.has(LANE) for e in f.index) else text
+            return self.keep(f.table, f)
         if table.role == "out":
             self.used[f.table] = None
             return f"{f.table}[{', '.join([*at, 'row', 'col'])}]"
@@ -346,6 +364,12 @@ class RowsEmitter(Emitter):
         if not any(e.has(LANE) for e in f.index):
             return text
         return f"{self.remember(('row', text), text, 'r')}[z]"
+
+    def keep(self, name: str, f: Formula) -> str:
+        """The lane of a table of what is kept of a sample, at the left side of ``f``."""
+        self.used[name] = None
+        text = f"{name}[{', '.join(['i', *self.slots(self.tables[f.table], f.index)])}]"
+        return f"{self.remember(('row', text), text, 'r')}[z]" if any(e.has(LANE) for e in f.index) else text
 
     def slots(self, table: Table, index: Sequence[sp.Expr]) -> list[str]:
         return [self.slot(table, k, axis, e) for k, (axis, e) in enumerate(zip(table.axes, index, strict=True))]

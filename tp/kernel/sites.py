@@ -10,6 +10,7 @@ from tp.kernel import gram, sizes
 from tp.kernel.call import Array, Call, Side
 from tp.kernel.coefficients import add_coefficients
 from tp.kernel.plan import Root
+from tp.kernel.room import room
 
 
 def prepare(call: Call, *sides: Side) -> None:
@@ -57,10 +58,7 @@ def _by_samples(call: Call, side: Side) -> None:
 
 def _by_rows(call: Call, side: Side) -> None:
     """Samples one by one where positions are lanes, [sample, axes…]."""
-    shapes = {n: tuple(a.size for a in axes) for n, axes in call.plan.sites.items()}
-    shapes |= {n: shapes[root.base] for n, root in call.plan.roots.items()}
-    blank = np.empty if call.plan.grid else np.zeros  # which holds slots beyond boundaries too
-    kept = {n: blank((side.count, *shape)) for n, shape in shapes.items()}
+    kept = _tables(call, side.count)
     side.sites = {n: np.moveaxis(a, 0, -1) for n, a in kept.items()}
     function = call.plan.functions["sites"]
     data = {n: a.astype(np.float64, copy=False) for n, a in positions_last(call, side).items()}
@@ -70,20 +68,37 @@ def _by_rows(call: Call, side: Side) -> None:
     def work(start: int) -> None:
         stop = min(side.count, start + step)
         call.module.sites(call.integers, call.floats, start, stop, *(arrays[a] for a in function))
-        for name, root in call.plan.roots.items():
-            _root(root, kept[root.base][start:stop], kept[name][start:stop])
-            if call.plan.grid:
-                _blank(kept[name][start:stop], call.plan.grid)
 
     call.run(work, list(range(0, side.count, step)), "sites")
 
 
+def _tables(call: Call, count: int) -> dict[str, Array]:
+    """Site tables [sample, axes…] and their roots, which have the kernel's precision where pairs alone read them.
+
+    Slots beyond boundaries, which no sample fills, hold variances of 0.
+    """
+    plan = call.plan
+    shapes = {n: (count, *(a.size for a in axes)) for n, axes in plan.sites.items()}
+    shapes |= {n: shapes[root.base] for n, root in plan.roots.items()}
+    exact = {a[:-2] for a in plan.functions.get("exact", ())}
+    found = room(shapes, {n: call.dtype for n in plan.roots if n not in exact | plan.coefficients.keys()})
+    if not plan.grid:
+        for name, a in found.items():
+            a.fill(0.0)
+            if name in plan.roots:
+                _root(plan.roots[name], np.zeros(1), at := np.zeros(1))
+                a.fill(at[0])
+    return found
+
+
 def _on_grid(a: Array, grid: tuple[tuple[int, int], ...]) -> Array:
     """[…, positions] as […, lanes], with blank lanes after rows."""
-    found = np.zeros((*a.shape[:2], *(n + m for n, m in grid)), a.dtype)
+    found = room({"": (*a.shape[:2], *(n + m for n, m in grid))}, {"": a.dtype})[""]
     box: tuple[Any, ...] = (..., *(slice(n) for n, _ in grid))
     found[box] = a
-    return found.reshape(*a.shape[:2], -1)
+    lanes = found.reshape(*a.shape[:2], -1)
+    _blank(lanes, grid)
+    return lanes
 
 
 def _blank(a: Array, grid: tuple[tuple[int, int], ...]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from threading import Thread
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -20,27 +21,50 @@ def default_threads() -> int:
 
 
 def run(work: Callable[[Any], T], tasks: Sequence[Any], threads: int, what: str | None) -> list[T]:
-    """``work(task)`` for all tasks, in order.
+    """``work(task)`` for all tasks; the first ones begin first, this thread is one of those at work.
 
-    ``what`` names the bar that is shown where stderr is a terminal; None shows none. A single task is done on this thread.
+    ``what`` names the bar that is shown where stderr is a terminal; None shows none. An error ends the run.
     """
-    if len(tasks) < 2:
-        return [work(task) for task in tasks]
-    found = []
-    with _bar(len(tasks), what) as done, ThreadPoolExecutor(threads) as pool:
-        for one in pool.map(work, tasks):
-            found.append(one)
-            done()
-    return found
+    found: list[T | None] = [None] * len(tasks)
+    left = deque(range(len(tasks)))
+    errors: list[BaseException] = []
+
+    def take(done: Callable[[int], object] = lambda count: None) -> None:
+        try:
+            while (k := _next(left)) is not None:
+                found[k] = work(tasks[k])
+                done(len(tasks) - len(left))
+        except BaseException as error:
+            left.clear()
+            errors.append(error)
+
+    others = [Thread(target=take) for _ in range(min(threads, len(tasks)) - 1)]
+    with _bar(len(tasks), what) as done:
+        for thread in others:
+            thread.start()
+        take(done)
+        for thread in others:
+            thread.join()
+    if errors:
+        raise errors[0]
+    return cast("list[T]", found)
+
+
+def _next(left: deque[int]) -> int | None:
+    """The next task, which no other thread gets."""
+    try:
+        return left.popleft()
+    except IndexError:
+        return None
 
 
 @contextmanager
-def _bar(total: int, what: str | None) -> Iterator[Callable[[], object]]:
-    """Called for each task that is done."""
+def _bar(total: int, what: str | None) -> Iterator[Callable[[int], object]]:
+    """Called with the number of tasks that are done."""
     if what is None or not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda count: None
         return
     from tqdm import tqdm
 
     with tqdm(total=total, desc=what, delay=2.0, file=sys.stderr, leave=False) as bar:
-        yield bar.update
+        yield lambda count: bar.update(count - bar.n)

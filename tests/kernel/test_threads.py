@@ -1,0 +1,52 @@
+"""Tasks on threads, and tables in one block of memory."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from tp.kernel.room import LINE, room
+from tp.kernel.threads import run
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_stand_in_the_order_of_tasks(threads):
+    assert run(lambda k: k * k, range(20), threads, None) == [k * k for k in range(20)]
+
+
+def test_no_more_threads_than_asked_for_and_this_one_among_them():
+    meeting = threading.Barrier(3, timeout=30)
+
+    def work(task: int) -> threading.Thread:
+        meeting.wait()
+        return threading.current_thread()
+
+    assert len(found := set(run(work, range(6), 3, None))) == 3
+    assert threading.current_thread() in found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_ends_the_run(threads):
+    begun = []
+
+    def work(task: int) -> None:
+        begun.append(task)
+        if task == 2:
+            raise ValueError(task)
+
+    with pytest.raises(ValueError, match="2"):
+        run(work, range(1000), threads, None)
+    assert threads > 1 or begun == [0, 1, 2]
+
+
+def test_tables_of_one_block_begin_at_lines_of_the_cache():
+    tables = room({"a": (3, 5), "b": (7,), "c": (0, 2), "d": (2, 2)}, {"b": np.dtype(np.float32)})
+    assert {n: (a.shape, a.dtype) for n, a in tables.items()} == {
+        "a": ((3, 5), np.float64), "b": ((7,), np.float32), "c": ((0, 2), np.float64), "d": ((2, 2), np.float64)
+    }  # fmt: skip
+    assert all(a.ctypes.data % LINE == 0 for n, a in tables.items() if n != "c")
+    for k, a in enumerate(tables.values()):
+        a.fill(k)
+    assert all((a == k).all() for k, a in enumerate(tables.values()))
