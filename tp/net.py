@@ -173,7 +173,8 @@ class Net:
             if kind not in LIMITS:
                 raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", 'choose "nngp" or "ntk"', "unknown kernel"))
         names = tuple(LIMITS[k] for k in wanted)
-        key = plan_key(self._key, names, mode, output, constants) if device == "cpu" else None
+        where = settled(device, dtype)[0].device if device == "auto" else device
+        key = plan_key(self._key, names, mode, output, constants, where)
         made = recall(key)
         if made is None:
             from tp.limit.independence import gradient_dependence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 import tp
 from tests.kernel.plain import kernel
 from tests.kernel.specs import mlp
-from tp.kernel.cuda.kernel import has_device
-from tp.kernel.cuda.text import device_text, host_entry
+from tp.kernel.cuda import products
+from tp.kernel.cuda.device import has_device
+from tp.kernel.cuda.text import device_text
 from tp.kernel.kernel import Kernel
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -30,16 +32,22 @@ def script(name: str, *arguments: str, **settings: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("names", [["mlp:float32", "tanh"], ["mlp", "erf", "gelu"], ["attention", "conv"]], ids="/".join)
+@pytest.mark.parametrize("names", [["tanh:float32"], ["mlp:float32", "gelu"], ["attention", "conv"]], ids="/".join)
 def test_the_simulator_gives_the_numbers_of_the_cpu(names):
-    plain = {} if "tanh" in names else {"NUMBA_DISABLE_JIT": "1"}  # small enough for plain Python on both sides
+    """Antipodal, nearly equal and equal samples among them, which go to the list."""
+    plain = {} if "tanh:float32" in names else {"NUMBA_DISABLE_JIT": "1"}  # small enough for plain Python on both sides
     script("simulated.py", *names, NUMBA_ENABLE_CUDASIM="1", **plain)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="takes the extra cuda")
 def test_kernels_compile_without_a_device():
-    names = ["mlp", "mlp:float32", "tanh", "attention"]
-    assert [line.split()[0] for line in script("ptx.py", *names).splitlines()] == names
+    """In single precision all that is done for every pair is single."""
+    found = [line.split() for line in script("ptx.py", "mlp:float32").splitlines()]
+    numbers = {part: (int(single), int(double)) for _, part, single, double in found}
+    assert list(numbers) == ["multiply", "pairs", "exact"]
+    assert numbers["multiply"] == (products.SLAB * products.EACH**2, 0)  # one for a product and its sum
+    assert numbers["pairs"][0] > 0 == numbers["pairs"][1]
+    assert numbers["exact"][1] > numbers["pairs"][0]
 
 
 @pytest.mark.skipif(has_device(), reason="there is a device")
@@ -67,14 +75,19 @@ def test_the_command_says_that_there_is_no_device(tmp_path, capsys):
 def test_the_device_computes_the_text_of_the_cpu():
     """Every statement of a pair is there again, word for word."""
     k = kernel(mlp())[0]
-    made = device_text(k.source)
-    body = k.source.split(f"def {host_entry(k.compiled.functions)}(")[1].split("\n\n\n")[0]
-    lines = {line.strip() for line in body.splitlines()}
-    statements = {line for line in lines if line.startswith(("t", "r", "e", "K", "Theta")) and "np.empty" not in line}
-    kept = {line.strip().replace(" ", "").replace("(", "").replace(")", "") for line in made.splitlines()}
-    assert len(statements) > 10
-    assert not [line for line in statements if line.replace(" ", "").replace("(", "").replace(")", "") not in kept]
+    made = device_text(k.source, ["gram_1"])
+    kept = {plain(line) for line in made.splitlines()}
+    for entry in ("pairs", "exact"):
+        body = k.source.split(f"def {entry}(")[1].split("\n\n\n")[0]
+        lines = {line.strip() for line in body.splitlines()}
+        statements = {line for line in lines if line.startswith(("t", "r", "e", "K", "Theta")) and "np.empty" not in line}
+        assert len(statements) > 10
+        assert not [line for line in statements if plain(line) not in kept]
     assert "njit" not in made and "width" not in made
+
+
+def plain(line: str) -> str:
+    return re.sub("[ ()]", "", line)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +101,7 @@ def test_the_device_computes_the_text_of_the_cpu():
 )
 def test_texts_of_another_form_are_refused(body, said):
     with pytest.raises(tp.DeviceError, match=said):
-        device_text(f"def pairs(n, c, i0, i1, j0, j1, upper, width, out1):\n    n0 = n[0]\n{body}\n")
+        device_text(f"def pairs(n, c, i0, i1, j0, j1, upper, width, hard, out1):\n    n0 = n[0]\n{body}\n", [])
 
 
 def test_kernels_that_are_not_compiled_are_refused(tmp_path, capsys):

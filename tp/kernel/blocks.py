@@ -21,7 +21,7 @@ def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
     layouts = call.grams(one.data)
     tasks = _tasks(one.count, two.count, one is two, sum(g.numbers for g in layouts.values()), call.threads)
     products = _products(layouts, one, two)
-    double = _tables(call, one, two)
+    double = tables(call, one, two)
     function = call.plan.functions["pairs"]
     fixed = {n: a.astype(call.dtype, copy=False) for n, a in double.items() if n in function} | results
     floats = call.floats.astype(call.dtype)
@@ -62,7 +62,7 @@ def _products(layouts: dict[str, GramTable], one: Side, two: Side) -> Callable[[
     return products
 
 
-def _tables(call: Call, one: Side, two: Side) -> dict[str, Array]:
+def tables(call: Call, one: Side, two: Side) -> dict[str, Array]:
     """What pairs read besides inner products, by name, in double precision."""
     found = {**call.constants, **{f"{n}_1": a for n, a in one.sites.items()}, **{f"{n}_2": a for n, a in two.sites.items()}}
     wanted = {c for c in call.plan.coefficients if f"{c}_columns" in call.plan.functions["pairs"]}

@@ -69,7 +69,8 @@ def _kernel_for(device: str) -> type[Kernel]:
         raise DeviceError(Message(NOWHERE, f"there is no device {device!r}", 'choose "cpu", "cuda" or "auto"', "no such device"))
     if device == "cpu":
         return Kernel
-    from tp.kernel.cuda.kernel import CudaKernel, cuda_module, has_device
+    from tp.kernel.cuda.device import cuda_module, has_device
+    from tp.kernel.cuda.kernel import CudaKernel
 
     if device == "auto":
         return CudaKernel if has_device() else Kernel

@@ -1,7 +1,12 @@
-"""Kernels compiled for a CUDA device that is not there. Usage: ptx.py NAME…; prints the size of each one's assembly."""
+"""Kernels compiled for a CUDA device that is not there. Usage: ptx.py [--show] NAME[:DTYPE]….
+
+A kernel is called with a device that does nothing but remember what would be launched, on which types; that is compiled.
+Prints for each name the kernels, and by kernel how many instructions of its assembly work in single and in double precision.
+"""
 
 import sys
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import numba
@@ -9,43 +14,97 @@ import numpy as np
 from numba import cuda
 
 import tp
+from tests.kernel.plain import data
+from tp.kernel import diagonal
 from tp.kernel.compile import compiled
+from tp.kernel.cuda import kernel as cuda_kernel
+from tp.kernel.cuda import products
 from tp.kernel.cuda.kernel import CudaKernel
-from tp.kernel.cuda.text import ENTRY, host_entry
+from tp.kernel.module import load
 
 
-def arrays(kernel: CudaKernel) -> list[np.ndarray]:
-    """An empty array of the right type for every array that a kernel takes."""
-    found, made = [], kernel.compiled
-    for name in made.functions[host_entry(made.functions)]:
-        if f"pair.{name}" in made.inputs:
-            axes, dtype = len(made.inputs[f"pair.{name}"].axes) + 2, kernel.dtype
-        elif name in made.out_tables:
-            axes, dtype = len(made.out_tables[name]) + 2, kernel.dtype
-        elif name in kernel._constants:
-            axes, dtype = kernel._constants[name].ndim, np.dtype("float64")
-        elif name[:-2] in made.sites:
-            axes, dtype = len(made.sites[name[:-2]]) + 1, np.dtype("float64")
-        else:
-            axes, dtype = len(made.coefficients[name[:-2]]) + 2, np.dtype("float64")
-        found.append(np.empty((0,) * axes, dtype))
-    return [*found, *(np.empty((0,) * (len(s) + 1)) for s in kernel._device.scratch(kernel._parameters[0]))]
+class There(np.ndarray):
+    """An array on the device."""
+
+    def copy_to_device(self, array: np.ndarray, stream: Any) -> None:
+        assert self.shape == array.shape and self.flags.c_contiguous
+
+    def copy_to_host(self, array: np.ndarray, stream: Any) -> None:
+        assert self.shape == array.shape and self.flags.c_contiguous
+        array[...] = 0.0
 
 
-def assembly(kernel: CudaKernel, capability: tuple[int, int]) -> str:
+DEVICE = SimpleNamespace(
+    stream=lambda: SimpleNamespace(synchronize=lambda: None),
+    device_array=lambda size, dtype: np.empty(size, dtype).view(There),
+    pinned_array=np.empty,
+    current_context=lambda: SimpleNamespace(get_memory_info=lambda: (1 << 28, 1 << 28)),
+)
+
+
+class Module:
+    """A module for the device: launches are remembered, everything else goes on as it is."""
+
+    def __init__(self, text: str, launched: dict[str, tuple[Any, Any]]) -> None:
+        self.module, self.launched = load(text), launched
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.module, name)
+        return Launch(name, found, self.launched) if hasattr(found, "py_func") else found
+
+
+class Launch:
+    def __init__(self, name: str, function: Any, launched: dict[str, tuple[Any, Any]]) -> None:
+        self.name, self.function, self.launched = name, function, launched
+
+    def __getitem__(self, grid: tuple[int, int, Any]) -> Any:
+        assert min(grid[:2]) > 0
+        return self.remember
+
+    def remember(self, *given: Any) -> None:
+        plain = [np.asarray(a) if isinstance(a, There) else a for a in given]
+        signature = numba.types.void(*(numba.typeof(a) for a in plain))
+        assert self.launched.setdefault(self.name, (self.function, signature))[1] == signature  # compiled once
+
+
+def launches(kernel: CudaKernel, samples: Any) -> dict[str, tuple[Any, Any]]:
+    """What a call launches, by name."""
+    found: dict[str, tuple[Any, Any]] = {}
+    patched = (
+        mock.patch.object(cuda_kernel, "cuda_module", lambda: DEVICE),
+        mock.patch.object(cuda_kernel, "load", lambda text: Module(text, found)),
+        mock.patch.object(products, "load", lambda text: Module(text, found)),
+        mock.patch.object(diagonal, "fill", lambda *given: True),
+    )
+    with patched[0], patched[1], patched[2], patched[3]:
+        kernel(samples)
+    return found
+
+
+def assembly(function: Any, signature: Any, capability: tuple[int, int]) -> str:
     """PTX. Helpers ask the current device what it can do: it is answered for the device."""
-    given = [*kernel._parameters, *(0,) * 4, False, *arrays(kernel)]
-    signature = numba.types.void(*(numba.typeof(a) for a in given))
     device = SimpleNamespace(compute_capability=capability)
     with mock.patch("numba.cuda.dispatcher.get_current_device", lambda: device):
-        return cuda.compile_ptx(getattr(kernel._device, ENTRY).py_func, signature, cc=capability)[0]
+        text: str = cuda.compile_ptx(function.py_func, signature, cc=capability)[0]
+    return text
 
 
-for name in sys.argv[1:]:
+def count(text: str, kind: str) -> int:
+    """Instructions on numbers of a type, but for moves, loads and stores."""
+    lines = [line.split()[0] for line in text.splitlines() if line.startswith("\t") and line.split()]
+    return sum(x.endswith(f".{kind}") and not x.startswith(("mov.", "ld.", "st.", "selp.")) for x in lines)
+
+
+show = "--show" in sys.argv
+for name in [x for x in sys.argv[1:] if x != "--show"]:
     phi, _, dtype = name.partition(":")
     net = tp.zoo(phi) if phi in tp.zoo() else tp.parse(str(tp.zoo("mlp")).replace("relu", phi))
     made = compiled(net.ntk(), ("K", "Theta"), {}, device="cuda")
-    kernel = CudaKernel(made, np.dtype(dtype or "float64"), 1, 1 << 30)
-    text = assembly(kernel, (8, 0))
-    assert ".visible .entry" in text and ".target sm_80" in text and "st.global" in text
-    print(name, len(text), flush=True)
+    kernel = CudaKernel(made, np.dtype(dtype or "float64"), 1, 1 << 30, False)
+    for part, (function, signature) in launches(kernel, data(net.ntk(), 3)).items():
+        text = assembly(function, signature, (8, 0))
+        assert ".visible .entry" in text and ".target sm_80" in text and "st.global" in text
+        assert function.stats.cache_path.startswith(str(tp.kernel.module.cache_folder()))
+        print(name, part, count(text, "f32"), count(text, "f64"), flush=True)
+        if show:
+            print(text)

@@ -4,21 +4,20 @@ A thread is a lane loop of length one. Statements stay as they are; only what su
 pairs of a block become one walk over pairs with the grid's stride, a local table becomes a column of a table that all
 threads share (or a thread's own, where its size is a small constant), and helpers become device functions. So whatever the
 generator covers is covered here, and both devices compute one formula.
+
+As on the CPU, ``pairs`` computes in easy forms and in the kernel's precision. A thread whose pair they miss puts it on a
+list, and ``exact``, launched next, goes through the list in double precision, inner products included.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from tp.errors import NOWHERE, DeviceError, Message
-
-ENTRY = "pairs"
-
-ROBUST = "exact"
-"""The entry, where there is one, whose formulas hold for all pairs; the CPU comes to it for the rows that need it."""
+from tp.kernel.single import single
 
 OWN = 64
 """Numbers of a table that a thread may keep for itself."""
@@ -32,14 +31,36 @@ from numba import cuda
 
 '''
 
+DETERMINANT = """def determinant(q1, c, q2):
+    r = c * c
+    d = cuda.fma(q1, q2, -r) - cuda.fma(c, c, -r)
+    return 0.0 if d < 0.0 else d"""
+"""q1 q2 − c² to 1.5 units in the last place (Kahan; Jeannerod, Louvet & Muller 2013).
+
+It takes the place of the CPU's, which splits numbers and is wrong where a compiler fuses products and sums, as the one for
+devices does and is not to be told otherwise.
+"""
+
+PRODUCTS = """@cuda.jit(device=True)
+def products(one, two, out, i, j, lane):
+    for s in range(one.shape[0]):
+        for m in range(one.shape[2]):
+            for t in range(two.shape[1]):
+                total = 0.0
+                for c in range(one.shape[3]):
+                    total += float(one[s, i, m, c]) * float(two[s, t, j, c])
+                out[s, m, t, lane] = total"""
+"""Inner products of samples i and j, in double precision, as a lane of [shared, mine, theirs, lane]."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A local table of the entry: its sizes but for the lanes, as expressions in the integer parameters."""
+    """A local table of an entry: its sizes but for the lanes, as expressions in the integer parameters, and its type."""
 
     name: str
     sizes: tuple[ast.expr, ...]
     zero: bool
+    type: str
 
     @property
     def own(self) -> bool:
@@ -48,24 +69,39 @@ class Table:
         return len(known) == len(self.sizes) and prod(known) <= OWN and not self.zero
 
 
-def device_text(text: str) -> str:
-    """The module for the device: helpers, ``scratch(n)`` (the sizes of shared tables) and the kernel ``pairs``."""
-    functions = {f.name: f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef)}
-    entry = functions[host_entry(functions)]
-    needed = _reachable(functions, entry)
-    helpers = [_helper(f) for name, f in functions.items() if name in needed]
-    return HEAD + "\n\n\n".join([*helpers, *_entry(entry)]) + "\n"
+def device_text(text: str, grams: Collection[str], in_single: bool = False) -> str:
+    """The module for the device: helpers, the kernels, and by kernel ``…_tables(n)``, the sizes of tables that threads share.
+
+    ``pairs(n, c, rows, columns, upper, hard, found, arrays…, tables…)`` is for a block of pairs: ``upper``, only columns after
+    the row; what easy forms miss goes to the list ``hard`` of ``found[0]`` entries. ``exact``, where there is one, is for the
+    pairs on the list. For each of its inner products, which ``grams`` names, it takes three arrays more: the samples,
+    [shared, i, mine, c] and [shared, theirs, j, c], and room for a lane's products, [shared, mine, theirs, lanes].
+    """
+    fused = _with_determinant(text)
+    functions = _functions(single(fused) if in_single else fused)
+    entries = [functions[name] for name in ("pairs", "exact") if name in functions]
+    needed = _reachable(functions, entries)
+    blocks = [_helper(f) for name, f in functions.items() if name in needed] + [PRODUCTS]
+    for entry in entries:
+        blocks += _entry(entry, [a.arg for a in entry.args.args if a.arg in grams])
+    return HEAD + "\n\n\n".join(blocks) + "\n"
 
 
-def host_entry(functions: Container[str]) -> str:
-    """Which function of the CPU's module the device's kernel is made of."""
-    return ROBUST if ROBUST in functions else ENTRY
+def _functions(text: str) -> dict[str, ast.FunctionDef]:
+    return {f.name: f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef)}
 
 
-def _reachable(functions: dict[str, ast.FunctionDef], entry: ast.FunctionDef) -> set[str]:
-    """The functions that the entry calls, or that these call."""
+def _with_determinant(text: str) -> str:
+    tree = ast.parse(text)
+    (ours,) = ast.parse(DETERMINANT).body
+    tree.body = [ours if isinstance(s, ast.FunctionDef) and s.name == "determinant" else s for s in tree.body]
+    return ast.unparse(tree)
+
+
+def _reachable(functions: dict[str, ast.FunctionDef], entries: Sequence[ast.FunctionDef]) -> set[str]:
+    """The functions that the entries call, or that these call."""
     found: set[str] = set()
-    front = [entry]
+    front = list(entries)
     while front:
         names = {x.id for x in ast.walk(front.pop()) if isinstance(x, ast.Name)} & functions.keys()
         front += [functions[name] for name in names - found]
@@ -78,11 +114,11 @@ def _helper(function: ast.FunctionDef) -> str:
     return "@cuda.jit(device=True)\n" + ast.unparse(function)
 
 
-# ---------------------------------------------------------------- the entry
+# ---------------------------------------------------------------- an entry
 
 
-def _entry(function: ast.FunctionDef) -> list[str]:
-    """``scratch`` and the kernel."""
+def _entry(function: ast.FunctionDef, grams: Sequence[str]) -> list[str]:
+    """``…_tables`` and the kernel."""
     head = [s for s in function.body if not isinstance(s, ast.For)]
     loops = [s for s in function.body if isinstance(s, ast.For)]
     tables = [t for s in head if (t := _table(s)) is not None]
@@ -91,26 +127,49 @@ def _entry(function: ast.FunctionDef) -> list[str]:
         raise _uncovered("its pairs are not one loop")
     body = list(_pair(loops[0]))
     shared = [t for t in tables if not t.own]
-    arguments = [a.arg for a in function.args.args if a.arg not in ("width", "hard")]
     sizes = ", ".join("(" + "".join(f"{ast.unparse(s)}, " for s in t.sizes) + ")" for t in shared)
     integers = [s for s in numbers if not any(isinstance(x, ast.Name) and x.id == "c" for x in ast.walk(s))]
-    scratch = ["def scratch(n):", *_lines(integers, 1), f"    return ({sizes}{',' if shared else ''})"]
-    kernel = [
-        "@cuda.jit",
-        f"def {ENTRY}({', '.join([*arguments, *(f'{t.name}_all' for t in shared)])}):",
-        *_lines(numbers, 1),
-        "    lane_ = cuda.grid(1)",
-        *(f"    {_column(t)}" for t in tables),
-        "    columns_ = j1 - j0",
-        "    for pair_ in range(lane_, (i1 - i0) * columns_, cuda.gridsize(1)):",
-        "        i = i0 + pair_ // columns_",
-        "        at = j0 + pair_ % columns_",
+    arrays = [a.arg for a in function.args.args[9:]]  # after n, c, i0, i1, j0, j1, upper, width, hard
+    exact = function.name == "exact"
+    more = [f"{g}_{part}" for g in grams for part in ("one", "two", "lanes")] if exact else []
+    given = ["n", "c", "rows", "columns", "upper", "hard", "found", *arrays, *(f"{t.name}_all" for t in shared), *more]
+    return [
+        "\n".join([f"def {function.name}_tables(n):", *_lines(integers, 1), f"    return ({sizes}{',' if shared else ''})"]),
+        "\n".join(
+            [
+                "@cuda.jit(cache=True)",
+                f"def {function.name}({', '.join(given)}):",
+                *_lines(numbers, 1),
+                "    lane_ = cuda.grid(1)",
+                *(f"    {_column(t)}" for t in tables),
+                "    b = 1",
+                *(_listed(grams) if exact else _all_pairs()),
+                *_lines(body, 2),
+            ]
+        ),
+    ]
+
+
+def _all_pairs() -> list[str]:
+    """The walk over all pairs of a block."""
+    return [
+        "    i0, j0 = (0, 0)",
+        "    for pair_ in range(lane_, rows * columns, cuda.gridsize(1)):",
+        "        i, at = (pair_ // columns, pair_ % columns)",
         "        if upper and at <= i:",
         "            continue",
-        "        b = 1",
-        *_lines(body, 2),
     ]
-    return ["\n".join(scratch), "\n".join(kernel)]
+
+
+def _listed(grams: Sequence[str]) -> list[str]:
+    """The walk over the list. A thread's inner products are a block of one row, of which it has the column ``lane_``."""
+    return [
+        "    for turn_ in range(lane_, found[0], cuda.gridsize(1)):",
+        "        pair_ = hard[turn_]",
+        "        i, at = (pair_ // columns, pair_ % columns)",
+        *(f"        products({g}_one, {g}_two, {g}_lanes, i, at, lane_)" for g in grams),
+        "        i0, j0 = (i, at - lane_)",
+    ]
 
 
 def _table(statement: ast.stmt) -> Table | None:
@@ -120,18 +179,19 @@ def _table(statement: ast.stmt) -> Table | None:
             targets=[ast.Name(id=name)],
             value=ast.Call(
                 func=ast.Attribute(value=ast.Name(id="np"), attr="empty" | "zeros" as how),
-                args=[ast.Tuple(elts=[*_, ast.Name(id="width")]) | ast.Name(id="width") as shape],
+                args=[ast.Tuple(elts=[*_, ast.Name(id="width")]) | ast.Name(id="width") as shape, *kind],
                 keywords=[],
             ),
         ):
-            return Table(name, tuple(shape.elts[:-1]) if isinstance(shape, ast.Tuple) else (), how == "zeros")
+            sizes = tuple(shape.elts[:-1]) if isinstance(shape, ast.Tuple) else ()
+            return Table(name, sizes, how == "zeros", ast.unparse(kind[0]) if kind else "np.float64")
     return None
 
 
 def _column(table: Table) -> str:
     """A thread's part of a table: as many lanes as it has, one."""
     if table.own:
-        return f"{table.name} = cuda.local.array(({', '.join([*map(ast.unparse, table.sizes), '1'])},), np.float64)"
+        return f"{table.name} = cuda.local.array(({', '.join([*map(ast.unparse, table.sizes), '1'])},), {table.type})"
     return f"{table.name} = {table.name}_all[{', '.join([*(':' for _ in table.sizes), 'lane_:lane_ + 1'])}]"
 
 
@@ -148,7 +208,10 @@ def _pair(rows: ast.For) -> Iterator[ast.stmt]:
             continue
         if any(isinstance(x, ast.Name) and x.id == "width" for x in ast.walk(statement)):
             raise _uncovered("it counts lanes")
-        yield statement
+        if isinstance(statement, ast.AugAssign) and ast.unparse(statement.target) == "hard[i - i0]":
+            yield from ast.parse("if missed:\n    hard[cuda.atomic.add(found, 0, 1)] = pair_").body
+        else:
+            yield statement
 
 
 def _lines(statements: Sequence[ast.stmt], depth: int) -> list[str]:
