@@ -39,7 +39,7 @@ def test_wheel_holds_nothing_else(wheel):
 
 def test_wheel_declares_command_and_licences(wheel):
     (folder,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
-    assert "tp = tp.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
+    assert "tp = tp.cli:command" in wheel.read(f"{folder}/entry_points.txt").decode()
     metadata = wheel.read(f"{folder}/METADATA").decode()
     assert "License-Expression: MIT AND CC-BY-4.0" in metadata
     assert {f"{folder}/licenses/LICENSE", f"{folder}/licenses/tp/data/digits.LICENSE"} <= set(wheel.namelist())

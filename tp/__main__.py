@@ -2,7 +2,7 @@
 
 import sys
 
-from tp.cli import main
+from tp.cli import command
 
 if __name__ == "__main__":  # processes that the demo starts import this module too
-    sys.exit(main())
+    sys.exit(command())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tp.errors import NOWHERE, DataError, DeviceError, Message, SpecError
 from tp.kernel.stored import known, plan_key, recall, remember, spec_key
 from tp.network.files import load_text
+from tp.seldom import seldom
 
 if TYPE_CHECKING:
     from tp.kernel.kernel import Kernel
@@ -83,6 +84,7 @@ class Net:
         return spec_key(self.text, self.lets)
 
     @cached_property
+    @seldom()
     def network(self) -> Network:
         """The spec as a tree."""
         from tp.network.parse import parse
@@ -90,6 +92,7 @@ class Net:
         return parse(self.text, self.name)
 
     @cached_property
+    @seldom()
     def checked(self) -> Checked:
         """Names resolved, axes known."""
         from tp.network.check import check
@@ -97,6 +100,7 @@ class Net:
         return check(self.network, self.lets)
 
     @cached_property
+    @seldom()
     def program(self) -> Program:
         """The tensor program (Netsor⊤⁺); prints as the papers list programs."""
         from tp.program.lower import lower
@@ -123,6 +127,7 @@ class Net:
     def _limits(self) -> dict[tuple[str, bool], Limit]:
         return {}
 
+    @seldom()
     def _limit(self, kind: str, literal: bool) -> Limit:
         if (kind, literal) not in self._limits:
             from tp.limit.take import take_limit
@@ -144,12 +149,14 @@ class Net:
             raise DataError(Message(NOWHERE, f"unknown reading {mode!r}", 'choose "ntk" or "as written"', "unknown mode"))
         return self._limit("Theta", mode == "as written")
 
+    @seldom()
     def z(self, **constants: Number) -> ZLimit:
         """Every vector's Z and every scalar's limit, dot parts included; ``constants`` are numbers for symbolic ranges."""
         from tp.limit.zcalculus import z_limit
 
         return z_limit(self.program, constants)
 
+    @seldom()
     def kernel(
         self,
         *kinds: str,

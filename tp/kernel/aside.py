@@ -19,6 +19,7 @@ from typing import Any
 
 from tp.kernel.module import load
 from tp.kernel.quick import in_cache
+from tp.seldom import seldom
 
 MOST = 4
 """Processes at most: there are few functions, and each process takes some 150 MB."""
@@ -129,6 +130,7 @@ def _helper(text: str, calls: Mapping[str, Signature]) -> subprocess.Popen[str]:
     return helper
 
 
+@seldom()
 def work(text: str, calls: Mapping[str, list[Any]]) -> None:
     """What such a process does."""
     module = load(text)

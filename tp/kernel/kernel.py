@@ -24,6 +24,7 @@ from tp.kernel.plan import Compiled
 from tp.kernel.single import single
 from tp.kernel.sites import prepare
 from tp.kernel.threads import default_threads
+from tp.seldom import seldom
 
 if TYPE_CHECKING:
     from tp.kernel.disk.result import Gram
@@ -92,8 +93,9 @@ class Kernel:
         one = self._samples(X1, "X1" if X2 is not None else "X")
         two = one if X2 is None else self._samples(X2, "X2")
         check_memory(self.compiled, self.dtype.itemsize, self.threads, self.memory, one.count, two.count)
-        call = self._call()
-        self._rehearse(call, one, two)
+        with seldom():
+            call = self._call()
+            self._rehearse(call, one, two)
         results, fine = self._filled(call, one, two)
         return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], fine)
 

@@ -8,6 +8,7 @@ is done for the releases in which it has been checked; with others everything is
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -51,5 +52,22 @@ class _First:
         with self.cache._guard_against_spurious_io_errors():
             found = self.cache._load_overload(signature, context)
         if found is None and refresh:
+            _ready()
             context.refresh()
         return found
+
+
+def _ready() -> None:
+    """The part of numba that looks whether SciPy's linear algebra is there, without its loading that: what needs it, loads it."""
+    from importlib.util import find_spec
+
+    from numba.np import linalg
+
+    if "numba.np.arraymath" in sys.modules or find_spec("scipy") is None:
+        return
+    whole, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+    try:
+        from numba.np import arraymath
+    finally:
+        linalg.ensure_blas = whole
+    vars(arraymath)["ensure_blas"] = whole

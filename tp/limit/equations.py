@@ -25,6 +25,7 @@ import sympy as sp
 
 from tp.errors import NOWHERE, Span
 from tp.program.ir import Domain, Program, Ref
+from tp.seldom import seldom
 
 I, J = sp.Symbol("i", integer=True, nonnegative=True), sp.Symbol("j", integer=True, nonnegative=True)
 """The two samples. Not below 0, which sets them apart from indices of a spec that are called i and j."""
@@ -135,6 +136,7 @@ class Limit:
     named: tuple[tuple[Ref, sp.Expr, Domain], ...] = ()
     power: dict[str, sp.Expr] = field(default_factory=dict)
 
+    @seldom()
     def closed(self) -> Limit:
         """The same limit with every expectation that has a closed form replaced by it."""
         from tp.limit.closing import close
