@@ -173,16 +173,24 @@ class Net:
         outputs (default: the first); an output over an index, ``f[t]``, gives [N1, N2, T], one kernel per coordinate.
         ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
         """
-        from tp.kernel.build import planned, ready, settled
-
         wanted = kinds or ("ntk",)
         for kind in wanted:
             if kind not in LIMITS:
                 raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", 'choose "nngp" or "ntk"', "unknown kernel"))
         names = tuple(LIMITS[k] for k in wanted)
-        where = settled(device, dtype)[0].device if device == "auto" else device
+        where = device
+        if device == "auto":
+            from tp.kernel.build import settled
+
+            where = settled(device, dtype)[0].device
         key = plan_key(self._key, names, mode, output, constants, where)
         made = recall(key)
+        if made is None and where == "cpu":
+            from tp.kernel.aside import start_ahead
+
+            start_ahead()
+        from tp.kernel.build import planned, ready, settled
+
         if made is None:
             from tp.limit.independence import gradient_dependence
 

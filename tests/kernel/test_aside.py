@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -27,10 +28,13 @@ X = np.linspace(-1.0, 1.0, 8).reshape(4, 2)
 @pytest.mark.parametrize("fails", [False, True])
 def test_functions_are_compiled_side_by_side(fails, tmp_path, monkeypatch):
     monkeypatch.setenv("TP_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(aside, "START", -1 << 20)  # the other process gets all
     monkeypatch.setattr(aside, "idle", lambda: 1)
     if fails:
         monkeypatch.setattr(aside, "START_UP", "raise SystemExit(1)")
+        monkeypatch.setattr(aside, "START", -1 << 20)  # a process is started for all
+    else:
+        monkeypatch.setattr(aside, "LOADING", 1 << 20)  # the process that is there gets all
+        started_ahead(monkeypatch)
     limit = tp.parse(SPEC.replace("VARIANCE", "2" if fails else "3")).ntk()
     ours, alone = build(limit, threads=2, progress=False), build(limit, threads=1, progress=False)
     monkeypatch.delitem(sys.modules, f"tp_kernel_{digest(ours.source)}", raising=False)
@@ -42,13 +46,74 @@ def test_functions_are_compiled_side_by_side(fails, tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+def started_ahead(monkeypatch):
+    with monkeypatch.context() as m:
+        m.delitem(sys.modules, "numba", raising=False)
+        aside.start_ahead()
+        aside.start_ahead()  # one is enough
+    (helper,) = aside._ahead
+    assert helper.waits()
+    return helper
+
+
+def test_no_process_is_started_ahead_in_vain(monkeypatch):
+    with monkeypatch.context() as m:
+        m.delitem(sys.modules, "numba", raising=False)
+        m.setattr(aside, "idle", lambda: 0)
+        aside.start_ahead()
+        m.setattr(aside, "idle", lambda: 1)
+        m.setenv("NUMBA_DISABLE_JIT", "1")
+        aside.start_ahead()
+    import numba  # noqa: F401  there is nothing left to load ahead
+
+    monkeypatch.setattr(aside, "idle", lambda: 1)
+    aside.start_ahead()
+    assert aside._ahead == []
+
+
+def test_a_process_that_is_gone_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(aside, "START_UP", "pass")
+    monkeypatch.setattr(aside, "idle", lambda: 1)
+    helper = started_ahead(monkeypatch)
+    helper.wait()
+    assert not helper.waits()
+    helper.give("", {})  # says nothing
+    helper.end()
+    assert aside._taken() == [helper] and aside._ahead == []
+
+
+def test_work_is_dealt_to_who_has_least():
+    text = "def a(x):\n    return x\ndef b(x):\n    return x * x * x * x\n"
+    assert aside._dealt(text, ["a", "b"], [0, 0]) == [["b"], ["a"]]
+    assert aside._dealt(text, ["a", "b"], [10**4, 0]) == [[], ["b", "a"]]
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_])
+def test_kinds_are_numbas_types(dtype, readonly):
+    from numba import typeof
+
+    whole = np.zeros((3, 4, 5), dtype)
+    whole.setflags(write=not readonly)
+    for array in (whole, whole.T, whole[:, 1:2], whole[0, 0], whole[..., 0], whole[:, :, ::2], whole[:0]):
+        assert aside.types([aside.kind(array)]) == (typeof(array),)
+        assert aside.types(json.loads(json.dumps([aside.kind(array)]))) == (typeof(array),)
+
+
+@pytest.mark.parametrize("number", [3, 2.5, True, np.float32(1), np.int64(2), np.True_])
+def test_kinds_of_numbers(number):
+    from numba import typeof
+
+    assert aside.types([aside.kind(number)]) == (typeof(number),)
+
+
 def test_functions_are_dealt_by_length():
     text = "def a(x):\n    return x\ndef b(x):\n    return a(a(a(x)))\ndef c(x):\n    return b(x)\n"
     text += "def d(x):\n    return x * x * x * x * x\n"
     work = aside._lengths(text)
     assert work["c"] > work["b"] > work["a"] and work["d"] > work["a"]
-    assert aside._dealt(text, ["a", "b", "c", "d"], 1) == [["c", "b", "d", "a"]]
-    assert aside._dealt(text, ["c", "d"], 2) == [["c", "d"], []]  # too little to start a process for
+    assert aside._dealt(text, ["a", "b", "c", "d"], [0]) == [["c", "b", "d", "a"]]
+    assert aside._dealt(text, ["c", "d"], [0, aside.START]) == [["c", "d"], []]  # too little to start a process for
 
 
 def test_a_rehearsal_names_what_is_called():
@@ -57,10 +122,7 @@ def test_a_rehearsal_names_what_is_called():
     found = {}
     for name, calls in {"one side": (X, None), "two sides": (X[:2], X[2:])}.items():
         recorder = aside.Recorder()
-        vars(k)["_module"] = recorder
         sides = [k._samples(x, "X") for x in calls if x is not None]
-        k._filled(k._call(), sides[0], sides[-1])
+        k._filled(k._call(recorder), sides[0], sides[-1])
         found[name] = set(recorder.calls)
     assert found["two sides"] == found["one side"] == {"sites", "pairs"}  # what is exact only in part is not needed yet
-    for signature in recorder.calls.values():
-        assert all(aside._read(aside._written(t)) == t for t in signature)

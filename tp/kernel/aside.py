@@ -1,24 +1,32 @@
 """Functions of a module compiled side by side, each process at some of them.
 
 numba compiles one function at a time in a process. So others compile in processes of their own and leave what they made in
-numba's cache, from which it is loaded here; what one of them fails to make is compiled here when it is called. Which functions
-are needed, and for arrays of which kinds, a rehearsal tells: a call with a :class:`Recorder` in the place of the module.
+numba's cache, from which it is loaded here; what one of them fails to make is compiled here when it is called. One of them is
+started before there is anything to compile: it loads numba while the kernel is derived. Which functions are needed, and for
+arrays of which kinds, a rehearsal tells: a call with a :class:`Recorder` in the place of the module.
 """
 
 from __future__ import annotations
 
 import ast
+import atexit
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from math import ceil
+from pathlib import Path
 from typing import Any
 
-from tp.kernel.module import load
-from tp.kernel.quick import in_cache
+import numpy as np
+
+from tp.kernel.module import is_compiled, load
+from tp.kernel.quick import in_cache, warm
+from tp.kernel.threads import default_threads
 from tp.seldom import seldom
 
 MOST = 4
@@ -27,70 +35,129 @@ MOST = 4
 START = 10_000
 """What a process does before its first function, in characters of generated text compiled meanwhile."""
 
+LOADING = 4_000
+"""What is left of that for the process that asks, which has Python and its data already."""
+
+PATIENCE = 60.0
+"""Seconds that a process started ahead waits for something to do."""
+
 START_UP = """
 import json, sys
-job = json.load(sys.stdin)
-sys.path[:] = job.pop("path")
-from tp.kernel.aside import work
-work(**job)
+sys.path[:] = json.loads(sys.stdin.readline())
+from tp.kernel.aside import serve
+serve()
 """
 
-Signature = tuple[Any, ...]
-"""numba's types of a function's arguments."""
+Kind = str | tuple[str, int, str, bool, bool]
+"""What an argument is, to numba: a number's type, or an array's: of what, axes, layout, only for reading, aligned."""
+
+Signature = tuple[Kind, ...]
 
 
 class Recorder:
-    """Looks like a module whose functions do nothing; ``calls`` has the arguments' types of each that was called."""
+    """Looks like a module whose functions do nothing; ``calls`` has the arguments' kinds of each that was called."""
 
     def __init__(self) -> None:
         self.calls: dict[str, Signature] = {}
 
     def __getattr__(self, name: str) -> Callable[..., int]:
-        from numba import typeof
-
         def called(*arguments: Any) -> int:
-            self.calls.setdefault(name, tuple(typeof(a) for a in arguments))
+            self.calls.setdefault(name, tuple(kind(a) for a in arguments))
             return 1
 
         return called
 
 
+def kind(argument: Any) -> Kind:
+    """``numba.typeof``, as data and without numba."""
+    if isinstance(argument, np.ndarray):
+        flags = argument.flags
+        layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
+        return str(argument.dtype), argument.ndim, layout, not flags.writeable, flags.aligned
+    return "boolean" if isinstance(argument, (bool, np.bool_)) else str(np.asarray(argument).dtype)
+
+
+def types(signature: Sequence[Any]) -> tuple[Any, ...]:
+    """numba's types of these kinds, which may come from JSON."""
+    from numba import types
+
+    def of(kind: Any) -> Any:
+        if isinstance(kind, str):
+            return getattr(types, kind)
+        dtype, ndim, layout, readonly, aligned = kind
+        return types.Array(getattr(types, dtype), ndim, layout, readonly, aligned=aligned)
+
+    return tuple(map(of, signature))
+
+
 _compiling = threading.Lock()
+_ahead: list[Helper] = []
+
+
+def start_ahead() -> None:
+    """A process that gets ready to compile while a kernel is derived here; where this process is ready itself, none."""
+    if "numba" not in sys.modules and not _ahead and _may_start() and idle() > 0:
+        _ahead.append(Helper())
 
 
 def compile_aside(text: str, calls: Mapping[str, Signature], processes: int) -> None:
     """Compile functions of the module with this text, or load them where they are kept."""
     with _compiling:
-        module = load(text)
-        compiled = [name for name in calls if hasattr(getattr(module, name), "compile")]  # none where numba is switched off
-        missing = [name for name in compiled if not in_cache(getattr(module, name), calls[name])]
-        possible = sys.executable and multiprocessing.parent_process() is None
-        shares = _dealt(text, missing, min(processes, MOST, 1 + idle()) if possible else 1)
-        helpers = [_helper(text, {name: calls[name] for name in share}) for share in shares[1:] if share]
+        missing = _missing(text, calls) if is_compiled(text) else list(calls)
+        if not missing:
+            return
+        ahead = [helper for helper in _taken() if helper.waits()]
+        more = min(processes - 1, MOST - 1, idle()) - len(ahead) if _may_start() else 0
+        own, *shares = _dealt(text, missing, [LOADING if ahead else 0, *[0 for _ in ahead], *[START] * more])
+        team = [(ahead[k] if k < len(ahead) else Helper(), share) for k, share in enumerate(shares) if share]
         try:
-            for name in shares[0]:
-                getattr(module, name).compile(calls[name])
-            for helper in helpers:
+            for helper, share in team:  # before numba is loaded here
+                helper.give(text, {name: calls[name] for name in share})
+            work(text, {name: calls[name] for name in own})
+            for helper, _ in team:
                 helper.wait()
         finally:
-            for helper in helpers:
-                helper.kill()
-                helper.wait()
+            for helper in (*ahead, *(helper for helper, _ in team)):
+                helper.end()
+
+
+def _missing(text: str, calls: Mapping[str, Signature]) -> list[str]:
+    """The functions that are not kept."""
+    module = load(text)
+    return [name for name in calls if not in_cache(getattr(module, name), types(calls[name]))]
+
+
+def _taken() -> list[Helper]:
+    """The process that was started ahead, which is then no longer there for others."""
+    taken, _ahead[:] = _ahead[:], []
+    return taken
+
+
+def _may_start() -> bool:
+    """Whether this process may start others: it was started by none itself, and there is something to compile."""
+    off = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    return bool(sys.executable) and multiprocessing.parent_process() is None and not off
 
 
 def idle() -> int:
-    """Cores that had nothing to do of late: on a busy machine more processes make more work, not less."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(0, int((os.cpu_count() or 1) - load))
+    """Cores that have nothing to do right now: on a busy machine more processes make more work, not less."""
+    return max(0, default_threads() - _running())
 
 
-def _dealt(text: str, names: list[str], count: int) -> list[list[str]]:
-    """Functions dealt to processes, the longest first and each to whom has the least to do; the first process runs already."""
-    work = _lengths(text)
-    shares: list[list[str]] = [[] for _ in range(count)]
-    loads = [0, *[START] * (count - 1)]
+def _running() -> int:
+    """Threads of this machine that are at work, this one among them; where the system does not say, its load of late."""
+    try:
+        return int(Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):
+        return 1 + ceil(os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
+
+
+def _dealt(text: str, names: list[str], loads: Sequence[int]) -> list[list[str]]:
+    """Functions dealt to processes with these loads, the longest first and each to whom has the least to do."""
+    work, loads = _lengths(text), list(loads)
+    shares: list[list[str]] = [[] for _ in loads]
     for name in sorted(names, key=lambda n: -work[n]):
-        k = min(range(count), key=lambda k: loads[k] + work[name])
+        k = min(range(len(loads)), key=lambda k: loads[k] + work[name])
         shares[k].append(name)
         loads[k] += work[name]
     return shares
@@ -110,47 +177,66 @@ def _lengths(text: str) -> dict[str, int]:
 # ------------------------------------------------------------ the other processes
 
 
-def _helper(text: str, calls: Mapping[str, Signature]) -> subprocess.Popen[str]:
-    """A process that compiles these functions."""
-    job = {"path": sys.path, "text": text, "calls": {name: [_written(t) for t in types] for name, types in calls.items()}}
-    helper = subprocess.Popen(
-        [sys.executable, "-c", START_UP],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        encoding="utf-8",
-    )
-    assert helper.stdin is not None
-    try:
-        helper.stdin.write(json.dumps(job))
-        helper.stdin.close()
-    except OSError:  # it has ended: nothing will be found in the cache
-        pass
-    return helper
+class Helper:
+    """A process that gets ready to compile, compiles the functions it is given, and ends."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START_UP],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+        )
+        self.owner = os.getpid()
+        self._say(sys.path)
+        atexit.register(self.end)
+
+    def waits(self) -> bool:
+        """Whether it is there, and there for this process."""
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def give(self, text: str, calls: Mapping[str, Signature]) -> None:
+        """Functions of the module with this text."""
+        self._say({"text": text, "calls": calls})
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+
+    def wait(self) -> None:
+        self.process.wait()
+
+    def end(self) -> None:
+        """What it has not made by now is made elsewhere."""
+        self.process.kill()
+        self.process.wait()
+        atexit.unregister(self.end)
+
+    def _say(self, what: Any) -> None:
+        assert self.process.stdin is not None
+        with suppress(OSError):  # it has ended: nothing will be found in the cache
+            self.process.stdin.write(json.dumps(what) + "\n")
+            self.process.stdin.flush()
 
 
-@seldom()
-def work(text: str, calls: Mapping[str, list[Any]]) -> None:
-    """What such a process does."""
+def serve() -> None:
+    """What such a process does: it is ready first, and told what to compile then."""
+    impatience = threading.Timer(PATIENCE, os._exit, (0,))
+    impatience.daemon = True
+    impatience.start()
+    with seldom():
+        warm()
+        job = sys.stdin.readline()
+        impatience.cancel()
+        if job:
+            work(**json.loads(job))
+    os._exit(0)  # somebody waits
+
+
+def work(text: str, calls: Mapping[str, Sequence[Any]]) -> None:
+    """Compile functions of a module, and leave them in the cache; none where numba is switched off."""
     module = load(text)
-    for name, types in calls.items():
-        getattr(module, name).compile(tuple(_read(t) for t in types))
-
-
-def _written(kind: Any) -> Any:
-    """A type as JSON: a number's name, or what an array is made of."""
-    from numba import types
-
-    if isinstance(kind, types.Array):
-        return [str(kind.dtype), kind.ndim, kind.layout, not kind.mutable, kind.aligned]
-    return str(kind)
-
-
-def _read(kind: Any) -> Any:
-    from numba import types
-
-    if isinstance(kind, list):
-        dtype, ndim, layout, readonly, aligned = kind
-        return types.Array(getattr(types, dtype), ndim, layout, readonly, aligned=aligned)
-    return types.boolean if kind == "bool" else getattr(types, kind)
+    for name, signature in calls.items():
+        if hasattr(function := getattr(module, name), "compile"):
+            function.compile(types(signature))

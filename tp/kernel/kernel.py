@@ -94,8 +94,8 @@ class Kernel:
         two = one if X2 is None else self._samples(X2, "X2")
         check_memory(self.compiled, self.dtype.itemsize, self.threads, self.memory, one.count, two.count)
         with seldom():
+            self._rehearse(one, two)
             call = self._call()
-            self._rehearse(call, one, two)
         results, fine = self._filled(call, one, two)
         return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], fine)
 
@@ -112,14 +112,14 @@ class Kernel:
         """Fills in all pairs of different samples where samples are lanes; whether they were seen to be finite."""
         return blocks.fill(call, one, two, results)
 
-    def _rehearse(self, call: Call, one: Side, two: Side) -> None:
+    def _rehearse(self, one: Side, two: Side) -> None:
         """Before the first call, compile what it needs, side by side; two samples tell what that is, without being computed."""
         if self._rehearsed or self.device != "cpu" or self.threads < 2:
             return
         recorder = Recorder()
         few = one.few(2)
         with np.errstate(all="ignore"):
-            understudy = replace(call, module=recorder, threads=1, progress=False)
+            understudy = replace(self._call(recorder), threads=1, progress=False)
             self._filled(understudy, few, few if two is one else two.few(2))
         compile_aside(self._text, recorder.calls, self.threads)
         self._rehearsed = True
@@ -230,8 +230,10 @@ class Kernel:
         data = inputs.samples(self.compiled.data, X, self.dtype, argument)
         return Side(data, len(next(iter(data.values()))))
 
-    def _call(self) -> Call:
-        return Call(self.compiled, self._module, *self._parameters, self._constants, self.dtype, self.threads, self.progress)
+    def _call(self, module: Any = None) -> Call:
+        """With another module in the place of its own, this is not loaded."""
+        module = self._module if module is None else module
+        return Call(self.compiled, module, *self._parameters, self._constants, self.dtype, self.threads, self.progress)
 
 
 __all__ = ["Kernel", "default_memory", "default_threads"]

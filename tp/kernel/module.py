@@ -97,6 +97,12 @@ def _loaded(text: str) -> ModuleType:
     return module
 
 
+def is_compiled(text: str) -> bool:
+    """Whether any function of the module with this text was compiled before, unless numba was told to keep it elsewhere."""
+    name = f"tp_kernel_{digest(text)}"
+    return name in sys.modules or any((cache_folder() / "__pycache__").glob(f"{name}.*.nbi"))
+
+
 def kept(name: str) -> str | None:
     """The text of the module that goes by the digest ``name``, where it is kept whole."""
     for folder in cache_folders():

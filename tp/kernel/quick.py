@@ -28,6 +28,16 @@ def lighten(module: ModuleType) -> None:
             cache.load_overload = _First(cache)
 
 
+def warm() -> None:
+    """Load what compiling takes, and compile what every generated function has."""
+    import numba
+    import numpy as np
+
+    if numba.__version__.startswith(CHECKED):
+        _ready()
+    numba.njit((numba.int64,))(lambda n: np.empty((2, n)))
+
+
 def in_cache(function: Any, signature: Any) -> bool:
     """Whether a compiled function is kept; then it is loaded."""
     cache: Any = getattr(function, "_cache", None)
