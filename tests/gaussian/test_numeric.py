@@ -128,6 +128,30 @@ def test_hard_tanh_of_large_variance_is_a_sign() -> None:
     assert lower(two(step(u - 1) * step(v - 1))).function.startswith("expectation") and low.method == "closed"
 
 
+def test_clipped_lines_of_small_variance_are_lines() -> None:
+    """Ramps that are open at 0 would cancel there."""
+    value, slope = couple(lambda x: sp.Max(-R(1, 2), sp.Min(2, x)))
+    low, alone = lower(value, slope), lower(same_site(value))
+    for q in (1e-14, 1e-6):
+        assert call(low, plain(low.sources), q, -0.3 * q, 2 * q) == pytest.approx((-0.3 * q, 1.0), rel=1e-14)
+        assert call(alone, plain(alone.sources), q) == pytest.approx((q,), rel=1e-13)
+
+
+def test_soft_threshold_of_small_variance() -> None:
+    """max(x − 1, 0) + min(x + 1, 0): far out in the tails, twice what one side is."""
+    both = Expectation((sp.Max(u - 1, 0) + sp.Min(u + 1, 0)) ** 2, (u,), [[q1]])
+    one = Expectation(relu(u - 1) ** 2, (u,), [[q1]])
+    twice, once = (call(low, plain(low.sources), 0.03)[0] for low in map(lower, (both, one)))
+    assert twice == pytest.approx(2 * once, rel=1e-12)
+
+
+def test_hard_tanh_of_one_large_variance() -> None:
+    """E[min(1, u²)] = 1 − 2 ∫₀¹ (1 − x²) p(x) dx, p the density of u."""
+    low, q = lower(Expectation(KNOWN["hardtanh"](u) ** 2, (u,), [[q1]])), 1e8
+    wanted = 1 - 2 / math.sqrt(2 * math.pi * q) * (2 / 3 - (1 / 3 - 1 / 5) / (2 * q))
+    assert call(low, plain(low.sources), q) == pytest.approx((wanted,), rel=1e-13)
+
+
 @pytest.mark.parametrize("k", [3, 20, 40])
 def test_hermite_polynomials_of_high_degree(k: int) -> None:
     """ρ^k and k ρ^{k−1} at unit variance, without the cancellation of powers; and one for a site with itself."""

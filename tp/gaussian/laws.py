@@ -20,8 +20,8 @@ bell    (a,)         exp(−a x²)
 dbell   (a,)         its derivative
 elu     (alpha,)     x above 0, alpha (exp(x) − 1) below
 delu    (alpha,)     its derivative
-ramp    (t,)         max(x + t, 0)
-jump    (t,)         1 for x + t > 0, else 0
+ramp    (s, t)       max(s x + t, 0), s = ±1
+jump    (s, t)       1 for s x + t > 0, else 0
 ======= ============ =============================================
 
 ``law`` answers with ``Term``s: coefficient times a call of a primitive. In the arguments of a call strings are the
@@ -31,7 +31,7 @@ covariance (``q1``, ``c``, ``q2``), everything else is an expression.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy as sp
@@ -41,6 +41,7 @@ from tp.gaussian.decompose import Basis, decompose
 from tp.gaussian.functions import hermite
 
 HALF, ONE, ZERO = sp.S.Half, sp.S.One, sp.S.Zero
+Args = tuple[sp.Expr, ...]
 FORWARD, BACKWARD = ("q1", "c", "q2"), ("q2", "c", "q1")
 
 
@@ -78,6 +79,9 @@ def kinds(f: sp.Expr, x: sp.Expr) -> list[Kind] | None:
     power = {0: ZERO, 1: ZERO}
     rect = {0: ZERO, 1: ZERO}
     for coef, basis in found:
+        if len(found) > 1 and _is_on(basis):
+            rest.append(_turned(coef, basis, power))
+            continue
         if basis.name in ("power", "rectified") and basis.params[0] in (0, 1) and basis.shift == 0:
             group = power if basis.name == "power" else rect
             group[int(basis.params[0])] += coef
@@ -92,6 +96,21 @@ def kinds(f: sp.Expr, x: sp.Expr) -> list[Kind] | None:
         elif power[degree] != 0:
             rest.append(Kind(power[degree], "power", (sp.Integer(degree),)))
     return rest
+
+
+def _is_on(basis: Basis) -> bool:
+    """Whether it is a ramp or jump with 0 on its upper side; in a sum, such ones cancel where variances are small."""
+    return basis.name == "rectified" and basis.params[0] in (0, 1) and bool(basis.shift.is_positive)
+
+
+def _turned(coef: sp.Expr, basis: Basis, power: dict[int, sp.Expr]) -> Kind:
+    """max(x + t, 0) = x + t + max(−x − t, 0) and 1{x + t > 0} = 1 − 1{−x − t > 0}: x + t and 1 are added to ``power``."""
+    t = basis.shift
+    if basis.params[0] == 0:
+        power[0] += coef
+        return Kind(-coef, "jump", (-ONE, -t))
+    power[0], power[1] = sp.expand(power[0] + coef * t), sp.expand(power[1] + coef)
+    return Kind(coef, "ramp", (-ONE, -t))
 
 
 def _hermites(f: sp.Expr, x: sp.Expr) -> list[Kind] | None:
@@ -120,7 +139,9 @@ def bounded_by_ramps(f: sp.Expr, x: sp.Expr) -> bool:
             case "slope" | "level":
                 sides = kind.args
             case "ramp" | "jump":
-                sides = (sp.S.Zero, sp.S.One)
+                s = kind.args[0]
+                grows = s if kind.name == "ramp" else sp.S.One
+                sides = (sp.S.Zero, grows) if s == 1 else (grows, sp.S.Zero)
             case "power" if kind.args[0] in (0, 1):
                 sides = (sp.S.One, sp.S.One)
             case _:
@@ -139,7 +160,7 @@ def _kind(coef: sp.Expr, basis: Basis) -> Kind | None:
     if basis.name == "exp":
         return Kind(coef * sp.exp(p[0] * shift), "exp", p)
     if shift != 0 and basis.name == "rectified" and p[0] in (0, 1):
-        return Kind(coef, "ramp" if p[0] == 1 else "jump", (shift,))
+        return Kind(coef, "ramp" if p[0] == 1 else "jump", (ONE, shift))
     if shift != 0 or basis.scale != 1:
         return None
     match basis.name, basis.order:
@@ -177,7 +198,6 @@ def law(f: Kind, g: Kind) -> list[Term] | None:
 
 
 Cov = tuple[str, str, str]
-Args = tuple[sp.Expr, ...]
 Rule = Callable[[Args, Args, Cov], list[Term] | None]
 
 
@@ -280,18 +300,28 @@ def _rect(n: Callable[[Args], int], part: Callable[[Args], tuple[sp.Expr, sp.Exp
     return rule
 
 
+def _ramp_ramp(a: Args, b: Args, cov: Cov) -> list[Term]:
+    if a[0] == b[0]:
+        return [Term(ONE, ramps.ramp_ramp, (*cov, a[1], b[1]), ramps.ramp_pair)]
+    return [Term(ONE, ramps.opposite_ramps, (*cov, a[1], b[1]), ramps.opposite_ramp_pair)]
+
+
+def _jump_jump(a: Args, b: Args, cov: Cov) -> list[Term]:
+    return [Term(ONE, ramps.jump_jump if a[0] == b[0] else ramps.opposite_jumps, (*cov, a[1], b[1]))]
+
+
 def _power_ramp(a: Args, b: Args, cov: Cov) -> list[Term] | None:
-    k = int(a[0])
+    k, (s, t) = int(a[0]), b
     if k == 0:
-        return [Term(ONE, ramps.ramp_mean, (cov[2], b[0]))]
-    return [Term(ONE, ramps.linear_ramp, (*cov, b[0]), ramps.linear_ramp_pair)] if k == 1 else None
+        return [Term(ONE, ramps.ramp_mean, (cov[2], t))]
+    return [Term(s, ramps.linear_ramp, (*cov, t), ramps.linear_ramp_pair)] if k == 1 else None
 
 
 def _power_jump(a: Args, b: Args, cov: Cov) -> list[Term] | None:
-    k = int(a[0])
+    k, (s, t) = int(a[0]), b
     if k == 0:
-        return [Term(ONE, ramps.jump_mean, (cov[2], b[0]))]
-    return [Term(ONE, ramps.linear_jump, (*cov, b[0]))] if k == 1 else None
+        return [Term(ONE, ramps.jump_mean, (cov[2], t))]
+    return [Term(s, ramps.linear_jump, (*cov, t))] if k == 1 else None
 
 
 def _power_elu(a: Args, b: Args, cov: Cov) -> list[Term] | None:
@@ -307,13 +337,13 @@ def _power_delu(a: Args, b: Args, cov: Cov) -> list[Term] | None:
 
 def _slope_ramp(a: Args, b: Args, cov: Cov) -> list[Term]:
     """a u + (b − a) max(u, 0) times a ramp."""
-    plain = [Term(a[0], ramps.linear_ramp, (*cov, b[0]), ramps.linear_ramp_pair)] if a[0] != 0 else []
-    return [*plain, Term(a[1] - a[0], ramps.ramp_ramp, (*cov, ZERO, b[0]), ramps.ramp_pair)]
+    plain = [Term(a[0] * b[0], ramps.linear_ramp, (*cov, b[1]), ramps.linear_ramp_pair)] if a[0] != 0 else []
+    return [*plain, *(replace(t, coef=a[1] - a[0]) for t in _ramp_ramp((ONE, ZERO), b, cov))]
 
 
 def _level_jump(a: Args, b: Args, cov: Cov) -> list[Term]:
-    plain = [Term(a[0], ramps.jump_mean, (cov[2], b[0]))] if a[0] != 0 else []
-    return [*plain, Term(a[1] - a[0], ramps.jump_jump, (*cov, ZERO, b[0]))]
+    plain = [Term(a[0], ramps.jump_mean, (cov[2], b[1]))] if a[0] != 0 else []
+    return [*plain, *(replace(t, coef=a[1] - a[0]) for t in _jump_jump((ONE, ZERO), b, cov))]
 
 
 RULES: dict[tuple[str, str], Rule] = {
@@ -344,8 +374,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("rect", "rect"): _rect(lambda b: int(b[0]), lambda b: (ZERO, ONE)),
     ("rect", "slope"): _rect(lambda b: 1, lambda b: (b[0], b[1] - b[0])),
     ("rect", "level"): _rect(lambda b: 0, lambda b: (b[0], b[1] - b[0])),
-    ("ramp", "ramp"): _direct(ramps.ramp_ramp, ramps.ramp_pair),
-    ("jump", "jump"): _direct(ramps.jump_jump),
+    ("ramp", "ramp"): _ramp_ramp,
+    ("jump", "jump"): _jump_jump,
     ("slope", "ramp"): _slope_ramp,
     ("level", "jump"): _level_jump,
     ("power", "ramp"): _power_ramp,
@@ -392,9 +422,9 @@ def mean(f: Kind, q: str = "q") -> list[Term] | None:
             return [Term(f.coef, elu.elu_mean, (q, alpha))]
         case "delu", (alpha,):
             return [Term(f.coef, elu.elu_mean_slope, (q, alpha))]
-        case "ramp", (t,):
+        case "ramp", (_, t):
             return [Term(f.coef, ramps.ramp_mean, (q, t))]
-        case "jump", (t,):
+        case "jump", (_, t):
             return [Term(f.coef, ramps.jump_mean, (q, t))]
         case "bell", (a,):
             return [Term(f.coef, waves.gaussian_mean, (q, a))]

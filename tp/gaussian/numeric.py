@@ -377,7 +377,7 @@ class _Lowering:
         if known and not ramps and not g.has(hermite) and self._closed_terms(k, terms):
             return
         for f, h in () if ramps else _splits(g):
-            terms = self._terms([(sp.S.One, f, h)])
+            terms = None if bounded_by_ramps(f, u) or bounded_by_ramps(h, u) else self._terms([(sp.S.One, f, h)])
             if terms is not None:
                 swap = {"q1": "q", "c": "q", "q2": "q"}
                 same = [replace(t, args=tuple(swap[a] if isinstance(a, str) else a for a in t.args)) for t in terms]

@@ -71,6 +71,22 @@ def jump_jump(q1: float, c: float, q2: float, t1: float, t2: float) -> float:
     return jump_mean(q1, t1) * jump_mean(q2, t2) + density_path(q1, c, q2, t1, t2)[1]
 
 
+def opposite_ramp_pair(q1: float, c: float, q2: float, t1: float, t2: float) -> tuple[float, float]:
+    """V, V̇ for max(t1 + u, 0), max(t2 − v, 0): ``ramp_pair`` of u and −v."""
+    value, slope = ramp_pair(q1, -c, q2, t1, t2)
+    return value, -slope
+
+
+def opposite_ramps(q1: float, c: float, q2: float, t1: float, t2: float) -> float:
+    """E[max(t1 + u, 0) max(t2 − v, 0)]."""
+    return ramp_pair(q1, -c, q2, t1, t2)[0]
+
+
+def opposite_jumps(q1: float, c: float, q2: float, t1: float, t2: float) -> float:
+    """P(t1 + u > 0, t2 − v > 0)."""
+    return jump_jump(q1, -c, q2, t1, t2)
+
+
 def linear_ramp_pair(q1: float, c: float, q2: float, t: float) -> tuple[float, float]:
     """V, V̇ for u, max(v + t, 0): c Φ(t/√q2) and Φ(t/√q2), Stein's lemma."""
     vdot = jump_mean(q2, t)
