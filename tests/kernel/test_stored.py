@@ -70,6 +70,7 @@ def plan(module: str | None = None) -> Compiled:
         crossed=True,
         constants={"const_A": Constant((2, 1), (0.5, 2.0))},
         coefficients={"coef1": axes},
+        arguments={"coef1": 2},
         lengths={"coef1": "coef1"},
         roots={"s_root1": Root("s", 1.0, 1e-5, -0.5)},
         bound=1e-13,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from tp.gaussian import hermite, panels
+from tp.gaussian import hermite, panels, spread
 from tp.gaussian.breaks import breaks, has_jump, periodic, sharpness
 from tp.gaussian.codegen import Function, Printer, Source, digest, fill, merge, scalar_function, sources_of
 from tp.gaussian.powers import node
@@ -104,6 +104,7 @@ class Pair:
     sites: tuple[str, str]
     site_params: tuple[tuple[str, ...], tuple[str, ...]]
     counts: tuple[str, str]
+    squares: str
     mehler: str
     site_sources: tuple[Source, ...]
     smooth: bool
@@ -115,10 +116,10 @@ def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
     names, extra = f.names("phi") | g.names("psi"), f.extra("phi") | g.extra("psi")
     inner = named(panels.mean_panel, names, g.params, extra)
     direct = named(panels.pair, names | {"mean_panel": inner[0]}, params, extra | {"mean_panel": g.params})
-    site_template, count_template, sum_template = (
-        (hermite.site, hermite.count, hermite.mehler)
+    site_template, count_template, sum_template, squares = (
+        (hermite.site, hermite.count, hermite.mehler, hermite.squares)
         if with_slope
-        else (hermite.site_of_jump, hermite.count_of_jump, hermite.mehler_of_jump)
+        else (hermite.site_of_jump, hermite.count_of_jump, hermite.mehler_of_jump, hermite.squares_of_jump)
     )
     made: list[Source] = []
     sites, counts = [], []
@@ -129,9 +130,9 @@ def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
         counts.append(sources[-1][0])
     total = named(sum_template, {"pair": direct[0]}, params, {"pair": params})
     base = merge(f.sources, g.sources, (inner, direct))
-    everything = merge(base, made, (total,))
+    everything = merge(base, made, (total,), sources_of(squares))
     both = (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1])
-    return Pair(params, direct[0], base, *both, total[0], everything, with_slope)
+    return Pair(params, direct[0], base, *both, squares.__name__, total[0], everything, with_slope)
 
 
 def _site(f: Factor, site: Function, count: Function) -> list[Source]:
@@ -143,3 +144,16 @@ def _site(f: Factor, site: Function, count: Function) -> list[Source]:
         names, extra = names | {called: source[0]}, extra | {called: f.params}
         made.append(source)
     return made
+
+
+def spreading(function: str, count: int, params: Sequence[str]) -> tuple[Source, ...]:
+    """``spread`` for a function of a variance that has ``count`` results, after what it calls."""
+    head, out = ", ".join(("q", "out", *params)), ", ".join(f"out[{k}]" for k in range(count))
+    text = f"({head}):\n    {out} = {function}({', '.join(('q', *params))})"
+    each, results = f"each_{digest(text)}", f"results_{count}"
+    made: list[Source] = [(each, f"def {each}{text}"), (results, f"def {results}():\n    return {count}")]
+    names, extra = {"each": each, "results": results}, {"each": params}
+    for template in (spread.fit, spread.panel, spread.spread):
+        made.append(named(template, names, params, extra))
+        names, extra = names | {template.__name__: made[-1][0]}, extra | {template.__name__: params}
+    return tuple(made)

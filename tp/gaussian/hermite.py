@@ -132,6 +132,15 @@ def site(q: float, out: Any) -> float:
     return max(out[top], out[top + 1])
 
 
+def squares(q: float, out: Any) -> tuple[float, float]:
+    """What the coefficients of ``site`` make of E φ² and of E φ'²."""
+    value, slope = 0.0, 0.0
+    for k in range(1, out.shape[0] - 2):
+        value += out[k] * out[k]
+        slope += k * (out[k] * out[k])
+    return out[0] * out[0] + q * value, slope
+
+
 def count(q: float, eps: float) -> int:
     """The length of ``out`` at which both tails squared are below ``eps``; at most ``phi_most()`` coefficients.
 
@@ -259,6 +268,14 @@ def site_of_jump(q: float, out: Any) -> float:
     out[top] = math.sqrt(max(left, 2e-16 * value) / value) if value > 0.0 else 0.0
     out[top + 1] = out[top]
     return out[top]
+
+
+def squares_of_jump(q: float, out: Any) -> tuple[float, float]:
+    """What the coefficients of ``site_of_jump`` make of E φ², twice: it has no other tail."""
+    value = 0.0
+    for k in range(out.shape[0] - 2):
+        value += out[k] * out[k]
+    return value, value
 
 
 def count_of_jump(q: float, eps: float) -> int:

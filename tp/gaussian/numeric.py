@@ -34,13 +34,15 @@ which has the single covariance argument ``q`` and is exact there.
     site.function                  # 'site_tanh_1f2e': site_tanh_1f2e(q, *params, out) fills the float64 vector out
     site.args                      # (q1, *params): what to pass before out
     site.count                     # 'count_tanh_1f2e': count_tanh_1f2e(q, *params, eps) -> length of out for an error ≤ eps
+    site.squares                   # 'squares': squares(q, out) -> E[φ²] and E[φ'²] but for what is left out, see ``tabulate``
     low.with_sites                 # name of the pair function: (a, b, q1, c, q2) -> results, where a, b are the filled vectors
     low.pair_args                  # (q1, c, q2) to pass after a and b
 
 **In inner loops** ``low.easy``, where it is not empty, is a faster function with arguments ``low.easy_args`` (roots of single
 variances among them, to be computed once per sample). It is exact where its last result is positive; elsewhere only
 ``low.function`` is. By sites, ``mehler_rows`` does one sample with many others at a time, and
-``low.sums(a[0], b[0], c, t, d, *params)`` makes the results.
+``low.sums(a[0], b[0], c, t, d, *params)`` makes the results. Of one variable, ``low.spread(rows, first, m, *params)`` integrates
+for some variances and interpolates for the others: from rows[first, :m] to the rows that follow it, one a result.
 
 ``K`` grows with the variance: call ``count`` with the largest one and use that K for all. ``site`` returns the tail
 ``t`` which the choice leaves (so that sqrt(t_a t_b) bounds the error of the pair, theory: Mehler), to be reported.
@@ -61,7 +63,7 @@ from tp.gaussian.codegen import Printer, Source, digest, merge, sources_of
 from tp.gaussian.decompose import separate
 from tp.gaussian.easy import easy_form
 from tp.gaussian.expectation import Expectation
-from tp.gaussian.factor import Factor, Pair, factor, pair
+from tp.gaussian.factor import Factor, Pair, factor, pair, spreading
 from tp.gaussian.functions import hermite
 from tp.gaussian.hermite import mehler_rows
 from tp.gaussian.laws import Term, bounded_by_ramps, kinds, law, mean
@@ -69,10 +71,14 @@ from tp.gaussian.laws import Term, bounded_by_ramps, kinds, law, mean
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Coefficients of one factor at one site: ``function(*args, out)``; ``count(*args, eps)`` is the length of ``out``."""
+    """Coefficients of one factor at one site: ``function(*args, out)``; ``count(*args, eps)`` is the length of ``out``.
+
+    ``squares(args[0], out)``: the part of the function's square that they hold, and of its derivative's.
+    """
 
     function: str
     count: str
+    squares: str
     args: tuple[sp.Expr, ...]
 
 
@@ -93,6 +99,7 @@ class Lowered:
     easy: str = ""
     easy_args: tuple[sp.Expr, ...] = ()
     sums: str = ""
+    spread: str = ""
 
 
 def same_site(e: Expectation) -> Expectation:
@@ -205,7 +212,11 @@ class _Lowering:
             return Lowered(function, args, n, sources, "closed", "closed forms", 1e-13)
         if len(self.numeric) == 1 and len(self.numeric[0][2]) == n and len(self.calls) == 1:
             return self._by_sites(function, args, sources)
-        return Lowered(function, args, n, sources, "quadrature", "Gauss–Legendre panels between kinks", 1e-11)
+        low = Lowered(function, args, n, sources, "quadrature", "Gauss–Legendre panels between kinks", 1e-11)
+        if len(self.variables) > 1:
+            return low
+        more = spreading(function, n, tuple(self.names.values()))
+        return replace(low, spread=more[-1][0], sources=merge(sources, more))
 
     def _by_sites(self, function: str, args: tuple[sp.Expr, ...], sources: tuple[Source, ...]) -> Lowered:
         numbers, coef, where = self.numeric[0]
@@ -217,7 +228,9 @@ class _Lowering:
         name = f"with_sites_{digest(*head, body)}"
         back = {name: e for e, name in zip(self.params, self.names.values(), strict=True)}
         sites = tuple(
-            Site(numbers.sites[k], numbers.counts[k], (self.cov[k, k], *(back[p] for p in numbers.site_params[k])))
+            Site(
+                numbers.sites[k], numbers.counts[k], numbers.squares, (self.cov[k, k], *(back[p] for p in numbers.site_params[k]))
+            )
             for k in (0, 1)
         )
         text = f"def {name}({', '.join(head)}):{body}"

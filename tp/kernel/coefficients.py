@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
+from tp.gaussian.tabulate import Site, coefficients
+from tp.kernel.blas import one_thread
 from tp.kernel.call import Array, Call, Side
 
 
 def add_coefficients(call: Call, sides: Sequence[Side]) -> None:
     """Tables of coefficient vectors [slots…, N, K] from the site tables; tables that are multiplied have one length K."""
+    rows = {name: np.concatenate([_rows(call, side, name) for side in sides]) for name in call.plan.coefficients}
     lengths: dict[str, int] = {}
     for name, root in call.plan.lengths.items():
-        for side in sides:
-            lengths[root] = max(lengths.get(root, 1), _count(call, side, name))
+        lengths[root] = max(lengths.get(root, 1), _length(call, name, rows[name]))
     for name, axes in call.plan.coefficients.items():
-        for side in sides:
-            out = np.zeros((*(a.size for a in axes), side.count, lengths[call.plan.lengths[name]]))
-            _fill(call, side, name, out)
-            side.sites[name] = out
+        length, slots = lengths[call.plan.lengths[name]], tuple(a.size for a in axes)
+        site = _site(call, name)
+        site.parts(rows[name][:1], np.zeros((1, length)))  # which a rehearsal, where no variance is known, would not see
+        with one_thread():
+            found = coefficients(site, rows[name], length, 0.01 * call.precise)
+        ends = np.cumsum([prod(slots) * side.count for side in sides])
+        for side, part in zip(sides, np.split(found, ends[:-1]), strict=True):
+            side.sites[name] = part.reshape(*slots, side.count, length)
 
 
 def columns(vectors: Array, enough: bool) -> Array:
@@ -35,25 +42,36 @@ def enough(call: Call, *sides: Side) -> bool:
     return bool(max(tails, default=0.0) ** 2 <= call.precise)
 
 
-def _count(call: Call, side: Side, name: str) -> int:
-    """Terms that a table's functions take."""
-    function = f"count_{name}"
+def _rows(call: Call, side: Side, name: str) -> Array:
+    """What the functions of a table take, [slots × samples, argument]."""
+    function, slots = f"arguments_{name}", tuple(a.size for a in call.plan.coefficients[name])
     arrays = {**side.sites, **call.constants}
-    used = (arrays[a] for a in call.plan.functions[function])
-    return int(getattr(call.module, function)(call.integers, call.floats, side.count, *used, call.precise))
+    rows = np.zeros((*slots, side.count, call.plan.arguments[name]))
+    getattr(call.module, function)(
+        call.integers, call.floats, side.count, *(arrays[a] for a in call.plan.functions[function]), rows
+    )
+    return rows.reshape(-1, rows.shape[-1])
 
 
-def _fill(call: Call, side: Side, name: str, out: Array) -> None:
-    """One table of coefficient vectors, [slots…, N, K]: some samples at a time."""
-    function = f"fill_{name}"
-    step = -(-side.count // (8 * call.threads))
+MOST = 8
+"""Different functions of a table that are asked for their number of terms."""
 
-    def work(start: int) -> None:
-        part = np.zeros_like(out[..., start : start + step, :])
-        mine = {n: np.ascontiguousarray(side.sites[n][..., start : start + step]) for n in call.plan.sites}
-        arrays = {**mine, **call.constants}
-        used = (arrays[a] for a in call.plan.functions[function])
-        getattr(call.module, function)(call.integers, call.floats, part.shape[-2], *used, part)
-        out[..., start : start + step, :] = part
 
-    call.run(work, list(range(0, side.count, step)), "coefficients")
+def _length(call: Call, name: str, rows: Array) -> int:
+    """Terms that a table's functions take: the largest variance decides, of each function where they are few."""
+    largest_first = rows[np.argsort(-rows[:, 0], kind="stable")]
+    if rows.shape[1] == 1:
+        asked = largest_first[:1]
+    else:
+        _, first = np.unique(largest_first[:, 1:], axis=0, return_index=True)
+        asked = largest_first[np.sort(first)[:MOST]]
+    return int(getattr(call.module, f"count_{name}")(asked, call.precise))
+
+
+def _site(call: Call, name: str) -> Site:
+    """A table's functions, on the call's threads."""
+    return Site(
+        getattr(call.module, f"fill_{name}"),
+        getattr(call.module, f"squares_{name}"),
+        lambda work, tasks: call.run(work, tasks, "coefficients"),
+    )

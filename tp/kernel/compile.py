@@ -103,6 +103,7 @@ def compiled(
         crossed=any(c.b is not None and c.a.index != c.b.index for c in system.clauses[kinds[0], name, name]),
         constants={n: _constant(limit, n) for p in (site_plan, pair_plan) for n, t in p.tables.items() if t.role == "const"},
         coefficients={t.name: t.axes for t in shelf.tables.values()},
+        arguments={t.name: len(t.args) for t in shelf.tables.values()},
         lengths={t.name: shelf.root(t.name) for t in shelf.tables.values()},
         roots=dict(shelf.roots),
         bound=max((low.bound for low in lowered), default=0.0),

@@ -43,6 +43,7 @@ class Emitter:
     easy = False  # whether to use easy forms and count the lanes that they miss
     flagged = False  # whether there are such
     whole_rows = False  # whether Mehler's sums are computed for all lanes at a time
+    spreads = False  # whether integrals over one variable are
     plan = "pairs"  # whose tables these are: another plan's may have the same names
 
     def __init__(self, library: Library, tables: dict[str, Table], code: Code) -> None:

@@ -132,7 +132,7 @@ class _Samples(Emitter):
 class SitesEmitter(_Samples):
     """What one sample decides."""
 
-    same = True
+    same = spreads = True
     plan = "sites"
 
     def side(self) -> str:
@@ -142,7 +142,7 @@ class SitesEmitter(_Samples):
 class DiagonalEmitter(_Samples):
     """A sample with itself: the pair's formulas, equal spots being one variable."""
 
-    same = True
+    same = spreads = True
 
     def __init__(self, library: Library, tables: dict[str, Table], code: Code, shelf: Shelf) -> None:
         super().__init__(library, tables, code)
@@ -335,46 +335,38 @@ class _CoefficientEmitter(_Samples):
         return False
 
 
-def coefficient_functions(table: Coefficients, library: Library, tables: dict[str, Table]) -> tuple[Function, Function]:
-    """``fill_…(n, c, count, arrays…, out)``, and ``count_…(…, eps)``: the length that makes the error small."""
-    return _fill(table, library, tables), _length(table, library, tables)
+def coefficient_functions(table: Coefficients, library: Library, tables: dict[str, Table]) -> tuple[Function, ...]:
+    """``arguments_…(n, c, count, arrays…, out)``: what the site takes, [slots…, sample, argument]; of rows of such arguments
+
+    ``count_…(rows, eps)`` is the length of vectors that makes the error small, ``fill_…(rows, out)`` the vectors, [row, length],
+    and ``squares_…(rows, vectors, out)`` what is in them of the squares of the function and its derivative, [row, 2].
+    """
+    site, count = table.site, len(table.args)
+    row = ", ".join(f"rows[s, {k}]" for k in range(count))
+    length = ["    length = 1", "    for s in range(rows.shape[0]):", f"        length = max(length, {site.count}({row}, eps))"]
+    vectors = ["    for s in range(rows.shape[0]):", f"        {site.function}({row}, out[s])"]
+    parts_ = ["    for s in range(rows.shape[0]):", f"        out[s, 0], out[s, 1] = {site.squares}(rows[s, 0], vectors[s])"]
+    return (
+        _arguments(table, library, tables),
+        _of_rows(f"count_{table.name}", "rows, eps", [*length, "    return length"]),
+        _of_rows(f"fill_{table.name}", "rows, out", vectors),
+        _of_rows(f"squares_{table.name}", "rows, vectors, out", parts_),
+    )
 
 
-def _walk(table: Coefficients, library: Library, tables: dict[str, Table]) -> tuple[_CoefficientEmitter, list[str], list[str]]:
+def _arguments(table: Coefficients, library: Library, tables: dict[str, Table]) -> Function:
     emitter = _CoefficientEmitter(library, tables, Code(()))
     emitter.out.depth = 2
     with emitter.loops(table.domain):
-        depth = emitter.out.depth
         values = [Lane(emitter, emitter.out, scalar=True).value(a) for a in table.args]
         at = [f"{emitter.names[r.index]} - {library.end(table.name, k, 'lo', int(r.lo))}" for k, r in enumerate(table.domain)]
-    return emitter, values, [*at, str(depth)]
-
-
-def _fill(table: Coefficients, library: Library, tables: dict[str, Table]) -> Function:
-    emitter, values, (*at, depth) = _walk(table, library, tables)
-    indent = "    " * int(depth)
-    row = f"out[{', '.join([*at, 's'])}]"
-    line = f"{indent}{table.site.function}({', '.join([*values, row])})"
-    return _coefficient_function(f"fill_{table.name}", "out", emitter, [], line, "")
-
-
-def _length(table: Coefficients, library: Library, tables: dict[str, Table]) -> Function:
-    emitter, values, (*_, depth) = _walk(table, library, tables)
-    indent = "    " * int(depth)
-    line = "\n".join(
-        [
-            f"{indent}if {values[0]} > top:",
-            f"{indent}    top = {values[0]}",
-            f"{indent}    length = {table.site.count}({', '.join([*values, 'eps'])})",
-        ]
-    )
-    return _coefficient_function(
-        f"count_{table.name}", "eps", emitter, ["    top = -1.0", "    length = 1"], line, "    return length"
-    )
-
-
-def _coefficient_function(name: str, extra: str, emitter: Emitter, before: list[str], line: str, after: str) -> Function:
+        for k, value in enumerate(values):
+            emitter.out.add(f"out[{', '.join([*at, 's', str(k)])}] = {value}")
     arrays = tuple(a for a in emitter.used if a not in HELPERS)
-    text = "\n".join(x for x in [*before, "    for s in range(count):", str(emitter.out), line, after] if x)
-    head = f"def {name}(n, c, count{''.join(f', {a}' for a in arrays)}, {extra}):\n"
-    return Function(name, ENTRY + head + emitter.library.numbers.settle(text), arrays)
+    head = f"def arguments_{table.name}(n, c, count{''.join(f', {a}' for a in arrays)}, out):\n"
+    text = f"    for s in range(count):\n{emitter.out}"
+    return Function(f"arguments_{table.name}", ENTRY + head + library.numbers.settle(text), arrays)
+
+
+def _of_rows(name: str, arguments: str, lines: list[str]) -> Function:
+    return Function(name, "\n".join([f"{ENTRY}def {name}({arguments}):", *lines]), ())

@@ -118,6 +118,14 @@ class Lane:
         low = emitter.library.lower(group)
         if emitter.whole_rows and low.sums and not self.scalar and not self.waits(e):
             return self.by_rows(e, group, low)
+        if (
+            emitter.spreads
+            and low.spread
+            and not self.scalar
+            and not self.waits(e)
+            and not any(map(emitter.varies, low.args[1:]))
+        ):
+            return self.spread(e, group, low)
         coefficients = emitter.coefficients(low, e) if low.sites else None
         names = [emitter.fresh("e") for _ in group]
         if emitter.easy and low.easy and not self.scalar:
@@ -130,6 +138,21 @@ class Lane:
             call = f"{low.with_sites}({', '.join([*coefficients, *(self.value(a) for a in low.pair_args)])})"
         self.lines.add(f"{', '.join(names)} = {call}")
         self.memo |= dict(zip(group, names, strict=False))
+        return self.memo[e]
+
+    def spread(self, e: Expectation, group: tuple[Expectation, ...], low: Lowered) -> str:
+        """Integrals for all lanes ahead of this loop: from the variances, kept in a row, to a row a result."""
+        emitter = self.emitter
+        q, *params = low.args
+        row = emitter.rows
+        emitter.rows += 1 + len(group)
+        ahead = Lines(depth=emitter.out.depth + 1)
+        ahead.add(f"acc[{row}, z] = {Lane(emitter, ahead).value(q)}")
+        emitter.out.add(emitter.walk)
+        emitter.out.lines += ahead.lines
+        given = ["acc", emitter.library.numbers.row(row), "b", *map(self.outside, params)]
+        emitter.out.add(f"{low.spread}({', '.join(given)})")
+        self.memo |= {x: f"acc[{row + k}, z]" for k, x in enumerate(group, 1)}
         return self.memo[e]
 
     def waits(self, e: Expectation) -> bool:

@@ -81,6 +81,7 @@ class Compiled:
     crossed: bool  # whether outputs at different indices are paired: axes (t, t') instead of t
     constants: dict[str, Constant]
     coefficients: dict[str, Axes]  # tables of coefficient vectors
+    arguments: dict[str, int]  # numbers that a vector of each of these depends on, a variance first
     lengths: dict[str, str]  # whose length each of these has
     roots: dict[str, Root]
     bound: float
