@@ -1,15 +1,23 @@
-"""What all tests share: golden files, rewritten by ``pytest --regenerate`` and reviewed as a diff."""
+"""What all tests share: golden files, and kernels without a compiler for what need not be fast.
+
+``pytest --regenerate`` rewrites the golden files, to be reviewed as a diff; ``pytest --compiled`` compiles kernels also where
+their text as plain Python would do.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regenerate", action="store_true", help="rewrite the golden files from what the code gives now")
+    parser.addoption("--compiled", action="store_true", help="compile kernels where plain Python would do")
 
 
 @pytest.fixture
@@ -24,3 +32,31 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels run their generated text in plain Python."""
+    monkeypatch.setattr("tp.kernel.kernel.load", plain_module)
+    monkeypatch.setattr("tp.kernel.kernel.compile_aside", lambda text, calls, processes: None)
+
+
+@pytest.fixture
+def quick(request: pytest.FixtureRequest) -> None:
+    """``uncompiled``, but for ``--compiled``: formulas on a few samples, on constructs that other tests compile."""
+    if not request.config.getoption("--compiled"):
+        request.getfixturevalue("uncompiled")
+
+
+@cache
+def plain_module(text: str) -> ModuleType:
+    """A generated module with nothing compiled."""
+    module = ModuleType("plain_kernel")
+    exec(text.replace("from numba import njit", "def njit(**options):\n    return lambda f: f"), vars(module))
+    module.math = SimpleNamespace(**{**vars(math), "sqrt": _sqrt})
+    return module
+
+
+def _sqrt(x: float) -> float:
+    """As compiled: not a number below 0, which is what a lane is left at that is computed again."""
+    return math.sqrt(x) if x >= 0.0 else math.nan

@@ -73,8 +73,9 @@ def test_training_example_runs():
     code = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)[1]
     X, y = tp.digits()[0][:2].reshape(2, 64), [1.0, -1.0]
     names = {"X": X, "y": y, "tp": tp}
-    exec(code.replace("1024, seeds=8", "128, seeds=2").replace("steps=5", "steps=2"), names)
-    assert names["run"].limit().outputs.shape == (3, 2, 1)
+    code = code.replace("1024, seeds=8", "128, seeds=2").replace("steps=5", "steps=2")
+    exec(code.replace("run.limit()", "limit = run.limit()", 1), names)
+    assert names["limit"].outputs.shape == (3, 2, 1)
 
 
 def test_kernels_on_disk_example_runs(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.kernel.plain import data, kernel, uncompiled
+from tests.kernel.plain import data, kernel
 from tests.kernel.test_rows import HALVES, HEADED, MAP, POOLED, POOLS, STRIDE, images
 from tp.kernel import compile as compiler
 from tp.kernel.cells import Cell, parts
@@ -31,8 +31,8 @@ def plan_of(text: str, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("name", POOLING)
-def test_half_of_the_offsets_say_everything(name, monkeypatch, tmp_path):
-    uncompiled(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("uncompiled")
+def test_half_of_the_offsets_say_everything(name, monkeypatch):
     plan, k, limit = plan_of(POOLING[name], monkeypatch)
     monkeypatch.setattr(compiler, "symmetric", lambda plan: False)
     whole, _ = kernel(POOLING[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.kernel.plain import data, kernel, uncompiled
+from tests.kernel.plain import data, kernel
 from tests.kernel.test_rows import FLAT, MAP, POOLED, images
 from tp.kernel import compile as compiler
 from tp.kernel.flat import Grid
@@ -57,8 +57,8 @@ def on_grid(text: str, monkeypatch: pytest.MonkeyPatch, wanted: bool = True):
 
 
 @pytest.mark.parametrize("name", FLATTENED)
-def test_whole_images_agree_with_the_equations(name, monkeypatch, tmp_path):
-    uncompiled(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("uncompiled")
+def test_whole_images_agree_with_the_equations(name, monkeypatch):
     text, grid = FLATTENED[name]
     k, limit = on_grid(text, monkeypatch)
     other, _ = on_grid(text, monkeypatch, wanted=False)
@@ -71,8 +71,8 @@ def test_whole_images_agree_with_the_equations(name, monkeypatch, tmp_path):
         np.testing.assert_allclose(ours[0, 0], theirs[0, 1], rtol=1e-11)
 
 
-def test_blank_images_and_equal_ones(monkeypatch, tmp_path):
-    uncompiled(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("uncompiled")
+def test_blank_images_and_equal_ones(monkeypatch):
     k, limit = on_grid(images(4, 3, rest=FLAT), monkeypatch)
     other, _ = on_grid(images(4, 3, rest=FLAT), monkeypatch, wanted=False)
     X = data(limit, 4)

@@ -105,6 +105,7 @@ def test_single_precision(relu):
     np.testing.assert_array_equal(np.diag(small(X)[1]), small.diag(X)[1])
 
 
+@pytest.mark.usefixtures("quick")
 def test_activations_without_closed_form_state_their_error():
     k, limit = kernel(mlp(phi="tanh", L=2))
     X = data(limit, 3)

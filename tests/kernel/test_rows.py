@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.kernel.plain import data, kernel, uncompiled
+from tests.kernel.plain import data, kernel
 from tests.kernel.specs import RNN
 from tp.kernel import compile as compiler
 from tp.kernel.reference import reference
@@ -118,8 +118,8 @@ def by_rows(text: str, monkeypatch: pytest.MonkeyPatch, least: int = 0, kinds=("
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_positions_as_lanes_agree_with_the_equations(name, monkeypatch, tmp_path):
-    uncompiled(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("uncompiled")
+def test_positions_as_lanes_agree_with_the_equations(name, monkeypatch):
     k, limit, rows = by_rows(SMALL[name], monkeypatch)
     assert rows and k.compiled.sites_by_rows == (name != "dense head")  # whose variance takes all pairs of positions
     X = data(limit, 2)
@@ -129,8 +129,8 @@ def test_positions_as_lanes_agree_with_the_equations(name, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("name", LARGER)
-def test_positions_and_samples_as_lanes_agree(name, monkeypatch, tmp_path):
-    uncompiled(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("uncompiled")
+def test_positions_and_samples_as_lanes_agree(name, monkeypatch):
     kinds = ("K",) if name == "tanh" else ("K", "Theta")  # whose expansion takes long
     k, limit, rows = by_rows(LARGER[name], monkeypatch, kinds=kinds)
     other, _, neither = by_rows(LARGER[name], monkeypatch, 1 << 60, kinds=kinds)
@@ -139,9 +139,9 @@ def test_positions_and_samples_as_lanes_agree(name, monkeypatch, tmp_path):
     np.testing.assert_allclose(np.array(k(X)), np.array(other(X)), rtol=1e-13)
 
 
-def test_blank_parts_of_an_image(monkeypatch, tmp_path):
+@pytest.mark.usefixtures("uncompiled")
+def test_blank_parts_of_an_image(monkeypatch):
     """Where no variance is, easy forms do not hold."""
-    uncompiled(monkeypatch, tmp_path)
     k, limit, _ = by_rows(images(4, 3, rest=HEADED), monkeypatch)
     other, _, _ = by_rows(images(4, 3, rest=HEADED), monkeypatch, 1 << 60)
     X = data(limit, 2)
@@ -155,8 +155,8 @@ def test_what_has_no_such_form_keeps_samples_as_lanes(name, monkeypatch):
     assert not by_rows(OTHERS[name], monkeypatch)[2]
 
 
-def test_two_equal_samples_are_one(monkeypatch, tmp_path):
-    uncompiled(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("uncompiled")
+def test_two_equal_samples_are_one(monkeypatch):
     k, limit, _ = by_rows(images(3, 2), monkeypatch)
     X = data(limit, 2)
     for value, alone in zip(k(X, X[::-1].copy()), k.diag(X), strict=True):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.kernel.plain import data, kernel, uncompiled
+from tests.kernel.plain import data, kernel
 from tests.kernel.specs import EVERY_TIME, STRUCTURES
 from tp.kernel.reference import reference
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_generated_text_agrees_with_the_equations(name, monkeypatch, tmp_path):
-    uncompiled(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("uncompiled")
+def test_generated_text_agrees_with_the_equations(name):
     k, limit = kernel(STRUCTURES[name])
     X, Y = data(limit, 2), data(limit, 1, seed=1)
     for ours, theirs in zip(k(X, Y), reference(limit, X, Y), strict=True):
@@ -24,8 +24,8 @@ def test_generated_text_agrees_with_the_equations(name, monkeypatch, tmp_path):
         np.testing.assert_array_equal(np.diag(ours), diagonal)
 
 
-def test_an_output_family_has_a_kernel_per_index(monkeypatch, tmp_path):
-    uncompiled(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("uncompiled")
+def test_an_output_family_has_a_kernel_per_index():
     k, limit = kernel(EVERY_TIME)
     X = data(limit, 3)
     nngp, ntk = k(X)

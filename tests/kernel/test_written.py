@@ -7,7 +7,6 @@ import pytest
 import sympy as sp
 
 import tp
-from tests.kernel.plain import uncompiled
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import relu
 from tp.kernel.build import build
@@ -115,8 +114,8 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_written_equations(name, monkeypatch, tmp_path):
-    uncompiled(monkeypatch, tmp_path)
+@pytest.mark.usefixtures("uncompiled")
+def test_written_equations(name):
     rng = np.random.default_rng(1)
     X, Y = rng.standard_normal((2, 3, P, 2))
     kernel = build(LIMITS[name], threads=1, progress=False)

@@ -33,8 +33,8 @@ def test_bounds_of_a_residual_network_agree():
 def test_bounds_that_differ_are_refused(monkeypatch):
     run = Walk.run
 
-    def without_changes(self, point, steps):
-        found = run(self, point, steps)
+    def without_changes(self, point, steps, roles=None):
+        found = run(self, point, steps, roles)
         self.excess.met = True
         for step in found if self.excess.drop else ():
             step.sizes = {slot: (base, None) for slot, (base, _) in step.sizes.items()}

@@ -11,6 +11,23 @@ import pytest
 import tp
 from tests.truth.specs import from_layers
 
+COMPILED = {
+    "test_layer_lists[mlp_relu_depth3]",
+    "test_layer_lists[mlp_tanh_depth3_quadrature]",
+    "test_layer_lists[mlp_layernorm_relu]",
+    "test_layer_lists[attention_softmax_linear_scaling]",
+    "test_recurrent_networks_in_the_ntk_parametrization[C081]",
+    "test_convolutions[C079]",
+}
+"""Of every kind of network one is compiled, as it is for users; for the others their kernels' text is run as plain Python."""
+
+
+@pytest.fixture(autouse=True)
+def quick_but_for_some(request: pytest.FixtureRequest) -> None:
+    if request.node.name not in COMPILED:
+        request.getfixturevalue("quick")
+
+
 DATA = Path(__file__).parent / "data"
 
 

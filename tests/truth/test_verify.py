@@ -8,6 +8,8 @@ import pytest
 import tp
 from tp.readings.empirical import empirical_kernels
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 HEAD = """network {name}
   width n
   dim d = 4

@@ -316,7 +316,7 @@ def solved(
         solver = Solver(engine, walk, last, dict(known))
         point, search, found = solver.solve()
         silent = {p for p in walk.u if not any(p in s.gradients for s in found)}
-        later = [] if steps is not None else classify.violations(walk, walk.run(point, last + 1))
+        later = [] if steps is not None else classify.violations(walk, walk.run(point, last + 1, roles=0))
         if not silent and not later:
             break
         if steps is not None or last >= 4:

@@ -57,6 +57,7 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     assert a != c
 
 
+@pytest.mark.usefixtures("quick")
 def test_errors_of_pairs_cover_compiled_kernels() -> None:
     hopfield = tp.zoo("hopfield")
     X = np.random.default_rng(0).standard_normal((2, 4))

@@ -14,6 +14,8 @@ from tp.limit.zcalculus.kernels import z_kernels
 from tp.limit.zcalculus.pairs import PairKernel
 from tp.readings.empirical import empirical_kernels
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 HEAD = (
     "network t\n  width n\n  dim d = 3\n  input x : [d]\n  weight U : [n, d] ~ N(0, 1/d)\n  weight W : [n, n] ~ N(0, 2/n)\n"
     "  weight v : [n] ~ N(0, 1/n)\n"

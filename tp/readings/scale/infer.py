@@ -171,10 +171,9 @@ def report(
     last = {p: walk.exponent(s) for p, s in gradients.items()}
     table = {p: _rule(engine, p, r, walk.optimizer, last.get(p)) for p, r in rules.items()}
     outputs = tuple(dict.fromkeys(classify.label(m, temps) for m in walk.forward if m.slot in walk.program.outputs))
-    idle = classify.idle(walk, steps, temps, point) if not wrong else ()
-    verdict = classify.verdict(walk, steps, point)  # after the others: it may run the walk again
+    verdict = classify.verdict(walk, steps, point)  # after the others: where it is not stable it runs the walk again
     if verdict.stable and not verdict.nontrivial:
-        reasons = idle
+        reasons = classify.idle(walk, steps, temps, point)
     return ScalingReport(
         engine.program.name,
         walk.optimizer.name,

@@ -82,12 +82,15 @@ def times(a: Cell, b: Cell) -> Cell:
 
 
 def _products(a: Part, b: Part, into: Part) -> None:
+    """Each of ``a`` times each of ``b``: the inner loop of a walk; :func:`product` and :func:`put` are written out."""
+    factors = [(o, s, v, n) for (o, s), (v, n) in b.items()]
+    found = into.get
     for (o1, s1), (v1, n1) in a.items():
-        for (o2, s2), (v2, n2) in b.items():
+        for o2, s2, v2, n2 in factors:
             star = s1 | s2
             tag = ((o1 ^ o2) & ~star, star)
             value = v1 + v2
-            old = into.get(tag)
+            old = found(tag)
             if old is None or value > old[0]:
                 into[tag] = (value, (n1, n2))
 
@@ -149,10 +152,16 @@ def _prune(part: Part) -> Part:
             tops.append((s, v))
     if not tops:
         return part
-    kept: Part = {}
-    for tag, item in part.items():
-        letters = tag[0] | tag[1]
-        if any(item[0] <= v and not letters & ~s and (s, tag[0]) != (tag[1], 0) for s, v in tops):
-            continue
-        kept[tag] = item
-    return kept
+    return {tag: item for tag, item in part.items() if not _decided(tag, item[0], tops)}
+
+
+def _decided(tag: Tag, value: int, tops: list[tuple[int, int]]) -> bool:
+    """Whether one of the components that are generic in all their letters (the largest first) decides all that ``tag`` does."""
+    odd, star = tag
+    letters = odd | star
+    for s, v in tops:
+        if v < value:
+            return False
+        if not letters & ~s and (odd or s != star):
+            return True
+    return False

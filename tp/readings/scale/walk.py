@@ -42,6 +42,7 @@ Sized = tuple[int, Any] | None  # a value and its node; None where there is noth
 Letter = tuple[int, bool, int]  # matrix, transposed, class
 FAR = 1 << 60
 MANY = 160  # perturbations in the second of two runs with a depth
+OF_A_RUN = ("excess", "unit", "values", "cutoff", "cells", "remembered", "pairs", "step")  # what a walk knows of its last run
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,8 @@ class Walk:
 
     # ------------------------------------------------------------ a run
 
-    def run(self, point: Mapping[str, Fraction], steps: int) -> list[Step]:
-        """The sizes at steps 0…``steps``."""
+    def run(self, point: Mapping[str, Fraction], steps: int, roles: int | None = None) -> list[Step]:
+        """The sizes at steps 0…``steps``, and the roles; ``roles``: those of vector weights up to this step only."""
         self.unit, self.values = self.program.leaves.scaled(point)
         halves = [self.values[k] for m in self.program.matrices for k in (m.rows, m.cols)]
         halves += [self.values[v.half] for v in self.program.vectors]
@@ -104,7 +105,7 @@ class Walk:
         found = []
         for t in range(steps + 1):
             self.step = Step(t)
-            self._pass(self.forward, record=True)
+            self._pass(self.forward, record=True, roles=roles is None or t <= roles)
             if t < steps:
                 self._pass(self.backward, record=False)
                 self._update()
@@ -121,9 +122,11 @@ class Walk:
         found = self.run(point, steps)
         if not self.excess.met:
             return found
+        kept = {name: getattr(self, name) for name in OF_A_RUN}
         self.excess = Excess(drop=True, limit=LIMIT if self.program.depth is None else MANY)
-        other = self.run(point, steps)
-        self.excess = self._ordinary()
+        other = self.run(point, steps, roles=-1)
+        for name, known in kept.items():  # what is asked next is asked of the first run
+            setattr(self, name, known)
         for step, again in zip(found, other, strict=True):
             for m in self.forward:
                 sizes = step.sizes[m.slot]
@@ -133,8 +136,8 @@ class Walk:
                     ways = remedy.format("steps=…"), remedy.format("--steps")
                     raise LimitError(Message(m.span, reason, ways[0], "too many parts", ways[1]))
                 if any(size is not None and size[0] > 0 for size in sizes):
-                    return self.run(point, steps)
-        return self.run(point, steps)
+                    return found
+        return found
 
     def _ordinary(self) -> Excess:
         return Excess(drop=self.program.depth is not None)
@@ -153,13 +156,13 @@ class Walk:
             leaf = self.w_leaf.get(v.parameter)
             self.cells[v.slot] = EMPTY if leaf is None else ({v.letter: (self.values[leaf], leaf)}, {})
 
-    def _pass(self, members: list[Member], record: bool) -> None:
+    def _pass(self, members: list[Member], record: bool, roles: bool = False) -> None:
         for m in members:
             if m.kind == "matmul":
                 cell = self._matmul(m, record)
             else:
                 cell = self._evaluated(m, m.op)
-                if record:
+                if roles:
                     self._roles(m)
                     self._branches(m)
             self.cells[m.slot] = pruned(cell, self.cutoff, self.excess)
