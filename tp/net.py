@@ -178,14 +178,9 @@ class Net:
             if kind not in LIMITS:
                 raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", 'choose "nngp" or "ntk"', "unknown kernel"))
         names = tuple(LIMITS[k] for k in wanted)
-        where = device
-        if device == "auto":
-            from tp.kernel.build import settled
-
-            where = settled(device, dtype)[0].device
-        key = plan_key(self._key, names, mode, output, constants, where)
+        key = plan_key(self._key, names, mode, output, constants)
         made = recall(key)
-        if made is None and where == "cpu":
+        if made is None and device == "cpu":
             from tp.kernel.aside import start_ahead
 
             start_ahead()
@@ -203,7 +198,8 @@ class Net:
                         reason = "its expectations hold more than two Gaussians: they are integrated pair by pair, on the CPU"
                         raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device", "use --device cpu"))
                     return pair_kernel(limit, names, constants)
-            made = planned(limit, names, constants, output, settled(device, dtype)[0].device)
+            settled(device, dtype)  # is it there?
+            made = planned(limit, names, constants, output)
             remember(key, self._key, made)
         return ready(made, device, dtype)
 

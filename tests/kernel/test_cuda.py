@@ -32,7 +32,7 @@ def script(name: str, *arguments: str, **settings: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("names", [["tanh:float32"], ["mlp:float32", "gelu"], ["attention", "conv"]], ids="/".join)
+@pytest.mark.parametrize("names", [["tanh:float32"], ["mlp:float32", "gelu"], ["attention", "conv", "line"]], ids="/".join)
 def test_the_simulator_gives_the_numbers_of_the_cpu(names):
     """Antipodal, nearly equal and equal samples among them, which go to the list."""
     plain = {} if "tanh:float32" in names else {"NUMBA_DISABLE_JIT": "1"}  # small enough for plain Python on both sides
@@ -42,12 +42,13 @@ def test_the_simulator_gives_the_numbers_of_the_cpu(names):
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="takes the extra cuda")
 def test_kernels_compile_without_a_device():
     """In single precision all that is done for every pair is single."""
-    found = [line.split() for line in script("ptx.py", "mlp:float32").splitlines()]
-    numbers = {part: (int(single), int(double)) for _, part, single, double in found}
-    assert list(numbers) == ["multiply", "pairs", "exact"]
-    assert numbers["multiply"] == (products.SLAB * products.EACH**2, 0)  # one for a product and its sum
-    assert numbers["pairs"][0] > 0 == numbers["pairs"][1]
-    assert numbers["exact"][1] > numbers["pairs"][0]
+    found = [line.rsplit(maxsplit=3) for line in script("ptx.py", "mlp:float32", "every position:float32").splitlines()]
+    numbers = {(name[:3], part): (int(single), int(double)) for name, part, single, double in found if part != "clear"}
+    assert list(numbers) == [("mlp", "multiply"), ("mlp", "pairs"), ("mlp", "exact"), ("eve", "rows"), ("eve", "exact")]
+    assert numbers["mlp", "multiply"] == (products.SLAB * products.EACH**2, 0)  # one for a product and its sum
+    assert numbers["mlp", "pairs"][0] > 0 == numbers["mlp", "pairs"][1]
+    assert numbers["eve", "rows"][0] > 0 == numbers["eve", "rows"][1]
+    assert min(numbers["mlp", "exact"][1], numbers["eve", "exact"][1]) > 100
 
 
 @pytest.mark.skipif(has_device(), reason="there is a device")
@@ -84,6 +85,28 @@ def test_the_device_computes_the_text_of_the_cpu():
         assert len(statements) > 10
         assert not [line for line in statements if plain(line) not in kept]
     assert "njit" not in made and "width" not in made
+
+
+def test_a_number_of_one_lane_stays_in_its_loop():
+    text = """
+def rows(n, c, work, same, hard, site_1, out1):
+    n0 = n[0]
+    K1 = np.zeros((n0,))
+    for w in range(work.shape[0]):
+        i, j, row, col = work[w, 0], work[w, 1], work[w, 2], work[w, 3]
+        for z in range(n0):
+            t1 = site_1[i, z]
+            K1[z] = t1
+        s2 = {}
+        out1[row, col] = s2
+"""
+    made = device_text(text.format("K1[0]"), [])
+    assert "range(thread_, n0, 1 * cuda.blockDim.x)" in made
+    steps = [line.strip() for line in made.split("s2 = K1[0]")[1].splitlines()]
+    wait = "cuda.syncthreads()"
+    assert [x for x in steps if x] == [wait, wait, "if thread_ == 0:", "out1[row, col] = s2", wait]
+    with pytest.raises(tp.DeviceError, match="rows of lanes"):
+        device_text(text.format("t1"), [])
 
 
 def plain(line: str) -> str:

@@ -37,7 +37,8 @@ def build(
     decides always is, and so is the diagonal unless positions make up the lanes, as for images.
     ``threads`` defaults to the machine's cores, ``memory``, in bytes, to three quarters of its memory.
     """
-    made = planned(limit, kinds or limit.kinds, constants or {}, output, settled(device, dtype)[0].device)
+    settled(device, dtype)  # before anything is derived
+    made = planned(limit, kinds or limit.kinds, constants or {}, output)
     return ready(made, device, dtype, threads, memory, progress)
 
 
@@ -78,9 +79,7 @@ def _kernel_for(device: str) -> type[Kernel]:
     return CudaKernel
 
 
-def planned(
-    limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None, device: str = "cpu"
-) -> Compiled:
+def planned(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None) -> Compiled:
     """What a kernel needs to be called: loops where an order of loops computes the equations, written out where none does."""
     from tp.kernel.compile import compiled
     from tp.limit.unroll import unroll
@@ -92,6 +91,6 @@ def planned(
             Message(NOWHERE, f"the network has no output `{output}`", f"it has {', '.join(outputs)}", "unknown output")
         )
     try:
-        return compiled(limit, names, constants, output, device)
+        return compiled(limit, names, constants, output)
     except SpecError:
-        return compiled(unroll(limit, constants), names, constants, output, device)
+        return compiled(unroll(limit, constants), names, constants, output)

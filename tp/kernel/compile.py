@@ -48,10 +48,8 @@ from tp.kernel.text import EXACT, HEAD, HELPER, LOOPING, SUMMING
 from tp.limit.equations import Entry, I, J, Limit, Value
 
 
-def compiled(
-    limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None, device: str = "cpu"
-) -> Compiled:
-    """Demand, arrange, order and emit. Only on the CPU may positions be lanes: elsewhere a thread has a pair to itself."""
+def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None) -> Compiled:
+    """Demand, arrange, order and emit."""
     system = prepare(limit, constants)
     pairs = Demand(system, single=False)
     name = output or limit.outputs[0].name
@@ -60,7 +58,7 @@ def compiled(
     pair_plan = arrange(raw, "ij")
     single = Demand(system, single=True)
     channels = {d.ref.name: inputs.shape(d, numbers(limit, constants))[-1] for d in limit.program.data if d.ref.index}
-    found = _by_rows(pairs, raw, channels) if device == "cpu" else None
+    found = _by_rows(pairs, raw, channels)
     site_wants = _site_wants(single, pair_plan)
     both = None if found is not None else _with_outputs(system, site_wants, wants)
     raw_sites = single.plan(site_wants) if both is None else both

@@ -49,7 +49,7 @@ def _tasks(
     double: dict[str, Array] = {**call.constants}
     fixed: dict[str, Array] = {n: a.astype(call.dtype, copy=False) for n, a in call.constants.items()}
     for side, mark in ((one, 1), (two, 2)):
-        double |= {f"{n}_{mark}": a for n, a in _sample_first(call, side).items()}
+        double |= {f"{n}_{mark}": a for n, a in sample_first(call, side).items()}
         fixed |= {f"{n}_{mark}": a for n, a in _converted(call, side).items()}
     arrays = fixed | results
     floats = call.floats.astype(call.dtype)
@@ -77,7 +77,7 @@ def _shares(work: NDArray[np.int64], threads: int) -> Iterator[NDArray[np.int64]
 
 def _in_tiles(call: Call, one: Side, two: Side) -> NDArray[np.int64]:
     """All pairs [pair, (i, j, i, j)], by tiles whose samples a core's cache can hold."""
-    edge = max(1, sizes.CACHE // (2 * sum(a[0].size for a in _sample_first(call, two).values())))
+    edge = max(1, sizes.CACHE // (2 * sum(a[0].size for a in sample_first(call, two).values())))
     i, j = np.indices((one.count, two.count)).reshape(2, -1)
     if one is two:
         i, j = i[i < j], j[i < j]
@@ -87,7 +87,7 @@ def _in_tiles(call: Call, one: Side, two: Side) -> NDArray[np.int64]:
     return np.stack([i, j, i, j], axis=1)
 
 
-def _sample_first(call: Call, side: Side) -> dict[str, Array]:
+def sample_first(call: Call, side: Side) -> dict[str, Array]:
     """What is known of each sample, and the samples with their coordinates before positions: [sample, …]."""
     if not side.by_sample:
         count = dict.fromkeys(call.plan.coefficients, -2)  # which axis runs over samples
@@ -102,6 +102,6 @@ def _converted(call: Call, side: Side) -> dict[str, Array]:
     """The same in the kernel's precision, as far as pairs read it."""
     if not side.converted:
         used = {n[:-2] for n in call.plan.functions["rows"]}
-        found = _sample_first(call, side).items()
+        found = sample_first(call, side).items()
         side.converted = {n: a.astype(call.dtype, copy=False) for n, a in found if n in used}
     return side.converted

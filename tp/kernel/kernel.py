@@ -103,14 +103,14 @@ class Kernel:
         """All tables [out axes…, N1, N2], and whether they are finite."""
         results = call.blank(one.count, two.count)
         prepare(call, *([one] if two is one else [one, two]))
-        if call.by_rows:
-            return results, images.fill(call, one, two, results)
-        seen = self._pairs(call, one, two, results)
-        return results, diagonal.fill(call, one, two, results) and seen
+        return results, self._pairs(call, one, two, results)
 
     def _pairs(self, call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
-        """Fills in all pairs of different samples where samples are lanes; whether they were seen to be finite."""
-        return blocks.fill(call, one, two, results)
+        """Fills in all pairs; whether they are finite."""
+        if call.by_rows:
+            return images.fill(call, one, two, results)
+        seen = blocks.fill(call, one, two, results)
+        return diagonal.fill(call, one, two, results) and seen
 
     def _rehearse(self, one: Side, two: Side) -> None:
         """Before the first call, compile what it needs, side by side; two samples tell what that is, without being computed."""

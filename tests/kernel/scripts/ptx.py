@@ -14,9 +14,10 @@ import numpy as np
 from numba import cuda
 
 import tp
+import tp.kernel.compile as compiler
+from tests.kernel import test_rows
 from tests.kernel.plain import data
 from tp.kernel import diagonal
-from tp.kernel.compile import compiled
 from tp.kernel.cuda import kernel as cuda_kernel
 from tp.kernel.cuda import products
 from tp.kernel.cuda.kernel import CudaKernel
@@ -45,7 +46,7 @@ DEVICE = SimpleNamespace(
 class Module:
     """A module for the device: launches are remembered, everything else goes on as it is."""
 
-    def __init__(self, text: str, launched: dict[str, tuple[Any, Any]]) -> None:
+    def __init__(self, text: str, launched: dict[tuple[str, str], tuple[Any, Any]]) -> None:
         self.module, self.launched = load(text), launched
 
     def __getattr__(self, name: str) -> Any:
@@ -54,7 +55,7 @@ class Module:
 
 
 class Launch:
-    def __init__(self, name: str, function: Any, launched: dict[str, tuple[Any, Any]]) -> None:
+    def __init__(self, name: str, function: Any, launched: dict[tuple[str, str], tuple[Any, Any]]) -> None:
         self.name, self.function, self.launched = name, function, launched
 
     def __getitem__(self, grid: tuple[int, int, Any]) -> Any:
@@ -64,12 +65,12 @@ class Launch:
     def remember(self, *given: Any) -> None:
         plain = [np.asarray(a) if isinstance(a, There) else a for a in given]
         signature = numba.types.void(*(numba.typeof(a) for a in plain))
-        assert self.launched.setdefault(self.name, (self.function, signature))[1] == signature  # compiled once
+        self.launched[self.name, str(signature)] = self.function, signature
 
 
-def launches(kernel: CudaKernel, samples: Any) -> dict[str, tuple[Any, Any]]:
-    """What a call launches, by name."""
-    found: dict[str, tuple[Any, Any]] = {}
+def launches(kernel: CudaKernel, samples: Any) -> dict[tuple[str, str], tuple[Any, Any]]:
+    """What a call launches, by name and types: what is compiled."""
+    found: dict[tuple[str, str], tuple[Any, Any]] = {}
     patched = (
         mock.patch.object(cuda_kernel, "cuda_module", lambda: DEVICE),
         mock.patch.object(cuda_kernel, "load", lambda text: Module(text, found)),
@@ -98,10 +99,17 @@ def count(text: str, kind: str) -> int:
 show = "--show" in sys.argv
 for name in [x for x in sys.argv[1:] if x != "--show"]:
     phi, _, dtype = name.partition(":")
-    net = tp.zoo(phi) if phi in tp.zoo() else tp.parse(str(tp.zoo("mlp")).replace("relu", phi))
-    made = compiled(net.ntk(), ("K", "Theta"), {}, device="cuda")
+    if phi in test_rows.SMALL:
+        limit, least = tp.parse(test_rows.SMALL[phi]).ntk(), 0  # positions are lanes
+    else:
+        limit, least = (
+            (tp.zoo(phi) if phi in tp.zoo() else tp.parse(str(tp.zoo("mlp")).replace("relu", phi))).ntk(),
+            compiler.ROWS,
+        )
+    with mock.patch.object(compiler, "ROWS", least):
+        made = compiler.compiled(limit, ("K", "Theta"), {})
     kernel = CudaKernel(made, np.dtype(dtype or "float64"), 1, 1 << 30, False)
-    for part, (function, signature) in launches(kernel, data(net.ntk(), 3)).items():
+    for (part, _), (function, signature) in launches(kernel, data(limit, 3)).items():
         text = assembly(function, signature, (8, 0))
         assert ".visible .entry" in text and ".target sm_80" in text and "st.global" in text
         assert function.stats.cache_path.startswith(str(tp.kernel.module.cache_folder()))

@@ -4,15 +4,21 @@ import math
 import sys
 from fractions import Fraction
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 from numba import config
 from numba.cuda.simulator.kernelapi import FakeCUDAModule
 
 import tp
+import tp.kernel.compile as compiler
+from tests.kernel import test_rows
 from tests.kernel.plain import data
+from tp.kernel import build
 from tp.kernel.cuda import blocks, products
 from tp.kernel.kernel import Kernel
+from tp.kernel.plan import Compiled
+from tp.limit.equations import Limit
 
 CONV = """
 network conv
@@ -31,6 +37,8 @@ network conv
 
 def fma(self: object, a: float, b: float, c: float) -> float:
     """a b + c rounded once, as on a device; the simulator rounds twice."""
+    if not math.isfinite(a * b + c):
+        return a * b + c
     return float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c)))
 
 
@@ -41,25 +49,32 @@ def sqrt(x: float) -> float:
 
 FakeCUDAModule.fma = fma
 blocks.EDGE, blocks.BLOCK, blocks.LANES = 3, 4, 8  # several tiles, several pairs a thread
+blocks.SHARING, blocks.WARP = 2, 2  # several pairs a block of threads, several lanes a thread
 products.ACROSS, products.EACH, products.SLAB, products.GRID = 2, 2, 2, 2
 SMALL = {"attention": {"T": 2}, "rnn": {"T": 2}}
 
 
-def network(name: str) -> tp.Net:
-    """A network of this file or of the zoo, or a perceptron with this activation."""
+def planned(name: str) -> tuple[Compiled, Limit]:
+    """A network of ``test_rows``, with positions as lanes; of this file, of the zoo, or a perceptron with this activation."""
+    if name in test_rows.SMALL:
+        with mock.patch.object(compiler, "ROWS", 0):
+            limit = tp.parse(test_rows.SMALL[name]).ntk()
+            return build.planned(limit, ("K", "Theta"), {}), limit
     if name == "conv":
-        return tp.parse(CONV)
-    return tp.zoo(name, **SMALL.get(name, {})) if name in tp.zoo() else tp.parse(str(tp.zoo("mlp")).replace("relu", name))
+        net = tp.parse(CONV)
+    else:
+        net = tp.zoo(name, **SMALL.get(name, {})) if name in tp.zoo() else tp.parse(str(tp.zoo("mlp")).replace("relu", name))
+    return build.planned(net.ntk(), ("K", "Theta"), {}), net.ntk()
 
 
 for name in sys.argv[1:]:
     phi, _, dtype = name.partition(":")
-    net = network(phi)
-    host, device = (net.kernel("nngp", "ntk", device=d, dtype=dtype or "float64") for d in ("cpu", "cuda"))
+    plan, limit = planned(phi)
+    host, device = (build.ready(plan, d, dtype or "float64") for d in ("cpu", "cuda"))
     for module in [device._device, *([host._module, device._module] if config.DISABLE_JIT else [])]:
         module.math = SimpleNamespace(**{**vars(math), "sqrt": sqrt})
-    X, Y = data(net.ntk(), 5), data(net.ntk(), 2, seed=1)
-    X[3], X[4], Y[1] = -X[0], X[1] * (1 + 1e-3 * X[2]), X[2]  # antipodal, nearly the same, the same
+    X, Y = data(limit, 5), data(limit, 2, seed=1)
+    X[3], X[4], Y[1] = 0.01 * X[1] - X[0], X[1] * (1 + 1e-3 * X[2]), X[2]  # nearly antipodal, nearly the same, the same
     for given in ((X,), (X, Y)):
         for want, found in zip(host(*given), device(*given), strict=True):
             assert found.dtype == want.dtype and np.ptp(want) > 0

@@ -1,7 +1,8 @@
-"""Pairs of samples on the device, a thread for a pair: blocks of rows and columns, to which nothing but samples is sent.
+"""Pairs of samples on the device: blocks of rows and columns, to which nothing but samples is sent.
 
-Inner products are made there, too. Blocks are under way on several streams, so that copies, and the host's work on one
-block, its place and its mirror image, go on while the device computes another.
+A thread has a pair to itself, or a block of threads where positions are lanes. Inner products are made there, too. Blocks of
+pairs are under way on several streams, so that copies, and the host's work on one block, its place and its mirror image,
+go on while the device computes another.
 """
 
 from __future__ import annotations
@@ -19,14 +20,21 @@ from tp.kernel.blocks import tables
 from tp.kernel.call import Array, Call, Side, Task, finite
 from tp.kernel.cuda import products
 from tp.kernel.cuda.device import Stream, free_memory, in_turn
+from tp.kernel.cuda.text import ENTRIES
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.gram import GramTable
+from tp.kernel.images import sample_first
 
 BLOCK = 128
 """Threads of a block."""
 
 LANES = 1 << 17
 """Threads of a launch at most: enough to fill any device."""
+
+SHARING = 1 << 12
+"""Blocks of a launch at most where each has a pair."""
+
+WARP = 32
 
 EDGE = 4096
 """Rows of a block of pairs at most."""
@@ -41,18 +49,27 @@ class Pairs:
     cuda: Any
     call: Call
     module: ModuleType
-    """The device's: ``pairs`` and, where there are easy forms, ``exact``."""
+    """The device's: ``pairs`` or ``rows`` and, where there are easy forms, ``exact``."""
     grams: dict[str, tuple[GramTable, Array, Array]]
     """By name the layout, the samples as [shared…, N, mine…, c] and as [shared…, theirs…, N, c]."""
     known: dict[str, Array]
     """What else is known of samples, in double precision."""
     symmetric: bool
     edge: int = 0
-    lanes: int = 0
+    holders: int = 0
+    """How many have a pair at a time, and tables of their own: threads, or blocks where these share a pair."""
 
     @property
     def kernels(self) -> list[str]:
-        return [k for k in ("pairs", "exact") if k in self.call.plan.functions]
+        return [k for k in ENTRIES if k in self.call.plan.functions]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Blocks of a launch, and threads of a block."""
+        if not self.call.by_rows:
+            return self.holders // BLOCK, BLOCK
+        lanes = max(a.shape[-1] for a in self.known.values() if a.ndim)
+        return self.holders, min(BLOCK, -(-lanes // WARP) * WARP)
 
     def type(self, kernel: str) -> np.dtype[Any]:
         """The precision of a kernel."""
@@ -65,42 +82,47 @@ class Pairs:
 
 def fill(cuda: Any, call: Call, module: ModuleType, one: Side, two: Side, results: dict[str, Array]) -> bool:
     """Fills in all pairs of different samples; whether they were seen to be finite."""
-    layouts = call.grams(one.data)
+    layouts = {} if call.by_rows else call.grams(one.data)
     grams = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in layouts.items()}
-    all_pairs = _fitted(Pairs(cuda, call, module, grams, tables(call, one, two), one is two), max(one.count, two.count))
-    edge = all_pairs.edge
-    starts = [(a, b) for a in range(0, one.count, edge) for b in range(0, two.count, edge) if one is not two or b >= a]
-    tasks = [(a, min(a + edge, one.count), b, min(b + edge, two.count)) for a, b in starts]
+    known = _by_samples(call, one, two) if call.by_rows else tables(call, one, two)
+    work = _fitted(Pairs(cuda, call, module, grams, known, one is two), max(one.count, two.count))
+    starts = [(a, b) for a in range(0, one.count, work.edge) for b in range(0, two.count, work.edge) if one is not two or b >= a]
+    tasks = [(a, min(a + work.edge, one.count), b, min(b + work.edge, two.count)) for a, b in starts]
     streams = [Stream(cuda, cuda.stream()) for _ in range(min(STREAMS, len(tasks)))]
     for stream in streams:
-        _lay_out(all_pairs, stream)
-    return in_turn(streams, tasks, lambda stream, task: _queue(all_pairs, stream, task, results))
+        _lay_out(work, stream)
+    return in_turn(streams, tasks, lambda stream, task: _queue(work, stream, task, results))
+
+
+def _by_samples(call: Call, one: Side, two: Side) -> dict[str, Array]:
+    """What is known of samples where positions are lanes, [sample, …]."""
+    sides = {f"{n}_{k}": a for k, side in ((1, one), (2, two)) for n, a in sample_first(call, side).items()}
+    return {**call.constants, **sides}
 
 
 # ---------------------------------------------------------------- memory
 
 
 def _fitted(work: Pairs, most: int) -> Pairs:
-    """With the edge of blocks and the number of threads that the device has memory for."""
-    free = free_memory(work.cuda)
+    """With the edge of blocks, and with as many to hold pairs, as the device has memory for."""
+    free, by_rows = free_memory(work.cuda), work.call.by_rows
     numbers = sum(g.numbers for g, _, _ in work.grams.values())
-    per_lane = sum(work.type(k).itemsize * prod(s) for k in work.kernels for s in work.sizes(k))
-    per_lane += 8 * numbers if "exact" in work.kernels else 0
-    lanes = min(LANES, free // 4 // STREAMS // max(1, per_lane)) // BLOCK * BLOCK
+    per_holder = sum(work.type(k).itemsize * prod(s) for k in work.kernels for s in work.sizes(k))
+    per_holder += 8 * numbers if "exact" in work.kernels else 0
+    together = 1 if by_rows else BLOCK
+    holders = min(SHARING if by_rows else LANES, free // 4 // STREAMS // max(1, per_holder)) // together * together
     size, plan = work.call.dtype.itemsize, work.call.plan
     per_pair = 4 + size * (numbers + sum(prod(plan.out_shape(t)) for t in plan.outputs))
-    sides = [a for _, *both in work.grams.values() for a in both] + [
-        a for n, a in work.known.items() if n not in work.call.constants
-    ]
-    per_sample = sum(a.nbytes for a in sides) // most
+    sides = [a for _, *both in work.grams.values() for a in both]
+    per_sample = sum(a.nbytes for a in [*sides, *work.known.values()]) // most
     edge = min(EDGE, most)
     while edge and edge * (per_pair * edge + per_sample) > free // 2 // STREAMS:
         edge //= 2
-    if not lanes or not edge:
-        needed = size_text(4 * STREAMS * BLOCK * per_lane if not lanes else 2 * STREAMS * (per_pair + per_sample))
-        reason = f"{BLOCK} pairs of this kernel take {needed} of the device's memory, of which {size_text(free)} are free"
+    if not holders or not edge:
+        needed = size_text(4 * STREAMS * together * per_holder if not holders else 2 * STREAMS * (per_pair + per_sample))
+        reason = f"this kernel takes {needed} of the device's memory, of which {size_text(free)} are free"
         raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "over the device's memory", "use --device cpu"))
-    return replace(work, edge=edge, lanes=min(lanes, -(-edge * edge // BLOCK) * BLOCK))
+    return replace(work, edge=edge, holders=min(holders, -(-edge * edge // together) * together))
 
 
 def _lay_out(work: Pairs, stream: Stream) -> None:
@@ -110,13 +132,13 @@ def _lay_out(work: Pairs, stream: Stream) -> None:
         stream.send((kernel, "n"), work.call.integers, np.int64)
         stream.send((kernel, "c"), work.call.floats, work.type(kernel))
         for table in _scratch(work, stream, kernel):
-            blocks = max(1, min(work.lanes, table.size) // BLOCK)
-            clear[blocks, BLOCK, stream.queue](table.reshape(table.size))
+            clear[max(1, min(LANES, table.size) // BLOCK), BLOCK, stream.queue](table.reshape(table.size))
 
 
 def _scratch(work: Pairs, stream: Stream, kernel: str) -> list[Any]:
-    """The shared tables of a kernel, a column for each thread."""
-    return [stream.room((kernel, k), (*s, work.lanes), work.type(kernel)) for k, s in enumerate(work.sizes(kernel))]
+    """The shared tables of a kernel: a column for each thread, or a table for each block."""
+    shapes = [(work.holders, *s) if work.call.by_rows else (*s, work.holders) for s in work.sizes(kernel)]
+    return [stream.room((kernel, k), shape, work.type(kernel)) for k, shape in enumerate(shapes)]
 
 
 # ---------------------------------------------------------------- a block of pairs
@@ -139,7 +161,7 @@ def _queue(work: Pairs, stream: Stream, task: Task, results: dict[str, Array]) -
         names = work.call.plan.functions[kernel]
         arrays |= {n: _sent(work, stream, n, work.type(kernel), task) for n in names if n not in arrays}
         numbers = [stream.there[kernel, x] for x in "nc"]
-        launch = getattr(work.module, kernel)[work.lanes // BLOCK, BLOCK, stream.queue]
+        launch = getattr(work.module, kernel)[*work.grid, stream.queue]
         place = (i1 - i0, j1 - j0, upper, *lists)
         launch(*numbers, *place, *(arrays[n] for n in names), *_scratch(work, stream, kernel), *more)
     found = {t: stream.fetch(t, device) for t, device in outs.items()}
@@ -188,8 +210,8 @@ def _lane_products(work: Pairs, stream: Stream, name: str) -> tuple[Any, Any]:
     g, left, right = work.grams[name]
     s = len(g.shared)
     ahead, mine, theirs = left.shape[:s], left.shape[s + 1 : -1], right.shape[s : s + len(g.theirs)]
-    here = stream.room((name, "lanes"), (prod(ahead), prod(mine), prod(theirs), work.lanes), np.float64)
-    return here.reshape(*ahead, 1, *mine, *theirs, work.lanes), here
+    here = stream.room((name, "lanes"), (prod(ahead), prod(mine), prod(theirs), work.holders), np.float64)
+    return here.reshape(*ahead, 1, *mine, *theirs, work.holders), here
 
 
 def _sent(work: Pairs, stream: Stream, name: str, dtype: np.dtype[Any], task: Task) -> Any:
@@ -198,6 +220,8 @@ def _sent(work: Pairs, stream: Stream, name: str, dtype: np.dtype[Any], task: Ta
     if name in work.call.constants:
         return stream.send(key, array, dtype, mark="whole")
     start, stop = task[:2] if name.endswith("_1") else task[2:]
-    vectors = name[:-2] in work.call.plan.coefficients
-    part = array[..., start:stop, :] if vectors else array[..., start:stop]
+    if work.call.by_rows:
+        part = array[start:stop]
+    else:
+        part = array[..., start:stop, :] if name[:-2] in work.call.plan.coefficients else array[..., start:stop]
     return stream.send(key, part, dtype, mark=(start, stop))

@@ -1,4 +1,4 @@
-"""``CudaKernel``: pairs on a CUDA device; what one sample decides, which is little, on the CPU."""
+"""``CudaKernel``: pairs on a CUDA device; what one sample decides, and the diagonal, which are little, on the CPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tp.kernel import diagonal
 from tp.kernel.call import Array, Call, Side
 from tp.kernel.cuda import blocks
 from tp.kernel.cuda.device import cuda_module
@@ -41,4 +42,5 @@ class CudaKernel(Kernel):
         return load(self.device_source)
 
     def _pairs(self, call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
-        return blocks.fill(cuda_module(), call, self._device, one, two, results)
+        seen = blocks.fill(cuda_module(), call, self._device, one, two, results)
+        return diagonal.fill(call, one, two, results) and seen

@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from math import prod
 
 from tp.errors import NOWHERE, DeviceError, Message
+from tp.kernel.cuda.rows import entry_text
 from tp.kernel.single import single
+
+ENTRIES = ("rows", "pairs", "exact")
+"""Functions of a module for the CPU that kernels are made of, in the order of their launches."""
 
 OWN = 64
 """Numbers of a table that a thread may keep for itself."""
@@ -79,11 +83,14 @@ def device_text(text: str, grams: Collection[str], in_single: bool = False) -> s
     """
     fused = _with_determinant(text)
     functions = _functions(single(fused) if in_single else fused)
-    entries = [functions[name] for name in ("pairs", "exact") if name in functions]
+    entries = [functions[name] for name in ENTRIES if name in functions]
     needed = _reachable(functions, entries)
     blocks = [_helper(f) for name, f in functions.items() if name in needed] + [PRODUCTS]
     for entry in entries:
-        blocks += _entry(entry, [a.arg for a in entry.args.args if a.arg in grams])
+        if "rows" in functions:
+            blocks += entry_text(entry, _uncovered("its rows of lanes are not what threads can share"))
+        else:
+            blocks += _entry(entry, [a.arg for a in entry.args.args if a.arg in grams])
     return HEAD + "\n\n\n".join(blocks) + "\n"
 
 
