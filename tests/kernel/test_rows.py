@@ -8,6 +8,8 @@ import pytest
 from tests.kernel.plain import data, kernel
 from tests.kernel.specs import RNN
 from tp.kernel import compile as compiler
+from tp.kernel import slots
+from tp.kernel.build import build
 from tp.kernel.reference import reference
 
 HEAD = """network images
@@ -128,6 +130,31 @@ def test_positions_as_lanes_agree_with_the_equations(name, monkeypatch):
         np.testing.assert_array_equal(ours[:1, 1:], apart)
 
 
+def test_one_axis_of_positions_runs_along_its_diagonals(monkeypatch):
+    """Windows of four to one side; part of a sample is blank."""
+    monkeypatch.setattr(slots, "CACHE", 0)
+    wide = LINE.replace("2/(3*n))  for k in -1..1", "1/(2*n))  for k in 0..3")
+    k, limit, rows = by_rows(wide.replace("relu(h[p+k]) for k in -1..1", "relu(h[p+k]) for k in 0..3"), monkeypatch)
+    assert rows and k.compiled.lanes["rows"] < 2 * 5 * 5
+    X = data(limit, 3)
+    X[2, :2] = 0.0
+    for ours, theirs, alone, apart in zip(k(X), reference(limit, X), k.diag(X), k(X[:1], X[1:]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)
+        np.testing.assert_array_equal(np.diag(ours), alone)
+        np.testing.assert_array_equal(ours[:1, 1:], apart)
+
+
+def test_vectors_of_coefficients_along_diagonals(monkeypatch):
+    """Against all pairs of positions at once."""
+    text = LINE.replace("relu(h", "tanh(h").replace("relu(g[p])", "g[p]")
+    whole, limit, _ = by_rows(text, monkeypatch, kinds=("K",))
+    monkeypatch.setattr(slots, "CACHE", 0)
+    k = build(limit, ("K",), threads=1, progress=False)
+    assert k.compiled.lanes["rows"] < whole.compiled.lanes["rows"]
+    X = data(limit, 2)
+    np.testing.assert_allclose(k(X), whole(X), rtol=1e-13)
+
+
 @pytest.mark.parametrize("name", LARGER)
 @pytest.mark.usefixtures("uncompiled")
 def test_positions_and_samples_as_lanes_agree(name, monkeypatch):
@@ -174,3 +201,9 @@ def test_memory_grows_with_positions_times_width(rest, monkeypatch):
     small, large = kept(16), kept(32)
     assert large["rows"] < (8.5 if rest == POOLED else 13) * small["rows"] and large["rows"] < 32**4 / 2
     assert large["sites"] < 4.5 * small["sites"]
+
+
+def test_memory_grows_with_positions_of_one_axis():
+    """Few of them are kept whole: rows of lanes are longer then."""
+    small, large = (kernel(LINE.replace("0..4", f"0..{last}"))[0].compiled.lanes["rows"] for last in (99, 999))
+    assert small > 100**2 and large < 10 * 1000

@@ -42,7 +42,7 @@ from tp.kernel.order import order
 from tp.kernel.plan import Compiled, Constant, Input
 from tp.kernel.prepare import System, numbers, prepare
 from tp.kernel.rows import AloneEmitter, Plane, RowsEmitter, alone_function, numbers_kept, plane, rows_function
-from tp.kernel.slots import layout
+from tp.kernel.slots import layouts
 from tp.kernel.stages import Unfit, staged
 from tp.kernel.text import EXACT, HEAD, HELPER, LOOPING, SUMMING
 from tp.limit.equations import Entry, I, J, Limit, Value
@@ -196,9 +196,8 @@ def _by_rows(pairs: Demand, raw: Plan, channels: dict[str, int]) -> Plane | None
     if numbers_of(raw) < ROWS:
         return None
     plan = arrange(raw, "ij", windows=True)
-    found = layout(plan, pairs.arity)
     mirrored = symmetric(raw)
-    for one in [found, replace(found, rows={})] if found is not None else []:
+    for one in layouts(plan, pairs.arity):
         try:
             return plane(staged(plan, one, channels, mirrored))
         except Unfit:

@@ -116,6 +116,7 @@ class RowsEmitter(Emitter):
         self.lanes_on = False
         self.halved = False  # whether, where the samples are one, only half of the offsets at hand are visited
         self.buffers = _buffers(plane)
+        self.slot_one = LANE if plane.staged.diagonal else ROW  # the first of the two slots that differ by the offset
 
     # ------------------------------------------------------------ structure
 
@@ -248,7 +249,9 @@ class RowsEmitter(Emitter):
             lane.memo[Cell(f.table, "ij", *f.index)] = value
         if self.lanes_on:
             self.lane_loop(lines, lane.flags)
-            self.blank([*(row for row, _, f in work if row is not None and self.tables[f.table].role == "local"), *roots])
+            stored = [(row, f) for row, _, f in work if row is not None and self.tables[f.table].role == "local"]
+            self.blank([*(row for row, _ in stored), *roots])
+            self.ends_blank([f for _, f in stored])
 
     def roots(self, f: Formula, value: str, lines: Lines) -> list[str]:
         """Roots of what is kept of a sample, each in a table of its own: 1/√0 is 0, no variance is no correlation."""
@@ -266,6 +269,17 @@ class RowsEmitter(Emitter):
             lines.add(f"{row} = {s}" if root.power > 0 else f"{row} = 1.0 / {s} if {s} > 0.0 else 0.0")
             rows.append(row)
         return rows
+
+    def ends_blank(self, written: Sequence[Formula]) -> None:
+        """Zeros as far as windows reach before the first lane and after the last, where these depend on the offset."""
+        for f in written if self.plane.staged.diagonal and self.first.is_Symbol else ():
+            if margin := self.plane.margin[f.table]:
+                *at, lanes = self.slots(self.tables[f.table], f.index)
+                start, stop = lanes.split(" : ")
+                name = self.buffers[f.table]
+                with self.out.block(f"for z in range({self.library.numbers.integer(margin)}):"):
+                    self.out.add(f"{name}[{', '.join([*at, f'{start} - 1 - z'])}] = 0.0")
+                    self.out.add(f"{name}[{', '.join([*at, f'{stop} + z'])}] = 0.0")
 
     def blank(self, rows: Sequence[str]) -> None:
         """Zeros in the blank lanes between rows of an image. Variances there are as good as any, and not read as 0."""
@@ -328,14 +342,24 @@ class RowsEmitter(Emitter):
         return any(e.has(LANE) for e in cell.index)
 
     def cell_text(self, cell: Cell) -> str:
-        text = self.place(cell)
+        past = self.past(cell)
+        text = self.place(Cell(*cell.args[:-1], cell.index[-1] - past) if past else cell)
         if not self.lane_cell(cell):
             return self.remember(("scalar", cell), text, "v")
         if not cell.index[-1].has(LANE):
             return text
         row = self.remember(("row", text), text, "r")
         step = affine(cell.index[-1]).coefficient(LANE)  # type: ignore[union-attr]
-        return f"{row}[z]" if step == 1 else f"{row}[{step} * z]"
+        return f"{row}[z]" if step == 1 else f"{row}[{step} * z{f' + {past}' if past else ''}]"
+
+    def past(self, cell: Cell) -> int:
+        """How far a read of every other lane lies past its row's beginning: neighbours share one, and what is loaded of it."""
+        form = affine(cell.index[-1]) if cell.index else None
+        table = self.tables[cell.table]
+        if form is None or form.coefficient(LANE) < 2 or len(form.terms) > 1:
+            return 0
+        margin = self.plane.margin.get(cell.table, 0) if table.role in ("local", "sum") else 0
+        return (form.const - table.axes[-1].lo + margin) % form.coefficient(LANE)
 
     def place(self, cell: Cell) -> str:
         """A cell, or the row of its lanes."""
@@ -417,7 +441,8 @@ class RowsEmitter(Emitter):
         for which, side, site in ((1, "i", low.sites[0]), (2, "j", low.sites[-1])):
             table, index = self.shelf.find(self._first_rows(site), self._known_ranges())
             tables.append(table.name)
-            at = self.slots(Table(table.name, table.axes, "site"), [x.xreplace({SECOND: ROW + OFFSET}) for x in index])
+            index = tuple(x.xreplace({SECOND: self.slot_one + OFFSET}) for x in index)
+            at = self.slots(Table(table.name, table.axes, "site"), index)
             name = f"{table.name}_{which}"
             self.used[name] = None
             row = self.remember(("row", name, tuple(at)), f"{name}[{', '.join([side, *at])}]", "m")
@@ -428,7 +453,7 @@ class RowsEmitter(Emitter):
     def _first_rows(self, site: Site) -> Site:
         """A site's arguments with the second sample's row as an index of its own."""
         cells = {
-            c: Cell(*c.args[:2], *(x.xreplace({ROW + OFFSET: SECOND}) for x in c.index))
+            c: Cell(*c.args[:2], *(x.xreplace({self.slot_one + OFFSET: SECOND}) for x in c.index))
             for a in site.args
             for c in parts(a, Cell)
         }
@@ -440,7 +465,7 @@ class RowsEmitter(Emitter):
         for k, r in enumerate(self.ranges):
             outer = tuple(self.ranges[:k])
             found.append(Range(r.index, sp.Integer(int(least(r.lo, outer))), sp.Integer(int(greatest(r.hi, outer)))))
-        return [*found, *(Range(SECOND, r.lo, r.hi) for r in found if r.index == ROW)]
+        return [*found, *(Range(SECOND, r.lo, r.hi) for r in found if r.index == self.slot_one)]
 
 
 def _is_row(e: sp.Expr) -> bool:

@@ -2,18 +2,21 @@
 
 A convolution reads K[p+k, q+l; p'+k, q'+l]: the slots p of all layers are one *class*, so are the p'. One class, of the
 second sample's last slot, becomes the contiguous *lanes*. Of another pair of slots (p, p') the difference p' − p is the same
-on both sides of every such read: the whole stack can be computed for one *offset* at a time.
+on both sides of every such read: the whole stack can be computed for one *offset* at a time. Where there is no other pair, as
+with one axis of positions, the first sample's last slot is the lanes, and their own difference is the offset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 
 import sympy as sp
 
 from tp.kernel.cells import Cell, Formula, Table, parts
 from tp.kernel.demand import Plan
+from tp.kernel.sizes import CACHE
 
 Slot = tuple[str, int]
 
@@ -63,28 +66,42 @@ class Layout:
     lane: dict[str, int]
     rows: dict[str, tuple[int, int]]
 
+    @property
+    def diagonal(self) -> bool:
+        """Whether the offset is one of lanes: they are the first of its two slots."""
+        return any(self.lane.get(t) == first for t, (first, _) in self.rows.items())
 
-def layout(plan: Plan, arity: Callable[[str], int]) -> Layout | None:
-    """Lanes and offsets for a plan that starts from inner products at positions; None where no class can be lanes."""
+
+def layouts(plan: Plan, arity: Callable[[str], int]) -> list[Layout]:
+    """Lanes and offsets for a plan that starts from inner products at positions, the best first; none where no class is lanes.
+
+    Without offsets a table holds all pairs of positions: where these fit the cache, they are best kept whole.
+    """
     base = next(((n, k, t) for n, (k, t) in plan.inputs.items() if k.kind == "Gram" and plan.tables[n].axes), None)
     if base is None:
-        return None
+        return []
     name, key, tied = base
     slots = Slots(plan)
     lane = slots.root((name, len(plan.tables[name].axes) - 1))
     tables = [t for t in plan.tables.values() if t.role in ("local", "gram", "out")]
     if any(slots.several(t.name, len(t.axes), lane) for t in tables):
-        return None
+        return []
     lanes = {t.name: k for t in tables if (k := slots.axis(t.name, len(t.axes), lane)) is not None}
     count = arity(key.a)
     second = [j for j in range(arity(key.b)) if j not in {j for _, j in tied}]
+    whole = Layout(lanes, {})
     for k in range(count):
         if key.a == key.b and k in second:
             pair = slots.root((name, k)), slots.root((name, count + second.index(k)))
             rows = _pairs(slots, tables, pair)
-            if lane not in pair and pair[0] != pair[1] and rows is not None:
-                return Layout(lanes, rows)
-    return Layout(lanes, {})
+            if pair[0] == pair[1] or rows is None:
+                continue
+            if lane not in pair:
+                return [Layout(lanes, rows), whole]
+            along = Layout({t: first for t, (first, _) in rows.items()}, rows)
+            large = sum(prod(a.size for a in t.axes) for t in tables if t.role != "out") > CACHE
+            return [along, whole] if large and rows.keys() == lanes.keys() else [whole]
+    return [whole]
 
 
 def _pairs(slots: Slots, tables: list[Table], pair: tuple[Slot, Slot]) -> dict[str, tuple[int, int]] | None:
@@ -108,4 +125,4 @@ def lane_symbol(f: Formula, layout: Layout) -> sp.Expr | None:
     return f.index[layout.lane[f.table]] if f.table in layout.lane else None
 
 
-__all__ = ["Layout", "Slots", "lane_symbol", "layout"]
+__all__ = ["Layout", "Slots", "lane_symbol", "layouts"]

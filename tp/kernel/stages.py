@@ -66,6 +66,7 @@ class Staged:
     row: dict[str, int]
     sums: tuple[str, ...]
     totals: frozenset[str]
+    diagonal: bool = False  # whether the offset is one of lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,11 @@ class _Stager:
             if t.name in self.layout.rows:
                 self.row[t.name] = order.index(self.layout.rows[t.name][0])
 
+    @property
+    def first(self) -> sp.Symbol:
+        """The first of the two slots that differ by the offset."""
+        return LANE if self.layout.diagonal else ROW
+
     def _axes(self, table: str, count: int) -> list[int]:
         """A table's axes without the second of a pair, lanes last."""
         lane = self.layout.lane.get(table)
@@ -135,10 +141,12 @@ class _Stager:
             ranges = {r.index: (r.lo, r.hi) for r in domain}
             if ranges[x] != ranges[y]:
                 raise Unfit
-            names |= {x: ROW, y: ROW + OFFSET}
+            names |= {x: self.first, y: self.first + OFFSET}
             domain = tuple(r for r in domain if r.index != y)
         own = tuple(Range(names.get(r.index, r.index), r.lo.xreplace(names), r.hi.xreplace(names)) for r in domain)
         index = tuple(f.index[k].xreplace(names) for k in self._axes(f.table, len(f.index)))
+        if self.layout.diagonal and f.table in self.layout.rows:
+            own = tuple(clipped(r, OFFSET) if r.index == LANE else r for r in own)
         rhs = self._settled(f.rhs.xreplace(names), own)
         self.formulas.append(Formula(f.table, index, _sorted(own), rhs))
 
@@ -238,14 +246,17 @@ class _Stager:
             loops[loops.index(whole)] = clipped(whole, OTHER)
             loops.insert(0, shift)
             stored.insert(0, shift)
+        lane = next(r for r in (*domain, *bounds) if r.index == LANE)
+        if self.layout.diagonal and has_lane:
+            raise Unfit
         if rows:
             bounds, loops, body = self._one_offset(name, rows, bounds, loops, body)
-        lane = next(r for r in (*domain, *bounds) if r.index == LANE)
+        here_lane = next(r for r in (*domain, *bounds) if r.index == LANE)
         alone = {e for c in cells for e in c.index}
         inner = [
             r for r in bounds if r.index not in (LANE, ROW) and not _steers(r, rows, self) and small(r) and r.index not in alone
         ]
-        loops += [r for r in bounds if r not in inner and r.index != LANE] + [lane]
+        loops += [r for r in bounds if r not in inner and r.index != LANE] + [here_lane]
         for r in reversed(inner):
             body = Total(body, r.index, r.lo, r.hi)
         body = self._plain_reads(body)
@@ -312,7 +323,7 @@ class _Stager:
         axis = self.plan.tables[rows[0].table].axes[x]
         whole = clipped(Range(ROW, sp.Integer(axis.lo), sp.Integer(axis.hi)), OFFSET)
         for k, r in enumerate(bounds):
-            if rows[0].index[x] == r.index and (r.lo, r.hi) == (whole.lo, whole.hi):
+            if rows[0].index[x] == r.index != LANE and (r.lo, r.hi) == (whole.lo, whole.hi):
                 bounds[k] = whole
                 body = body.xreplace({r.index: ROW})
         return bounds, loops, body
@@ -339,7 +350,8 @@ class _Stager:
             where[name] = stages[home]
             stages[home].adds.append(f)
         self._offsets(list(stages.values()), where, {k: s for k, s in stages.items() if k[1]})
-        return Staged(list(stages.values()), self.tables, self.lane, self.row, tuple(self.adds), frozenset(self.totals))
+        sums, totals = tuple(self.adds), frozenset(self.totals)
+        return Staged(list(stages.values()), self.tables, self.lane, self.row, sums, totals, self.layout.diagonal)
 
     def _groups(self) -> dict[str, str]:
         """Tables with rows that read each other, by one of their names."""
@@ -501,10 +513,11 @@ def _moved(cell: Cell, layout: Layout, second: sp.Expr) -> Cell:
 
 
 def _sorted(domain: Domain) -> Domain:
-    """Lanes last, rows before other positions and after what ranges of others use."""
+    """Lanes last, rows before other positions and after what ranges of others use; ranges that may be empty before whole ones."""
     used = {s for r in domain for s in r.lo.free_symbols | r.hi.free_symbols}
-    ranks = {LANE: 3, ROW: 1} | dict.fromkeys(used, 0)
-    return tuple(sorted(domain, key=lambda r: ranks.get(r.index, 2)))
+    bent = {r.index for r in domain if r.lo.free_symbols | r.hi.free_symbols}
+    ranks = dict.fromkeys(bent, 2) | {LANE: 4, ROW: 1} | dict.fromkeys(used, 0)
+    return tuple(sorted(domain, key=lambda r: ranks.get(r.index, 3)))
 
 
 def _quiet(e: sp.Expr) -> bool:
