@@ -87,6 +87,43 @@ def test_the_device_computes_the_text_of_the_cpu():
     assert "njit" not in made and "width" not in made
 
 
+def test_what_rows_tell_each_other_is_for_the_cpu():
+    """A form near an angle, tried first, and the form for all angles where it does not do."""
+    text = """
+def pairs(n, c, i0, i1, j0, j1, upper, width, hard, gram_1, out1):
+    n0 = n[0]
+    near = np.zeros((1, n0, 8))
+    for i in range(i0, i1):
+        for at in range(j0, j1, width):
+            b = min(width, j1 - at)
+            missed = 0
+            r1 = gram_1[i - i0, at - j0 : at - j0 + b]
+            r2 = out1[i, at : at + b]
+            a3 = near[0, 0]
+            m4, m5 = a3[0], a3[1]
+            h6 = True
+            if m4 > 0.0:
+                h6 = False
+                for z in range(b):
+                    r2[z] = near_1(r1[z], m4, m5)
+                    h6 = h6 if r1[z] > 0.0 else True
+                a3[3] += 1.0
+            if h6:
+                h7 = False
+                for z in range(b):
+                    r2[z] = easy_1(r1[z])
+                    h7 = h7 if r1[z] > 0.0 else True
+                missed += 1 if h7 else 0
+                follow(a3, r1[0])
+            hard[i - i0] += missed
+"""
+    made = device_text(text, ["gram_1"])
+    assert not [word for word in ("near", "follow", "a3", "m4", "m5", "h6") if word in made]
+    assert made.index("h7 = False") < made.index("r2[z] = easy_1(r1[z])") < made.index("if missed:")
+    with pytest.raises(tp.DeviceError, match="not one loop"):
+        device_text(text.replace("near = np", "close = np"), ["gram_1"])
+
+
 def test_a_number_of_one_lane_stays_in_its_loop():
     text = """
 def rows(n, c, work, same, hard, site_1, out1):

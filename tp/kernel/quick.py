@@ -19,13 +19,14 @@ CHECKED = ("0.68.",)
 def lighten(module: ModuleType) -> None:
     """Let the functions of a generated module that are kept on disk look there first."""
     import numba
+    from numba.core.caching import FunctionCache
 
     if not numba.__version__.startswith(CHECKED):
         return
-    for function in vars(module).values():
-        cache: Any = getattr(function, "_cache", None)
-        if hasattr(cache, "_load_overload"):
-            cache.load_overload = _First(cache)
+    caches = (getattr(function, "_cache", None) for function in vars(module).values())
+    kept: list[Any] = [cache for cache in caches if type(cache) is FunctionCache]  # not those of a device's functions
+    for cache in kept:
+        cache.load_overload = _First(cache)
 
 
 def warm() -> None:

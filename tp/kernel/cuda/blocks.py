@@ -7,6 +7,7 @@ go on while the device computes another.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from math import prod
 from types import ModuleType
@@ -39,6 +40,9 @@ WARP = 32
 EDGE = 4096
 """Rows of a block of pairs at most."""
 
+EDGE_SHARING = 512
+"""The same where pairs are large: so many are fractions of a second, and some systems stop what takes longer."""
+
 STREAMS = 2
 
 
@@ -68,7 +72,7 @@ class Pairs:
         """Blocks of a launch, and threads of a block."""
         if not self.call.by_rows:
             return self.holders // BLOCK, BLOCK
-        lanes = max(a.shape[-1] for a in self.known.values() if a.ndim)
+        lanes = max(a.shape[-1] for n, a in self.known.items() if n.startswith("data_"))
         return self.holders, min(BLOCK, -(-lanes // WARP) * WARP)
 
     def type(self, kernel: str) -> np.dtype[Any]:
@@ -89,9 +93,11 @@ def fill(cuda: Any, call: Call, module: ModuleType, one: Side, two: Side, result
     starts = [(a, b) for a in range(0, one.count, work.edge) for b in range(0, two.count, work.edge) if one is not two or b >= a]
     tasks = [(a, min(a + work.edge, one.count), b, min(b + work.edge, two.count)) for a, b in starts]
     streams = [Stream(cuda, cuda.stream()) for _ in range(min(STREAMS, len(tasks)))]
-    for stream in streams:
-        _lay_out(work, stream)
-    return in_turn(streams, tasks, lambda stream, task: _queue(work, stream, task, results))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Grid size")  # few samples keep no device busy
+        for stream in streams:
+            _lay_out(work, stream)
+        return in_turn(streams, tasks, lambda stream, task: _queue(work, stream, task, results))
 
 
 def _by_samples(call: Call, one: Side, two: Side) -> dict[str, Array]:
@@ -115,7 +121,7 @@ def _fitted(work: Pairs, most: int) -> Pairs:
     per_pair = 4 + size * (numbers + sum(prod(plan.out_shape(t)) for t in plan.outputs))
     sides = [a for _, *both in work.grams.values() for a in both]
     per_sample = sum(a.nbytes for a in [*sides, *work.known.values()]) // most
-    edge = min(EDGE, most)
+    edge = min(EDGE_SHARING if by_rows else EDGE, most)
     while edge and edge * (per_pair * edge + per_sample) > free // 2 // STREAMS:
         edge //= 2
     if not holders or not edge:

@@ -23,6 +23,9 @@ from tp.kernel.single import single
 ENTRIES = ("rows", "pairs", "exact")
 """Functions of a module for the CPU that kernels are made of, in the order of their launches."""
 
+STATE = "near"
+"""The table in which a row of lanes tells the next what angle to look near, 0 where nothing is known."""
+
 OWN = 64
 """Numbers of a table that a thread may keep for itself."""
 
@@ -84,6 +87,8 @@ def device_text(text: str, grams: Collection[str], in_single: bool = False) -> s
     fused = _with_determinant(text)
     functions = _functions(single(fused) if in_single else fused)
     entries = [functions[name] for name in ENTRIES if name in functions]
+    for entry in entries:
+        entry.body = _wide(entry.body, {STATE})
     needed = _reachable(functions, entries)
     blocks = [_helper(f) for name, f in functions.items() if name in needed] + [PRODUCTS]
     for entry in entries:
@@ -121,6 +126,31 @@ def _helper(function: ast.FunctionDef) -> str:
     return "@cuda.jit(device=True)\n" + ast.unparse(function)
 
 
+def _wide(body: Sequence[ast.stmt], unknown: set[str]) -> list[ast.stmt]:
+    """Statements where no row tells the next anything: only the form that is for all angles is left."""
+    kept: list[ast.stmt] = []
+    for s in body:
+        match s:
+            case ast.Assign(targets=targets, value=value) if _names(value) & unknown or _names(*targets) & unknown:
+                unknown |= _names(*targets)
+            case ast.If(test=test) if _names(test) & unknown:
+                pass
+            case ast.If(test=ast.Name(id=name)) if kept and ast.unparse(kept[-1]) == f"{name} = True":
+                kept[-1:] = _wide(s.body, unknown)  # whether a row was near is no question
+            case ast.Expr() if _names(s) & unknown:
+                pass
+            case ast.For() | ast.If():
+                s.body, s.orelse = _wide(s.body, unknown), _wide(s.orelse, unknown)
+                kept.append(s)
+            case _:
+                kept.append(s)
+    return kept
+
+
+def _names(*nodes: ast.AST) -> set[str]:
+    return {x.id for node in nodes for x in ast.walk(node) if isinstance(x, ast.Name)}
+
+
 # ---------------------------------------------------------------- an entry
 
 
@@ -130,7 +160,7 @@ def _entry(function: ast.FunctionDef, grams: Sequence[str]) -> list[str]:
     loops = [s for s in function.body if isinstance(s, ast.For)]
     tables = [t for s in head if (t := _table(s)) is not None]
     numbers = [s for s in head if _table(s) is None]
-    if len(loops) != 1 or not all(isinstance(s, ast.Assign) for s in numbers):
+    if len(loops) != 1 or not all(isinstance(s, ast.Assign) and "np" not in _names(s) for s in numbers):
         raise _uncovered("its pairs are not one loop")
     body = list(_pair(loops[0]))
     shared = [t for t in tables if not t.own]
