@@ -130,7 +130,7 @@ def test_positions_as_lanes_agree_with_the_equations(name, monkeypatch):
         np.testing.assert_array_equal(ours[:1, 1:], apart)
 
 
-def test_one_axis_of_positions_runs_along_its_diagonals(monkeypatch):
+def test_one_axis_of_positions_runs_along_its_diagonals(monkeypatch, uncompiled):
     """Windows of four to one side; part of a sample is blank."""
     monkeypatch.setattr(slots, "CACHE", 0)
     wide = LINE.replace("2/(3*n))  for k in -1..1", "1/(2*n))  for k in 0..3")
@@ -144,7 +144,7 @@ def test_one_axis_of_positions_runs_along_its_diagonals(monkeypatch):
         np.testing.assert_array_equal(ours[:1, 1:], apart)
 
 
-def test_vectors_of_coefficients_along_diagonals(monkeypatch):
+def test_vectors_of_coefficients_along_diagonals(monkeypatch, uncompiled):
     """Against all pairs of positions at once."""
     text = LINE.replace("relu(h", "tanh(h").replace("relu(g[p])", "g[p]")
     whole, limit, _ = by_rows(text, monkeypatch, kinds=("K",))
