@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tp.kernel import mirror, sizes
 from tp.kernel.call import Array, Call, Side, finite
+from tp.kernel.room import keep_freed
 from tp.kernel.sites import positions_last
 from tp.kernel.twins import twins
 
@@ -22,6 +23,7 @@ def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
     rows, columns, need, position = twins(one, two)
     alone = call.blank(len(need))
     tasks = _tasks(call, one, two, _in_tiles(call, one, two), False, results) + _alone(call, one, need, alone)
+    keep_freed(8 * call.plan.lanes["rows"])
     call.run(lambda task: task(), tasks, "pairs")
     fine = mirror.tables(results, (0, one.count, 0, one.count), call.plan.crossed) if one is two else finite(results)
     for name, values in alone.items():

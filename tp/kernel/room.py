@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 LINE = 64
 """Bytes of a line of the cache."""
 
+MOST = 1 << 24
+"""Bytes of a piece at most that a process keeps."""
+
 
 def room(shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, np.dtype[Any]]) -> dict[str, NDArray[Any]]:
     """Tables of these shapes, not yet filled; float64 where no type is given."""
@@ -30,8 +33,16 @@ def room(shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, np.dtype[An
     return found
 
 
+def keep_freed(size: int) -> None:
+    """What is freed in pieces of so many bytes together stays with the process.
+
+    The C library gives memory back once twice the largest piece that it saw freed is at hand: so it is shown one, never touched.
+    """
+    np.empty(min(size, MOST), np.uint8)
+
+
 def _lines(size: int) -> int:
     return -(-size // LINE) * LINE
 
 
-__all__ = ["room"]
+__all__ = ["keep_freed", "room"]
