@@ -8,16 +8,23 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import tp
-from tests.kernel.plain import kernel
+import tp.kernel.compile as compiler
+from tests.kernel import test_rows
+from tests.kernel.plain import data, kernel
 from tests.kernel.specs import mlp
-from tp.kernel.cuda import products
+from tp.kernel.build import planned
+from tp.kernel.cuda import blocks, products
 from tp.kernel.cuda.device import has_device
+from tp.kernel.cuda.kernel import CudaKernel
 from tp.kernel.cuda.text import device_text
 from tp.kernel.kernel import Kernel
+from tp.kernel.sites import prepare
 
 SCRIPTS = Path(__file__).parent / "scripts"
 ROOT = Path(__file__).parents[2]
@@ -62,8 +69,6 @@ def test_without_a_device():
 
 
 def test_the_command_says_that_there_is_no_device(tmp_path, capsys):
-    import numpy as np
-
     from tp.cli import main
 
     if has_device():
@@ -85,6 +90,29 @@ def test_the_device_computes_the_text_of_the_cpu():
         assert len(statements) > 10
         assert not [line for line in statements if plain(line) not in kept]
     assert "njit" not in made and "width" not in made
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("name", ["line", "flatten"])
+def test_what_does_not_fit_the_device_is_refused(name, monkeypatch):
+    """Positions as lanes: a table for each block of threads; samples as lanes: a column of a table for each thread."""
+    pytest.importorskip("numba_cuda")
+    if name == "line":
+        monkeypatch.setattr(compiler, "ROWS", 0)
+    limit = tp.parse(test_rows.SMALL[name]).ntk()
+    k = CudaKernel(planned(limit, ("K", "Theta"), {}), np.dtype("float64"), 1, 1 << 30, False)
+    side = k._samples(data(limit, 6), "X")
+    call = k._call()
+    prepare(call, side)
+
+    def fitted(free: int) -> blocks.Pairs:
+        context = SimpleNamespace(get_memory_info=lambda: (free, free))
+        return blocks.fitted(SimpleNamespace(current_context=lambda: context), call, k._device, side, side)
+
+    with pytest.raises(tp.DeviceError, match="over the device's memory"):
+        fitted(1 << 10)
+    small, large = fitted(1 << 22), fitted(1 << 30)
+    assert 0 < small.edge <= large.edge == 6 and 0 < small.holders <= large.holders
 
 
 def test_what_rows_tell_each_other_is_for_the_cpu():
@@ -165,8 +193,6 @@ def test_texts_of_another_form_are_refused(body, said):
 
 
 def test_kernels_that_are_not_compiled_are_refused(tmp_path, capsys):
-    import numpy as np
-
     from tp.cli import main
 
     net = tp.zoo("symmetric_rnn")

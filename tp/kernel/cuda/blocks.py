@@ -86,10 +86,7 @@ class Pairs:
 
 def fill(cuda: Any, call: Call, module: ModuleType, one: Side, two: Side, results: dict[str, Array]) -> bool:
     """Fills in all pairs of different samples; whether they were seen to be finite."""
-    layouts = {} if call.by_rows else call.grams(one.data)
-    grams = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in layouts.items()}
-    known = _by_samples(call, one, two) if call.by_rows else tables(call, one, two)
-    work = _fitted(Pairs(cuda, call, module, grams, known, one is two), max(one.count, two.count))
+    work = fitted(cuda, call, module, one, two)
     starts = [(a, b) for a in range(0, one.count, work.edge) for b in range(0, two.count, work.edge) if one is not two or b >= a]
     tasks = [(a, min(a + work.edge, one.count), b, min(b + work.edge, two.count)) for a, b in starts]
     streams = [Stream(cuda, cuda.stream()) for _ in range(min(STREAMS, len(tasks)))]
@@ -100,35 +97,50 @@ def fill(cuda: Any, call: Call, module: ModuleType, one: Side, two: Side, result
         return in_turn(streams, tasks, lambda stream, task: _queue(work, stream, task, results))
 
 
+# ---------------------------------------------------------------- memory
+
+
+def fitted(cuda: Any, call: Call, module: ModuleType, one: Side, two: Side) -> Pairs:
+    """What is to be done, with blocks of pairs of a size, and as many to hold pairs, as the device has memory for."""
+    layouts = {} if call.by_rows else call.grams(one.data)
+    grams = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in layouts.items()}
+    known = _by_samples(call, one, two) if call.by_rows else tables(call, one, two)
+    work, free = Pairs(cuda, call, module, grams, known, one is two), free_memory(cuda)
+    holders, edge = _holders(work, free // 4 // STREAMS), _edge(work, free // 2 // STREAMS, max(one.count, two.count))
+    return replace(work, edge=edge, holders=min(holders, -(-edge * edge // BLOCK) * BLOCK))
+
+
+def _holders(work: Pairs, memory: int) -> int:
+    """How many may have a pair at a time, each with its tables."""
+    each = sum(work.type(k).itemsize * prod(s) for k in work.kernels for s in work.sizes(k))
+    each += 8 * sum(g.numbers for g, _, _ in work.grams.values()) if "exact" in work.kernels else 0
+    most, together = (SHARING, 1) if work.call.by_rows else (LANES, BLOCK)
+    found = min(most, memory // max(1, each)) // together * together
+    return found or _refuse(together * each, memory)
+
+
+def _edge(work: Pairs, memory: int, most: int) -> int:
+    """How many rows and columns a block of pairs may have: inner products, results and the list, and the samples."""
+    plan = work.call.plan
+    numbers = sum(g.numbers for g, _, _ in work.grams.values()) + sum(prod(plan.out_shape(t)) for t in plan.outputs)
+    pair = 4 + work.call.dtype.itemsize * numbers
+    sides = [a for _, *both in work.grams.values() for a in both]
+    sample = sum(a.nbytes for a in [*sides, *work.known.values()]) // most
+    edge = min(EDGE_SHARING if work.call.by_rows else EDGE, most)
+    while edge * (pair * edge + sample) > memory:
+        edge = edge // 2 or _refuse(pair + sample, memory)
+    return edge
+
+
+def _refuse(least: int, memory: int) -> int:
+    reason = f"this kernel takes at least {size_text(least)} where the device has {size_text(memory)} to spare"
+    raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "over the device's memory", "use --device cpu"))
+
+
 def _by_samples(call: Call, one: Side, two: Side) -> dict[str, Array]:
     """What is known of samples where positions are lanes, [sample, …]."""
     sides = {f"{n}_{k}": a for k, side in ((1, one), (2, two)) for n, a in sample_first(call, side).items()}
     return {**call.constants, **sides}
-
-
-# ---------------------------------------------------------------- memory
-
-
-def _fitted(work: Pairs, most: int) -> Pairs:
-    """With the edge of blocks, and with as many to hold pairs, as the device has memory for."""
-    free, by_rows = free_memory(work.cuda), work.call.by_rows
-    numbers = sum(g.numbers for g, _, _ in work.grams.values())
-    per_holder = sum(work.type(k).itemsize * prod(s) for k in work.kernels for s in work.sizes(k))
-    per_holder += 8 * numbers if "exact" in work.kernels else 0
-    together = 1 if by_rows else BLOCK
-    holders = min(SHARING if by_rows else LANES, free // 4 // STREAMS // max(1, per_holder)) // together * together
-    size, plan = work.call.dtype.itemsize, work.call.plan
-    per_pair = 4 + size * (numbers + sum(prod(plan.out_shape(t)) for t in plan.outputs))
-    sides = [a for _, *both in work.grams.values() for a in both]
-    per_sample = sum(a.nbytes for a in [*sides, *work.known.values()]) // most
-    edge = min(EDGE_SHARING if by_rows else EDGE, most)
-    while edge and edge * (per_pair * edge + per_sample) > free // 2 // STREAMS:
-        edge //= 2
-    if not holders or not edge:
-        needed = size_text(4 * STREAMS * together * per_holder if not holders else 2 * STREAMS * (per_pair + per_sample))
-        reason = f"this kernel takes {needed} of the device's memory, of which {size_text(free)} are free"
-        raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "over the device's memory", "use --device cpu"))
-    return replace(work, edge=edge, holders=min(holders, -(-edge * edge // together) * together))
 
 
 def _lay_out(work: Pairs, stream: Stream) -> None:
