@@ -8,6 +8,7 @@ import pytest
 import tp
 from tests.kernel.plain import data, kernel
 from tests.kernel.specs import TWO_INPUTS, conv, mlp
+from tp.kernel.inputs import groups
 
 X = np.arange(6.0).reshape(2, 3)
 
@@ -103,3 +104,13 @@ def test_symbolic_constants_need_a_number():
     with pytest.raises(tp.DataError, match="value for `s`"):
         kernel(text)
     assert kernel(text, constants={"s": 0.1})[0].source == kernel(mlp())[0].source
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_samples_are_one_only_where_all_their_bits_are(dtype):
+    """The second and the fourth; the last has the first one's middle."""
+    x = np.random.default_rng(0).normal(size=(6, 40, 33)).astype(dtype)
+    x[3], x[4], x[5] = x[1], 0.0, x[0]
+    x[5, 0, 0] += 1.0
+    assert groups({"x": x}).tolist() == [0, 1, 2, 1, 4, 5]
+    assert groups({"x": x, "y": np.zeros((6, 1), dtype)}).tolist() == [0, 1, 2, 1, 4, 5]
