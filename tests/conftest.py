@@ -7,12 +7,16 @@ their text as plain Python would do.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker per core already: threads of BLAS would only get into each other's way
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from tests.readings.test_training_limit import mlp
+from tests.readings.specs import mlp
 from tp.gaussian import branchless
 from tp.readings import passes
 from tp.readings.evaluate import Evaluation, executed, prepared

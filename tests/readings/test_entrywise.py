@@ -10,7 +10,7 @@ import pytest
 import sympy as sp
 
 import tp
-from tests.readings.test_training_limit import SIGNS
+from tests.readings.specs import SIGNS
 from tp.program.ir import OuterNonlin
 from tp.program.reads import flat
 from tp.program.wellformed import IllFormed, check_program

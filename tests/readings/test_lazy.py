@@ -13,6 +13,8 @@ from tp.readings.lazy import tangent_kernel
 from tp.readings.simulate import simulate
 from tp.readings.training import TrainingRun
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 X, Y = np.array([[1.0, 0.5], [-0.6, 0.8]]), np.array([1.0, -1.0])
 NTP = """network ntp
   width n

@@ -12,7 +12,7 @@ import pytest
 from scipy.integrate import quad
 
 import tp
-from tests.readings.test_training_limit import SIGNS, VALUES, mlp
+from tests.readings.specs import SIGNS, VALUES, mlp
 from tp.readings.evaluate import executed, prepared
 from tp.readings.forecast import forecast
 from tp.readings.nodes import Grid

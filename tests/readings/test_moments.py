@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import tp
+from tests.readings.specs import VALUES
 
 DATA = Path(__file__).parent / "data"
 TIED = {case["id"]: case for case in json.loads((DATA / "tied.json").read_text())}
-VALUES = {v["name"]: v["value"] for v in json.loads((DATA / "z_values.json").read_text())}
 
 
 def spec(*lines: str, ratio: str = "1", variance: float = 1.0) -> tp.Net:

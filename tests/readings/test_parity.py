@@ -7,7 +7,7 @@ import math
 import pytest
 
 import tp
-from tests.readings.test_training_limit import mlp
+from tests.readings.specs import mlp
 from tp.readings.parity import EVEN, Parity
 
 U, V = Parity(frozenset([("u",)])), Parity(frozenset([("v",)]))

@@ -10,31 +10,13 @@ import numpy as np
 import pytest
 
 import tp
+from tests.readings.specs import RUNS, network
 from tp.limit.zcalculus.training import training_limit
 from tp.readings.polynomials import Algebra, Exploded, add, constant
 
 VALUES = json.loads((Path(__file__).parents[1] / "limit" / "zcalculus" / "data" / "training.json").read_text())
 EXACT = {v["name"]: Fraction(v["exact"]) for v in VALUES}
-RUNS = {
-    "lin1": (1, "{h}", 0.25, 4),
-    "lin2": (2, "{h}", 0.25, 4),
-    "lin3": (3, "{h}", 0.125, 3),
-    "sq1": (1, "({h})^2", 0.1, 2),
-    "quad2": (2, "({h} + ({h})^2/2)", 0.1, 1),
-}
-"""Layers, activation, rate, steps."""
 X, Y = np.array([[1.0, 0.0], [0.5, 1.0]]), np.array([1.0, -1.0])
-
-
-def network(layers: int, phi: str, d: int = 2) -> tp.Net:
-    deep = layers > 1
-    return tp.parse(
-        f"network m\n  width n\n  dim d = {d}\n  input x : [d]\n  weight U : [n, d] = 1 * N(0, 1), lr n\n"
-        + (f"  weight W[l] : [n, n] = 1 * N(0, 1/n) for l in 2..{layers}\n" if deep else "")
-        + "  weight v : [n] = 1/n * N(0, 1), lr n\n  h[1] = U @ x\n"
-        + (f"  h[l] = W[l] @ {phi.format(h='h[l-1]')} for l in 2..{layers}\n" if deep else "")
-        + f"  output f = v @ {phi.format(h=f'h[{layers}]')}\n"
-    )
 
 
 @pytest.mark.parametrize("name", sorted({key.split("_")[0] for key in EXACT}))
@@ -61,7 +43,7 @@ def test_published_rationals(name: str) -> None:
     ],
 )
 def test_the_symbolic_calculus(layers: int, phi: str, steps: int, settings: dict[str, float]) -> None:
-    run = network(layers, phi).train(X, Y, steps=steps, lr=0.1, **settings)
+    run = network(layers, phi, 2).train(X, Y, steps=steps, lr=0.1, **settings)
     found, symbolic, f = run.limit(method="exact"), training_limit(run), run.training.output.name
     for t in range(steps + 1):
         for i in range(2):
@@ -93,27 +75,27 @@ def test_transposes_unequal_widths_and_means_on_sobol_points() -> None:
 
 
 def test_auto_takes_rationals_where_they_are_cheap() -> None:
-    assert network(1, "({h})^2").train(X, Y, steps=1, lr=0.1).limit().exact is not None
-    assert network(2, "({h})^3").train(X, Y, steps=2, lr=1e-5).limit().method != "exact"
+    assert network(1, "({h})^2", 2).train(X, Y, steps=1, lr=0.1).limit().exact is not None
+    assert network(2, "({h})^3", 2).train(X, Y, steps=2, lr=1e-5).limit().method != "exact"
 
 
 def test_what_explodes_is_refused_with_its_cost() -> None:
     with pytest.raises(tp.LimitError, match=r"more than [\d,]+ products.*\n.*fewer steps"):
-        network(2, "({h})^3").train(X, Y, steps=3, lr=0.01).limit(method="exact")
+        network(2, "({h})^3", 2).train(X, Y, steps=3, lr=0.01).limit(method="exact")
     with pytest.raises(tp.LimitError, match="no polynomial"):
-        network(1, "tanh({h})").train(X, Y, steps=1, lr=0.1).limit(method="exact")
+        network(1, "tanh({h})", 2).train(X, Y, steps=1, lr=0.1).limit(method="exact")
     with pytest.raises(tp.LimitError, match="no polynomial"):
-        network(1, "({h})^2").train(X, Y, steps=1, lr=0.1, loss="logistic").limit(method="exact")
-    linear = network(2, "{h}").train(X, Y, steps=12, lr=0.1).limit(method="exact")  # in floating point instead
+        network(1, "({h})^2", 2).train(X, Y, steps=1, lr=0.1, loss="logistic").limit(method="exact")
+    linear = network(2, "{h}", 2).train(X, Y, steps=12, lr=0.1).limit(method="exact")  # in floating point instead
     assert linear.exact is None and linear.method == "exact"
 
 
 def test_print() -> None:
-    found = network(1, "{h}").train(X, Y, steps=2, lr=0.5).limit(method="exact")
+    found = network(1, "{h}", 2).train(X, Y, steps=2, lr=0.5).limit(method="exact")
     assert "8117/16384" in str(found)
     assert r"\tfrac{1}{4}" in found.latex() and found.latex().count(r"\\") == 4
     assert json.loads(found.to_json())["exact"][1] == [["1/4"], [str(found.exact.outputs[1, 1, 0])]]
-    numeric = network(1, "tanh({h})").train(X, Y, steps=1, lr=0.5).limit()
+    numeric = network(1, "tanh({h})", 2).train(X, Y, steps=1, lr=0.5).limit()
     assert r"\pm" in numeric.latex() and "exact" not in json.loads(numeric.to_json())
 
 

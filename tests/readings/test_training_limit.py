@@ -11,29 +11,10 @@ import pytest
 import sympy as sp
 
 import tp
+from tests.readings.specs import MLP, SIGNS, VALUES, mlp
 
 DATA = Path(__file__).parent / "data"
 MUP = {case["id"]: case for case in json.loads((DATA / "mup.json").read_text())}
-VALUES = {v["name"]: v["value"] for v in json.loads((DATA / "z_values.json").read_text())}
-
-MLP = """network mup
-  width n
-  dim d = 2
-  dim k = 1
-  let L = 2
-  let su2 = 1, sw2 = 1, sv2 = 1
-  input x : [d]
-  weight U : [n, d] = 1 * N(0, su2), lr n
-  weight W[l] : [n, n] = 1 * N(0, sw2/n) for l in 2..L
-  weight V : [k, n] = 1/n * N(0, sv2), lr n
-  h[1] = U @ x
-  h[l] = W[l] @ ACT(h[l-1]) for l in 2..L
-  output f = V @ ACT(h[L])
-"""
-
-
-def mlp(act: str, **lets: Any) -> tp.Net:
-    return tp.parse(MLP.replace("ACT", act), **lets)
 
 
 def reference(case: dict[str, Any]) -> tuple[tp.Net, dict[str, Any]]:
@@ -297,10 +278,6 @@ def test_any_program_trains(name: str, changes: dict[str, int]) -> None:
     limit, finite = run.limit(), run.simulate(width=256, seeds=24)
     assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 256).all()
     assert np.abs(limit.outputs[-1]).max() > 0.2
-
-
-SIGNS = MLP.replace("lr n\n  weight W[l] : [n, n] = 1 * N(0, sw2/n)", "lr 1\n  weight W[l] : [n, n] = 1 * N(0, sw2/n), lr 1/n")
-SIGNS = SIGNS.replace("N(0, sv2), lr n", "N(0, sv2), lr 1").replace("ACT", "tanh")
 
 
 def test_sign_descent() -> None:

@@ -11,6 +11,7 @@ import pytest
 import sympy as sp
 
 import tp
+from tests.readings import specs
 from tp.limit.equations import I, Value
 from tp.limit.zcalculus import ZLimit, calculus, integrals, z_limit
 from tp.limit.zcalculus.atoms import Image
@@ -22,15 +23,8 @@ SMOOTH = "g/sqrt(g^2 + 1/4)"
 
 
 def network(layers: int, phi: str = "tanh({h})", rates: tuple[str, str] = ("1", "1/n")) -> tp.Net:
-    deep = layers > 1
-    text = (
-        f"network m\n  width n\n  input x : []\n  weight U : [n] = 1 * N(0, 1), lr {rates[0]}\n"
-        + (f"  weight W[l] : [n, n] = 1 * N(0, 1/n), lr {rates[1]} for l in 2..{layers}\n" if deep else "")
-        + f"  weight v : [n] = 1/n * N(0, 1), lr {rates[0]}\n  h[1] = U * x\n"
-        + (f"  h[l] = W[l] @ {phi.format(h='h[l-1]')} for l in 2..{layers}\n" if deep else "")
-        + f"  output f = v @ {phi.format(h=f'h[{layers}]')}\n"
-    )
-    return tp.parse(text)
+    """A number as input, and the rates of entrywise optimizers."""
+    return specs.network(layers, phi, None, rates)
 
 
 def trained(net: tp.Net, X: list[float], y: list[float], **settings: Any) -> TrainingRun:

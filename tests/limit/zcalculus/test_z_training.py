@@ -10,30 +10,12 @@ import pytest
 import sympy as sp
 
 import tp
+from tests.readings.specs import RUNS, network
 from tp.gaussian.expectation import Expectation
 from tp.limit.zcalculus import ZLimit
 from tp.limit.zcalculus.training import training_limit
 
 EXACT = {v["name"]: sp.Rational(v["exact"]) for v in json.loads((Path(__file__).parent / "data" / "training.json").read_text())}
-RUNS = {
-    "lin1": (1, "{h}", 0.25, 4),
-    "lin2": (2, "{h}", 0.25, 4),
-    "lin3": (3, "{h}", 0.125, 3),
-    "sq1": (1, "({h})^2", 0.1, 2),
-    "quad2": (2, "({h} + ({h})^2/2)", 0.1, 1),
-}
-"""Layers, activation, rate, steps."""
-
-
-def network(layers: int, phi: str, d: int) -> tp.Net:
-    deep = layers > 1
-    return tp.parse(
-        f"network m\n  width n\n  dim d = {d}\n  input x : [d]\n  weight U : [n, d] = 1 * N(0, 1), lr n\n"
-        + (f"  weight W[l] : [n, n] = 1 * N(0, 1/n) for l in 2..{layers}\n" if deep else "")
-        + "  weight v : [n] = 1/n * N(0, 1), lr n\n  h[1] = U @ x\n"
-        + (f"  h[l] = W[l] @ {phi.format(h='h[l-1]')} for l in 2..{layers}\n" if deep else "")
-        + f"  output f = v @ {phi.format(h=f'h[{layers}]')}\n"
-    )
 
 
 @cache
