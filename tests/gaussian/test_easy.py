@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tp.gaussian import primitives, waves
-from tp.gaussian.easy import EASY, arcsine_turns, arcsine_turns_single
+from tp.gaussian.arcs import arcsine, arcsine_near, arcsine_near_single, arcsine_turns, arcsine_turns_single, follow
+from tp.gaussian.easy import EASY, NEAR
 
 PARAMETERS = {"slopes": (0.2, 1.0, -0.7, 1.0), "levels": (0.2, 1.0, -0.7, 1.0), "gaussian": (0.7, 1.3)}
 RELATIVE = {"gelu_pair": 1e-13, "gelu_gelu": 1e-13, "gelu_slope": 1e-13}  # of the whole size: these change sign
@@ -62,8 +63,70 @@ def test_no_variance():
     assert not EASY["slopes_pair"][0](0.0, 0.0, 0.0, 1.3, 1 / 1.3, 0.2, 1.0, -0.7, 1.0)[2] > 0
 
 
+def _after(*correlations: float) -> list[float]:
+    """The state of the angle that is followed after rows of lanes with these correlations."""
+    state = [0.0] * 8
+    for x in correlations:
+        follow(state, x)
+    return state
+
+
+@pytest.mark.parametrize("form", NEAR)
+def test_near_an_angle_what_says_it_is_exact_is(form):
+    params = {"slopes_easy": (0.2, 1.0, -0.7, 1.0), "relu_easy": ()}.get(form.__name__, (0.5, 0.8))
+    e1, e2 = params[:2] if len(params) == 2 else (0.0, 0.0)
+    rng, exact = random.Random(2), 0
+    for middle in (-1.0, -0.5, -0.2, 0.0, 0.1, 0.3, 0.7, 0.9, 1.0):
+        angle = _after(middle, middle)[:3]
+        for _ in range(100):
+            q1, q2 = 10 ** rng.uniform(-1, 1), 10 ** rng.uniform(-1, 1)
+            w1, w2 = (q1 + e1) ** -0.5, (q2 + e2) ** -0.5
+            x = rng.choice((rng.uniform(-1, 1), 1 - 10 ** rng.uniform(-9, 0), 10 ** rng.uniform(-9, 0)))
+            given = (q1**0.5, w1, x / (w1 * w2), q2**0.5, w2)
+            found = NEAR[form](*given, *angle, *params)
+            if found[2] > 0:
+                exact += 1
+                wanted = form(*given, *params)
+                assert wanted[2] > 0 and abs(math.asin(x) - math.asin(angle[0])) < 0.281
+                assert found[:2] == pytest.approx(wanted[:2], rel=1e-13, abs=2e-16 * (given[0] * given[3] + 1))
+    assert exact > 100
+
+
+def test_no_variance_is_near_nothing():
+    """A lane without variance has correlation 0, but not the values of that correlation."""
+    for form in (NEAR[EASY["relu_pair"][0]], NEAR[EASY["slopes_pair"][0]]):
+        params = (0.2, 1.0, -0.7, 1.0) if form is NEAR[EASY["slopes_pair"][0]] else ()
+        assert form(1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, *params)[2] > 0
+        assert not form(1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, *params)[2] > 0
+
+
+def test_an_angle_is_followed_where_rows_are_near_it():
+    state = _after(0.5, 0.7)
+    assert state[:3] == pytest.approx([0.6, 0.8, math.asin(0.6) / (2 * math.pi)])
+    tries = 0
+    for _ in range(2000):  # a row of which some lane is always elsewhere
+        tries += state[1] > 0
+        follow(state, 0.6)
+    assert tries < 50
+    assert _after(0.5, math.nan)[0] == _after(0.5, 2.0)[0] == 0.5  # no correlations
+    served = _after(0.5, 0.7)
+    served[3] = 9.0
+    follow(served, 0.6)
+    assert served[1] > 0  # an exception among many
+
+
+def test_arcs():
+    x = np.concatenate([np.linspace(-1, 1, 4001), [1e-9, -1e-300, 0.5, np.nextafter(0.5, 1)]])
+    found = [arcsine(a, math.sqrt(1 - a * a), 1 - a * a) for a in x]
+    np.testing.assert_allclose(found, np.arcsin(x) / (2 * np.pi), rtol=2e-15)
+
+
 def test_polynomials():
-    z = np.linspace(1e-6, 0.5, 2000)
-    turns = np.arcsin(np.sqrt(z)) / np.sqrt(z) / (2 * np.pi)
-    np.testing.assert_allclose(arcsine_turns(z), turns, rtol=2e-15)
-    np.testing.assert_allclose(arcsine_turns_single(z), turns, rtol=1e-7)
+    for most, double, single, error in (
+        (0.5, arcsine_turns, arcsine_turns_single, 1e-7),
+        (0.0764, arcsine_near, arcsine_near_single, 2e-8),
+    ):
+        z = np.linspace(1e-6, most, 1000)
+        turns = np.arcsin(np.sqrt(z)) / np.sqrt(z) / (2 * np.pi)
+        np.testing.assert_allclose(double(z), turns, rtol=2e-15)
+        np.testing.assert_allclose(single(z), turns, rtol=error)

@@ -4,41 +4,21 @@ These are the forms for inner loops. What depends on one variance alone comes as
 sample: s = √q and w = 1/√(q + e), or 0 at q + e = 0. Angles are in turns, so that no factor 2π remains. The last number returned
 is a margin: where it is positive the form has full precision, and elsewhere (NaN included) the pair must go to the function of
 ``primitives`` with the same name, near ρ = ±1 for one. It is a number, not a truth value, so that a loop over lanes tests it
-without leaving the vector unit. Functions called ``…_single`` take the place of their namesakes in single precision.
+without leaving the vector unit. Functions called ``…_near`` take less time and hold near an angle only, of which they are told
+``sine``, ``cosine`` and ``turns`` (``arcs.follow``). Functions called ``…_single`` take the place of their namesakes in single
+precision.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import sympy as sp
 
+from tp.gaussian.arcs import arcsine, arcsine_near, follow
 from tp.gaussian.codegen import Source, digest, merge, sources_of
-
-
-def arcsine_turns(z: float) -> float:
-    """arcsin(√z)/(2π √z) for 0 ≤ z ≤ ½ (Chebyshev interpolation, relative error 8e-16)."""
-    p = (0.08947416061620674 * z - 0.28441224906500334) * z + 0.43243453974078316
-    p = ((p * z - 0.398984125947977) * z + 0.25192272312264247) * z - 0.11082457309415651
-    p = ((p * z + 0.037797457071215255) * z - 0.007196414547903716) * z + 0.0033856047424118316
-    p = ((p * z + 0.0020230430838326457) * z + 0.0027801724161953412) * z + 0.0035594673223791136
-    p = ((p * z + 0.0048354856852727965) * z + 0.007105130148203815) * z + 0.011936620748328035
-    return (p * z + 0.02652582384856327) * z + 0.1591549430918954
-
-
-def arcsine_turns_single(z: float) -> float:
-    """``arcsine_turns`` with relative error 5e-8."""
-    p = (0.01745515689253807 * z - 0.01433766633272171) * z + 0.012022525072097778
-    p = ((p * z + 0.0026628831401467323) * z + 0.007397656794637442) * z + 0.011917704716324806
-    return (p * z + 0.026526281610131264) * z + 0.15915493667125702
-
-
-def arcsine(x: float, y: float, y2: float) -> float:
-    """arcsin x in turns, for y = √y2 = √(1 − x²): from the smaller of |x| and y."""
-    flat = y2 > 0.5
-    arc = (x if flat else math.copysign(y, x)) * arcsine_turns(min(1.0 - y2, y2))
-    return arc if flat else math.copysign(0.25, x) - arc
 
 
 def relu_easy(s1: float, w1: float, c: float, s2: float, w2: float) -> tuple[float, float, float]:
@@ -61,6 +41,19 @@ def relu_easy_single(s1: float, w1: float, c: float, s2: float, w2: float) -> tu
     return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, min(y2 - 1e-3, x + 0.98)
 
 
+def relu_near(
+    s1: float, w1: float, c: float, s2: float, w2: float, sine: float, cosine: float, turns: float
+) -> tuple[float, float, float]:
+    """``relu_easy`` where the arc of ρ and the angle at hand are less than 0.28 apart, and no variance is 0."""
+    w = w1 * w2
+    x = c * w
+    y = math.sqrt(1.0 - x * x)
+    d = x * cosine - y * sine
+    z = d * d
+    psi = (0.25 + turns) + d * arcsine_near(z)
+    return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, min(0.0764 - z, w)
+
+
 def slopes_easy(
     s1: float, w1: float, c: float, s2: float, w2: float, a1: float, b1: float, a2: float, b2: float
 ) -> tuple[float, float, float]:
@@ -75,6 +68,22 @@ def slopes_easy(
     return v, odd + even * arc, w * min(y2 - 4e-6, x + 0.98)
 
 
+def slopes_near(
+    s1: float, w1: float, c: float, s2: float, w2: float, sine: float, cosine: float, turns: float,
+    a1: float, b1: float, a2: float, b2: float
+) -> tuple[float, float, float]:  # fmt: skip
+    """``slopes_easy`` near an angle."""
+    w = w1 * w2
+    x = c * w
+    y = math.sqrt(1.0 - x * x)
+    d = x * cosine - y * sine
+    z = d * d
+    arc = turns + d * arcsine_near(z)
+    odd, even = 0.25 * (a1 + b1) * (a2 + b2), (b1 - a1) * (b2 - a2)
+    v = odd * c + even * (0.15915494309189535 * s1 * s2 * y + c * arc)
+    return v, odd + even * arc, min(0.0764 - z, w)
+
+
 def erf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2: float) -> tuple[float, float, float]:
     """``erf_pair``: (2/π) arcsin x and (2/π) w/√(1 − x²) with w = 1/√((q1+e1)(q2+e2)), x = c w, x² < 0.99."""
     w = w1 * w2
@@ -84,6 +93,18 @@ def erf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2
     return 4.0 * arcsine(x, y, y2), 0.6366197723675814 * w / y, y2 - 0.01
 
 
+def erf_near(
+    s1: float, w1: float, c: float, s2: float, w2: float, sine: float, cosine: float, turns: float, e1: float, e2: float
+) -> tuple[float, float, float]:
+    """``erf_easy`` near an angle."""
+    w = w1 * w2
+    x = c * w
+    y = math.sqrt(1.0 - x * x)
+    d = x * cosine - y * sine
+    z = d * d
+    return 4.0 * (turns + d * arcsine_near(z)), 0.6366197723675814 * w / y, 0.0764 - z
+
+
 def cdf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2: float) -> tuple[float, float, float]:
     """``cdf_pair``: arccos(−x)/2π and w/(2π √(1 − x²)), w and x as for ``erf_easy``."""
     w = w1 * w2
@@ -91,6 +112,18 @@ def cdf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2
     y2 = 1.0 - x * x
     y = math.sqrt(y2)
     return 0.25 + arcsine(x, y, y2), 0.15915494309189535 * w / y, y2 - 0.01
+
+
+def cdf_near(
+    s1: float, w1: float, c: float, s2: float, w2: float, sine: float, cosine: float, turns: float, e1: float, e2: float
+) -> tuple[float, float, float]:
+    """``cdf_easy`` near an angle."""
+    w = w1 * w2
+    x = c * w
+    y = math.sqrt(1.0 - x * x)
+    d = x * cosine - y * sine
+    z = d * d
+    return (0.25 + turns) + d * arcsine_near(z), 0.15915494309189535 * w / y, 0.0764 - z
 
 
 def gelu_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2: float) -> tuple[float, float, float]:
@@ -136,33 +169,70 @@ EASY: dict[str, tuple[Callable[..., tuple[float, float, float]], str, str]] = {
 }
 """For a function of this package: the easy form, which of its values is meant, and what its first two parameters say of e."""
 
+NEAR: dict[Callable[..., tuple[float, float, float]], Callable[..., tuple[float, float, float]]] = {
+    relu_easy: relu_near,
+    slopes_easy: slopes_near,
+    erf_easy: erf_near,
+    cdf_easy: cdf_near,
+}
+"""For an easy form: its form near an angle, where that pays (of gelu the arc is a small part)."""
+
 HEAD = ("s1", "w1", "c", "s2", "w2")
+ANGLE = ("sine", "cosine", "turns")
 Call = tuple[str, tuple[str, ...]]
 ZERO = sp.S.Zero
 
 
-def easy_form(
-    calls: Sequence[Call], params: Mapping[str, sp.Expr], cov: Sequence[sp.Expr], returned: str
-) -> tuple[str, tuple[sp.Expr, ...], tuple[Source, ...]] | None:
-    """Name, arguments and sources of a function that makes ``calls`` in their easy forms; None where one has none.
+@dataclass(frozen=True, slots=True)
+class Easy:
+    """A function in easy form, its arguments and sources; the same near an angle, told after the first five of them, or ""."""
+
+    name: str
+    args: tuple[sp.Expr, ...]
+    sources: tuple[Source, ...]
+    near: str = ""
+    near_sources: tuple[Source, ...] = ()
+
+
+def easy_form(calls: Sequence[Call], params: Mapping[str, sp.Expr], cov: Sequence[sp.Expr], returned: str) -> Easy | None:
+    """A function that makes ``calls`` in their easy forms; None where one has none.
 
     ``returned`` is what is made of their values t0, t1, …; all calls must smooth alike.
     """
-    lines, smoothings = [], set()
-    for k, (name, texts) in enumerate(calls):
+    smoothings = set()
+    for name, texts in calls:
         if name not in EASY or texts[:3] != ("q1", "c", "q2"):
             return None
-        function, pick, mark = EASY[name]
+        mark = EASY[name][2]
         smoothings.add((ZERO, ZERO) if mark == "0" else tuple(_smoothing(mark, text, params) for text in texts[3:5]))
-        lines += [f"a{k} = {function.__name__}({', '.join((*HEAD, *texts[3:]))})", f"t{k} = a{k}{pick}"]
     if len(smoothings) != 1 or None in (alike := smoothings.pop()):
         return None
     (q1, c, q2), roots = cov, [(q + e) ** -sp.Rational(1, 2) for q, e in zip((cov[0], cov[2]), alike, strict=True)]
+    args = (sp.sqrt(q1), roots[0], c, sp.sqrt(q2), roots[1], *params.values())
+    forms = [EASY[name][0] for name, _ in calls]
+    name, sources = _written("easy", forms, calls, HEAD, params, returned)
+    if any(form not in NEAR for form in forms):
+        return Easy(name, args, sources)
+    near, near_sources = _written("near", [NEAR[form] for form in forms], calls, (*HEAD, *ANGLE), params, returned)
+    return Easy(name, args, sources, near, merge(near_sources, sources_of(follow)))
+
+
+def _written(
+    kind: str,
+    forms: Sequence[Callable[..., object]],
+    calls: Sequence[Call],
+    first: tuple[str, ...],
+    params: Mapping[str, sp.Expr],
+    returned: str,
+) -> tuple[str, tuple[Source, ...]]:
+    """Name and sources of a function of ``first`` and ``params`` that makes the calls by ``forms``; last comes the margin."""
+    lines = []
+    for k, ((name, texts), form) in enumerate(zip(calls, forms, strict=True)):
+        lines += [f"a{k} = {form.__name__}({', '.join((*first, *texts[3:]))})", f"t{k} = a{k}{EASY[name][1]}"]
     flag = "a0[2]" if len(calls) == 1 else f"min({', '.join(f'a{k}[2]' for k in range(len(calls)))})"
-    head, body = ", ".join((*HEAD, *params)), "".join(f"\n    {x}" for x in [*lines, f"return {returned}, {flag}"])
-    name = f"easy_{digest(head, body)}"
-    sources = merge(sources_of(*(EASY[f][0] for f, _ in calls)), ((name, f"def {name}({head}):{body}"),))
-    return name, (sp.sqrt(q1), roots[0], c, sp.sqrt(q2), roots[1], *params.values()), sources
+    head, body = ", ".join((*first, *params)), "".join(f"\n    {x}" for x in [*lines, f"return {returned}, {flag}"])
+    name = f"{kind}_{digest(head, body)}"
+    return name, merge(sources_of(*forms), ((name, f"def {name}({head}):{body}"),))
 
 
 def _smoothing(mark: str, text: str, params: Mapping[str, sp.Expr]) -> sp.Expr | None:

@@ -38,11 +38,12 @@ which has the single covariance argument ``q`` and is exact there.
     low.with_sites                 # name of the pair function: (a, b, q1, c, q2) -> results, where a, b are the filled vectors
     low.pair_args                  # (q1, c, q2) to pass after a and b
 
-**In inner loops** ``low.easy``, where it is not empty, is a faster function with arguments ``low.easy_args`` (roots of single
-variances among them, to be computed once per sample). It is exact where its last result is positive; elsewhere only
-``low.function`` is. By sites, ``mehler_rows`` does one sample with many others at a time, and
-``low.sums(a[0], b[0], c, t, d, *params)`` makes the results. Of one variable, ``low.spread(rows, first, m, *params)`` integrates
-for some variances and interpolates for the others: from rows[first, :m] to the rows that follow it, one a result.
+**In inner loops** ``low.easy.name``, where ``low.easy`` is not None, is a faster function with arguments ``low.easy.args`` (roots
+of single variances among them, to be computed once per sample). It is exact where its last result is positive; elsewhere only
+``low.function`` is. ``low.easy.near`` is faster still where correlations are near one that is known. By sites, ``mehler_rows``
+does one sample with many others at a time, and ``low.sums(a[0], b[0], c, t, d, *params)`` makes the results. Of one variable,
+``low.spread(rows, first, m, *params)`` integrates for some variances and interpolates for the others: from rows[first, :m] to the
+rows that follow it, one a result.
 
 ``K`` grows with the variance: call ``count`` with the largest one and use that K for all. ``site`` returns the tail
 ``t`` which the choice leaves (so that sqrt(t_a t_b) bounds the error of the pair, theory: Mehler), to be reported.
@@ -61,7 +62,7 @@ from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian.breaks import has_jump
 from tp.gaussian.codegen import Printer, Source, digest, merge, sources_of
 from tp.gaussian.decompose import separate
-from tp.gaussian.easy import easy_form
+from tp.gaussian.easy import Easy, easy_form
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.factor import Factor, Pair, factor, pair, spreading
 from tp.gaussian.functions import hermite
@@ -96,8 +97,7 @@ class Lowered:
     sites: tuple[Site, ...] = ()
     with_sites: str = ""
     pair_args: tuple[sp.Expr, ...] = ()
-    easy: str = ""
-    easy_args: tuple[sp.Expr, ...] = ()
+    easy: Easy | None = None
     sums: str = ""
     spread: str = ""
 
@@ -193,7 +193,7 @@ class _Lowering:
             return low
         back: dict[str, sp.Expr] = {name: e for e, name in zip(self.params, self.names.values(), strict=True)}
         found = easy_form(self.calls, back, entries, returned)
-        return replace(low, easy=found[0], easy_args=found[1], sources=merge(low.sources, found[2])) if found else low
+        return replace(low, easy=found, sources=merge(low.sources, found.sources)) if found else low
 
     def _closed_or_not(
         self, head: tuple[str, ...], returned: str, entries: list[sp.Expr], body: str, sources: tuple[Source, ...]

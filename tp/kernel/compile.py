@@ -278,6 +278,8 @@ def _decorator(text: str) -> str:
         return EXACT
     if text.startswith("def project("):
         return SUMMING
+    if text.startswith("def follow("):
+        return LOOPING
     return LOOPING if " for " in text or " while " in text else HELPER
 
 

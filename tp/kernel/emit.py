@@ -24,6 +24,7 @@ from tp.kernel.cells import (
     Table,
     Total,
     greatest,
+    hull,
     least,
     outermost,
     parts,
@@ -58,6 +59,8 @@ class Emitter:
         self.used: dict[str, None] = {}
         self.group: list[Expectation] = []
         self.b, self.walk = "b", "for z in range(b):"
+        self.steps: list[Range] = []  # the recurrences around
+        self.angles: list[str] = []  # by loop over lanes near an angle, how many states it has
         self.skip = ""  # a lane whose misses do not count, since it is computed again
 
     # ------------------------------------------------------------ to be given
@@ -116,8 +119,10 @@ class Emitter:
                 self.branches(list(item.formulas))
             return
         with self.loops((item.range,), item.reverse):
+            self.steps.append(item.range)
             for inner in item.body:
                 self.item(inner)
+            self.steps.pop()
 
     def outside_in(self, nest: Nest) -> Domain:
         """The order of a nest's loops."""
@@ -284,7 +289,7 @@ class Emitter:
         stored = all(row is not None and self.tables[f.table].role == "local" for row, _, f in work)
         for row, rhs, f in work:
             if stored and self.whole_rows and any(e not in lane.memo and lane.waits(e) for e in parts(rhs, Expectation)):
-                self.lane_loop(lines, lane.flags)  # what works on whole rows reads what was written
+                self.lane_loop(lines, lane)  # what works on whole rows reads what was written
                 lines = Lines(depth=self.out.depth + 1)
                 lane = Lane(self, lines)
             value = lane.value(rhs)
@@ -293,28 +298,74 @@ class Emitter:
             written = Cell(f.table, self.side(), *f.index)
             lane.memo[written] = value
             lane.written.add(written)
-        self.lane_loop(lines, lane.flags)
+        self.lane_loop(lines, lane, again=True)
 
-    def lane_loop(self, lines: Lines, flags: Sequence[str]) -> None:
+    def lane_loop(self, lines: Lines, lane: Lane, again: bool = False) -> None:
         """The loop over lanes; those with lanes whose easy forms are not exact are counted in ``missed``.
 
-        One flag alone is kept as a truth value, so that no count of whole numbers halves the lanes of a vector.
+        ``again``: it may run twice. Then the form near an angle comes first, where there is one, and the loop with the easy form
+        only where a lane is not near that angle, which is followed from row to row.
         """
-        if not flags:
+        call = lane.easy[0] if len(lane.easy) == 1 else None
+        if call is None or not (again and call.form.near and self.followed()):
+            self.lane_loop_once(lines, [c.margin for c in lane.easy])
+            return
+        self.library.sources |= dict(call.form.near_sources)
+        state, left = self.state(), self.fresh("h")
+        sine, cosine, turns = (self.fresh("m") for _ in range(3))
+        self.out.add(f"{sine}, {cosine}, {turns} = {state}[0], {state}[1], {state}[2]")
+        self.out.add(f"{left} = True")
+        with self.out.block(f"if {cosine} > 0.0:"):
+            self.out.add(f"{left} = False")
+            self.out.add(self.walk)
+            near = call.near(f"{sine}, {cosine}, {turns}")
+            self.out.lines += [f"    {line.replace(call.text, near)}" for line in lines.lines]
+            self.out.add(f"    {left} = {left} if {call.margin} > 0.0 else True")
+            self.out.add(f"{state}[3] += 1.0")
+        with self.out.block(f"if {left}:"):
+            lines.lines = [f"    {line}" for line in lines.lines]
+            lines.depth += 1
+            self.lane_loop_once(lines, [call.margin])
+            self.out.add(f"follow({state}, {call.correlation})")
+
+    def lane_loop_once(self, lines: Lines, margins: Sequence[str]) -> None:
+        """One flag alone is kept as a truth value, so that no count of whole numbers halves the lanes of a vector."""
+        if not margins:
             self.out.add(self.walk)
             self.out.lines += lines.lines
             return
         self.flagged, miss = True, self.fresh("h")
-        alone = len(flags) == 1 and not self.skip
+        alone = len(margins) == 1 and not self.skip
         self.out.add(f"{miss} = {False if alone else 0}")
         self.out.add(self.walk)
         if alone:
-            lines.add(f"{miss} = {miss} if {flags[0]} > 0.0 else True")
+            lines.add(f"{miss} = {miss} if {margins[0]} > 0.0 else True")
         else:
-            passed = " and ".join(f"{f} > 0.0" for f in flags)
+            passed = " and ".join(f"{f} > 0.0" for f in margins)
             lines.add(f"{miss} += 0 if {passed}{f' or z == {self.skip}' if self.skip else ''} else 1")
         self.out.lines += lines.lines
         self.out.add(f"missed += 1 if {miss} else 0" if alone else f"missed += {miss}")
+
+    def followed(self) -> bool:
+        """Whether an angle is followed from one row of lanes to the next: where there are many within one call."""
+        return bool(self.ranges)
+
+    def state(self) -> str:
+        """The state of the angle that is followed here, one for every step of the recurrences around."""
+        at, size = "", ""
+        for k, r in enumerate(self.steps):
+            lo, hi = hull(r, tuple(self.steps[:k]))
+            first, many = self.library.numbers.integer(lo), f"({self.library.numbers.integer(hi, written=False)} + 1"
+            step, many = self.minus(self.index(r.index), first), f"{self.minus(many, first)})"
+            at, size = (f"({at}) * {many} + {step}", f"{size} * {many}") if at else (step, many)
+        self.angles.append(size or "1")
+        return self.remember(("angle", len(self.angles)), f"near[{len(self.angles) - 1}, {at or 0}]", "a")
+
+    def angle_states(self) -> list[str]:
+        """The line that makes the states of all angles that are followed."""
+        sizes = list(dict.fromkeys(self.angles))
+        most = sizes[0] if len(sizes) == 1 else f"max({', '.join(sizes)})"
+        return [f"near = np.zeros(({len(self.angles)}, {most}, 8))"] if sizes else []
 
     def side(self) -> str:
         return "ij"
@@ -412,7 +463,7 @@ class Emitter:
             text = f"{lane} += {value}" if isinstance(e, Total) else f"{lane} = max({lane}, {value})"
             (lines if varies else self.out).add(text)
         if any(lane.endswith("z]") for _, _, lane in ready):
-            self.lane_loop(lines, inside.flags)
+            self.lane_loop(lines, inside)
 
     def varies(self, e: sp.Expr) -> bool:
         """Whether ``e`` differs between lanes."""

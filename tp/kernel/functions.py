@@ -275,6 +275,8 @@ def allocations(emitter: Emitter) -> Lines:
         lines.add(f"{name} = np.{fill}(({', '.join([*sizes, 'width'])}))")
     if emitter.rows:
         lines.add(f"acc = np.empty(({emitter.rows}, width))")
+    for line in emitter.angle_states():
+        lines.add(line)
     return lines
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sympy as sp
 
+from tp.gaussian.easy import Easy
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import Lowered, lower
 from tp.kernel.cells import Cell, Total, ordered, parts
@@ -40,12 +41,31 @@ class Library:
         return self.ends[key]
 
 
+@dataclass(frozen=True, slots=True)
+class EasyCall:
+    """A call of an easy form: its text, its arguments, and the variable that holds its margin."""
+
+    form: Easy
+    text: str
+    args: tuple[str, ...]
+    margin: str
+
+    @property
+    def correlation(self) -> str:
+        _, w1, c, _, w2 = self.args[:5]
+        return f"{c} * ({w1} * {w2})"
+
+    def near(self, angle: str) -> str:
+        """The call of the form near an angle."""
+        return f"{self.form.near}({', '.join([*self.args[:5], angle, *self.args[5:]])})"
+
+
 class Lane:
     """Values within one loop over lanes. What does not vary over lanes is computed before it."""
 
     def __init__(self, emitter: Emitter, lines: Lines, scalar: bool = False) -> None:
         self.emitter, self.lines, self.scalar = emitter, lines, scalar
-        self.flags: list[str] = []
+        self.easy: list[EasyCall] = []
         self.written: set[Cell] = set()
         self.memo: dict[sp.Basic, str] = {}
 
@@ -128,10 +148,11 @@ class Lane:
             return self.spread(e, group, low)
         coefficients = emitter.coefficients(low, e) if low.sites else None
         names = [emitter.fresh("e") for _ in group]
-        if emitter.easy and low.easy and not self.scalar:
-            call = f"{low.easy}({', '.join(self.value(a) for a in low.easy_args)})"
-            self.flags.append(emitter.fresh("f"))
-            names.append(self.flags[-1])
+        if emitter.easy and low.easy is not None and not self.scalar:
+            args = [self.value(a) for a in low.easy.args]
+            call = f"{low.easy.name}({', '.join(args)})"
+            names.append(emitter.fresh("f"))
+            self.easy.append(EasyCall(low.easy, call, tuple(args), names[-1]))
         elif coefficients is None:
             call = f"{low.function}({', '.join(self.value(a) for a in low.args)})"
         else:

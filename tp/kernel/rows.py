@@ -248,7 +248,7 @@ class RowsEmitter(Emitter):
                 roots += self.roots(f, value, lines)
             lane.memo[Cell(f.table, "ij", *f.index)] = value
         if self.lanes_on:
-            self.lane_loop(lines, lane.flags)
+            self.lane_loop(lines, lane)
             stored = [(row, f) for row, _, f in work if row is not None and self.tables[f.table].role == "local"]
             self.blank([*(row for row, _ in stored), *roots])
             self.ends_blank([f for _, f in stored])
@@ -331,7 +331,7 @@ class RowsEmitter(Emitter):
         for e, body, lane in work:
             value = inside.value(self.reduced(body))
             lines.add(f"{lane} += {value}" if isinstance(e, Total) else f"{lane} = max({lane}, {value})")
-        self.lane_loop(lines, inside.flags)
+        self.lane_loop(lines, inside)
 
     # ------------------------------------------------------------ reads and writes
 
