@@ -49,7 +49,7 @@ def sqrt(x: float) -> float:
 
 FakeCUDAModule.fma = fma
 blocks.EDGE, blocks.BLOCK, blocks.LANES = 3, 4, 8  # several tiles, several pairs a thread
-blocks.SHARING, blocks.WARP = 2, 2  # several pairs a block of threads, several lanes a thread
+blocks.EDGE_SHARING, blocks.SHARING, blocks.WARP = 3, 2, 2  # several pairs a block of threads, several lanes a thread
 products.ACROSS, products.EACH, products.SLAB, products.GRID = 2, 2, 2, 2
 SMALL = {"attention": {"T": 2}, "rnn": {"T": 2}}
 

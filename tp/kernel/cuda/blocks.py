@@ -41,7 +41,7 @@ EDGE = 4096
 """Rows of a block of pairs at most."""
 
 EDGE_SHARING = 512
-"""The same where pairs are large: so many are fractions of a second, and some systems stop what takes longer."""
+"""The same where pairs are large: launches stay short, for systems that stop long ones."""
 
 STREAMS = 2
 

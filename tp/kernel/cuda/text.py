@@ -81,7 +81,8 @@ def device_text(text: str, grams: Collection[str], in_single: bool = False) -> s
 
     ``pairs(n, c, rows, columns, upper, hard, found, arrays…, tables…)`` is for a block of pairs: ``upper``, only columns after
     the row; what easy forms miss goes to the list ``hard`` of ``found[0]`` entries. ``exact``, where there is one, is for the
-    pairs on the list. For each of its inner products, which ``grams`` names, it takes three arrays more: the samples,
+    pairs on the list. ``rows``, in the place of ``pairs``, takes the same: there a block of threads has a pair, and tables are
+    [blocks, sizes…]. For each inner product of ``exact``, which ``grams`` names, that takes three arrays more: the samples,
     [shared, i, mine, c] and [shared, theirs, j, c], and room for a lane's products, [shared, mine, theirs, lanes].
     """
     fused = _with_determinant(text)
