@@ -13,6 +13,7 @@ from gaussian.run import couple, plain
 
 from tp.gaussian import hermite, tabulate
 from tp.gaussian.numeric import lower
+from tp.kernel.coefficients import columns
 
 TANH = {
     0.37: {1: 0.47021878997459468942, 3: -0.073234094793990386626, 7: -0.0073407701274063650758, 21: 0.000048022890644125283582},
@@ -153,3 +154,19 @@ def test_tails_of_a_jump() -> None:
     found = tabulate.coefficients(made.site(), np.linspace(0.5, 0.9, 100)[:, None], 42, 1e-13)
     assert made.asked == 17
     assert np.abs(found - step(np.array([1.0]), 42)).max() < 1e-13
+
+
+@pytest.mark.parametrize("top", [0.0, 1e-3, 0.1, 0.6, 0.999])
+def test_sums_of_one_sample_with_many(top: float) -> None:
+    """E sin u sin v = e^{−(q1+q2)/2} sinh c and E cos u cos v = e^{−(q1+q2)/2} cosh c, as far as the largest |ρ| needs terms."""
+    q = np.linspace(0.4, 2.5, 40)
+    rho = top * np.cos(np.arange(40))
+    others = columns(np.array([waves(np.array([x]), 44) for x in q]), True)
+    rows = np.zeros((3, 20))
+    for at in (0, 20):
+        rows[0] = rho[at : at + 20]
+        assert hermite.mehler_rows(waves(np.array([1.3]), 44), others, at, rows, 0, 20) == 0
+        some = slice(at, at + 20)
+        size, c = np.exp(-(1.3 + q[some]) / 2), rho[some] * np.sqrt(1.3 * q[some])
+        np.testing.assert_allclose(c * rows[1], size * np.sinh(c), rtol=1e-14, atol=1e-300)
+        np.testing.assert_allclose(rows[2], size * np.cosh(c), rtol=1e-14)

@@ -202,14 +202,17 @@ def mehler(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float
 def mehler_rows(a: Any, b: Any, at: int, rows: Any, first: int, m: int) -> int:
     """``mehler``'s sums Σ s_k ρ^{k−1} and Σ k s_k ρ^{k−1} for one sample with m others; how many need quadrature instead.
 
-    ``a`` are the coefficients of the one, ``b[:, at:at + m]`` those of the others, their tails replaced by the largest;
-    ρ is in ``rows[first]``, the sums go to ``rows[first + 1]`` and ``rows[first + 2]``. Horner's rule for the sum and its
-    derivative together, in ρ² where every other term vanishes, and only as far as the largest |ρ| needs.
+    ``a`` are the coefficients of the one, ``b[:, at:at + m]`` those of the others, their tails replaced by the largest, and the
+    last column bounds all of them, |b_k| ≤ b[k, -1] (Σ j b_j²)^½; ρ is in ``rows[first]``, the sums go to ``rows[first + 1]`` and
+    ``rows[first + 2]``. Horner's rule for the sum and its derivative together, in ρ² where every other term vanishes, and only
+    as far as the largest |ρ| and the bound need for V̇ to be right to 2e-16 of the norms.
     """
     n, x, t, d = a.shape[0] - 2, rows[first], rows[first + 1], rows[first + 2]
-    even, odd, top = 0.0, 0.0, 0.0
-    for k in range(1, n):
-        even, odd = even + (a[k] ** 2 if k % 2 == 0 else 0.0), odd + (a[k] ** 2 if k % 2 == 1 else 0.0)
+    even, odd, top, last = 0.0, 0.0, 0.0, b.shape[1] - 1
+    for k in range(1, n - 1, 2):
+        odd, even = odd + k * (a[k] * a[k]), even + (k + 1) * (a[k + 1] * a[k + 1])
+    if n % 2 == 0:
+        odd += (n - 1) * (a[n - 1] * a[n - 1])
     for z in range(m):
         top = max(top, abs(x[z]))
     step, scale, missed = (2, 2.0, 0) if even <= 1e-28 * odd else (1, 1.0, 0)
@@ -218,7 +221,15 @@ def mehler_rows(a: Any, b: Any, at: int, rows: Any, first: int, m: int) -> int:
         limit = (2e-12 / worst) ** (1.0 / (n - 1))
         for z in range(m):
             missed += 1 if abs(x[z]) > limit else 0
-    most = n - 1 if top >= 1.0 else min(n - 1, 4 + int(-36.0 / math.log(max(top, 1e-16))))
+    top = max(top, 1e-16)
+    most = n - 1 if top >= 1.0 else min(n - 1, 4 + int(-36.0 / math.log(top)))
+    power, left = top ** (most - 1), 2e-16 * math.sqrt(even + odd)
+    while most > 1:
+        left -= most * abs(a[most]) * b[most, last] * power
+        if not left > 0.0:
+            break
+        power /= top
+        most -= 1
     terms = (most - 1) // step + 1
     for z in range(m):
         x[z] = x[z] * x[z] if step == 2 else x[z]

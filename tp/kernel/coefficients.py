@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from tp.gaussian.tabulate import Site, coefficients
+from tp.kernel import sizes
 from tp.kernel.blas import one_thread
 from tp.kernel.call import Array, Call, Side
 
@@ -30,9 +31,19 @@ def add_coefficients(call: Call, sides: Sequence[Side]) -> None:
 
 
 def columns(vectors: Array, enough: bool) -> Array:
-    """Coefficient vectors [slots…, N, K] as [slots…, K, N]; their tails are the largest of all samples, or 0 if ``enough``."""
-    found = np.ascontiguousarray(np.swapaxes(vectors, -1, -2))
-    found[..., -2:, :] = 0.0 if enough else found[..., -2:, :].max(-1, keepdims=True)
+    """Coefficient vectors [slots…, N, K] as [slots…, K, N + 16]; their tails are the largest of all samples, or 0 if ``enough``.
+
+    The last column bounds |b_k| relative to (Σ j b_j²)^½, of which a few terms are taken. Sixteen keep rows of vectors aligned.
+    """
+    *slots, count, length = vectors.shape
+    found = np.zeros((*slots, length, count + sizes.VECTOR))
+    inner = found[..., :count]
+    inner[...] = np.swapaxes(vectors, -1, -2)
+    inner[..., -2:, :] = 0.0 if enough else inner[..., -2:, :].max(-1, keepdims=True)
+    head = min(16, length - 2)
+    least = np.einsum("...kn,...kn,k->...n", inner[..., :head, :], inner[..., :head, :], np.arange(float(head))).min(-1)
+    with np.errstate(divide="ignore"):
+        found[..., -1] = np.maximum(inner.max(-1), -inner.min(-1)) / np.sqrt(least)[..., None]
     return found
 
 
