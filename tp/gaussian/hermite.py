@@ -199,6 +199,17 @@ def mehler(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float
     return a[0] * b[0] + c * t, d
 
 
+def largest(x: Any, m: int) -> float:
+    """max |x[:m]|, four at a time that do not wait for each other."""
+    a, b, c, d, whole = 0.0, 0.0, 0.0, 0.0, m - m % 4
+    for z in range(0, whole, 4):
+        p, q, r, s = abs(x[z]), abs(x[z + 1]), abs(x[z + 2]), abs(x[z + 3])
+        a, b, c, d = p if p > a else a, q if q > b else b, r if r > c else c, s if s > d else d
+    for z in range(whole, m):
+        a = max(a, abs(x[z]))
+    return max(max(a, b), max(c, d))
+
+
 def mehler_rows(a: Any, b: Any, at: int, rows: Any, first: int, m: int) -> int:
     """``mehler``'s sums Σ s_k ρ^{k−1} and Σ k s_k ρ^{k−1} for one sample with m others; how many need quadrature instead.
 
@@ -208,28 +219,24 @@ def mehler_rows(a: Any, b: Any, at: int, rows: Any, first: int, m: int) -> int:
     as far as the largest |ρ| and the bound need for V̇ to be right to 2e-16 of the norms.
     """
     n, x, t, d = a.shape[0] - 2, rows[first], rows[first + 1], rows[first + 2]
-    even, odd, top, last = 0.0, 0.0, 0.0, b.shape[1] - 1
-    for k in range(1, n - 1, 2):
-        odd, even = odd + k * (a[k] * a[k]), even + (k + 1) * (a[k + 1] * a[k + 1])
-    if n % 2 == 0:
-        odd += (n - 1) * (a[n - 1] * a[n - 1])
-    for z in range(m):
-        top = max(top, abs(x[z]))
-    step, scale, missed = (2, 2.0, 0) if even <= 1e-28 * odd else (1, 1.0, 0)
+    top, last, missed, even, odd = max(largest(x, m), 1e-16), b.shape[1] - 1, 0, 0.0, 0.0
     worst = max(a[n] * b[n, at], a[n + 1] * b[n + 1, at])
     if worst > 2e-12 and worst * top ** (n - 1) > 2e-12:
         limit = (2e-12 / worst) ** (1.0 / (n - 1))
         for z in range(m):
             missed += 1 if abs(x[z]) > limit else 0
-    top = max(top, 1e-16)
     most = n - 1 if top >= 1.0 else min(n - 1, 4 + int(-36.0 / math.log(top)))
-    power, left = top ** (most - 1), 2e-16 * math.sqrt(even + odd)
+    for k in range(1, most + 1, 2):
+        odd += k * (a[k] * a[k])
+    for k in range(2, most + 1, 2):
+        even += k * (a[k] * a[k])
+    step, scale = (2, 2.0) if even <= 1e-28 * odd else (1, 1.0)
+    power, inverse, left = top ** (most - 1), 1.0 / top, 2e-16 * math.sqrt(even + odd)
     while most > 1:
         left -= most * abs(a[most]) * b[most, last] * power
         if not left > 0.0:
             break
-        power /= top
-        most -= 1
+        power, most = power * inverse, most - 1
     terms = (most - 1) // step + 1
     for z in range(m):
         x[z] = x[z] * x[z] if step == 2 else x[z]
