@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sympy as sp
 from gaussian.activations import activation, exact
@@ -150,6 +151,25 @@ def test_hard_tanh_of_one_large_variance() -> None:
     low, q = lower(Expectation(KNOWN["hardtanh"](u) ** 2, (u,), [[q1]])), 1e8
     wanted = 1 - 2 / math.sqrt(2 * math.pi * q) * (2 / 3 - (1 / 3 - 1 / 5) / (2 * q))
     assert call(low, plain(low.sources), q) == pytest.approx((wanted,), rel=1e-13)
+
+
+NARROW = {
+    "tanh(20 (x − 3))": (lambda x: sp.tanh(20 * (x - 3)), lambda x: np.tanh(20 * (x - 3))),
+    "exp(−50 (x − 2)²)": (lambda x: sp.exp(-50 * (x - 2) ** 2), lambda x: np.exp(-50 * (x - 2) ** 2)),
+    "1/(1 + 100 (x − 1)²)": (lambda x: 1 / (1 + 100 * (x - 1) ** 2), lambda x: 1 / (1 + 100 * (x - 1) ** 2)),
+    "tanh(10 x³ − 10)": (lambda x: sp.tanh(10 * x**3 - 10), lambda x: np.tanh(10 * x**3 - 10)),
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_features_away_from_0(name: str) -> None:
+    """Against the trapezoidal rule, which needs to know nothing of where they are. At the small variance they lie in the tail."""
+    f, values = NARROW[name]
+    low = lower(Expectation(f(u) ** 2, (u,), [[q1]]))
+    names, x = plain(low.sources), np.arange(-14, 14, 1 / 1024)
+    for q in (0.1, 4.0):
+        wanted = np.sum(values(math.sqrt(q) * x) ** 2 * np.exp(-x * x / 2)) / 1024 / math.sqrt(2 * math.pi)
+        assert call(low, names, q) == pytest.approx((wanted,), rel=1e-12)
 
 
 @pytest.mark.parametrize("k", [3, 20, 40])

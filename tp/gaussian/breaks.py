@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message
@@ -39,18 +40,47 @@ def has_jump(f: sp.Expr, x: sp.Expr) -> bool:
     return any(isinstance(part, JUMPS) and part.has(x) for part in sp.preorder_traversal(f))
 
 
+def centres(f: sp.Expr, x: sp.Expr) -> tuple[sp.Expr, ...]:
+    """Points about which ``f`` may vary fast though smoothly: where arguments of functions and bases of powers vanish or turn."""
+    return tuple(dict.fromkeys(c for argument in _arguments(f, x) for c in _centres(argument, x)))
+
+
 def sharpness(f: sp.Expr, x: sp.Expr) -> float:
-    """The largest numeric slope of an argument of a function in ``f``, at least 1: features are narrower by that factor."""
+    """How much narrower than 1 features of ``f`` are: from slopes and curvatures of arguments, and zeros of bases of powers."""
     most = 1.0
-    for part in sp.preorder_traversal(f):
-        if isinstance(part, sp.Function) and part.has(x) and part.args:
-            argument = part.args[-1 if isinstance(part, known.hermite) else 0]
-            slope = sp.diff(argument, x)
-            if slope.has(x):  # a quadratic argument, as of exp(−a x²)
-                slope = sp.sqrt(abs(sp.diff(slope, x)))
-            if slope.is_number and slope.is_finite and slope.is_real:
-                most = max(most, abs(float(slope)))
+    for argument in _arguments(f, x):
+        for c in _centres(argument, x):
+            rates = [abs(sp.diff(argument, x).subs(x, c)), sp.sqrt(abs(sp.diff(argument, x, 2).subs(x, c)))]
+            most = max([most, *(float(r) for r in rates if r.is_number and r.is_finite)])
+    for part in f.atoms(sp.Pow):
+        if part.base.has(x) and part.base.is_polynomial(x) and not (part.exp.is_Integer and part.exp.is_positive):
+            most = max([most, *(1.0 / abs(y) for _, y in _roots_near(part.base, x) if abs(y) > 1e-9)])
     return most
+
+
+def _arguments(f: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
+    """Arguments of functions and bases of powers that are polynomials in x."""
+    found = [p.args[-1 if isinstance(p, known.hermite) else 0] for p in f.atoms(sp.Function) if p.args]
+    found += [p.base for p in f.atoms(sp.Pow) if not (p.exp.is_Integer and p.exp.is_positive)]
+    return [a for a in dict.fromkeys(found) if a.has(x) and a.is_polynomial(x)]
+
+
+def _centres(argument: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
+    """Real parts of the zeros of a polynomial and of its derivative; of a linear one its zero, whatever its coefficients are."""
+    poly = sp.Poly(argument, x)
+    if poly.degree() == 1:
+        b, a = poly.all_coeffs()
+        return [-a / b]
+    turns = _roots_near(argument, x) + _roots_near(sp.diff(argument, x), x)
+    return [sp.Float(c) for c in sorted({round(re, 9) + 0.0 for re, _ in turns})]
+
+
+def _roots_near(argument: sp.Expr, x: sp.Expr) -> list[tuple[float, float]]:
+    """Zeros of a polynomial with numeric coefficients, as real and imaginary parts; none where it has symbols."""
+    coefficients = sp.Poly(argument, x).all_coeffs()
+    if not all(c.is_number for c in coefficients):
+        return []
+    return [(float(z.real), float(z.imag)) for z in np.roots([float(c) for c in coefficients])]
 
 
 def _pieces(e: sp.Expr) -> list[sp.Expr]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from tp.gaussian import hermite, panels, spread
-from tp.gaussian.breaks import breaks, has_jump, periodic, sharpness
+from tp.gaussian.breaks import breaks, centres, has_jump, periodic, sharpness
 from tp.gaussian.codegen import Function, Printer, Source, digest, fill, merge, scalar_function, sources_of
 from tp.gaussian.powers import node
 from tp.gaussian.primitives import radii
@@ -44,7 +44,7 @@ def factor(f: sp.Expr, slope: sp.Expr | None, x: sp.Expr, names: Mapping[sp.Basi
     edges = breaks(f, x)
     made = _Maker(params, {"": code[-1][0]}, list(code))
     printer = Printer(names)
-    made.breaks([printer(e) for e in edges], periodic(f, x))
+    made.breaks([printer(e) for e in dict.fromkeys((*edges, *centres(f, x)))], periodic(f, x))
     made.sources[:0] = sources_of(*printer.used.values())
     size = 2.0 / sharpness(f, x)
     made.constant("_size", [], f"return {size!r}")
@@ -71,7 +71,7 @@ class _Maker:
         self.add(part, (name, f"def {name}({', '.join(arguments)}):{body}"))
 
     def breaks(self, edges: Sequence[str], oscillates: bool) -> None:
-        """``next``, ``last`` and ``gap``; 0 is always a break, where activations vary most."""
+        """``next``, ``last`` and ``gap`` of kinks, jumps and centres; 0 is always one of them."""
         points = ["0.0", *(e for e in edges if e not in ("0.0", "0"))]
         arguments = ["z", *self.params]
         up = [f"t = {p}\n    b = t if z < t < b else b" for p in points]

@@ -65,13 +65,14 @@ def psi_mean(m: float, s: float) -> tuple[float, float]:
 
 
 def phi_reach(m: float, s: float) -> float:
-    """Standard deviations beyond which φ(m + s y) times the density is below rounding; at least 9."""
-    b = 9.0
+    """Standard deviations beyond which φ(m + s y) times the density is below rounding of what it is before; 9 to 37."""
+    b, top = 0.0, 0.0
     while b < 37.0:
-        most = max(abs(phi(m + s * b)[0]), abs(phi(m - s * b)[0]))
-        if most * math.exp(-0.5 * b * b) < 1e-17:
+        most = max(abs(phi(m + s * b)[0]), abs(phi(m - s * b)[0])) * math.exp(-0.5 * b * b)
+        if b >= 9.0 and most <= 1e-15 * top:
             return b
-        b += 1.0
+        top = max(top, most)
+        b += 3.0 if b < 9.0 else 1.0
     return b
 
 
