@@ -46,6 +46,7 @@ def test_words_against_the_calculus(settings: dict[str, float]) -> None:
     assert run.limit().outputs == pytest.approx(run.limit(method="sobol").outputs, abs=0.02)
 
 
+@pytest.mark.usefixtures("quick")
 def test_results_every_so_many_steps() -> None:
     X, y = np.array([[1.0, 0.0], [0.5, 1.0]]), np.array([1.0, -1.0])
     for net, n in ((tp.zoo("linear_mup", d=2), 2), (tp.zoo("mup_mlp", d=2, L=1), 1)):
