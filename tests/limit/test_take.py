@@ -80,6 +80,12 @@ def test_only_needed_pairs_are_derived():
     assert "K[h[p], h[p']](i,j)" in {str(e.lhs) for e in pooled.equations}
 
 
+def test_the_derivative_of_a_product_stays_one_function():
+    """φ(z) = z/√(1 + z²) as read-out: one expectation of its derivatives, and no expectation for each pair of terms of φ'."""
+    limit = tp.parse(HEAD + "  h = U @ x\n  output f = v @ (h/sqrt(1 + h^2))\n").ntk()
+    assert len(equation(limit, "Theta[f, f](i,j)").rhs.atoms(Expectation)) == 1
+
+
 def test_closed_forms_replace_expectations():
     limit = tp.parse(SYMBOLIC).ntk().closed()
     assert not any(e.rhs.has(Expectation) for e in limit.equations)
