@@ -37,7 +37,7 @@ def test_rows_of_sums_are_those_of_single_pairs():
 def test_easy_relu_is_robust_relu_and_hard_pairs_are_found():
     """Rows of lanes near one angle, and rows that some lane keeps from that, are both among them."""
     k, limit = kernel(mlp())
-    assert "= near_" in k.source
+    assert "= relu_near(" in k.source
     X = data(limit, 60)
     X[1], X[3], X[5], X[9] = -X[0], X[2] * (1 + 1e-9), X[4] + 1e-7, 0.0
     for ours, theirs in zip(*both(k, X), strict=True):

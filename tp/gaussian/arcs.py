@@ -66,5 +66,4 @@ def follow(state: MutableSequence[float], x: float) -> None:
     if state[4] == 0.0:
         s = min(max(state[6], -0.88), 0.92)
         s = 0.0 if abs(s) < 0.14 else math.copysign(max(abs(s), 0.285), s)
-        y = math.sqrt(1.0 - s * s)
-        state[0], state[1], state[2] = s, y, arcsine(s, y, 1.0 - s * s)
+        state[0], state[1], state[2] = s, math.sqrt(1.0 - s * s), math.asin(s) * 0.15915494309189535

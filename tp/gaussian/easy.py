@@ -226,6 +226,8 @@ def _written(
     returned: str,
 ) -> tuple[str, tuple[Source, ...]]:
     """Name and sources of a function of ``first`` and ``params`` that makes the calls by ``forms``; last comes the margin."""
+    if len(calls) == 1 and returned == "t0[0], t0[1]" and calls[0][1][3:] == tuple(params):
+        return forms[0].__name__, sources_of(*forms)
     lines = []
     for k, ((name, texts), form) in enumerate(zip(calls, forms, strict=True)):
         lines += [f"a{k} = {form.__name__}({', '.join((*first, *texts[3:]))})", f"t{k} = a{k}{EASY[name][1]}"]
