@@ -34,6 +34,7 @@ def bad(value, index):
         (X[None], r"X has shape \[1, 2, 3\]"),
         (X[:0], r"shape \[0, 3\]: no samples"),
         (X.astype(complex), "complex128, not real numbers"),
+        (np.ma.masked_less(X, X.mean()), "masked numbers"),
         (X.astype(object), "object, not real numbers"),
         (np.array([["a", "b", "c"]]), "not real numbers"),
         ([[1.0, 2.0], [3.0]], "no rectangular array"),

@@ -76,6 +76,9 @@ def _shaped(name: str, want: tuple[int, ...], value: Any, argument: str) -> Arra
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
         raise _wrong("not an array", f"{argument} for the input `{name}` is no rectangular array of numbers", "") from error
+    if np.ma.is_masked(value):
+        reason = f"{argument} for the input `{name}` is a masked array with masked numbers"
+        raise _wrong("masked numbers", reason, "say what they are: X.filled(0)")
     if array.dtype.kind not in "fiub":
         reason = f"{argument} for the input `{name}` holds {array.dtype}, not real numbers"
         raise _wrong("wrong dtype", reason, "convert it with .astype(float)")
