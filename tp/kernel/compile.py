@@ -45,6 +45,7 @@ from tp.kernel.rows import AloneEmitter, Plane, RowsEmitter, alone_function, num
 from tp.kernel.slots import layouts
 from tp.kernel.stages import Unfit, staged
 from tp.kernel.text import EXACT, HEAD, HELPER, LOOPING, SUMMING
+from tp.kernel.tiling import TilingEmitter
 from tp.limit.equations import Entry, I, J, Limit, Value
 
 
@@ -287,7 +288,7 @@ def _per_lane(emitter: Emitter) -> int:
     """Numbers a function keeps per lane, to choose how many lanes fit the cache; by rows, numbers it keeps."""
     if isinstance(emitter, RowsEmitter):
         return numbers_kept(emitter.plane)
-    total = emitter.rows
+    total = emitter.rows + (emitter.beside() if isinstance(emitter, TilingEmitter) else 0)
     for item in emitter.code.items:
         for name in dict.fromkeys(f.table for f in _all(item)):
             table = emitter.tables[name]

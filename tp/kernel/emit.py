@@ -54,7 +54,7 @@ class Emitter:
         self.ranges: list[Range] = []
         self.memo: list[dict[object, str]] = [{}]
         self.count = 0
-        self.rows = 0
+        self.row = self.rows = 0  # the next row for a sum, and how many there are
         self.totals: dict[sp.Symbol, str] = {}
         self.used: dict[str, None] = {}
         self.group: list[Expectation] = []
@@ -115,6 +115,7 @@ class Emitter:
 
     def item(self, item: Item) -> None:
         if isinstance(item, Nest):
+            self.row = 0  # no sum outlives its nest
             with self.loops(self.outside_in(item)):
                 self.branches(list(item.formulas))
             return
@@ -398,8 +399,8 @@ class Emitter:
         for e in group:
             start = "0.0" if isinstance(e, Total) else "-math.inf"
             if self.varies(e):
-                name, lane = f"acc{self.rows}", f"acc[{self.rows}, z]"
-                self.rows += 1
+                row = self.new_rows(1)
+                name, lane = f"acc{row}", f"acc[{row}, z]"
                 starts.append(f"{lane} = {start}")
             else:
                 name = lane = self.fresh("s")
@@ -412,6 +413,12 @@ class Emitter:
                 for line in starts:
                     self.out.add(line)
         self.looped(work)
+
+    def new_rows(self, count: int) -> int:
+        """The first of some rows for sums."""
+        first, self.row = self.row, self.row + count
+        self.rows = max(self.rows, self.row)
+        return first
 
     def looped(self, work: Sequence[tuple[Over, sp.Expr, str]]) -> None:
         """The loop of sums ``(sum, what is left of it, accumulator)`` over one range; a Kronecker delta becomes an ``if``."""

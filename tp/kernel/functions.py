@@ -15,6 +15,7 @@ from tp.kernel.lanes import Lane, Library
 from tp.kernel.order import Code, Nest
 from tp.kernel.plan import Root
 from tp.kernel.text import ENTRY, Lines
+from tp.kernel.tiling import TilingEmitter
 from tp.program.ir import Domain, Range
 
 REFLECT = """def reflect(at, size):
@@ -165,12 +166,12 @@ class DiagonalEmitter(_Samples):
         return f"{names[0]}[z]", f"{names[-1]}[z]"
 
 
-class PairsEmitter(Emitter):
+class PairsEmitter(TilingEmitter):
     """Sample i of the rows with a block of columns as lanes."""
 
     def __init__(self, library: Library, tables: dict[str, Table], code: Code, shelf: Shelf, plan: Plan, easy: bool) -> None:
         super().__init__(library, tables, code)
-        self.easy = self.whole_rows = easy
+        self.easy = self.whole_rows = self.tiled = easy
         self.shelf, self.shared = shelf, {n: gram_split(plan, n) for n in plan.inputs}
 
     def hoisted(self, e: sp.Expr) -> Cell | None:
@@ -273,6 +274,11 @@ def allocations(emitter: Emitter) -> Lines:
                 sizes.append(f"{size} + 1" if axis.mode == "zero" else size)
         fill = "zeros" if any(axis.mode == "zero" for axis in table.axes) else "empty"
         lines.add(f"{name} = np.{fill}(({', '.join([*sizes, 'width'])}))")
+    if isinstance(emitter, TilingEmitter):
+        for name, (shape, _) in emitter.copies.items():
+            lines.add(f"{name} = np.empty(({', '.join([*shape, 'width'])}))")
+        if emitter.held:
+            lines.add(f"held = np.empty(({emitter.held}, width))")
     if emitter.rows:
         lines.add(f"acc = np.empty(({emitter.rows}, width))")
     for line in emitter.angle_states():

@@ -16,6 +16,7 @@ import numpy as np
 
 from tp.errors import NOWHERE, LimitError, Message
 from tp.kernel import blocks, diagonal, images, inputs, mirror
+from tp.kernel.apart import apart
 from tp.kernel.aside import Recorder, compile_aside
 from tp.kernel.call import Array, Call, Side, finite
 from tp.kernel.memory import check_memory, default_memory, working_memory
@@ -211,8 +212,9 @@ class Kernel:
 
     @cached_property
     def _text(self) -> str:
-        """The module for the kernel's precision."""
-        return self.compiled.text if self.dtype == np.float64 else single(self.compiled.text)
+        """The module as it is compiled, for the kernel's precision."""
+        text = apart(self.compiled.text)
+        return text if self.dtype == np.float64 else single(text)
 
     @cached_property
     def _module(self) -> ModuleType:

@@ -185,8 +185,7 @@ class Lane:
         emitter = self.emitter
         q1, c, q2, *params = low.pair_args
         one, two, at = emitter.columns(low, e)
-        row = emitter.rows
-        emitter.rows += 3
+        row = emitter.new_rows(3)
         ahead = Lines(depth=emitter.out.depth + 1)
         inside = Lane(emitter, ahead)
         half = sp.Rational(1, 2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.kernel.apart import tell
 from tp.kernel.quick import lighten
 
 
@@ -91,6 +92,7 @@ def _loaded(text: str) -> ModuleType:
     try:
         exec(compile(text, path, "exec"), vars(module))  # our own text, not what the file says by now
         lighten(module)
+        tell(module)
     except BaseException:
         del sys.modules[name]
         raise
