@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pytest
 from numba.core.compiler import Flags
 
-from tests.kernel.plain import data, kernel, uncompiled
+from tests.conftest import plain_module
+from tests.kernel.plain import data, kernel
 from tp.kernel.apart import SUFFIX, apart
 from tp.kernel.module import load
 from tp.kernel.reference import reference
@@ -21,9 +22,9 @@ def attention(tokens: int) -> str:
     return ATTENTION.read_text("utf-8").replace("let   T = 16", f"let   T = {tokens}").replace("dim   d = 64", "dim   d = 3")
 
 
-def test_points_that_overlap_and_terms_in_turns(monkeypatch, tmp_path):
+@pytest.mark.usefixtures("uncompiled")
+def test_points_that_overlap_and_terms_in_turns():
     """Six tokens: the last four points take two from the first four, and six terms are added in two turns."""
-    uncompiled(monkeypatch, tmp_path)
     made, limit = kernel(attention(6), kinds=("K",))
     assert made.source.count("held = np.empty((4, width))") == 1
     X, Y = data(limit, 1), data(limit, 1, seed=1)
@@ -60,9 +61,7 @@ def test_tables_are_arguments_of_the_loops():
     assert f"def pairs{SUFFIX}(n, c, width, out, K1, acc0, acc1):" in text and f"sites{SUFFIX}" not in text
     assert "    held = np.empty((8, 584))\n    for z" in text and "    acc1 = np.empty(width)\n    pairs_apart(n, c" in text
     found = np.zeros(3)
-    plain: dict[str, Any] = {}
-    exec(text.replace("from numba import njit", "def njit(**options):\n    return lambda f: f"), plain)
-    plain["pairs"](np.array([1]), np.array([0.0, 2.5]), 3, found)
+    plain_module(text).pairs(np.array([1]), np.array([0.0, 2.5]), 3, found)
     assert (found == 2.5).all()
     module = load(text)
     flags = [getattr(module, name)._compiler._customize_flags(Flags()).noalias for name in ("sites", "pairs", f"pairs{SUFFIX}")]
