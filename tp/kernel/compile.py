@@ -37,6 +37,7 @@ from tp.kernel.functions import (
     pairs_function,
     samples_function,
 )
+from tp.kernel.inline import inlined
 from tp.kernel.lanes import Library
 from tp.kernel.order import order
 from tp.kernel.plan import Compiled, Constant, Input
@@ -81,7 +82,7 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
     for table in shelf.tables.values():
         for function in coefficient_functions(table, library, {**pair_plan.tables, **site_tables}):
             functions[function.name] = function
-    helpers = [text for name, text in HELPERS.items() if any(name in e.used for e in emitters.values())]
+    helpers = {name: text for name, text in HELPERS.items() if any(name in e.used for e in emitters.values())}
     lowered = list(library.lowered.values())
     return Compiled(
         network=limit.program.name,
@@ -266,11 +267,16 @@ def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
     return wants
 
 
-def _module(library: Library, functions: Mapping[str, Function], helpers: Sequence[str]) -> str:
-    helpers = [*helpers, *library.sources.values()]
-    blocks = [_decorator(text) + text.strip("\n") for text in helpers]
-    blocks += [f.text for f in functions.values()]
-    return HEAD + "\n\n\n" + "\n\n\n".join(blocks) + "\n"
+def _module(library: Library, functions: Mapping[str, Function], helpers: Mapping[str, str]) -> str:
+    texts = [f.text for f in functions.values()]
+    sources = inlined({**helpers, **library.sources}, _alone, texts)
+    blocks = [_decorator(text) + text for text in sources.values()]
+    return HEAD + "\n\n\n" + "\n\n\n".join([*blocks, *texts]) + "\n"
+
+
+def _alone(text: str) -> bool:
+    """Whether a helper's arithmetic is not that of the others."""
+    return _decorator(text) in (EXACT, SUMMING)
 
 
 def _decorator(text: str) -> str:

@@ -204,7 +204,7 @@ class Emitter:
                     self.used["reflect"] = None
                     self.out.add(f"{found} = reflect({found}, {size})")
                 case _:
-                    self.out.add(f"{found} = min(max({found}, 0), {size} - 1)")
+                    self.out.add(f"{found} = 0 if {found} < 0 else {found} if {found} < {size} else {size} - 1")
         return found
 
     def written(self, f: Formula) -> list[str]:

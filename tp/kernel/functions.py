@@ -300,7 +300,7 @@ def samples_function(name: str, emitter: Emitter) -> Function:
         [
             str(allocations(emitter)),
             "    for at in range(start, stop, width):",
-            "        b = min(width, stop - at)",
+            "        b = width if at + width < stop else stop - at",
             body,
         ]
     )
@@ -321,8 +321,8 @@ def pairs_function(name: str, emitter: PairsEmitter) -> Function:
             str(allocations(emitter)),
             "    for i in range(i0, i1):",
             *([] if emitter.easy else ["        if hard[i - i0] == 0:", "            continue"]),
-            "        for at in range(max(j0, i + 1) if upper else j0, j1, width):",
-            "            b = min(width, j1 - at)",
+            "        for at in range(i + 1 if upper and i + 1 > j0 else j0, j1, width):",
+            "            b = width if at + width < j1 else j1 - at",
             *(["            missed = 0"] if emitter.flagged else []),
             body,
             *(["            hard[i - i0] += missed"] if emitter.flagged else []),
