@@ -71,12 +71,14 @@ def test_no_process_is_started_ahead_in_vain(monkeypatch):
     assert aside._ahead == []
 
 
-def test_a_process_that_is_gone_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(aside, "START_UP", "pass")
+def test_a_process_that_is_gone_is_not_waited_for(monkeypatch, tmp_path):
+    (tmp_path / "json.py").write_text("open('imported', 'w')")  # of a stranger, where the process starts
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(aside, "START_UP", "import json")
     monkeypatch.setattr(aside, "idle", lambda: 1)
     helper = started_ahead(monkeypatch)
     helper.wait()
-    assert not helper.waits()
+    assert not helper.waits() and not (tmp_path / "imported").exists()
     helper.give("", {})  # says nothing
     helper.end()
     assert aside._taken() == [helper] and aside._ahead == []

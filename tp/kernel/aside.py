@@ -182,7 +182,7 @@ class Helper:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START_UP],
+            [sys.executable, "-P", "-c", START_UP],  # what lies in the current folder is not imported
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -190,7 +190,7 @@ class Helper:
             encoding="utf-8",
         )
         self.owner = os.getpid()
-        self._say(sys.path)
+        self._say([place for place in sys.path if place])
         atexit.register(self.end)
 
     def waits(self) -> bool:
