@@ -125,6 +125,6 @@ def test_a_rehearsal_names_what_is_called():
     for name, calls in {"one side": (X, None), "two sides": (X[:2], X[2:])}.items():
         recorder = aside.Recorder()
         sides = [k._samples(x, "X") for x in calls if x is not None]
-        k._filled(k._call(recorder), sides[0], sides[-1])
+        k._filled(k._call(module=recorder), sides[0], sides[-1])
         found[name] = set(recorder.calls)
     assert found["two sides"] == found["one side"] == {"sites", "pairs"}  # what is exact only in part is not needed yet

@@ -79,7 +79,7 @@ def test_the_command_says_that_there_is_no_device(tmp_path, capsys):
 
 
 def test_the_device_computes_the_text_of_the_cpu():
-    """Every statement of a pair is there again, word for word, but for the forms near an angle."""
+    """Every statement of a pair is there again, word for word."""
     k = kernel(mlp())[0]
     made = device_text(k.source, ["gram_1"])
     kept = {plain(line) for line in made.splitlines()}
@@ -88,8 +88,8 @@ def test_the_device_computes_the_text_of_the_cpu():
         lines = {line.strip() for line in body.splitlines()}
         statements = {line for line in lines if line.startswith(("t", "r", "e", "K", "Theta")) and "np.empty" not in line}
         assert len(statements) > 10
-        assert not [line for line in statements if plain(line) not in kept and " near_" not in line]
-    assert not [word for word in ("njit", "width", " near_", "follow") if word in made]
+        assert not [line for line in statements if plain(line) not in kept]
+    assert not [word for word in ("njit", "width", "relu_near", "follow") if word in made]
 
 
 @pytest.mark.usefixtures("uncompiled")
@@ -113,43 +113,6 @@ def test_what_does_not_fit_the_device_is_refused(name, monkeypatch):
         fitted(1 << 10)
     small, large = fitted(1 << 22), fitted(1 << 30)
     assert 0 < small.edge <= large.edge == 6 and 0 < small.holders <= large.holders
-
-
-def test_what_rows_tell_each_other_is_for_the_cpu():
-    """A form near an angle, tried first, and the form for all angles where it does not do."""
-    text = """
-def pairs(n, c, i0, i1, j0, j1, upper, width, hard, gram_1, out1):
-    n0 = n[0]
-    near = np.zeros((1, n0, 8))
-    for i in range(i0, i1):
-        for at in range(j0, j1, width):
-            b = min(width, j1 - at)
-            missed = 0
-            r1 = gram_1[i - i0, at - j0 : at - j0 + b]
-            r2 = out1[i, at : at + b]
-            a3 = near[0, 0]
-            m4, m5 = a3[0], a3[1]
-            h6 = True
-            if m4 > 0.0:
-                h6 = False
-                for z in range(b):
-                    r2[z] = near_1(r1[z], m4, m5)
-                    h6 = h6 if r1[z] > 0.0 else True
-                a3[3] += 1.0
-            if h6:
-                h7 = False
-                for z in range(b):
-                    r2[z] = easy_1(r1[z])
-                    h7 = h7 if r1[z] > 0.0 else True
-                missed += 1 if h7 else 0
-                follow(a3, r1[0])
-            hard[i - i0] += missed
-"""
-    made = device_text(text, ["gram_1"])
-    assert not [word for word in ("near", "follow", "a3", "m4", "m5", "h6") if word in made]
-    assert made.index("h7 = False") < made.index("r2[z] = easy_1(r1[z])") < made.index("if missed:")
-    with pytest.raises(tp.DeviceError, match="not one loop"):
-        device_text(text.replace("near = np", "close = np"), ["gram_1"])
 
 
 def test_a_number_of_one_lane_stays_in_its_loop():

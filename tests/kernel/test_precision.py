@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.kernel.plain import data, kernel
 from tests.kernel.specs import mlp
+from tp.kernel import sizes
 from tp.kernel.reference import reference
 from tp.kernel.single import single
 
@@ -13,17 +15,17 @@ from tp.kernel.single import single
 def both(k, X):
     """The kernel in easy forms and in robust ones: the same module, every row declared hard."""
     easy = k(X)
-    module = k._module
-    pairs = module.pairs
+    module, name = k._module, k._call(len(X) ** 2).pairs
+    pairs = getattr(module, name)
 
     def all_hard(n, c, i0, i1, j0, j1, upper, width, hard, *arrays):
         hard[:] = 1
 
-    module.pairs = all_hard
+    setattr(module, name, all_hard)
     try:
         return easy, k(X)
     finally:
-        module.pairs = pairs
+        setattr(module, name, pairs)
 
 
 def test_rows_of_sums_are_those_of_single_pairs():
@@ -32,12 +34,16 @@ def test_rows_of_sums_are_those_of_single_pairs():
     X[3], X[5], X[7] = X[2] * (1 + 1e-9), -X[4], 0.01 * X[6]
     for ours, theirs in zip(*both(k, X), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-11)
+    for whole, some in zip(k(X), k(X[::13]), strict=True):  # whose coefficients are interpolated, and not
+        np.testing.assert_allclose(whole[::13, ::13], some, rtol=1e-11)
 
 
-def test_easy_relu_is_robust_relu_and_hard_pairs_are_found():
-    """Rows of lanes near one angle, and rows that some lane keeps from that, are both among them."""
+@pytest.mark.parametrize("many", [False, True])
+def test_easy_relu_is_robust_relu_and_hard_pairs_are_found(many, monkeypatch):
+    """Of many, rows of lanes near one angle, and rows that some lane keeps from that, are both among them."""
+    monkeypatch.setattr(sizes, "MANY", 0 if many else 1 << 20)
     k, limit = kernel(mlp())
-    assert "= relu_near(" in k.source
+    assert ("= relu_near(" in k.source.split(f"def {k._call(3600).pairs}(")[1].split("\n\n\n")[0]) == many
     X = data(limit, 60)
     X[1], X[3], X[5], X[9] = -X[0], X[2] * (1 + 1e-9), X[4] + 1e-7, 0.0
     for ours, theirs in zip(*both(k, X), strict=True):
@@ -47,7 +53,7 @@ def test_easy_relu_is_robust_relu_and_hard_pairs_are_found():
 def test_single_precision_is_near_double_precision_on_the_scale_of_the_diagonal():
     """Near-duplicates and opposite samples included: they are computed in double precision."""
     k, limit = kernel(mlp(), dtype="float32")
-    X = data(limit, 50).astype(np.float32)
+    X = data(limit, 12).astype(np.float32)
     X[1], X[3], X[5], X[9] = X[0] * (1 + 1e-4), -X[2], X[4] + np.float32(1e-5), 0.0
     for ours, theirs in zip(k(X), reference(limit, X.astype(np.float64)), strict=True):
         assert ours.dtype == np.float32

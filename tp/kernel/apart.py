@@ -19,7 +19,7 @@ from tp.kernel.text import ENTRY, LOOPING
 PITCH = 584
 """Numbers between the rows of ``held``: more than there are lanes, known to the compiler, and each row on lines of its own."""
 
-FUNCTIONS = ("pairs", "rows")
+FUNCTIONS = ("pairs", "pairs_near", "rows")
 """Those that take most of the time; of the others the shorter compilation counts."""
 
 SUFFIX = "_apart"

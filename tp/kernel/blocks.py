@@ -22,7 +22,7 @@ def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
     tasks = _tasks(one.count, two.count, one is two, sum(g.numbers for g in layouts.values()), call.threads)
     products = _products(layouts, one, two)
     double = tables(call, one, two)
-    function = call.plan.functions["pairs"]
+    pairs, function = getattr(call.module, call.pairs), call.plan.functions[call.pairs]
     fixed = {n: a.astype(call.dtype, copy=False) for n, a in double.items() if n in function} | results
     floats = call.floats.astype(call.dtype)
     rooms = threading.local()
@@ -35,8 +35,8 @@ def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
         blocks = products(task, call.dtype, rooms.by_name)
         arrays = {**fixed, **blocks}
         hard = np.zeros(i1 - i0, np.int64)
-        place = (i0, i1, j0, j1, one is two, call.width("pairs", j1 - j0), hard)
-        call.module.pairs(call.integers, floats, *place, *(arrays[a] for a in function))
+        place = (i0, i1, j0, j1, one is two, call.width(call.pairs, j1 - j0), hard)
+        pairs(call.integers, floats, *place, *(arrays[a] for a in function))
         if hard.any():
             arrays = {**double, **results, **(blocks if call.dtype == np.float64 else products(task, np.float64, {}))}
             call.module.exact(call.integers, call.floats, *place, *(arrays[a] for a in call.plan.functions["exact"]))

@@ -51,11 +51,18 @@ class Call:
     dtype: np.dtype[Any]
     threads: int
     progress: bool
+    many: bool = False
+    """Whether pairs are so many that a longer compilation of a faster function pays."""
 
     @property
     def by_rows(self) -> bool:
         """Whether positions are the lanes of a pair."""
         return "rows" in self.plan.functions
+
+    @property
+    def pairs(self) -> str:
+        """The function for blocks of pairs."""
+        return "pairs_near" if self.many and "pairs_near" in self.plan.functions else "pairs"
 
     @property
     def precise(self) -> float:

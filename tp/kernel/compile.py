@@ -121,7 +121,7 @@ Functions = dict[str, Function]
 def _emitters(
     library: Library, shelf: Shelf, site_plan: Plan, pair_plan: Plan, site_rows: Plane | None, found: Plane | None
 ) -> Emitters:
-    """By function: what one sample decides, pairs in easy forms and without, a sample with itself unless the first has it."""
+    """By function: what one sample decides, pairs in three ways, a sample with itself unless the first has it."""
     emitters: Emitters = {}
     if site_rows is not None:
         emitters["sites"] = AloneEmitter(library, site_rows, shelf, easy=False)
@@ -132,8 +132,8 @@ def _emitters(
         emitters["exact"] = RowsEmitter(library, found, shelf, easy=False)
     else:
         code = order(pair_plan)
-        emitters["pairs"] = PairsEmitter(library, pair_plan.tables, code, shelf, pair_plan, easy=True)
-        emitters["exact"] = PairsEmitter(library, pair_plan.tables, code, shelf, pair_plan, easy=False)
+        for how in ("pairs", "pairs_near", "exact"):
+            emitters[how] = PairsEmitter(library, pair_plan.tables, code, shelf, pair_plan, how)
         if not {n for n, t in pair_plan.tables.items() if t.role == "out"} <= site_plan.tables.keys():
             emitters["diagonal"] = DiagonalEmitter(library, pair_plan.tables, code, shelf)
     return emitters
@@ -143,8 +143,11 @@ def _functions(emitters: Emitters) -> Functions:
     """The functions; the one for what a sample decides comes last, when it is known which roots of that pairs read."""
     functions = {}
     for key, emitter in sorted(emitters.items(), key=lambda item: item[0] == "sites"):
-        if key != "exact" or any(e.flagged for e in emitters.values()):
-            functions[key] = _function(key, emitter)
+        if key == "exact" and not any(e.flagged for e in emitters.values()):
+            continue
+        made = _function(key, emitter)
+        if key != "pairs_near" or emitter.angles:  # else it is as ``pairs``
+            functions[key] = made
     return functions
 
 

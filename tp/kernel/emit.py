@@ -42,6 +42,7 @@ class Emitter:
 
     same = False  # whether the two samples are one, so that equal spots are one variable
     easy = False  # whether to use easy forms and count the lanes that they miss
+    follows = False  # whether to try forms near an angle before them, which is followed
     flagged = False  # whether there are such
     whole_rows = False  # whether Mehler's sums are computed for all lanes at a time
     spreads = False  # whether integrals over one variable are
@@ -348,8 +349,8 @@ class Emitter:
         self.out.add(f"missed += 1 if {miss} else 0" if alone else f"missed += {miss}")
 
     def followed(self) -> bool:
-        """Whether an angle is followed from one row of lanes to the next: where there are many within one call."""
-        return bool(self.ranges)
+        """Whether an angle is followed from one row of lanes to the next here."""
+        return self.follows and bool(self.ranges)
 
     def state(self) -> str:
         """The state of the angle that is followed here, one for every step of the recurrences around."""

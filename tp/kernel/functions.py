@@ -167,10 +167,11 @@ class DiagonalEmitter(_Samples):
 
 
 class PairsEmitter(TilingEmitter):
-    """Sample i of the rows with a block of columns as lanes."""
+    """Sample i of the rows with a block of columns as lanes. ``how``: "pairs" in easy forms, "pairs_near", "exact" in neither."""
 
-    def __init__(self, library: Library, tables: dict[str, Table], code: Code, shelf: Shelf, plan: Plan, easy: bool) -> None:
+    def __init__(self, library: Library, tables: dict[str, Table], code: Code, shelf: Shelf, plan: Plan, how: str) -> None:
         super().__init__(library, tables, code)
+        easy, self.follows = how != "exact", how == "pairs_near"
         self.easy = self.whole_rows = self.tiled = easy
         self.shelf, self.shared = shelf, {n: gram_split(plan, n) for n in plan.inputs}
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tp.errors import NOWHERE, LimitError, Message
-from tp.kernel import blocks, diagonal, images, inputs, mirror
+from tp.kernel import blocks, diagonal, images, inputs, mirror, sizes
 from tp.kernel.apart import apart
 from tp.kernel.aside import Recorder, compile_aside
 from tp.kernel.call import Array, Call, Side, finite
@@ -44,7 +44,7 @@ class Kernel:
     threads: int
     memory: int
     progress: bool = True
-    _rehearsed: bool = field(default=False, repr=False)
+    _rehearsed: set[bool] = field(default_factory=set, repr=False)  # of few pairs, of many
 
     device: ClassVar[str] = "cpu"
     at_once: ClassVar[int] = 2
@@ -96,7 +96,7 @@ class Kernel:
         check_memory(self.compiled, self.dtype.itemsize, self.threads, self.memory, one.count, two.count)
         with seldom():
             self._rehearse(one, two)
-            call = self._call()
+            call = self._call(one.count * two.count)
         results, fine = self._filled(call, one, two)
         return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], fine)
 
@@ -115,15 +115,15 @@ class Kernel:
 
     def _rehearse(self, one: Side, two: Side) -> None:
         """Before the first call, compile what it needs, side by side; two samples tell what that is, without being computed."""
-        if self._rehearsed or self.device != "cpu" or self.threads < 2:
+        whole = self._call(one.count * two.count, recorder := Recorder())
+        if whole.many in self._rehearsed or self.device != "cpu" or self.threads < 2:
             return
-        recorder = Recorder()
         few = one.few(2)
         with np.errstate(all="ignore"):
-            understudy = replace(self._call(recorder), threads=1, progress=False)
+            understudy = replace(whole, threads=1, progress=False)
             self._filled(understudy, few, few if two is one else two.few(2))
         compile_aside(self._text, recorder.calls, self.threads)
-        self._rehearsed = True
+        self._rehearsed.add(whole.many)
 
     def diag(self, X: Any) -> Any:
         """Each sample with itself; equal to the diagonal of ``k(X)``."""
@@ -232,10 +232,11 @@ class Kernel:
         data = inputs.samples(self.compiled.data, X, self.dtype, argument)
         return Side(data, len(next(iter(data.values()))))
 
-    def _call(self, module: Any = None) -> Call:
-        """With another module in the place of its own, this is not loaded."""
+    def _call(self, pairs: int = 0, module: Any = None) -> Call:
+        """For so many pairs; with another module in the place of its own, this is not loaded."""
         module = self._module if module is None else module
-        return Call(self.compiled, module, *self._parameters, self._constants, self.dtype, self.threads, self.progress)
+        numbers = *self._parameters, self._constants
+        return Call(self.compiled, module, *numbers, self.dtype, self.threads, self.progress, pairs >= sizes.MANY)
 
 
 __all__ = ["Kernel", "default_memory", "default_threads"]

@@ -12,19 +12,20 @@ from copy import deepcopy
 
 
 def single(text: str) -> str:
-    """The module with ``pairs``, or ``rows``, in single precision."""
+    """The module with ``pairs`` and ``pairs_near``, or ``rows``, in single precision."""
     tree = ast.parse(text)
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
     names: dict[str, str] = {}
-    entry = "rows" if "rows" in functions else "pairs"
-    _reach(functions[entry], functions, names)
+    entries = functions.keys() & {"rows", "pairs", "pairs_near"}
+    for entry in entries:
+        _reach(functions[entry], functions, names)
     body: list[ast.stmt] = []
     for statement in tree.body:
         if not isinstance(statement, ast.FunctionDef):
             body.append(statement)
             continue
         name = statement.name
-        if name == entry or name in names.values():  # by a name of its own
+        if name in entries or name in names.values():  # by a name of its own
             body.append(_Single(names).function(statement, name))
             continue
         body.append(statement)

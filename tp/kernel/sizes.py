@@ -14,6 +14,9 @@ VECTOR = 16
 EDGE = 512
 """Rows of a block of pairs at most."""
 
+MANY = 1 << 20
+"""Pairs from which on a faster function is worth that it takes longer to compile."""
+
 LONGEST = 1024
 """Terms of a coefficient vector at most."""
 

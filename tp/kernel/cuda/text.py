@@ -23,9 +23,6 @@ from tp.kernel.single import single
 ENTRIES = ("rows", "pairs", "exact")
 """Functions of a module for the CPU that kernels are made of, in the order of their launches."""
 
-STATE = "near"
-"""The table in which a row of lanes tells the next what angle to look near, 0 where nothing is known."""
-
 OWN = 64
 """Numbers of a table that a thread may keep for itself."""
 
@@ -88,8 +85,6 @@ def device_text(text: str, grams: Collection[str], in_single: bool = False) -> s
     fused = _with_determinant(text)
     functions = _functions(single(fused) if in_single else fused)
     entries = [functions[name] for name in ENTRIES if name in functions]
-    for entry in entries:
-        entry.body = _wide(entry.body, {STATE})
     needed = _reachable(functions, entries)
     blocks = [_helper(f) for name, f in functions.items() if name in needed] + [PRODUCTS]
     for entry in entries:
@@ -125,27 +120,6 @@ def _reachable(functions: dict[str, ast.FunctionDef], entries: Sequence[ast.Func
 def _helper(function: ast.FunctionDef) -> str:
     function.decorator_list = []
     return "@cuda.jit(device=True)\n" + ast.unparse(function)
-
-
-def _wide(body: Sequence[ast.stmt], unknown: set[str]) -> list[ast.stmt]:
-    """Statements where no row tells the next anything: only the form that is for all angles is left."""
-    kept: list[ast.stmt] = []
-    for s in body:
-        match s:
-            case ast.Assign(targets=targets, value=value) if _names(value) & unknown or _names(*targets) & unknown:
-                unknown |= _names(*targets)
-            case ast.If(test=test) if _names(test) & unknown:
-                pass
-            case ast.If(test=ast.Name(id=name)) if kept and ast.unparse(kept[-1]) == f"{name} = True":
-                kept[-1:] = _wide(s.body, unknown)  # whether a row was near is no question
-            case ast.Expr() if _names(s) & unknown:
-                pass
-            case ast.For() | ast.If():
-                s.body, s.orelse = _wide(s.body, unknown), _wide(s.orelse, unknown)
-                kept.append(s)
-            case _:
-                kept.append(s)
-    return kept
 
 
 def _names(*nodes: ast.AST) -> set[str]:
