@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tp.kernel import gram, sizes
+from tp.kernel import again, gram, sizes
 from tp.kernel.gram import GramTable
 from tp.kernel.inputs import Samples
 from tp.kernel.plan import Compiled
@@ -80,7 +80,7 @@ class Call:
 
     def blank(self, *count: int) -> dict[str, Array]:
         """The tables of a result, [out axes…, *count], not yet filled."""
-        return {t: np.empty((*self.plan.out_shape(t), *count), self.dtype) for t in self.plan.outputs}
+        return {t: again.empty((*self.plan.out_shape(t), *count), self.dtype) for t in self.plan.outputs}
 
     def run(self, work: Callable[[Any], Any], tasks: Sequence[Any], what: str) -> list[Any]:
         """``work`` for all tasks on the call's threads, with a bar of this name."""
