@@ -133,7 +133,7 @@ def under(text: str, name: str, lead: int, error: TPError) -> tuple[Span, str]:
     return span, f"cannot be read, {place.rpartition(': ')[2]}: {caret.strip().lstrip('^ ')}"
 
 
-def with_values(verb: str, names: Iterable[str], value: str = "…", after: str = "") -> tuple[str, str]:
+def with_values(verb: str, names: Iterable[str], after: str = "") -> tuple[str, str]:
     """ "give L=…" and "give --let L=…": a remedy that gives constants numbers, in Python and on the command line."""
-    given = [f"{name}={value}" for name in names]
+    given = [f"{name}=…" for name in names]
     return f"{verb} {', '.join(given)}{after}", f"{verb} {' '.join(f'--let {x}' for x in given)}"

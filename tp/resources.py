@@ -6,9 +6,9 @@ from importlib.resources import files
 from pathlib import Path
 
 
-def grammar_text(name: str = "spec.lark") -> str:
-    """The grammar file ``name``, from a wheel, an editable install or a bare checkout."""
+def grammar_text() -> str:
+    """The grammar, from a wheel, an editable install or a bare checkout."""
     for root in (files("tp") / "grammar", Path(__file__).resolve().parents[1] / "grammar"):
-        if (root / name).is_file():
-            return (root / name).read_text("utf-8")
-    raise FileNotFoundError(name)
+        if (root / "spec.lark").is_file():
+            return (root / "spec.lark").read_text("utf-8")
+    raise FileNotFoundError("spec.lark")

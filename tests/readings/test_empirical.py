@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import sympy as sp
 from readings import programs as P
-from readings.test_gradient import PROGRAMS, data_for, draw
+from readings.test_gradient import PROGRAMS, draw
 
 from tp.errors import DataError
 from tp.program.ir import MatMul, Nonlin, Program, Ref
 from tp.readings.dependence import affine_weights
-from tp.readings.empirical import empirical_kernels, kernels_of, speed
+from tp.readings.empirical import kernels_of, speed
 from tp.readings.gradient import gradient
-from tp.readings.simulate import replay
+from tp.readings.simulate import replay, simulate
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -57,7 +57,7 @@ def test_mlp_error_falls_like_one_over_root_n() -> None:
         assert np.linalg.eigvalsh(exact[kind]).min() > 0.05  # a kernel worth converging to
     errors: dict[str, list[float]] = {"K": [], "Theta": []}
     for n in widths:
-        draws = [empirical_kernels(program, {"x": x}, n, seed) for seed in range(seeds)]
+        draws = [kernels_of(simulate(program, {"x": x}, n, seed)) for seed in range(seeds)]
         for kind, of_width in errors.items():
             relative = [np.linalg.norm(d[kind] - exact[kind]) / np.linalg.norm(exact[kind]) for d in draws]
             of_width.append(np.sqrt(np.mean(np.square(relative))))
@@ -141,4 +141,4 @@ def test_wrong_choices() -> None:
     with pytest.raises(DataError, match="choose from ntk, as written"):
         kernels_of(run, mode="written")
     with pytest.raises(DataError, match="`g` is no member"):
-        empirical_kernels(P.mlp(), data_for(P.mlp()), 8, output="g")
+        kernels_of(run, output="g")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tp
-from tp.readings.empirical import empirical_kernels
+from tp.readings.empirical import kernels_of
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -131,7 +131,7 @@ def test_a_wrong_limit_does_not_converge():
     )
     right, _ = net.kernel("nngp", "ntk")(X)
     wrong, _ = untied.kernel("nngp", "ntk")(X)
-    drawn = [empirical_kernels(net.program, {"x": X}, 2048, seed, ["K"])["K"] for seed in range(6)]
+    drawn = [kernels_of(net.simulate(X, width=2048, seed=seed), ["K"])["K"] for seed in range(6)]
     measured, spread = np.mean(drawn, axis=0), np.std(drawn, axis=0) / np.sqrt(6)
     assert np.all(np.abs(measured - right) < 5 * spread)
     assert np.any(np.abs(measured - wrong) > 8 * spread)

@@ -18,9 +18,9 @@ def heading(text: str) -> str:
     return styled(f"── {text} ".ljust(100, "─"), "1;36")
 
 
-def indented(text: str, by: str = "  ") -> str:
+def indented(text: str) -> str:
     """Every line of ``text`` moved to the right."""
-    return "\n".join(f"{by}{line}".rstrip() for line in text.splitlines())
+    return "\n".join(f"  {line}".rstrip() for line in text.splitlines())
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

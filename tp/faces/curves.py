@@ -39,7 +39,7 @@ def draw(result: Trained, beside: Sequence[Trained], widths: Sequence[int] | Non
     if kernel_gd is not None:
         _curves(panels, kernel_gd, colors, {"lw": 1, "ls": "--"}, moving)
     for k, other in enumerate(beside):
-        _points(panels, other, colors, 0.06 * (k + 1), MARKS[k % 5], moving)
+        _points(panels, other, colors, 0.06 * (k + 1), MARKS[k % 5])
     figure.suptitle(result.name)
     panels[0].set(xlabel="step", ylabel="outputs" if len(colors) == 1 else "outputs (a colour for each)")
     for panel in panels:
@@ -67,7 +67,7 @@ def _curves(panels: Any, run: Trained, colors: list[str], style: dict[str, Any],
             panels[2].plot(run.times, height, "k", **style)
 
 
-def _points(panels: Any, run: Trained, colors: list[str], shift: float, mark: str, moving: list[Trained]) -> None:
+def _points(panels: Any, run: Trained, colors: list[str], shift: float, mark: str) -> None:
     style = {"fmt": mark, "ms": 3, "lw": 0.8}
     flat = (run.outputs.reshape(len(run.outputs), -1).T, run.errors.reshape(len(run.outputs), -1).T)
     for color, f, e in zip(colors, *flat, strict=False):

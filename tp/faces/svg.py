@@ -70,7 +70,7 @@ class Arrow:
 def graph(program: Program) -> str:
     """The dataflow of a program as SVG."""
     boxes = list(_boxes(program))
-    arrows = _arrows(boxes, program)
+    arrows = _arrows(boxes)
     return _Drawing(program, boxes, arrows).svg()
 
 
@@ -139,7 +139,7 @@ class DefinitionText(TextPrinter):
         return f"Σ_α ({self._print(expr.args[0])})"
 
 
-def _arrows(boxes: Sequence[Box], program: Program) -> list[Arrow]:
+def _arrows(boxes: Sequence[Box]) -> list[Arrow]:
     """Who reads whom, and how."""
     found: dict[tuple[int, int, bool], Arrow] = {}
     names = {box.names for box in boxes}

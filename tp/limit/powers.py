@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import sympy as sp
 
-from tp.limit.clauses import Families
 from tp.limit.equations import Entry, Equation, Limit, Value
 from tp.limit.tidy import multiplied_out
 
@@ -31,7 +30,7 @@ def _monomial(term: sp.Expr, widths: list[sp.Symbol]) -> sp.Expr:
     return total
 
 
-def leading(limit: Limit, families: Families) -> Limit:
+def leading(limit: Limit) -> Limit:
     """Every family divided by its power of n, keeping the terms that attain it; ``power`` per output kernel.
 
     In a kernel parametrization nothing carries n and the limit is returned as it is.

@@ -80,7 +80,7 @@ class Derivation:
             tuple(_ordered(equations, roots)),
             tuple(n for n in self.forms.named if n[0].name in used),
         )
-        return leading(limit, self.families)
+        return leading(limit)
 
     # ------------------------------------------------------------ demand
 

@@ -11,7 +11,6 @@ from tp.network import diagnostics as say
 from tp.network.diagnostics import listing, nearest
 
 STATEMENTS = ("network", "width", "dim", "let", "index", "input", "weight", "frozen", "output", "train")
-BEGINS = {"_WIDTH", "_LET", "_WEIGHT", "NAME"}
 OPERATORS = {"PLUS", "MINUS", "STAR", "SLASH", "AT", "_CARET"}
 OPERANDS = {"NAME", "NUMBER", "MINUS", "PLUS", "_LPAR"}
 TAILS = {"_TRANSPOSE", "_LPAR", "_LSQB"}

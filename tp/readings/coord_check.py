@@ -114,7 +114,7 @@ def rules_of(engine: Engine, parametrization: Any, opt: Optimizer) -> dict[str, 
         return {p: ABC(r.a, r.b if r.b is not None else Fraction(0), r.c) for p, r in parametrization.rules.items()}
     if isinstance(parametrization, str):
         return named(engine.program, parametrization, opt.normalised, engine.growth)
-    return given(engine.program, parametrization or {}, engine.declared)
+    return given(parametrization or {}, engine.declared)
 
 
 def _titled(report: ScalingReport, parametrization: Any) -> ScalingReport:

@@ -101,7 +101,7 @@ def depth_check(
     program = engine.program if parametrization is None else parametrized(engine, report, report.depth)
     rate = lr if lr is not None else (0.5 if optimizer(optimizer_name).normalised == "none" else 0.05)
     run = _Runs(engine, program, report.depth.symbol, optimizer(optimizer_name), rate, steps, width, known, seed, inputs)
-    rows = tuple(_rows(report.depth, run, depths, seeds, steps))
+    rows = tuple(_rows(report.depth, run, depths, seeds))
     return DepthCheck(report.depth, depths, rows)
 
 
@@ -176,7 +176,7 @@ class _Runs:
         return random_inputs(holder, np.random.default_rng(self.seed), constants, SAMPLES)
 
 
-def _rows(report: DepthReport, run: _Runs, depths: Sequence[int], seeds: int, steps: int) -> Iterator[DepthRow]:
+def _rows(report: DepthReport, run: _Runs, depths: Sequence[int], seeds: int) -> Iterator[DepthRow]:
     found: dict[tuple[str, int], Array] = {}
     for k, depth in enumerate(depths):
         for seed in range(seeds):

@@ -7,40 +7,22 @@ member f against one, by default the first member of the first output against it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
-from tp.program.ir import Program, Ref
+from tp.program.ir import Ref
 from tp.readings.dependence import affine_weights
 from tp.readings.gradient import Gradient, gradient
 from tp.readings.indexing import Key
-from tp.readings.simulate import Drawn, Run, simulate
+from tp.readings.simulate import Drawn, Run
 
 Array = NDArray[np.float64]
 
 KINDS = ("K", "Theta")
 MODES = ("ntk", "as written")
-
-
-def empirical_kernels(
-    program: Program,
-    inputs: Mapping[str, Any],
-    width: int | Mapping[str, int],
-    seed: int | np.random.Generator = 0,
-    kinds: Sequence[str] = KINDS,
-    mode: str = "ntk",
-    constants: Mapping[str, Any] | None = None,
-    output: str | Ref | Key | None = None,
-    against: str | Ref | Key | None = None,
-    memory: int | None = None,
-) -> dict[str, Array]:
-    """Per kind, the [N, N] kernel of one draw at ``width``; see :func:`kernels_of`."""
-    run = simulate(program, inputs, width, seed, constants, memory)
-    return kernels_of(run, kinds, mode, output, against)
 
 
 def kernels_of(

@@ -103,14 +103,13 @@ def prepared(
     program: Program,
     data: Mapping[Key, float],
     wanted: Iterable[Key] = (),
-    env: Mapping[str, Any] | None = None,
     gradients: Mapping[str, Weight] | None = None,
 ) -> Evaluation:
     """An evaluation with its steps and no nodes yet; ``wanted`` are the scalars it is for (all, when empty).
 
     ``gradients`` are families that must not vanish in the limit alone, see :class:`tp.transform.train.Training`.
     """
-    run = Evaluation(program, Sobol(0, np.random.default_rng(0)), {**{s.name: 1 for s in program.spaces}, **(env or {})})
+    run = Evaluation(program, Sobol(0, np.random.default_rng(0)), {s.name: 1 for s in program.spaces})
     run.gradients = gradients or {}
     integer = run.compiler.integer
     run.edges = {
@@ -200,17 +199,6 @@ def _layout(run: Evaluation) -> Layout:
 
 def _innovation(matrix: Key, transpose: bool, k: int) -> Key:
     return ("~", *matrix, transpose, k)
-
-
-def evaluate(
-    program: Program, data: Mapping[Key, float], nodes: Nodes, env: Mapping[str, Any] | None = None, wanted: Iterable[Key] = ()
-) -> Evaluation:
-    """Run ``program`` (leading order, see :mod:`tp.readings.orders`) on ``nodes``.
-
-    ``data`` are the numbers of inputs and tables by member; ``wanted`` the scalars to compute (all, when empty).
-    Raises ``LimitError`` naming the first variable that is not finite.
-    """
-    return executed(prepared(program, data, wanted, env), nodes)
 
 
 def executed(plan: Evaluation, nodes: Nodes, tick: Callable[[int], object] = lambda members: None) -> Evaluation:

@@ -379,7 +379,7 @@ def gauged(engine: Engine, walk: Walk, point: Mapping[str, Fraction], gauge: Any
 
     ``depth``: of the exponents of the depth, where the one that is chosen is 0.
     """
-    choices = _choices(engine, walk, gauge)
+    choices = _choices(engine, gauge)
     if depth:
         choices = {p: (which, Fraction(0)) for p, (which, _) in choices.items()}
     rules = {}
@@ -407,7 +407,7 @@ PRESETS: dict[str, dict[str, tuple[str, Fraction | int]]] = {
 }
 
 
-def _choices(engine: Engine, walk: Walk, gauge: Any) -> dict[str, tuple[str, Fraction]]:
+def _choices(engine: Engine, gauge: Any) -> dict[str, tuple[str, Fraction]]:
     preset = gauge if isinstance(gauge, str) else "table3"
     if preset not in PRESETS or not (gauge is None or isinstance(gauge, str | Mapping)):
         reason = f"there is no gauge {gauge!r}"

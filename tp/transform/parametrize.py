@@ -136,7 +136,7 @@ def named(program: Program, name: str, normalised: str = "none", growth: Mapping
     return found
 
 
-def given(program: Program, table: Mapping[str, Any], declared: Mapping[str, ABC]) -> dict[str, ABC]:
+def given(table: Mapping[str, Any], declared: Mapping[str, ABC]) -> dict[str, ABC]:
     """(a, b, c) per weight name; ``W`` means all that is declared as ``W[…]``; what is not named stays as declared."""
     found = dict(declared)
     for name, value in table.items():

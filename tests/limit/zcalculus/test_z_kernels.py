@@ -12,7 +12,7 @@ from tp.limit.independence import gradient_dependence
 from tp.limit.take import take_limit
 from tp.limit.zcalculus.kernels import z_kernels
 from tp.limit.zcalculus.pairs import PairKernel
-from tp.readings.empirical import empirical_kernels
+from tp.readings.empirical import kernels_of
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -44,7 +44,7 @@ def test_kernels_agree_with_finite_networks(name: str) -> None:
     X = inputs(net)
     derived = dict(zip(("K", "Theta"), net.kernel("nngp", "ntk")(X), strict=True))
     seeds = 8
-    found = [empirical_kernels(net.program, net.inputs(X), 400, s, ("K", "Theta")) for s in range(seeds)]
+    found = [kernels_of(net.simulate(X, 400, s)) for s in range(seeds)]
     for kind, exact in derived.items():
         seen = np.array([f[kind] for f in found])
         error = seen.std(axis=0, ddof=1) / np.sqrt(seeds) + 0.01 * np.abs(np.diag(exact)).max()
@@ -162,6 +162,6 @@ def test_the_tangent_kernel_of_a_tied_autoencoder() -> None:
     limit, width, seeds = net.ntk(), 400, 8
     assert limit.power["Theta"] == -1
     exact = PairKernel(limit, ("Theta",))(x)[..., 0]
-    seen = width * np.array([empirical_kernels(net.program, {"x": x}, width, s, ("Theta",))["Theta"] for s in range(seeds)])
+    seen = width * np.array([kernels_of(net.simulate(x, width, s), ["Theta"])["Theta"] for s in range(seeds)])
     error = seen.std(axis=0, ddof=1) / np.sqrt(seeds) + 0.02
     assert (np.abs(seen.mean(axis=0) - exact) < 4 * error).all()

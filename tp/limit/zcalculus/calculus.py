@@ -197,8 +197,8 @@ class Calculus:
         """ZNonlin: Z^{φ(x; θ)} = φ(Z^x; θ̊)."""
         z = Z(ins.out, s)
         self.write(z, sp.S.Zero, "nonlin", ins.span)  # its place, after what it reads
-        shown = self.expression(ins.expr, s, ins.span, lambda r: self._shown(r, self.sample(r, s)))
-        unfolded = self.expression(ins.expr, s, ins.span, lambda r: self.vector(r, s))
+        shown = self.expression(ins.expr, s, lambda r: self._shown(r, self.sample(r, s)))
+        unfolded = self.expression(ins.expr, s, lambda r: self.vector(r, s))
         del self.lines[z]
         self.write(z, shown.replace(lambda e: isinstance(e, Drive), lambda e: e.total), "nonlin", ins.span)
         return self._gathered(ins, s, self._named(z, unfolded))
@@ -253,7 +253,7 @@ class Calculus:
 
     # ------------------------------------------------------------ scalars
 
-    def expression(self, expr: sp.Expr, s: sp.Expr, span: Span, vector: Callable[[Ref], sp.Expr]) -> sp.Expr:
+    def expression(self, expr: sp.Expr, s: sp.Expr, vector: Callable[[Ref], sp.Expr]) -> sp.Expr:
         """``expr`` with data, scalars, input sums and vectors as atoms of the calculus."""
         swap: dict[sp.Basic, sp.Basic] = {}
         for total in expr.atoms(sp.Sum):
@@ -301,9 +301,9 @@ class Calculus:
         if ref.name in self.random:
             raise _random(ref, ins.span)
         assert not isinstance(ins, MatMul)
-        value = self.expression(ins.expr, s, ins.span, lambda r: self.vector(r, s))
+        value = self.expression(ins.expr, s, lambda r: self.vector(r, s))
         if isinstance(ins, Moment):
-            coeff = self.expression(ins.coeff, s, ins.span, lambda r: self.vector(r, s))
+            coeff = self.expression(ins.coeff, s, lambda r: self.vector(r, s))
             value = coeff * self.mean(value)
         self.write(name, value, "moment", ins.span)
         return value if value.is_number or isinstance(value, Value) else name

@@ -101,7 +101,7 @@ def _definitions(calculus: Calculus, ins: Nonlin, s: sp.Expr) -> list[Definition
         letters = tuple(sp.Symbol("a" if len(own) == 1 else f"a_{k + 1}", real=True) for k in range(len(own)))
         place = {o: sp.Dummy(real=True) for o in outers}
         meant = {place[o]: letters[own.index(alive[o][0])] * _vector(calculus, alive[o][1], s) for o in outers}
-        bare = calculus.expression(term.xreplace(place), s, ins.span, lambda r: calculus.vector(r, s))
+        bare = calculus.expression(term.xreplace(place), s, lambda r: calculus.vector(r, s))
         name = Ref(ins.out.args[0], *ins.out.index, *([k + 1] if len(terms) > 1 else []))
         several = len(own) > 1 and len({alive[o][1] for o in outers}) > 1
         found.append(Definition(name, _factored(bare.xreplace(meant)) * argument, letters, own, several, ins.span))

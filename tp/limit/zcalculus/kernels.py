@@ -212,6 +212,6 @@ class _Kernels:
     def _square(self, expr: sp.Expr, summed: list[Range], ins: Nonlin) -> sp.Expr:
         """Σ_j E[expr(i) expr(j)] over the coordinates of an input."""
         written = self.members.written(expr, ins.span)
-        a, b = (self.calculus.expression(written, s, ins.span, partial(self.calculus.vector, s=s)) for s in (I, J))
+        a, b = (self.calculus.expression(written, s, partial(self.calculus.vector, s=s)) for s in (I, J))
         terms = sp.Add.make_args(sp.expand_mul(self.calculus.mean(a * b)))
         return sp.Add(*(sum_over(t, summed) for t in terms))

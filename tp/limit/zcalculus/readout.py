@@ -110,8 +110,8 @@ class Readouts:
         if ins is None:
             return [(sp.S.One, f)]
         if isinstance(ins, Moment):
-            expr = calculus.expression(ins.coeff * ins.expr, s, ins.span, lambda r: calculus.vector(r, s))
-            self._check(calculus, ins, expr)
+            expr = calculus.expression(ins.coeff * ins.expr, s, lambda r: calculus.vector(r, s))
+            self._check(ins, expr)
             size = next(p.size for p in self.members.program.spaces if p.name == ins.space.name)
             return [(sp.S.One, (expr, ins.space.name, size))]
         wide = self.wide.instruction(f)
@@ -121,14 +121,14 @@ class Readouts:
         for coef, inner in self.terms(f, wide):
             if degree(coef, self.widths) + self.order(inner) == order:
                 at_one = coef.subs(dict.fromkeys(self.widths, 1))
-                here = calculus.expression(at_one, s, wide.span, lambda r: calculus.vector(r, s))
+                here = calculus.expression(at_one, s, lambda r: calculus.vector(r, s))
                 out += [(here * c, x) for c, x in self.parts(calculus, inner, s)]
         return out
 
     def varies(self, ref: Ref) -> bool:
         return ref.name in self.names or self.orders.get(ref.name, sp.S.Zero) > 0
 
-    def _check(self, calculus: Calculus, ins: Moment, expr: sp.Expr) -> None:
+    def _check(self, ins: Moment, expr: sp.Expr) -> None:
         """Every term has a factor that is a centred initial vector read by nothing that is not an output."""
         fresh = {a for a in gaussians(expr) if self._own(a.a)}
         for term in products(expr):

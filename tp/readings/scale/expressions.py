@@ -182,7 +182,7 @@ class Compiler:
             case sp.Symbol():
                 return self._symbol(expr, env, span)
         if not expr.args or not expr.has(Ref):
-            return self._constant(expr, env, span)
+            return self._constant(expr, span)
         return self._function(expr, env, span)
 
     def integer(self, expr: sp.Expr, env: Env) -> int:
@@ -205,7 +205,7 @@ class Compiler:
             return Op("const", (self.leaves.leaf(self.widths.power(symbol, sp.S.One, span)),))
         return ZERO if env.get(symbol.name) == 0 else ONE
 
-    def _constant(self, expr: sp.Expr, env: Env, span: Span) -> Op:
+    def _constant(self, expr: sp.Expr, span: Span) -> Op:
         if expr.is_number:
             return ZERO if expr == 0 else ONE
         return Op("const", (self.leaves.leaf(self.widths.size(expr, span)),))
@@ -219,7 +219,7 @@ class Compiler:
             form = Form().plus(self.leaves.forms[inside.args[0]], Fraction(int(exponent.p), int(exponent.q)))
             return Op("const", (self.leaves.leaf(form),))
         if not inside.slots():
-            return self._constant(expr, env, span)
+            return self._constant(expr, span)
         if exponent.is_Integer and 1 <= exponent <= 4:
             return _product([inside] * int(exponent))
         if not exponent.is_Rational:

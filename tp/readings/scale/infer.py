@@ -123,7 +123,7 @@ def scaling(
         own = {p for p in engine.declared if p in table or p.split("[")[0].rstrip("'") in table}
         weights = engine.concrete.parameters.items()
         base = {p: engine.declared[p] if p in own else declared(w, engine.growth, known) for p, w in weights}
-        rules = given(engine.program, table, base)
+        rules = given(table, base)
         title = "as declared" if parametrization is None else "as given"
     point = engine.point(rules, opt, known)
     last = steps or engine.steps

@@ -3,8 +3,7 @@
 Exponents enter by w_l = a_l + b_l and u_l = 2 a_l + c_l, which the symmetry of parametrizations leaves alone. The general engine
 derives the same, program by program; here is the theorem that it has to agree with.
 
-Source: Yang & Hu 2021, *Tensor Programs IV*, Definition 3.2, Theorems 3.3, 3.4, 3.8 and 5.6; for entrywise updates Yang & Littwin
-2023, *Tensor Programs IVb*, Theorem 2.8.12.
+Source: Yang & Hu 2021, *Tensor Programs IV*, Definition 3.2, Theorems 3.3, 3.4, 3.8 and 5.6.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ class Verdict:
         return self.nontrivial and self.r == 0
 
 
-def classify(w: Sequence[Fraction], u: Sequence[Fraction], entrywise: bool = False) -> Verdict:
-    """The theorem at w = (w_1, …, w_{L+1}), u likewise; ``entrywise`` for sign and Adam, with u = a + c."""
+def classify(w: Sequence[Fraction], u: Sequence[Fraction]) -> Verdict:
+    """The theorem at w = (w_1, …, w_{L+1}), u likewise."""
     *hidden, out = w
-    r = (Fraction(0) if entrywise else min(out, u[-1])) + min(x - 1 + (k == 0) for k, x in enumerate(u[:-1]))
+    r = min(out, u[-1]) + min(x - 1 + (k == 0) for k, x in enumerate(u[:-1]))
     begins = hidden[0] == 0 and all(x == HALF for x in hidden[1:]) and out >= HALF
     stable = begins and r >= 0 and u[-1] >= 1 and out + r >= 1
     return Verdict(r, begins, stable, stable and (u[-1] == 1 or out + r == 1))
