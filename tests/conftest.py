@@ -6,12 +6,10 @@ their text as plain Python would do.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -38,10 +36,18 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
     return compare
 
 
+@pytest.fixture(autouse=True)
+def compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests are about compiled kernels, though their samples are few."""
+    monkeypatch.setattr("tp.kernel.sizes.FEW", 0)
+
+
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels run their generated text in plain Python."""
-    monkeypatch.setattr("tp.kernel.kernel.load", plain_module)
+    from tp.kernel.uncompiled import module
+
+    monkeypatch.setattr("tp.kernel.kernel.load", cache(module))
     monkeypatch.setattr("tp.kernel.kernel.compile_aside", lambda text, calls, processes: None)
 
 
@@ -50,17 +56,3 @@ def quick(request: pytest.FixtureRequest) -> None:
     """``uncompiled``, but for ``--compiled``: formulas on a few samples, on constructs that other tests compile."""
     if not request.config.getoption("--compiled"):
         request.getfixturevalue("uncompiled")
-
-
-@cache
-def plain_module(text: str) -> ModuleType:
-    """A generated module with nothing compiled."""
-    module = ModuleType("plain_kernel")
-    exec(text.replace("from numba import njit", "def njit(**options):\n    return lambda f: f"), vars(module))
-    module.math = SimpleNamespace(**{**vars(math), "sqrt": _sqrt})
-    return module
-
-
-def _sqrt(x: float) -> float:
-    """As compiled: not a number below 0, which is what a lane is left at that is computed again."""
-    return math.sqrt(x) if x >= 0.0 else math.nan

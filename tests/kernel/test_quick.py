@@ -10,6 +10,7 @@ import tp
 k = tp.parse("network small\\n width n\\n dim c = 2\\n input x : [c]\\n weight U : [n, c] ~ N(0, 1/c)\\n"
              " weight v : [n] ~ N(0, 1/n)\\n output f = v @ (U @ x)\\n").kernel("nngp")
 X = np.linspace(-1.0, 1.0, 8).reshape(4, 2)
+k.load()
 assert np.allclose(k(X), X @ X.T / 2)
 print("scipy.linalg" in sys.modules)
 import numba

@@ -55,15 +55,16 @@ Signature = tuple[Kind, ...]
 
 
 class Recorder:
-    """Looks like a module whose functions do nothing; ``calls`` has the arguments' kinds of each that was called."""
+    """Looks like a module; ``calls`` has the arguments' kinds of each function that was called. Without one, they do nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: Any = None) -> None:
         self.calls: dict[str, Signature] = {}
+        self.module = module
 
-    def __getattr__(self, name: str) -> Callable[..., int]:
-        def called(*arguments: Any) -> int:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
             self.calls.setdefault(name, tuple(kind(a) for a in arguments))
-            return 1
+            return 1 if self.module is None else getattr(self.module, name)(*arguments)
 
         return called
 
@@ -92,6 +93,7 @@ def types(signature: Sequence[Any]) -> tuple[Any, ...]:
 
 _compiling = threading.Lock()
 _ahead: list[Helper] = []
+_behind: dict[str, Helper] = {}  # by the text it works on while nobody waits
 
 
 def start_ahead() -> None:
@@ -103,6 +105,10 @@ def start_ahead() -> None:
 def compile_aside(text: str, calls: Mapping[str, Signature], processes: int) -> None:
     """Compile functions of the module with this text, or load them where they are kept."""
     with _compiling:
+        if (behind := _behind.pop(text, None)) is not None:
+            load(text)  # and numba, meanwhile
+            behind.wait()
+            behind.end()
         missing = _missing(text, calls) if is_compiled(text) else list(calls)
         if not missing:
             return
@@ -119,6 +125,15 @@ def compile_aside(text: str, calls: Mapping[str, Signature], processes: int) -> 
         finally:
             for helper in (*ahead, *(helper for helper, _ in team)):
                 helper.end()
+
+
+def compile_behind(text: str, calls: Mapping[str, Signature]) -> None:
+    """Functions that are not needed yet, left to a process that was started ahead; it goes on while this one does."""
+    with _compiling:
+        for helper in _taken():
+            if helper.waits():
+                helper.give(text, calls)
+                _behind[text] = helper
 
 
 def _missing(text: str, calls: Mapping[str, Signature]) -> list[str]:

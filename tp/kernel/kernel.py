@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from tp.errors import NOWHERE, LimitError, Message
 from tp.kernel import blocks, diagonal, images, inputs, mirror, sizes
 from tp.kernel.apart import apart
-from tp.kernel.aside import Recorder, compile_aside
+from tp.kernel.aside import Recorder, compile_aside, compile_behind
 from tp.kernel.call import Array, Call, Side, finite
 from tp.kernel.memory import check_memory, default_memory, working_memory
 from tp.kernel.module import load
@@ -25,11 +25,14 @@ from tp.kernel.plan import Compiled
 from tp.kernel.single import single
 from tp.kernel.sites import prepare
 from tp.kernel.threads import default_threads
+from tp.kernel.uncompiled import carried_out
 from tp.seldom import seldom
 
 if TYPE_CHECKING:
     from tp.kernel.disk.result import Gram
     from tp.kernel.posterior import Posterior
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -94,10 +97,14 @@ class Kernel:
         one = self._samples(X1, "X1" if X2 is not None else "X")
         two = one if X2 is None else self._samples(X2, "X2")
         check_memory(self.compiled, self.dtype.itemsize, self.threads, self.memory, one.count, two.count)
-        with seldom():
-            self._rehearse(one, two)
-            call = self._call(one.count * two.count)
-        results, fine = self._filled(call, one, two)
+        few = one.few(one.count)
+        done = self._soon(one.count * two.count, lambda c: self._filled(c, few, few if two is one else two.few(two.count)))
+        if done is None:
+            with seldom():
+                self._rehearse(one, two)
+                call = self._call(one.count * two.count)
+            done = self._filled(call, one, two)
+        results, fine = done
         return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], fine)
 
     def _filled(self, call: Call, one: Side, two: Side) -> tuple[dict[str, Array], bool]:
@@ -113,6 +120,21 @@ class Kernel:
         seen = blocks.fill(call, one, two, results)
         return diagonal.fill(call, one, two, results) and seen
 
+    def _soon(self, pairs: int, work: Callable[[Call], T]) -> T | None:
+        """Work on few pairs without a compiler, where that is sooner done; None where it is not."""
+        if pairs > sizes.FEW or self.device != "cpu":
+            return None
+        recorder = Recorder()
+
+        def noted(module: ModuleType) -> T:
+            recorder.module = module
+            return work(replace(self._call(pairs, recorder), threads=1, progress=False))
+
+        done = carried_out(self._text, noted)
+        if done is not None:
+            compile_behind(self._text, recorder.calls)
+        return done
+
     def _rehearse(self, one: Side, two: Side) -> None:
         """Before the first call, compile what it needs, side by side; two samples tell what that is, without being computed."""
         whole = self._call(one.count * two.count, recorder := Recorder())
@@ -127,9 +149,14 @@ class Kernel:
 
     def diag(self, X: Any) -> Any:
         """Each sample with itself; equal to the diagonal of ``k(X)``."""
-        one, call = self._samples(X, "X"), self._call()
-        prepare(call, one)
-        results = diagonal.alone(call, one, np.arange(one.count))
+        one = self._samples(X, "X")
+
+        def work(call: Call) -> dict[str, Array]:
+            side = one.few(one.count)
+            prepare(call, side)
+            return diagonal.alone(call, side, np.arange(one.count))
+
+        results = self._soon(one.count, work) or work(self._call())
         return self._returned([np.moveaxis(a, -1, 0) for a in results.values()], finite(results))
 
     def gram(
@@ -207,7 +234,7 @@ class Kernel:
     # ------------------------------------------------------------ what is needed
 
     def load(self) -> None:
-        """Import the generated module now, before several threads ask for it."""
+        """Import the generated module now, before several threads ask for it; from then on calls of few samples use it, too."""
         _ = self._module
 
     @cached_property
