@@ -271,7 +271,7 @@ class Net:
         ``parametrization`` is "sp", "ntp", "mup" or "mfp", (a, b, c) by weight name, or a report of :meth:`mup`; None: as the
         spec declares.
         """
-        from tp.readings.training import defaults, prepare, reparametrized
+        from tp.readings.settings import defaults, prepare, reparametrized
 
         given = {"steps": steps, "lr": lr, "loss": loss, "optimizer": optimizer, "momentum": momentum, "decay": decay}
         given |= {"betas": betas, "eps": eps}

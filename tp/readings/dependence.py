@@ -13,8 +13,8 @@ from functools import reduce
 
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, Ref
 from tp.program.reads import plain
-from tp.readings.expression import Add, Frame, Mul, Op, Over, Read, SumOver
 from tp.readings.indexing import Env, Key, resolve
+from tp.readings.ops import Add, Frame, Mul, Op, Over, Read, SumOver
 from tp.readings.simulate import Run
 
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from tp.errors import LimitError, Message
 from tp.program.ir import Program, Ref, Weight
-from tp.readings.expression import Compiler, Frame
+from tp.readings.expression import Compiler
 from tp.readings.indexing import Env, Key, show
 from tp.readings.members import Member, Plan, vector_names, written_out
 from tp.readings.nodes import Layout, Nodes
+from tp.readings.ops import Frame
 from tp.readings.outer import products
 from tp.readings.parity import Parity
 from tp.readings.rows import placed

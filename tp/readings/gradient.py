@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from tp.errors import NOWHERE, DataError, Message
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Ref
 from tp.program.reads import plain
-from tp.readings.expression import Frame
 from tp.readings.indexing import Env, Key, resolve, show
+from tp.readings.ops import Frame
 from tp.readings.simulate import Run, uses
 
 Array = NDArray[np.float64]

@@ -10,7 +10,8 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.program.ir import Ref, derivative
-from tp.readings.expression import Compiler, Frame
+from tp.readings.expression import Compiler
+from tp.readings.ops import Frame
 from tp.transform.losses import NAMES, loss_named
 
 Array = NDArray[np.float64]

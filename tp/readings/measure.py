@@ -27,8 +27,8 @@ from tp.errors import DataError
 from tp.program.ir import Program
 from tp.readings.indexing import Key
 from tp.readings.scale import classify
+from tp.readings.scale.concrete import Member
 from tp.readings.scale.infer import Engine
-from tp.readings.scale.members import Member
 from tp.readings.scale.optimizers import Optimizer
 from tp.readings.simulate import Run, replay, simulate
 from tp.readings.updates import trained

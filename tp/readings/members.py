@@ -16,9 +16,10 @@ import numpy as np
 import sympy as sp
 
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
-from tp.readings.expression import Add, Call, Compiler, Const, Frame, Mul, Op, Outers, Over, Power, Read, SumOver
+from tp.readings.expression import Compiler
 from tp.readings.families import product
 from tp.readings.indexing import Edge, Env, Key, resolve
+from tp.readings.ops import Add, Call, Const, Frame, Mul, Op, Outers, Over, Power, Read, SumOver
 from tp.readings.parity import EVEN, Parity, function_of, total, vanishing
 from tp.readings.parity import product as product_of
 from tp.readings.tape import lanes

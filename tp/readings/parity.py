@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache, reduce
 
 from tp.readings.elementwise import TABLE, Elementwise
-from tp.readings.expression import Call, Const, Op, Power
 from tp.readings.indexing import Key
+from tp.readings.ops import Call, Const, Op, Power
 
 
 @dataclass(frozen=True, slots=True)

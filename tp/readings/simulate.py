@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from tp.errors import NOWHERE, DataError, Message, Span
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Space, Weight
 from tp.program.reads import flat, reads
-from tp.readings.expression import Compiler, Entries, Frame
+from tp.readings.expression import Compiler
 from tp.readings.indexing import Edge, Env, Key, resolve, show
 from tp.readings.inputs import environment, samples_of, table_members
 from tp.readings.memory import check_size
+from tp.readings.ops import Entries, Frame
 
 Array = NDArray[np.float64]
 BAND = 2**15

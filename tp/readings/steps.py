@@ -16,10 +16,11 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.program.ir import MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
-from tp.readings.expression import Add, Compiler, Mul, Op, Outers, Over, SumOver
+from tp.readings.expression import Compiler
 from tp.readings.families import Terms, product, split
 from tp.readings.indexing import Edge, Env, Key
 from tp.readings.members import Member, Plan
+from tp.readings.ops import Add, Mul, Op, Outers, Over, SumOver
 from tp.readings.tape import Leaf, Tape, Unrecorded, lanes, record, record_product, stacked
 
 Array = NDArray[np.float64]

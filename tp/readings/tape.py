@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from tp.program.ir import Range, Ref
-from tp.readings.expression import (
+from tp.readings.expression import Compiler
+from tp.readings.indexing import Key
+from tp.readings.ops import (
     Add,
     Call,
-    Compiler,
     Const,
     Delta,
     Extreme,
@@ -33,7 +34,6 @@ from tp.readings.expression import (
     SumOver,
     power,
 )
-from tp.readings.indexing import Key
 
 Lanes = Any
 """A bool, or one for every lane."""

@@ -8,7 +8,8 @@ import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.limit.zcalculus import integrals
-from tp.limit.zcalculus.integrals import Integrals, _negligible, _pruned
+from tp.limit.zcalculus.integrals import Integrals
+from tp.limit.zcalculus.points import _negligible, _pruned
 
 u, v = sp.symbols("u v", real=True)
 a = sp.Symbol("a", positive=True)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.limit.equations import Entry, Value
 from tp.limit.zcalculus.atoms import Cov, Image, Slope
-from tp.limit.zcalculus.integrals import Integrals, measured
+from tp.limit.zcalculus.integrals import Integrals
 from tp.limit.zcalculus.limit import ZLimit
+from tp.limit.zcalculus.measured import measured
 from tp.program.ir import Ref
 
 Array = NDArray[np.float64]

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
-from tp.limit.zcalculus.integrals import Integrals, Measured, measured, valued
+from tp.limit.zcalculus.integrals import Integrals
 from tp.limit.zcalculus.mean import gaussians
+from tp.limit.zcalculus.measured import Measured, measured, valued
 from tp.program.ir import Ref
 
 Array = NDArray[np.float64]

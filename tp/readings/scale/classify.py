@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from tp.readings.scale.concrete import Member
 from tp.readings.scale.forms import Form
-from tp.readings.scale.members import Member
 from tp.readings.scale.report import Exponent, Quantity, Reason, power
 from tp.readings.scale.walk import Role, Sized, Step, Walk
 

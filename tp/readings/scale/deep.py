@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from tp.errors import NOWHERE, LimitError, Message
 from tp.program.ir import Weight
 from tp.readings.scale import classify
+from tp.readings.scale.concrete import Concrete
 from tp.readings.scale.depth import Depth
 from tp.readings.scale.expressions import Widths
 from tp.readings.scale.forms import DEPTH, Form, unknown
-from tp.readings.scale.members import Concrete, concrete
+from tp.readings.scale.members import concrete
 from tp.readings.scale.optimizers import exponent, optimizer
 from tp.readings.scale.report import DepthReport, Exponent, Quantity, Rule, Rules, power
 from tp.readings.scale.walk import Sized, Step, Walk

@@ -11,12 +11,13 @@ from typing import Any
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Program, Weight
 from tp.readings.scale import classify
+from tp.readings.scale.concrete import Concrete
 from tp.readings.scale.deep import Deep, Reading, followed, read
 from tp.readings.scale.depth import depth_of
 from tp.readings.scale.expressions import Widths
 from tp.readings.scale.forms import Form, unknown
 from tp.readings.scale.hoist import hoisted
-from tp.readings.scale.members import Concrete, concrete
+from tp.readings.scale.members import concrete
 from tp.readings.scale.optimizers import Optimizer, exponent, optimizer
 from tp.readings.scale.report import DepthReport, Rule, Rules, ScalingReport
 from tp.readings.scale.walk import Step, Walk

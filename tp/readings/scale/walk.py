@@ -16,9 +16,9 @@ from fractions import Fraction
 from typing import Any
 
 from tp.errors import LimitError, Message
+from tp.readings.scale.concrete import Concrete, Member
 from tp.readings.scale.expressions import Op, State, average, value
 from tp.readings.scale.forms import DEPTH, Form
-from tp.readings.scale.members import Concrete, Member
 from tp.readings.scale.optimizers import Optimizer
 from tp.readings.scale.rules import inner
 from tp.readings.scale.tags import (
