@@ -35,16 +35,18 @@ def arcsine(x: float, y: float, y2: float) -> float:
     return arc if flat else math.copysign(0.25, x) - arc
 
 
-def arcsine_near(z: float) -> float:
+def arcsine_near(x: float, y: float, sine: float, cosine: float, turns: float) -> tuple[float, float]:
+    """``turns`` + arcsin x − arcsin(sine) in turns, and a margin: positive where they are at most 0.28 apart, and it is exact."""
+    d = x * cosine - y * sine
+    z = d * d
+    return turns + d * arcsine_turns_near(z), 0.0764 - z
+
+
+def arcsine_turns_near(z: float) -> float:
     """``arcsine_turns`` for z ≤ 0.0764, an angle of 0.28 (relative error 6e-16)."""
     p = (0.0028822113152267223 * z + 0.0026756562077657675) * z + 0.003566344265557099
     p = ((p * z + 0.0048352294970084985) * z + 0.007105135450336027) * z + 0.011936620692901792
     return (p * z + 0.02652582384879144) * z + 0.15915494309189526
-
-
-def arcsine_near_single(z: float) -> float:
-    """``arcsine_near`` with relative error 1e-8."""
-    return ((0.007905431126702098 * z + 0.011897469584674985) * z + 0.026526427845210403) * z + 0.15915494164729813
 
 
 def follow(state: MutableSequence[float], x: float) -> None:

@@ -44,14 +44,12 @@ def relu_easy_single(s1: float, w1: float, c: float, s2: float, w2: float) -> tu
 def relu_near(
     s1: float, w1: float, c: float, s2: float, w2: float, sine: float, cosine: float, turns: float
 ) -> tuple[float, float, float]:
-    """``relu_easy`` where the arc of ρ and the angle at hand are less than 0.28 apart, and no variance is 0."""
+    """``relu_easy`` near an angle."""
     w = w1 * w2
     x = c * w
     y = math.sqrt(1.0 - x * x)
-    d = x * cosine - y * sine
-    z = d * d
-    psi = (0.25 + turns) + d * arcsine_near(z)
-    return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, min(0.0764 - z, w)
+    psi, margin = arcsine_near(x, y, sine, cosine, 0.25 + turns)
+    return 0.15915494309189535 * s1 * s2 * y + c * psi, psi, min(margin, w)
 
 
 def slopes_easy(
@@ -76,12 +74,10 @@ def slopes_near(
     w = w1 * w2
     x = c * w
     y = math.sqrt(1.0 - x * x)
-    d = x * cosine - y * sine
-    z = d * d
-    arc = turns + d * arcsine_near(z)
+    arc, margin = arcsine_near(x, y, sine, cosine, turns)
     odd, even = 0.25 * (a1 + b1) * (a2 + b2), (b1 - a1) * (b2 - a2)
     v = odd * c + even * (0.15915494309189535 * s1 * s2 * y + c * arc)
-    return v, odd + even * arc, min(0.0764 - z, w)
+    return v, odd + even * arc, min(margin, w)
 
 
 def erf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2: float) -> tuple[float, float, float]:
@@ -93,18 +89,6 @@ def erf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2
     return 4.0 * arcsine(x, y, y2), 0.6366197723675814 * w / y, y2 - 0.01
 
 
-def erf_near(
-    s1: float, w1: float, c: float, s2: float, w2: float, sine: float, cosine: float, turns: float, e1: float, e2: float
-) -> tuple[float, float, float]:
-    """``erf_easy`` near an angle."""
-    w = w1 * w2
-    x = c * w
-    y = math.sqrt(1.0 - x * x)
-    d = x * cosine - y * sine
-    z = d * d
-    return 4.0 * (turns + d * arcsine_near(z)), 0.6366197723675814 * w / y, 0.0764 - z
-
-
 def cdf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2: float) -> tuple[float, float, float]:
     """``cdf_pair``: arccos(−x)/2π and w/(2π √(1 − x²)), w and x as for ``erf_easy``."""
     w = w1 * w2
@@ -112,18 +96,6 @@ def cdf_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2
     y2 = 1.0 - x * x
     y = math.sqrt(y2)
     return 0.25 + arcsine(x, y, y2), 0.15915494309189535 * w / y, y2 - 0.01
-
-
-def cdf_near(
-    s1: float, w1: float, c: float, s2: float, w2: float, sine: float, cosine: float, turns: float, e1: float, e2: float
-) -> tuple[float, float, float]:
-    """``cdf_easy`` near an angle."""
-    w = w1 * w2
-    x = c * w
-    y = math.sqrt(1.0 - x * x)
-    d = x * cosine - y * sine
-    z = d * d
-    return (0.25 + turns) + d * arcsine_near(z), 0.15915494309189535 * w / y, 0.0764 - z
 
 
 def gelu_easy(s1: float, w1: float, c: float, s2: float, w2: float, e1: float, e2: float) -> tuple[float, float, float]:
@@ -172,10 +144,8 @@ EASY: dict[str, tuple[Callable[..., tuple[float, float, float]], str, str]] = {
 NEAR: dict[Callable[..., tuple[float, float, float]], Callable[..., tuple[float, float, float]]] = {
     relu_easy: relu_near,
     slopes_easy: slopes_near,
-    erf_easy: erf_near,
-    cdf_easy: cdf_near,
 }
-"""For an easy form: its form near an angle, where that pays (of gelu the arc is a small part)."""
+"""For an easy form: its form near an angle, where that pays: of forms that divide (erf, gelu) the arc is a small part."""
 
 HEAD = ("s1", "w1", "c", "s2", "w2")
 ANGLE = ("sine", "cosine", "turns")

@@ -61,8 +61,9 @@ class Call:
 
     @property
     def pairs(self) -> str:
-        """The function for blocks of pairs."""
-        return "pairs_near" if self.many and "pairs_near" in self.plan.functions else "pairs"
+        """The function for blocks of pairs. In single precision polynomials are short without an angle at hand."""
+        near = self.many and self.dtype == np.float64 and "pairs_near" in self.plan.functions
+        return "pairs_near" if near else "pairs"
 
     @property
     def precise(self) -> float:

@@ -47,7 +47,7 @@ class Kernel:
     threads: int
     memory: int
     progress: bool = True
-    _rehearsed: set[bool] = field(default_factory=set, repr=False)  # of few pairs, of many
+    _rehearsed: set[str] = field(default_factory=set, repr=False)  # functions for blocks of pairs
 
     device: ClassVar[str] = "cpu"
     at_once: ClassVar[int] = 2
@@ -138,14 +138,14 @@ class Kernel:
     def _rehearse(self, one: Side, two: Side) -> None:
         """Before the first call, compile what it needs, side by side; two samples tell what that is, without being computed."""
         whole = self._call(one.count * two.count, recorder := Recorder())
-        if whole.many in self._rehearsed or self.device != "cpu" or self.threads < 2:
+        if whole.pairs in self._rehearsed or self.device != "cpu" or self.threads < 2:
             return
         few = one.few(2)
         with np.errstate(all="ignore"):
             understudy = replace(whole, threads=1, progress=False)
             self._filled(understudy, few, few if two is one else two.few(2))
         compile_aside(self._text, recorder.calls, self.threads)
-        self._rehearsed.add(whole.many)
+        self._rehearsed.add(whole.pairs)
 
     def diag(self, X: Any) -> Any:
         """Each sample with itself; equal to the diagonal of ``k(X)``."""

@@ -12,11 +12,12 @@ from copy import deepcopy
 
 
 def single(text: str) -> str:
-    """The module with ``pairs`` and ``pairs_near``, or ``rows``, in single precision."""
+    """The module with ``pairs`` or ``rows`` in single precision, and without ``pairs_near``."""
     tree = ast.parse(text)
+    tree.body = [f for f in tree.body if not (isinstance(f, ast.FunctionDef) and f.name.startswith("pairs_near"))]
     functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
     names: dict[str, str] = {}
-    entries = functions.keys() & {"rows", "pairs", "pairs_near"}
+    entries = functions.keys() & {"rows", "pairs"}
     for entry in entries:
         _reach(functions[entry], functions, names)
     body: list[ast.stmt] = []
