@@ -9,15 +9,27 @@ from tp.kernel import gram, images, sizes
 from tp.kernel.call import Array, Call, Side, finite
 from tp.kernel.twins import twins
 
+Diagonal = tuple[NDArray[np.int64], NDArray[np.int64], dict[str, Array]]
+"""Rows and columns of the pairs of one and the same sample, and their values, [out axes…, pair], by table."""
+
 
 def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
     """Pairs of one and the same sample get the values of a sample with itself; whether these are finite."""
+    return place(values(call, one, two), results)
+
+
+def values(call: Call, one: Side, two: Side) -> Diagonal:
+    """The pairs of one and the same sample, with what ``fill`` puts there."""
     rows, columns, need, position = twins(one, two)
-    if not len(rows):
-        return True
-    found = alone(call, one, need)
+    found = alone(call, one, need) if len(rows) else {}
+    return rows, columns, {name: values[..., position] for name, values in found.items()}
+
+
+def place(diagonal: Diagonal, results: dict[str, Array]) -> bool:
+    """Puts the values where they belong; whether they are finite."""
+    rows, columns, found = diagonal
     for name, values in found.items():
-        results[name][..., rows, columns] = values[..., position]
+        results[name][..., rows, columns] = values
     return finite(found)
 
 

@@ -19,7 +19,7 @@ from tests.kernel import test_rows
 from tests.kernel.plain import data
 from tp.kernel import diagonal
 from tp.kernel.cuda import kernel as cuda_kernel
-from tp.kernel.cuda import products
+from tp.kernel.cuda import products, settle
 from tp.kernel.cuda.kernel import CudaKernel
 from tp.kernel.module import load
 
@@ -37,6 +37,7 @@ class There(np.ndarray):
 
 DEVICE = SimpleNamespace(
     stream=lambda: SimpleNamespace(synchronize=lambda: None),
+    event=lambda: SimpleNamespace(record=lambda stream: None, wait=lambda stream: None),
     device_array=lambda size, dtype: np.empty(size, dtype).view(There),
     pinned_array=np.empty,
     current_context=lambda: SimpleNamespace(get_memory_info=lambda: (1 << 28, 1 << 28)),
@@ -59,7 +60,7 @@ class Launch:
         self.name, self.function, self.launched = name, function, launched
 
     def __getitem__(self, grid: tuple[int, int, Any]) -> Any:
-        assert min(grid[:2]) > 0
+        assert min(np.ravel(grid[0])) > 0 < grid[1]
         return self.remember
 
     def remember(self, *given: Any) -> None:
@@ -75,9 +76,10 @@ def launches(kernel: CudaKernel, samples: Any) -> dict[tuple[str, str], tuple[An
         mock.patch.object(cuda_kernel, "cuda_module", lambda: DEVICE),
         mock.patch.object(cuda_kernel, "load", lambda text: Module(text, found)),
         mock.patch.object(products, "load", lambda text: Module(text, found)),
-        mock.patch.object(diagonal, "fill", lambda *given: True),
+        mock.patch.object(settle, "load", lambda text: Module(text, found)),
+        mock.patch.object(diagonal, "values", lambda *given: ((), (), {})),
     )
-    with patched[0], patched[1], patched[2], patched[3]:
+    with patched[0], patched[1], patched[2], patched[3], patched[4]:
         kernel(samples)
     return found
 

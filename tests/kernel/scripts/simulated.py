@@ -15,7 +15,7 @@ import tp.kernel.compile as compiler
 from tests.kernel import test_rows
 from tests.kernel.plain import data
 from tp.kernel import build
-from tp.kernel.cuda import blocks, products
+from tp.kernel.cuda import blocks, products, settle
 from tp.kernel.kernel import Kernel
 from tp.kernel.plan import Compiled
 from tp.limit.equations import Limit
@@ -48,8 +48,9 @@ def sqrt(x: float) -> float:
 
 
 FakeCUDAModule.fma = fma
-blocks.EDGE, blocks.BLOCK, blocks.LANES = 3, 4, 8  # several tiles, several pairs a thread
-blocks.EDGE_SHARING, blocks.SHARING, blocks.WARP = 3, 2, 2  # several pairs a block of threads, several lanes a thread
+blocks.EDGE, blocks.PANEL, blocks.BLOCK, blocks.LANES = 4, 64, 4, 8  # several tiles and panels, several pairs a thread
+blocks.PANEL_SHARING, blocks.SHARING, blocks.WARP = 8, 2, 2  # several pairs a block of threads, several lanes a thread
+settle.SIDE, settle.HIGH, settle.GRID = 2, 1, 2
 products.ACROSS, products.EACH, products.SLAB, products.GRID = 2, 2, 2, 2
 SMALL = {"attention": {"T": 2}, "rnn": {"T": 2}}
 

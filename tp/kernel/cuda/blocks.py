@@ -1,13 +1,14 @@
-"""Pairs of samples on the device: blocks of rows and columns, to which nothing but samples is sent.
+"""Pairs of samples on the device: samples go there, whole matrices come back.
 
-A thread has a pair to itself, or a block of threads where positions are lanes. Inner products are made there, too. Blocks of
-pairs are under way on several streams, so that copies, and the host's work on one block, its place and its mirror image,
-go on while the device computes another.
+A thread has a pair to itself, or a block of threads where positions are lanes. Inner products are made there, too, and the
+lower triangle of a symmetric matrix. Panels of rows follow each other: while one is copied back, into the memory that is
+handed to the caller, the next is computed.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from types import ModuleType
@@ -18,9 +19,9 @@ import numpy as np
 from tp.errors import NOWHERE, DeviceError, Message
 from tp.kernel import gram, mirror
 from tp.kernel.blocks import tables
-from tp.kernel.call import Array, Call, Side, Task, finite
-from tp.kernel.cuda import products
-from tp.kernel.cuda.device import Stream, free_memory, in_turn
+from tp.kernel.call import Array, Call, Side, Task
+from tp.kernel.cuda import products, settle
+from tp.kernel.cuda.device import Workspace
 from tp.kernel.cuda.text import ENTRIES
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.gram import GramTable
@@ -37,20 +38,21 @@ SHARING = 1 << 12
 
 WARP = 32
 
-EDGE = 4096
-"""Rows of a block of pairs at most."""
+EDGE = 1 << 20
+"""Rows and columns of a matrix, or of a tile of it, that is on the device at most."""
 
-EDGE_SHARING = 512
-"""The same where pairs are large: launches stay short, for systems that stop long ones."""
+PANEL = 1 << 29
+"""Bytes of results of a panel at most: to launch its kernels takes far less time than to copy it."""
 
-STREAMS = 2
+PANEL_SHARING = 1 << 18
+"""Pairs of a panel at most where pairs are large: launches stay short, for systems that stop long ones."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Pairs:
-    """What all blocks of pairs have in common."""
+    """What all pairs of a call have in common."""
 
-    cuda: Any
+    space: Workspace
     call: Call
     module: ModuleType
     """The device's: ``pairs`` or ``rows`` and, where there are easy forms, ``exact``."""
@@ -60,6 +62,7 @@ class Pairs:
     """What else is known of samples, in double precision."""
     symmetric: bool
     edge: int = 0
+    """Of a tile."""
     holders: int = 0
     """How many have a pair at a time, and tables of their own: threads, or blocks where these share a pair."""
 
@@ -68,12 +71,22 @@ class Pairs:
         return [k for k in ENTRIES if k in self.call.plan.functions]
 
     @property
-    def grid(self) -> tuple[int, int]:
+    def numbers(self) -> int:
+        """Of the results, per pair."""
+        return sum(prod(self.call.plan.out_shape(t)) for t in self.call.plan.outputs)
+
+    def panel(self, columns: int) -> int:
+        """Rows of a panel."""
+        rows = PANEL // (columns * self.numbers * self.call.dtype.itemsize)
+        return max(1, min(rows, PANEL_SHARING // columns) if self.call.by_rows else rows)
+
+    def grid(self, columns: int) -> tuple[Any, int]:
         """Blocks of a launch, and threads of a block."""
-        if not self.call.by_rows:
-            return self.holders // BLOCK, BLOCK
-        lanes = max(a.shape[-1] for n, a in self.known.items() if n.startswith("data_"))
-        return self.holders, min(BLOCK, -(-lanes // WARP) * WARP)
+        if self.call.by_rows:
+            lanes = max(a.shape[-1] for n, a in self.known.items() if n.startswith("data_"))
+            return self.holders, min(BLOCK, -(-lanes // WARP) * WARP)
+        along = min(-(-columns // BLOCK), self.holders // BLOCK)
+        return (along, self.holders // BLOCK // along), BLOCK
 
     def type(self, kernel: str) -> np.dtype[Any]:
         """The precision of a kernel."""
@@ -84,30 +97,37 @@ class Pairs:
         return list(getattr(self.module, f"{kernel}_tables")(self.call.integers))
 
 
-def fill(cuda: Any, call: Call, module: ModuleType, one: Side, two: Side, results: dict[str, Array]) -> bool:
-    """Fills in all pairs of different samples; whether they were seen to be finite."""
-    work = fitted(cuda, call, module, one, two)
+def fill(space: Workspace, call: Call, module: ModuleType, one: Side, two: Side, results: dict[str, Array]) -> Callable[[], bool]:
+    """Begins to fill in all pairs of different samples; what ends it says whether they were seen to be finite.
+
+    Where the device has no memory for the whole, tile by tile.
+    """
+    work = fitted(space, call, module, one, two)
     starts = [(a, b) for a in range(0, one.count, work.edge) for b in range(0, two.count, work.edge) if one is not two or b >= a]
-    tasks = [(a, min(a + work.edge, one.count), b, min(b + work.edge, two.count)) for a, b in starts]
-    streams = [Stream(cuda, cuda.stream()) for _ in range(min(STREAMS, len(tasks)))]
+    seen, end = [], lambda: True
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Grid size")  # few samples keep no device busy
-        for stream in streams:
-            _lay_out(work, stream)
-        return in_turn(streams, tasks, lambda stream, task: _queue(work, stream, task, results))
+        _lay_out(work)
+        for a, b in starts:
+            seen.append(end())
+            end = _queue(work, (a, min(a + work.edge, one.count), b, min(b + work.edge, two.count)), results)
+    return lambda: end() and all(seen)
 
 
 # ---------------------------------------------------------------- memory
 
 
-def fitted(cuda: Any, call: Call, module: ModuleType, one: Side, two: Side) -> Pairs:
-    """What is to be done, with blocks of pairs of a size, and as many to hold pairs, as the device has memory for."""
+def fitted(space: Workspace, call: Call, module: ModuleType, one: Side, two: Side) -> Pairs:
+    """What is to be done, with tiles of a size, and as many to hold pairs, as the device has memory for."""
     layouts = {} if call.by_rows else call.grams(one.data)
-    grams = {n: (g, gram.left(g, one.data), gram.right(g, two.data)) for n, g in layouts.items()}
+    grams = {}
+    for n, g in layouts.items():
+        left = gram.left(g, one.data)
+        grams[n] = (g, left, left if one is two and g.plain else gram.right(g, two.data))
     known = _by_samples(call, one, two) if call.by_rows else tables(call, one, two)
-    work, free = Pairs(cuda, call, module, grams, known, one is two), free_memory(cuda)
-    holders, edge = _holders(work, free // 4 // STREAMS), _edge(work, free // 2 // STREAMS, max(one.count, two.count))
-    return replace(work, edge=edge, holders=min(holders, -(-edge * edge // BLOCK) * BLOCK))
+    work = Pairs(space, call, module, grams, known, one is two)
+    edge, most = _edge(work, space.size // 2, one.count, two.count), _holders(work, space.size // 4)
+    return replace(work, edge=edge, holders=min(most, -(-edge * edge // BLOCK) * BLOCK))
 
 
 def _holders(work: Pairs, memory: int) -> int:
@@ -119,16 +139,21 @@ def _holders(work: Pairs, memory: int) -> int:
     return found or _refuse(together * each, memory)
 
 
-def _edge(work: Pairs, memory: int, most: int) -> int:
-    """How many rows and columns a block of pairs may have: inner products, results and the list, and the samples."""
-    plan = work.call.plan
-    numbers = sum(g.numbers for g, _, _ in work.grams.values()) + sum(prod(plan.out_shape(t)) for t in plan.outputs)
-    pair = 4 + work.call.dtype.itemsize * numbers
+def _edge(work: Pairs, memory: int, first: int, second: int) -> int:
+    """How many rows and columns a tile may have: its samples and results, inner products and the list of a panel."""
+    size = work.call.dtype.itemsize
     sides = [a for _, *both in work.grams.values() for a in both]
-    sample = sum(a.nbytes for a in [*sides, *work.known.values()]) // most
-    edge = min(EDGE_SHARING if work.call.by_rows else EDGE, most)
-    while edge * (pair * edge + sample) > memory:
-        edge = edge // 2 or _refuse(pair + sample, memory)
+    sample = sum(a.nbytes for a in [*sides, *work.known.values()]) // max(first, second)
+    panel = 4 + size * sum(g.numbers for g, _, _ in work.grams.values())
+
+    def bytes_of(edge: int) -> int:
+        rows, columns = min(edge, first), min(edge, second)
+        pairs = size * work.numbers * rows * columns + panel * min(rows, work.panel(columns)) * columns
+        return pairs + sample * max(rows, columns)
+
+    edge = min(EDGE, max(first, second))
+    while bytes_of(edge) > memory:
+        edge = edge // 2 or _refuse(bytes_of(1), memory)
     return edge
 
 
@@ -143,103 +168,153 @@ def _by_samples(call: Call, one: Side, two: Side) -> dict[str, Array]:
     return {**call.constants, **sides}
 
 
-def _lay_out(work: Pairs, stream: Stream) -> None:
+def _lay_out(work: Pairs) -> None:
     """What stays on the device: parameters, and the tables that threads share; slots beyond a zero boundary stay 0."""
     clear = products.module(work.call.dtype).clear
     for kernel in work.kernels:
-        stream.send((kernel, "n"), work.call.integers, np.int64)
-        stream.send((kernel, "c"), work.call.floats, work.type(kernel))
-        for table in _scratch(work, stream, kernel):
-            clear[max(1, min(LANES, table.size) // BLOCK), BLOCK, stream.queue](table.reshape(table.size))
+        work.space.send((kernel, "n"), work.call.integers, np.int64, mark="whole")
+        work.space.send((kernel, "c"), work.call.floats, work.type(kernel), mark="whole")
+        for k, table in enumerate(_scratch(work, kernel)):
+            if work.space.holds.get((kernel, k)) != table.shape:
+                flat = work.space.room((kernel, k), (table.size,), table.dtype)
+                clear[max(1, min(LANES, table.size) // BLOCK), BLOCK, work.space.work](flat)
+                work.space.holds[kernel, k] = table.shape
 
 
-def _scratch(work: Pairs, stream: Stream, kernel: str) -> list[Any]:
+def _scratch(work: Pairs, kernel: str) -> list[Any]:
     """The shared tables of a kernel: a column for each thread, or a table for each block."""
     shapes = [(work.holders, *s) if work.call.by_rows else (*s, work.holders) for s in work.sizes(kernel)]
-    return [stream.room((kernel, k), shape, work.type(kernel)) for k, shape in enumerate(shapes)]
+    return [work.space.room((kernel, k), shape, work.type(kernel)) for k, shape in enumerate(shapes)]
 
 
-# ---------------------------------------------------------------- a block of pairs
+# ---------------------------------------------------------------- a tile
 
 
-def _queue(work: Pairs, stream: Stream, task: Task, results: dict[str, Array]) -> None:
-    """Samples in, the kernels, results out: queued on a stream. The results are taken when it is waited for."""
-    i0, i1, j0, j1 = task
-    upper = work.symmetric and i0 == j0
-    outs = {t: stream.room(t, (*a.shape[:-2], i1 - i0, j1 - j0), a.dtype) for t, a in results.items()}
-    samples = {n: _samples(stream, n, gram, task) for n, gram in work.grams.items()}
-    made = {n: _multiplied(work, stream, n, *samples[n], upper) for n in work.grams}
-    lists = stream.room("hard", ((i1 - i0) * (j1 - j0),), np.int32), stream.send("found", np.zeros(1, np.int32), np.int32)
+def _queue(work: Pairs, tile: Task, results: dict[str, Array]) -> Callable[[], bool]:
+    """Samples in, panel after panel computed, made whole and copied back: all queued. What is returned waits for it."""
+    i0, i1, j0, j1 = tile
+    space, symmetric = work.space, work.symmetric and i0 == j0
+    place = {t: a[..., i0:i1, j0:j1] for t, a in results.items()}
+    back = {t: a if a.flags.c_contiguous else np.empty(a.shape, a.dtype) for t, a in place.items()}
+    outs = {t: space.room(t, a.shape, a.dtype) for t, a in place.items()}
+    samples = {n: _samples(work, n, tile) for n in work.grams}
+    known = {
+        (n, k): _sent(work, n, work.type(k), tile) for k in work.kernels for n in work.known if n in work.call.plan.functions[k]
+    }
+    bad = space.send("bad", np.zeros(1, np.int32), np.int32)
+    for first in range(0, i1 - i0, work.panel(j1 - j0)):
+        last = min(first + work.panel(j1 - j0), i1 - i0)
+        made = {n: _multiplied(work, n, *samples[n], first, last, symmetric) for n in work.grams}
+        _launch(work, (first, last, j1 - j0, symmetric), {**made, **outs}, samples, known)
+        for t, table in outs.items():
+            _settle(work, t, table, first, last, symmetric, bad)
+        space.then_back()
+        for t, table in outs.items():
+            for there, here in _panels(table, back[t], first, last):
+                there.copy_to_host(here, stream=space.back)
+    flag = space.fetched(bad)
+
+    def end() -> bool:
+        space.back.synchronize()
+        for t, a in place.items():
+            if back[t] is not a:
+                a[...] = back[t]
+        if work.symmetric and not symmetric:
+            mirror.tables(results, tile, work.call.plan.crossed)
+        return not flag[0]
+
+    return end
+
+
+def _launch(work: Pairs, place: Any, arrays: dict[str, Any], samples: dict[str, Any], known: dict[tuple[str, str], Any]) -> None:
+    """The kernels of a panel, ``place``: first row, last, columns, whether only columns after the row."""
+    space, columns = work.space, place[2]
+    room = space.room("hard", ((place[1] - place[0]) * columns,), np.int32)
+    lists = room, space.send("found", np.zeros(1, np.int32), np.int32)
     for kernel in work.kernels:
-        arrays, more = {**made, **outs}, []
+        here, more = {**arrays, **{n: a for (n, k), a in known.items() if k == kernel}}, []
         if kernel == "exact":
             for n, both in samples.items():
-                arrays[n], here = _lane_products(work, stream, n)
-                more += [*both, here]
-        names = work.call.plan.functions[kernel]
-        arrays |= {n: _sent(work, stream, n, work.type(kernel), task) for n in names if n not in arrays}
-        numbers = [stream.there[kernel, x] for x in "nc"]
-        launch = getattr(work.module, kernel)[*work.grid, stream.queue]
-        place = (i1 - i0, j1 - j0, upper, *lists)
-        launch(*numbers, *place, *(arrays[n] for n in names), *_scratch(work, stream, kernel), *more)
-    found = {t: stream.fetch(t, device) for t, device in outs.items()}
-
-    def finish() -> bool:
-        stream.queue.synchronize()
-        for t, block in found.items():
-            results[t][..., i0:i1, j0:j1] = block  # below the diagonal it is anything
-        return mirror.tables(results, task, work.call.plan.crossed) if work.symmetric else finite(found)
-
-    stream.finish = finish
+                here[n], lanes = _lane_products(work, n)
+                more += [*both, lanes]
+        grid, threads = work.grid(columns)
+        launch = getattr(work.module, kernel)[grid, threads, space.work]
+        numbers = [space.memory[kernel, x] for x in "nc"]
+        launch(*numbers, *place, *lists, *(here[n] for n in work.call.plan.functions[kernel]), *_scratch(work, kernel), *more)
 
 
-def _samples(stream: Stream, name: str, layout: tuple[GramTable, Array, Array], task: Task) -> tuple[Any, Any]:
-    """The samples of both sides of a block, as [shared, i, mine, c] and [shared, theirs, j, c]."""
-    g, left, right = layout
-    i0, i1, j0, j1 = task
-    s, t = len(g.shared), len(g.shared) + len(g.theirs)
-    one = stream.send((name, 1), left[(slice(None),) * s + (slice(i0, i1),)], left.dtype, mark=(i0, i1))
-    two = stream.send((name, 2), right[(slice(None),) * t + (slice(j0, j1),)], right.dtype, mark=(j0, j1))
-    ahead, c = prod(left.shape[:s]), left.shape[-1]
-    return (
-        one.reshape(ahead, i1 - i0, prod(left.shape[s + 1 : -1]), c),
-        two.reshape(ahead, prod(right.shape[s:t]), j1 - j0, c),
-    )
+def _settle(work: Pairs, name: str, table: Any, first: int, last: int, symmetric: bool, bad: Any) -> None:
+    """Rows first…last of a result, and their mirror image."""
+    shape = work.call.plan.out_shape(name)
+    out, (rows, columns) = prod(shape), table.shape[-2:]
+    order = np.arange(out, dtype=np.int64).reshape(1, 1, *shape)
+    turned = mirror.transposed(order, work.call.plan.crossed).ravel()
+    flat = work.space.room(name, (out, rows, columns), table.dtype)
+    there = work.space.send((name, "turned"), turned, np.int64, mark="whole")
+    blocks, threads = settle.grid(out, last - first, columns)
+    settle.module(work.call.dtype).settle[blocks, threads, work.space.work](flat, there, first, last, symmetric, bad)
 
 
-def _multiplied(work: Pairs, stream: Stream, name: str, one: Any, two: Any, upper: bool) -> Any:
-    """The inner products of a block, [shared…, i, mine…, theirs…, j], in the kernel's precision."""
+def _panels(there: Any, here: Array, first: int, last: int) -> Iterator[tuple[Any, Array]]:
+    """Rows first…last of [out axes…, rows, columns], there and here, as arrays without gaps."""
+    *out, rows, columns = here.shape
+    if (first, last) == (0, rows):
+        yield there, here
+        return
+    lines = here.reshape(-1, rows * columns)
+    for k in range(prod(out)):
+        part = slice((k * rows + first) * columns, (k * rows + last) * columns)
+        yield there.reshape(here.size)[part], lines[k, first * columns : last * columns]
+
+
+def _samples(work: Pairs, name: str, tile: Task) -> tuple[Any, Any]:
+    """The samples of both sides of a tile, as [shared, i, mine, c] and [shared, theirs, j, c]."""
     g, left, right = work.grams[name]
-    ahead, rows, mine, c = one.shape
+    i0, i1, j0, j1 = tile
+    s, t = len(g.shared), len(g.shared) + len(g.theirs)
+    ahead, c = prod(left.shape[:s]), left.shape[-1]
+    rows = left[(slice(None),) * s + (slice(i0, i1),)].reshape(ahead, i1 - i0, prod(left.shape[s + 1 : -1]), c)
+    columns = right[(slice(None),) * t + (slice(j0, j1),)].reshape(ahead, prod(right.shape[s:t]), j1 - j0, c)
+    one = work.space.send((name, 1), rows, left.dtype)
+    if left is right and (i0, i1) == (j0, j1):
+        return one, work.space.room((name, 1), columns.shape, left.dtype)
+    return one, work.space.send((name, 2), columns, right.dtype)
+
+
+def _multiplied(work: Pairs, name: str, one: Any, two: Any, first: int, last: int, upper: bool) -> Any:
+    """The inner products of a panel, [shared…, i, mine…, theirs…, j], in the kernel's precision."""
+    g, left, right = work.grams[name]
+    ahead, _, mine, c = one.shape
     theirs, columns = two.shape[1:3]
     s = len(g.shared)
-    out = stream.room(name, (ahead, rows * mine, theirs * columns), work.call.dtype)
+    rows, wide = (last - first) * mine, theirs * columns
+    out = work.space.room(name, (ahead, rows, wide), work.call.dtype)
     launch = products.module(work.call.dtype).multiply
-    threads = products.ACROSS**2
-    blocks = products.squares(ahead, rows * mine, theirs * columns)
-    flat = one.reshape(ahead, rows * mine, c), two.reshape(ahead, theirs * columns, c)
-    launch[blocks, threads, stream.queue](*flat, out, mine, columns, upper)
+    blocks, threads = products.squares(ahead, rows, wide), products.ACROSS**2
+    flat = one.reshape(ahead, one.shape[1] * mine, c), two.reshape(ahead, wide, c)
+    launch[blocks, threads, work.space.work](*flat, out, mine, first, last, columns, upper)
     inner = right.shape[s : s + len(g.theirs)]
-    return out.reshape(*left.shape[:s], rows, *left.shape[s + 1 : -1], *inner, columns)
+    return work.space.room(name, (*left.shape[:s], last - first, *left.shape[s + 1 : -1], *inner, columns), work.call.dtype)
 
 
-def _lane_products(work: Pairs, stream: Stream, name: str) -> tuple[Any, Any]:
+def _lane_products(work: Pairs, name: str) -> tuple[Any, Any]:
     """Room for the inner products of one pair a thread, as ``exact`` reads them and as it writes them."""
     g, left, right = work.grams[name]
     s = len(g.shared)
     ahead, mine, theirs = left.shape[:s], left.shape[s + 1 : -1], right.shape[s : s + len(g.theirs)]
-    here = stream.room((name, "lanes"), (prod(ahead), prod(mine), prod(theirs), work.holders), np.float64)
-    return here.reshape(*ahead, 1, *mine, *theirs, work.holders), here
+    key, n = (name, "lanes"), work.holders
+    here = work.space.room(key, (prod(ahead), prod(mine), prod(theirs), n), np.float64)
+    return work.space.room(key, (*ahead, 1, *mine, *theirs, n), np.float64), here
 
 
-def _sent(work: Pairs, stream: Stream, name: str, dtype: np.dtype[Any], task: Task) -> Any:
-    """What is known of the samples of a block's side, under the name that kernels give it; a constant whole."""
+def _sent(work: Pairs, name: str, dtype: np.dtype[Any], tile: Task) -> Any:
+    """What is known of the samples of a tile's side, under the name that kernels give it; a constant whole."""
     array, key = work.known[name], (name, dtype.name)
     if name in work.call.constants:
-        return stream.send(key, array, dtype, mark="whole")
-    start, stop = task[:2] if name.endswith("_1") else task[2:]
+        return work.space.send(key, array, dtype, mark="whole")
+    start, stop = tile[:2] if name.endswith("_1") else tile[2:]
     if work.call.by_rows:
         part = array[start:stop]
     else:
         part = array[..., start:stop, :] if name[:-2] in work.call.plan.coefficients else array[..., start:stop]
-    return stream.send(key, part, dtype, mark=(start, stop))
+    return work.space.send(key, part, dtype)

@@ -1,12 +1,12 @@
-"""The device and what lies on it: whether there is one, streams with their buffers on both sides, memory."""
+"""The device: whether there is one, and the memory and queues that a kernel keeps there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from importlib import import_module
 from math import prod
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tp.errors import NOWHERE, DeviceError, Message
 
 Array = NDArray[Any]
-T = TypeVar("T")
 
 
 def cuda_module() -> Any:
@@ -56,60 +55,58 @@ def free_memory(cuda: Any) -> int:
 
 
 @dataclass(eq=False)
-class Stream:
-    """A stream with its buffers, there and pinned here, and what is to be done when it has finished."""
+class Workspace:
+    """Memory of the device that a kernel keeps from call to call, and two queues: for work, and for copies back."""
 
     cuda: Any
-    queue: Any
-    there: dict[Hashable, Any] = field(default_factory=dict)  # flat, the largest asked for
-    here: dict[Hashable, Any] = field(default_factory=dict)
-    holds: dict[Hashable, Any] = field(default_factory=dict)  # what was sent under a name
-    finish: Callable[[], bool] | None = None
+    work: Any
+    back: Any
+    memory: dict[Hashable, Any] = field(default_factory=dict)  # flat, the largest asked for
+    views: dict[tuple[Hashable, tuple[int, ...]], Any] = field(default_factory=dict)
+    holds: dict[Hashable, Hashable] = field(default_factory=dict)  # what lies under a name
 
-    def wait(self) -> bool:
-        """Until all is done that was queued; what its ``finish`` says."""
-        finish, self.finish = self.finish, None
-        return True if finish is None else finish()
+    few: Any = None
+
+    @classmethod
+    def on(cls, cuda: Any) -> Workspace:
+        """An empty one on the current device."""
+        return cls(cuda, cuda.stream(), cuda.stream())
+
+    @property
+    def size(self) -> int:
+        """Bytes it may take: what is free, and what it has."""
+        return free_memory(self.cuda) + sum(int(a.nbytes) for a in self.memory.values())
 
     def room(self, name: Hashable, shape: tuple[int, ...], dtype: Any) -> Any:
-        """Memory of the device, as an array."""
+        """Memory as an array; what is asked for under the same name lies in the same place."""
+        shape = tuple(int(k) for k in shape)
         size = prod(shape)
-        if name not in self.there or self.there[name].size < size:
-            self.there[name] = self.cuda.device_array(max(1, size), dtype)
+        if name not in self.memory or self.memory[name].size < size:
+            self.views = {key: a for key, a in self.views.items() if key[0] != name}
+            self.memory.pop(name, None)
             self.holds.pop(name, None)
-        return self.there[name][:size].reshape(*shape)
-
-    def pinned(self, name: Hashable, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Memory of the host that the device copies from and to while both go on."""
-        size = prod(shape)
-        if name not in self.here or self.here[name].size < size:
-            self.here[name] = self.cuda.pinned_array(max(1, size), dtype)
-        found: Array = self.here[name][:size].reshape(shape)
-        return found
+            self.memory[name] = self.cuda.device_array(max(1, size), dtype)
+        if (name, shape) not in self.views:
+            self.views[name, shape] = self.memory[name][:size].reshape(*shape)
+        return self.views[name, shape]
 
     def send(self, name: Hashable, array: Array, dtype: Any, mark: Hashable = None) -> Any:
         """``array`` on the device. Where what was sent last under this name had the same ``mark`` it is there already."""
         device = self.room(name, array.shape, dtype)
-        if mark is None or self.holds.get(name) != mark:
-            staged = self.pinned(name, array.shape, dtype)
-            np.copyto(staged, array, casting="same_kind")
-            device.copy_to_device(staged, stream=self.queue)
-            self.holds[name] = mark
+        if mark is None or self.holds.get(name) != (mark, array.shape):
+            device.copy_to_device(np.ascontiguousarray(array, dtype), stream=self.work)
+            self.holds[name] = (mark, array.shape)
         return device
 
-    def fetch(self, name: Hashable, device: Any) -> Array:
-        """Where the device's array will be when the stream has finished."""
-        staged = self.pinned(name, device.shape, device.dtype)
-        device.copy_to_host(staged, stream=self.queue)
-        return staged
+    def fetched(self, device: Any) -> Any:
+        """A copy of a few numbers, which is there when ``back`` has ended; in locked memory, so that nobody waits before."""
+        if self.few is None or self.few.shape != device.shape or self.few.dtype != device.dtype:
+            self.few = self.cuda.pinned_array(device.shape, device.dtype)
+        device.copy_to_host(self.few, stream=self.back)
+        return self.few
 
-
-def in_turn(streams: Sequence[Stream], tasks: Sequence[T], queue: Callable[[Stream, T], None]) -> bool:
-    """Queues each task on the stream whose turn it is, once that has finished its last; whether all were finished well."""
-    seen = []
-    for k, task in enumerate(tasks):
-        stream = streams[k % len(streams)]
-        seen.append(stream.wait())
-        queue(stream, task)
-    seen += [stream.wait() for stream in streams]
-    return all(seen)
+    def then_back(self) -> None:
+        """What is copied back from now on waits for the work queued until now."""
+        done = self.cuda.event()
+        done.record(self.work)
+        done.wait(self.back)

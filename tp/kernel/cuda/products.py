@@ -38,19 +38,19 @@ def clear(table):
 
 
 @cuda.jit(cache=True)
-def multiply(one, two, out, mine, columns, upper):
+def multiply(one, two, out, mine, first, last, columns, upper):
     a = cuda.shared.array((SLAB, SIDE + 1), np.REAL)
     b = cuda.shared.array((SLAB, SIDE + 1), np.REAL)
     zero = np.REAL(0.0)
     thread = cuda.threadIdx.x
     x, y = thread % ACROSS, thread // ACROSS
     k, r = thread % SLAB, thread // SLAB
-    high, wide, depth = one.shape[1], two.shape[1], one.shape[2]
+    start, high, wide, depth = first * mine, (last - first) * mine, two.shape[1], one.shape[2]
     down, along = (high + SIDE - 1) // SIDE, (wide + SIDE - 1) // SIDE
     for square in range(cuda.blockIdx.x, one.shape[0] * down * along, cuda.gridDim.x):
         s, r0, q0 = square // (down * along), square // along % down * SIDE, square % along * SIDE
-        last = min(q0 + SIDE, wide) - 1
-        if upper and q0 // columns == last // columns and last % columns <= r0 // mine:
+        end = min(q0 + SIDE, wide) - 1
+        if upper and q0 // columns == end // columns and end % columns <= first + r0 // mine:
             continue
         START
         for k0 in range(0, depth, SLAB):
@@ -63,19 +63,20 @@ def multiply(one, two, out, mine, columns, upper):
 
 
 def text(dtype: np.dtype[Any]) -> str:
-    """``multiply(one, two, out, mine, columns, upper)``: out[s, r, q] = Σ_c one[s, r, c] two[s, q, c].
+    """``multiply(one, two, out, mine, first, last, columns, upper)``: out[s, r, q] = Σ_c one[s, first mine + r, c] two[s, q, c].
 
-    A row is a sample i at one of ``mine`` slots, i mine + m; a column a slot of a sample j out of ``columns``, t columns + j.
-    ``upper``: squares where no column's sample comes after the row's are left out. ``clear(table)`` fills with zeros.
+    A row is a sample i, first ≤ i < last, at one of ``mine`` slots, (i − first) mine + m; a column a slot of a sample j out of
+    ``columns``, t columns + j. ``upper``: squares where no column's sample comes after the row's are left out.
+    ``clear(table)`` fills with zeros.
     """
     side, threads = ACROSS * EACH, ACROSS * ACROSS
     every = [(u, v) for u in range(EACH) for v in range(EACH)]
     lines = {
         "START": [f"s{u}{v} = zero" for u, v in every],
         "FILL": [
-            f"{to}[k, r + {w}] = {of}[s, {r0} + r + {w}, k0 + k] if k0 + k < depth and {r0} + r + {w} < {end} else zero"
+            f"{to}[k, r + {w}] = {of}[s, {at} + r + {w}, k0 + k] if k0 + k < depth and {at0} + r + {w} < {end} else zero"
             for w in range(0, side, threads // SLAB)
-            for to, of, r0, end in (("a", "one", "r0", "high"), ("b", "two", "q0", "wide"))
+            for to, of, at, at0, end in (("a", "one", "start + r0", "r0", "high"), ("b", "two", "q0", "q0", "wide"))
         ],
         "ADD": [
             line

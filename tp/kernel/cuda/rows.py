@@ -32,7 +32,7 @@ def entry_text(function: ast.FunctionDef, uncovered: DeviceError) -> list[str]:
         raise uncovered
     integers = [s for s in numbers if not any(isinstance(x, ast.Name) and x.id == "c" for x in ast.walk(s))]
     arrays = [a.arg for a in function.args.args[5:]]  # after n, c, work, same, hard
-    given = ["n", "c", "rows", "columns", "upper", "hard", "found", *arrays, *(f"{t}_all" for t in tables)]
+    given = ["n", "c", "first", "last", "columns", "upper", "hard", "found", *arrays, *(f"{t}_all" for t in tables)]
     return [
         "\n".join([f"def {function.name}_tables(n):", *_lines(integers, 1), f"    return ({', '.join([*tables.values(), ''])})"]),
         "\n".join(
@@ -52,8 +52,8 @@ def entry_text(function: ast.FunctionDef, uncovered: DeviceError) -> list[str]:
 
 def _all_pairs() -> list[str]:
     return [
-        "    for pair_ in range(cuda.blockIdx.x, rows * columns, cuda.gridDim.x):",
-        "        i, j = (pair_ // columns, pair_ % columns)",
+        "    for pair_ in range(cuda.blockIdx.x, (last - first) * columns, cuda.gridDim.x):",
+        "        i, j = (first + pair_ // columns, pair_ % columns)",
         "        if upper and j <= i:",
         "            continue",
     ]
@@ -63,7 +63,7 @@ def _listed() -> list[str]:
     return [
         "    for turn_ in range(cuda.blockIdx.x, found[0], cuda.gridDim.x):",
         "        pair_ = hard[turn_]",
-        "        i, j = (pair_ // columns, pair_ % columns)",
+        "        i, j = (first + pair_ // columns, pair_ % columns)",
     ]
 
 

@@ -76,8 +76,9 @@ class Table:
 def device_text(text: str, grams: Collection[str], in_single: bool = False) -> str:
     """The module for the device: helpers, the kernels, and by kernel ``…_tables(n)``, the sizes of tables that threads share.
 
-    ``pairs(n, c, rows, columns, upper, hard, found, arrays…, tables…)`` is for a block of pairs: ``upper``, only columns after
-    the row; what easy forms miss goes to the list ``hard`` of ``found[0]`` entries. ``exact``, where there is one, is for the
+    ``pairs(n, c, first, last, columns, upper, hard, found, arrays…, tables…)`` is for a panel, rows first…last of all pairs, of
+    whose inner products alone there is a table: ``upper``, only columns after the row; what easy forms miss goes to the list
+    ``hard`` of ``found[0]`` entries, counted within the panel. ``exact``, where there is one, is for the
     pairs on the list. ``rows``, in the place of ``pairs``, takes the same: there a block of threads has a pair, and tables are
     [blocks, sizes…]. For each inner product of ``exact``, which ``grams`` names, that takes three arrays more: the samples,
     [shared, i, mine, c] and [shared, theirs, j, c], and room for a lane's products, [shared, mine, theirs, lanes].
@@ -144,7 +145,7 @@ def _entry(function: ast.FunctionDef, grams: Sequence[str]) -> list[str]:
     arrays = [a.arg for a in function.args.args[9:]]  # after n, c, i0, i1, j0, j1, upper, width, hard
     exact = function.name == "exact"
     more = [f"{g}_{part}" for g in grams for part in ("one", "two", "lanes")] if exact else []
-    given = ["n", "c", "rows", "columns", "upper", "hard", "found", *arrays, *(f"{t.name}_all" for t in shared), *more]
+    given = ["n", "c", "first", "last", "columns", "upper", "hard", "found", *arrays, *(f"{t.name}_all" for t in shared), *more]
     return [
         "\n".join([f"def {function.name}_tables(n):", *_lines(integers, 1), f"    return ({sizes}{',' if shared else ''})"]),
         "\n".join(
@@ -152,33 +153,34 @@ def _entry(function: ast.FunctionDef, grams: Sequence[str]) -> list[str]:
                 "@cuda.jit(cache=True)",
                 f"def {function.name}({', '.join(given)}):",
                 *_lines(numbers, 1),
-                "    lane_ = cuda.grid(1)",
+                "    lane_ = (cuda.blockIdx.y * cuda.gridDim.x + cuda.blockIdx.x) * cuda.blockDim.x + cuda.threadIdx.x",
                 *(f"    {_column(t)}" for t in tables),
                 "    b = 1",
                 *(_listed(grams) if exact else _all_pairs()),
-                *_lines(body, 2),
+                *_lines(body, 2 if exact else 3),
             ]
         ),
     ]
 
 
 def _all_pairs() -> list[str]:
-    """The walk over all pairs of a block."""
+    """The walk over all pairs of a panel: rows down the grid, columns along it."""
     return [
-        "    i0, j0 = (0, 0)",
-        "    for pair_ in range(lane_, rows * columns, cuda.gridsize(1)):",
-        "        i, at = (pair_ // columns, pair_ % columns)",
-        "        if upper and at <= i:",
-        "            continue",
+        "    i0, j0 = (first, 0)",
+        "    begin_, step_ = (cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x, cuda.gridDim.x * cuda.blockDim.x)",
+        "    for i in range(first + cuda.blockIdx.y, last, cuda.gridDim.y):",
+        "        for at in range(begin_, columns, step_):",
+        "            if upper and at <= i:",
+        "                continue",
     ]
 
 
 def _listed(grams: Sequence[str]) -> list[str]:
     """The walk over the list. A thread's inner products are a block of one row, of which it has the column ``lane_``."""
     return [
-        "    for turn_ in range(lane_, found[0], cuda.gridsize(1)):",
+        "    for turn_ in range(lane_, found[0], cuda.gridDim.x * cuda.gridDim.y * cuda.blockDim.x):",
         "        pair_ = hard[turn_]",
-        "        i, at = (pair_ // columns, pair_ % columns)",
+        "        i, at = (first + pair_ // columns, pair_ % columns)",
         *(f"        products({g}_one, {g}_two, {g}_lanes, i, at, lane_)" for g in grams),
         "        i0, j0 = (i, at - lane_)",
     ]
@@ -221,7 +223,7 @@ def _pair(rows: ast.For) -> Iterator[ast.stmt]:
         if any(isinstance(x, ast.Name) and x.id == "width" for x in ast.walk(statement)):
             raise _uncovered("it counts lanes")
         if isinstance(statement, ast.AugAssign) and ast.unparse(statement.target) == "hard[i - i0]":
-            yield from ast.parse("if missed:\n    hard[cuda.atomic.add(found, 0, 1)] = pair_").body
+            yield from ast.parse("if missed:\n    hard[cuda.atomic.add(found, 0, 1)] = (i - first) * columns + at").body
         else:
             yield statement
 
