@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 
-def describe() -> dict[str, Any]:
+def describe(device: str = "cpu") -> dict[str, Any]:
     import numba
     from threadpoolctl import threadpool_info
 
     return {
+        "device": _gpu() if device == "cuda" else "",
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
@@ -24,6 +25,13 @@ def describe() -> dict[str, Any]:
         "blas": ", ".join(f"{p['internal_api']} {p.get('architecture', '')} ×{p['num_threads']}" for p in threadpool_info()),
         "peaks": peaks(),
     }
+
+
+def _gpu() -> str:
+    from numba import cuda
+
+    name = cuda.get_current_device().name
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _processor() -> str:

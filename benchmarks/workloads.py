@@ -23,7 +23,7 @@ class Workload:
 
     ``small`` overrides lets and shape where the fifty-digit reference is evaluated; ``agreement`` is how far the peer's own
     rule may be from the truth, off the diagonal, relative to the largest entry. ``tile``: the peer goes tile by tile, that many
-    samples on a side, since all at once would not fit the memory.
+    samples on a side, since all at once would not fit the memory. ``devices``: where it is measured.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Workload:
     agreement: float = 1e-12
     repeats: int = 7
     tile: int = 0
+    devices: tuple[str, ...] = ("cpu", "cuda")
 
     def text(self) -> str:
         return (SPECS / f"{self.spec}.tp").read_text("utf-8").replace("let   phi(z) = relu(z)", f"let   phi(z) = {self.phi}")
@@ -113,12 +114,22 @@ WORKLOADS: tuple[Workload, ...] = (
         aims={"float64": 10, "float32": 8}, small=({"T": 4}, (3, 4, 64)),
     ),
     Workload("rnn", "relu RNN, 16 steps, N = 500", "rnn", None, (500, 16, 16)),
+    # What a GPU is there for.
+    _mlp("relu3_large", "relu", 3, 20000, 784, {"float32": 1}, repeats=5, devices=("cuda",)),
+    Workload(
+        "attention_large", "attention block, 16 tokens, N = 1000", "attention", ATTENTION, (1000, 16, 64),
+        aims={"float32": 1}, small=({"T": 4}, (3, 4, 64)), devices=("cuda",),
+    ),
+    Workload(
+        "conv_flatten_large", "2-D convolution ×3, flatten, 32×32×3, N = 500", "conv_flatten", conv(["flatten"]),
+        (500, 32, 32, 3), aims={"float32": 1}, small=({"P": 8}, (3, 8, 8, 3)), devices=("cuda",),
+    ),
 )  # fmt: skip
 
 
-def named(names: list[str] | None) -> list[Workload]:
-    """Those of these names, in the table's order; all without names. Raises SystemExit on an unknown one."""
+def named(names: list[str] | None, device: str = "cpu") -> list[Workload]:
+    """Those of these names, in the table's order; all of a device without names. Raises SystemExit on an unknown one."""
     unknown = set(names or ()) - {w.name for w in WORKLOADS}
     if unknown:
         raise SystemExit(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(w.name for w in WORKLOADS)}")
-    return [w for w in WORKLOADS if not names or w.name in names]
+    return [w for w in WORKLOADS if device in w.devices and (not names or w.name in names)]

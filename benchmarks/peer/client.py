@@ -53,9 +53,10 @@ class Peer:
             raise RuntimeError(f"the peer computes in {answer['dtype']}, not {x.dtype}")
         return float(answer["first"])
 
-    def call(self, count: int) -> float:
-        """Seconds of one evaluation of both kernels, its own clock."""
-        return float(self._ask({"call": count})["seconds"])
+    def call(self, count: int) -> tuple[float, float]:
+        """Seconds of one evaluation of both kernels, its own clock: until they are in NumPy's memory, and on its device."""
+        answer = self._ask({"call": count})
+        return float(answer["seconds"]), float(answer["device"])
 
     def kernels(self, count: int) -> np.ndarray:
         """NNGP and NTK of the first samples, stacked."""

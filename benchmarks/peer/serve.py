@@ -1,24 +1,38 @@
 """The peer as a process: it reads one JSON request a line and answers with one JSON line.
 
 Requests: ``{"load": layers, "x": path, "tile": t}`` builds and compiles a network and keeps the data; ``{"call": n}`` evaluates
-NNGP and NTK once on the first n samples and answers with the seconds it took; ``{"save": path, "count": n}`` writes both kernels
-of the first n samples. With t > 0 a call goes tile by tile, t × t samples at a time and those on or above the diagonal alone:
-for what would not fit the memory at once. Runs in the peer's own environment, so it imports nothing of ours.
+NNGP and NTK once on the first n samples and answers with the seconds until NumPy has them, and until its device had computed
+them; ``{"save": path, "count": n}`` writes both kernels of the first n samples. With t > 0 a call goes tile by tile, t × t
+samples at a time and those on or above the diagonal alone: for what would not fit the memory at once. Runs in the peer's own
+environment, so it imports nothing of ours.
 """
 
+import importlib.metadata
+import importlib.util
 import json
 import os
 import sys
 import time
+import types
 
 import numpy as np
 
 if "--float64" in sys.argv:
     os.environ["JAX_ENABLE_X64"] = "1"
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # both of us are on one GPU
 import jax
+import jax.core
 import jax.numpy as jnp
-import neural_tangents as nt
-from neural_tangents import stax
+
+try:
+    from neural_tangents import stax
+except ImportError:  # a jax newer than the peer, as GPUs of today need it: all but its kernels of infinite networks is left out
+    whole = importlib.util.find_spec("neural_tangents")
+    sys.modules["neural_tangents"] = package = types.ModuleType("neural_tangents")
+    package.__path__ = whole.submodule_search_locations
+    from neural_tangents import stax
+
+jax.config.update("jax_default_matmul_precision", "highest")  # a GPU's single precision, not its ten bits
 
 SCALAR = {
     "tanh": jnp.tanh,
@@ -68,11 +82,12 @@ class Peer:
         return {"first": time.perf_counter() - start, "dtype": str(self.x.dtype)}
 
     def evaluate(self, count):
-        return self.done(self.kernel(self.x[:count]))
+        return self.done(self.kernel(self.x if count == len(self.x) else self.x[:count]))
 
-    @staticmethod
-    def done(out):
-        return out.nngp.block_until_ready(), out.ntk.block_until_ready()
+    def done(self, out):
+        jax.block_until_ready((out.nngp, out.ntk))
+        self.computed = time.perf_counter()
+        return np.asarray(out.nngp), np.asarray(out.ntk)
 
     def tiles(self, count):
         """The symmetric half of both kernels, tile by tile."""
@@ -86,18 +101,20 @@ class Peer:
         if "load" in request:
             return self.load(request)
         if "save" in request:
-            np.save(request["save"], np.stack([np.asarray(a) for a in self.evaluate(request["count"])]))
+            np.save(request["save"], np.stack(self.evaluate(request["count"])))
             return {}
         start = time.perf_counter()
         (self.tiles if self.tile else self.evaluate)(request["call"])
-        return {"seconds": time.perf_counter() - start}
+        return {"seconds": time.perf_counter() - start, "device": self.computed - start}
 
 
 def main():
     peer = Peer()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is not an answer
-    print(json.dumps({"peer": f"neural-tangents {nt.__version__}, jax {jax.__version__}"}), file=answers, flush=True)
+    version = importlib.metadata.version("neural-tangents")
+    about = f"neural-tangents {version}, jax {jax.__version__}, {jax.default_backend()}"
+    print(json.dumps({"peer": about}), file=answers, flush=True)
     for line in sys.stdin:
         print(json.dumps(peer.answer(json.loads(line))), file=answers, flush=True)
 
