@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tp.kernel import gram, mirror, sizes
+from tp.kernel import again, gram, mirror, sizes
 from tp.kernel.blas import one_thread
 from tp.kernel.call import Array, Call, Side, Task, finite
 from tp.kernel.coefficients import columns, enough
@@ -31,7 +31,7 @@ def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
         i0, i1, j0, j1 = task
         if not hasattr(rooms, "by_name"):  # the first task is the largest
             most = (tasks[0][1] - tasks[0][0]) * (tasks[0][3] - tasks[0][2])
-            rooms.by_name = {n: np.empty(most * g.numbers, call.dtype) for n, g in layouts.items()}
+            rooms.by_name = {n: again.empty((most * g.numbers,), call.dtype) for n, g in layouts.items()}
         blocks = products(task, call.dtype, rooms.by_name)
         arrays = {**fixed, **blocks}
         hard = np.zeros(i1 - i0, np.int64)
@@ -53,7 +53,7 @@ def _products(layouts: dict[str, GramTable], one: Side, two: Side) -> Callable[[
     ahead = {}
     for n, g in layouts.items():
         first = gram.left(g, one.data)
-        ahead[n] = (g, first, first if one is two and g.plain else gram.right(g, two.data))
+        ahead[n] = (g, first, first if one is two and g.alike else gram.right(g, two.data))
 
     def products(task: Task, dtype: Any, room: dict[str, Array]) -> dict[str, Array]:
         i0, i1, j0, j1 = task

@@ -74,6 +74,10 @@ class Emitter:
         """Text of the number of a cell that does not vary over lanes."""
         raise NotImplementedError
 
+    def exempt(self, lane: str) -> str:
+        """Text of a row's lane that is infinite at the lane of this name, elsewhere 0."""
+        raise NotImplementedError
+
     def out_row(self, table: str, at: list[str]) -> str:
         raise NotImplementedError
 
@@ -331,17 +335,21 @@ class Emitter:
             self.out.add(f"follow({state}, {call.correlation})")
 
     def lane_loop_once(self, lines: Lines, margins: Sequence[str]) -> None:
-        """One flag alone is kept as a truth value, so that no count of whole numbers halves the lanes of a vector."""
+        """One flag alone is kept as a truth value, so that no count of whole numbers halves the lanes of a vector.
+
+        That includes the lane that is exempt: to the margins is added a row of zeros with one infinity, at this lane.
+        """
         if not margins:
             self.out.add(self.walk)
             self.out.lines += lines.lines
             return
         self.flagged, miss = True, self.fresh("h")
-        alone = len(margins) == 1 and not self.skip
+        alone = len(margins) == 1
+        beside = f" + {self.exempt(self.skip)}" if alone and self.skip else ""
         self.out.add(f"{miss} = {False if alone else 0}")
         self.out.add(self.walk)
         if alone:
-            lines.add(f"{miss} = {miss} if {margins[0]} > 0.0 else True")
+            lines.add(f"{miss} = {miss} if {margins[0]}{beside} > 0.0 else True")
         else:
             passed = " and ".join(f"{f} > 0.0" for f in margins)
             lines.add(f"{miss} += 0 if {passed}{f' or z == {self.skip}' if self.skip else ''} else 1")

@@ -27,9 +27,10 @@ class GramTable:
     axes: tuple[Axis, ...]
 
     @property
-    def plain(self) -> bool:
-        """Whether this is X Xᵀ of a member without indices, of which BLAS does half where both sides are one array."""
-        return self.first == self.second and not self.axes
+    def alike(self) -> bool:
+        """Whether this is X Xᵀ, at each index that both share: one array for both, of whose squares BLAS does half."""
+        paired = all(k == j for k, j in self.shared)
+        return self.first == self.second and paired and not self.mine and not self.theirs
 
     @property
     def numbers(self) -> int:

@@ -12,8 +12,8 @@ from tp.kernel.module import load
 
 Array = NDArray[Any]
 
-MUCH = 1 << 15
-"""Numbers of a block from which on its mirror image is written by compiled code."""
+MUCH = 1 << 17
+"""Numbers of a table from which on its mirror image is written by compiled code."""
 
 TEXT = """from numba import njit
 
@@ -45,7 +45,7 @@ def write(table: Array, i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> b
 
     Compiled where there is much to copy; for little, compiling takes longer than NumPy.
     """
-    if (i1 - i0) * (j1 - j0) >= MUCH:
+    if table.size >= MUCH:
         return bool(load(TEXT).mirror(table, i0, i1, j0, j1) == 0)
     for a in range(i0, i1, tile):
         for b in range(j0, j1, tile):

@@ -7,7 +7,7 @@ equal positions are one variable: their lane is computed again by the one-variab
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -114,6 +114,7 @@ class RowsEmitter(Emitter):
         self.lane_axis, self.row_axis = plane.staged.lane, plane.staged.row
         self.first: sp.Expr = sp.S.Zero
         self.lanes_on = False
+        self.exempts = False  # whether lanes are exempt from margins: ``lone`` is 0, but infinite in its middle
         self.halved = False  # whether, where the samples are one, only half of the offsets at hand are visited
         self.buffers = _buffers(plane)
         self.slot_one = LANE if plane.staged.diagonal else ROW  # the first of the two slots that differ by the offset
@@ -225,13 +226,25 @@ class RowsEmitter(Emitter):
         slope = affine(crossing).coefficient(LANE)  # type: ignore[union-attr]
         at, cut = self.index(sp.expand(LANE - slope * crossing - self.first)), self.fresh("k")
         self.out.add(f"{cut} = {at} if {' and '.join(tests)} else -1")
+        self.out.add(f"{cut} = {cut} if 0 <= {cut} < {self.b} else -1")
         self.skip = cut
         self.branches(apart)
         self.skip = ""
-        with self.out.block(f"if 0 <= {cut} < {self.b}:"), self.scope():
+        with self.out.block(f"if {cut} >= 0:"), self.scope():
             before, self.walk = self.walk, f"for z in range({cut}, {cut} + 1):"
             self.branches(together)
             self.walk = before
+
+    def exempt(self, lane: str) -> str:
+        self.exempts = True
+        row, start = self.fresh("r"), f"{self.widest} - {lane}"
+        self.out.add(f"{row} = lone[{start} : {start} + {self.b}]")
+        return f"{row}[z]"
+
+    @property
+    def widest(self) -> str:
+        """Lanes of a row at most, as a parameter."""
+        return self.library.numbers.integer(_widest(self.tables))
 
     def lanes(self, work: Sequence[tuple[str | None, sp.Expr, Formula]]) -> None:
         lines = Lines(depth=self.out.depth + 1) if self.lanes_on else self.out
@@ -546,10 +559,16 @@ def _arrays(emitter: RowsEmitter) -> Lines:
     integer = emitter.library.numbers.integer
     for table in dict.fromkeys(emitter.buffers.values()):
         lines.add(f"{table} = np.zeros(({', '.join(integer(n) for n in _shape(emitter.plane, table))},))")
+    if emitter.exempts:
+        lines.add(f"lone = np.zeros(({integer(2 * _widest(emitter.tables) + 1)},))")
     if emitter.rows:
-        width = max((a.axes[-1].size for a in emitter.tables.values() if a.axes), default=1)
-        lines.add(f"acc = np.empty(({emitter.rows}, {integer(width)}))")
+        lines.add(f"acc = np.empty(({emitter.rows}, {emitter.widest}))")
     return lines
+
+
+def _widest(tables: Mapping[str, Table]) -> int:
+    """Lanes of a row at most."""
+    return max((a.axes[-1].size for a in tables.values() if a.axes), default=1)
 
 
 def rows_function(name: str, emitter: RowsEmitter) -> Function:
@@ -566,6 +585,7 @@ def rows_function(name: str, emitter: RowsEmitter) -> Function:
             *([] if emitter.easy else ["        if hard[w] == 0:", "            continue"]),
             "        i, j, row, col = work[w, 0], work[w, 1], work[w, 2], work[w, 3]",
             *(["        missed = 0"] if emitter.flagged else []),
+            *([f"        lone[{emitter.widest}] = math.inf"] if emitter.exempts else []),
             body,
             *(["        hard[w] += missed"] if emitter.flagged else []),
         ]

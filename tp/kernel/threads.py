@@ -6,8 +6,8 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from threading import Thread
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -38,16 +38,27 @@ def run(work: Callable[[Any], T], tasks: Sequence[Any], threads: int, what: str 
             left.clear()
             errors.append(error)
 
-    others = [Thread(target=take) for _ in range(min(threads, len(tasks)) - 1)]
     with _bar(len(tasks), what) as done:
-        for thread in others:
-            thread.start()
+        helpers = [_helpers(threads).submit(take) for _ in range(min(threads, len(tasks)) - 1)]
         take(done)
-        for thread in others:
-            thread.join()
+        wait([h for h in helpers if not h.cancel()])  # one that has not begun by now has nothing to do
     if errors:
         raise errors[0]
     return cast("list[T]", found)
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _helpers(threads: int) -> ThreadPoolExecutor:
+    """Threads beside this one, which stay: to start one takes as long as a short call, and it must not be waited for."""
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads - 1, "tensor-programs")
+    return _pools[threads]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # a fork has none of its parent's threads
 
 
 def _next(left: deque[int]) -> int | None:
