@@ -123,7 +123,7 @@ def fitted(space: Workspace, call: Call, module: ModuleType, one: Side, two: Sid
     grams = {}
     for n, g in layouts.items():
         left = gram.left(g, one.data)
-        grams[n] = (g, left, left if one is two and g.plain else gram.right(g, two.data))
+        grams[n] = (g, left, left if one is two and g.alike else gram.right(g, two.data))
     known = _by_samples(call, one, two) if call.by_rows else tables(call, one, two)
     work = Pairs(space, call, module, grams, known, one is two)
     edge, most = _edge(work, space.size // 2, one.count, two.count), _holders(work, space.size // 4)
