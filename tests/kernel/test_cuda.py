@@ -22,6 +22,7 @@ from tp.kernel.build import planned
 from tp.kernel.cuda import blocks, products
 from tp.kernel.cuda.device import has_device
 from tp.kernel.cuda.kernel import CudaKernel
+from tp.kernel.cuda.pinned import Pool
 from tp.kernel.cuda.text import device_text
 from tp.kernel.kernel import Kernel
 from tp.kernel.sites import prepare
@@ -44,6 +45,12 @@ def test_the_simulator_gives_the_numbers_of_the_cpu(names):
     """Antipodal, nearly equal and equal samples among them, which go to the list."""
     plain = {} if "tanh:float32" in names else {"NUMBA_DISABLE_JIT": "1"}  # small enough for plain Python on both sides
     script("simulated.py", *names, NUMBA_ENABLE_CUDASIM="1", **plain)
+
+
+@pytest.mark.skipif(not has_device(), reason="takes a device")
+@pytest.mark.parametrize("name", ["mlp:float64", "gelu:float32", "tanh:float64", "attention:float64", "line:float64"])
+def test_a_device_gives_the_numbers_of_the_cpu(name):
+    script("simulated.py", name)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="takes the extra cuda")
@@ -114,6 +121,27 @@ def test_what_does_not_fit_the_device_is_refused(name, monkeypatch):
         fitted(1 << 10)
     small, large = fitted(1 << 22), fitted(1 << 30)
     assert 0 < small.edge <= large.edge == 6 and 0 < small.holders <= large.holders
+
+
+def test_locked_memory_is_lent_again():
+    """Once the last view of a result is gone, and as long as not too much of it waits."""
+    made = []
+    cuda = SimpleNamespace(pinned_array=lambda size, dtype: made.append(size) or np.empty(size, dtype))
+    pool = Pool(limit=4000)
+    first = pool.lend(cuda, (10, 20), np.dtype("float64"))
+    first[...] = 3.0
+    view = np.moveaxis(first, 0, 1)[3:]
+    del first
+    assert not pool.free and (view == 3.0).all() and made == [1600]
+    del view
+    again = pool.lend(cuda, (9, 20), np.dtype("float64"))
+    assert made == [1600] and (again == 3.0).all() and again.flags.writeable and again.flags.c_contiguous
+    pool.lend(cuda, (5, 2), np.dtype("float32"))  # the smaller is not kept from the larger
+    others = [pool.lend(cuda, (3, 100), np.dtype("float64")) for _ in range(2)]
+    assert made == [1600, 40, 2400, 2400]
+    del others, again
+    assert [b.size for b in pool.free] == [2400, 1600]  # the oldest are gone
+    assert pool.lend(cuda, (1000,), np.dtype("float64")).base is None  # over the limit: plain memory
 
 
 def test_a_number_of_one_lane_stays_in_its_loop():

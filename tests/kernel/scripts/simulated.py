@@ -1,4 +1,7 @@
-"""Kernels in numba's CUDA simulator against those of the CPU. Usage: simulated.py NAME[:DTYPE]… with NUMBA_ENABLE_CUDASIM=1."""
+"""Kernels on CUDA against those of the CPU. Usage: simulated.py NAME[:DTYPE]…
+
+On a device, or with NUMBA_ENABLE_CUDASIM=1 in numba's simulator of one, where blocks, tiles and panels are made small.
+"""
 
 import math
 import sys
@@ -8,7 +11,6 @@ from unittest import mock
 
 import numpy as np
 from numba import config
-from numba.cuda.simulator.kernelapi import FakeCUDAModule
 
 import tp
 import tp.kernel.compile as compiler
@@ -47,11 +49,14 @@ def sqrt(x: float) -> float:
     return math.sqrt(x) if x >= 0.0 else math.nan
 
 
-FakeCUDAModule.fma = fma
-blocks.EDGE, blocks.PANEL, blocks.BLOCK, blocks.LANES = 4, 64, 4, 8  # several tiles and panels, several pairs a thread
-blocks.PANEL_SHARING, blocks.SHARING, blocks.WARP = 8, 2, 2  # several pairs a block of threads, several lanes a thread
-settle.SIDE, settle.HIGH, settle.GRID = 2, 1, 2
-products.ACROSS, products.EACH, products.SLAB, products.GRID = 2, 2, 2, 2
+if config.ENABLE_CUDASIM:
+    from numba.cuda.simulator.kernelapi import FakeCUDAModule
+
+    FakeCUDAModule.fma = fma
+    blocks.EDGE, blocks.PANEL, blocks.BLOCK, blocks.LANES = 4, 64, 4, 8  # several tiles and panels, several pairs a thread
+    blocks.PANEL_SHARING, blocks.SHARING, blocks.WARP = 8, 2, 2  # several pairs a block of threads, several lanes a thread
+    settle.SIDE, settle.HIGH, settle.GRID = 2, 1, 2
+    products.ACROSS, products.EACH, products.SLAB, products.GRID = 2, 2, 2, 2
 SMALL = {"attention": {"T": 2}, "rnn": {"T": 2}}
 
 
@@ -72,7 +77,8 @@ for name in sys.argv[1:]:
     phi, _, dtype = name.partition(":")
     plan, limit = planned(phi)
     host, device = (build.ready(plan, d, dtype or "float64") for d in ("cpu", "cuda"))
-    for module in [device._device, *([host._module, device._module] if config.DISABLE_JIT else [])]:
+    plain = [device._device] if config.ENABLE_CUDASIM else []
+    for module in [*plain, *([host._module, device._module] if config.DISABLE_JIT else [])]:
         module.math = SimpleNamespace(**{**vars(math), "sqrt": sqrt})
     X, Y = data(limit, 5), data(limit, 2, seed=1)
     X[3], X[4], Y[1] = 0.01 * X[1] - X[0], X[1] * (1 + 1e-3 * X[2]), X[2]  # nearly antipodal, nearly the same, the same
@@ -86,4 +92,4 @@ for name in sys.argv[1:]:
             if want.dtype == np.float64:
                 np.testing.assert_allclose(found[usual], want[usual], rtol=1e-12)
     np.testing.assert_array_equal(device(X)[1], device(X)[1].T)
-assert type(tp.zoo("mlp").kernel(device="auto")) is Kernel  # the simulator is no device
+assert (type(tp.zoo("mlp").kernel(device="auto")) is Kernel) == bool(config.ENABLE_CUDASIM)  # the simulator is no device

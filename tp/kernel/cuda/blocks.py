@@ -108,9 +108,13 @@ def fill(space: Workspace, call: Call, module: ModuleType, one: Side, two: Side,
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Grid size")  # few samples keep no device busy
         _lay_out(work)
-        for a, b in starts:
-            seen.append(end())
-            end = _queue(work, (a, min(a + work.edge, one.count), b, min(b + work.edge, two.count)), results)
+        try:
+            for a, b in starts:
+                seen.append(end())
+                end = _queue(work, (a, min(a + work.edge, one.count), b, min(b + work.edge, two.count)), results)
+        except BaseException:
+            space.cuda.synchronize()  # nothing may be lent to others that the device still writes to
+            raise
     return lambda: end() and all(seen)
 
 

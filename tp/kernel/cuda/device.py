@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DeviceError, Message
+from tp.kernel.disk.tiles import size_text
 
 Array = NDArray[Any]
 
@@ -85,10 +86,22 @@ class Workspace:
             self.views = {key: a for key, a in self.views.items() if key[0] != name}
             self.memory.pop(name, None)
             self.holds.pop(name, None)
-            self.memory[name] = self.cuda.device_array(max(1, size), dtype)
+            self.memory[name] = self._made(max(1, size), dtype)
         if (name, shape) not in self.views:
             self.views[name, shape] = self.memory[name][:size].reshape(*shape)
         return self.views[name, shape]
+
+    def _made(self, size: int, dtype: Any) -> Any:
+        try:
+            return self.cuda.device_array(size, dtype)
+        except Exception as error:
+            if "OUT_OF_MEMORY" not in str(error):
+                raise
+            reason = (
+                f"the device has no {size_text(size * np.dtype(dtype).itemsize)} left: other programs or kernels have its memory"
+            )
+            remedy = "free what they hold, or pass fewer samples"
+            raise DeviceError(Message(NOWHERE, reason, remedy, "over the device's memory")) from None
 
     def send(self, name: Hashable, array: Array, dtype: Any, mark: Hashable = None) -> Any:
         """``array`` on the device. Where what was sent last under this name had the same ``mark`` it is there already."""

@@ -60,6 +60,8 @@ class CudaKernel(Kernel):
         prepare(call, *([one] if two is one else [one, two]))
         with self._turn:
             end = blocks.fill(self._space, call, self._device, one, two, results)
-            ours = diagonal.values(call, one, two)  # meanwhile
-            seen = end()
+            try:
+                ours = diagonal.values(call, one, two)  # meanwhile
+            finally:
+                seen = end()  # nothing may be lent to others that the device still writes to
         return results, diagonal.place(ours, results) and seen
