@@ -99,16 +99,16 @@ def cholesky(kernel: Array, ridge: float) -> Cholesky:
         shifted = np.array(kernel, dtype=np.float64)
         shifted[np.diag_indices_from(shifted)] += shift
         factor = factorize(shifted, lower=True, overwrite_a=True, check_finite=False)
-        _regular(factor)
+        pivots = np.diag(factor) ** 2
+        regular(float(pivots.min()), float(pivots.max()), len(pivots))
         return factor
 
     return Cholesky(*jittered(attempt, ridge, float(np.mean(np.diag(kernel)))))
 
 
-def _regular(factor: Array) -> None:
-    """``LinAlgError`` where a pivot is no more than rounding."""
-    pivots = np.diag(factor) ** 2
-    if pivots.min() <= len(pivots) * np.finfo(np.float64).eps * pivots.max():
+def regular(least: float, largest: float, count: int) -> None:
+    """``LinAlgError`` where the least of ``count`` pivots is no more than rounding beside the largest."""
+    if least <= count * np.finfo(np.float64).eps * largest:
         raise np.linalg.LinAlgError
 
 
@@ -125,7 +125,7 @@ def jittered(attempt: Callable[[float], Found], ridge: float, scale: float) -> t
             continue
         if jitter:
             text = f"the kernel matrix is singular in rounded arithmetic: {jitter:.1e} was added to its diagonal"
-            warnings.warn(f"{text}; give a ridge to choose it yourself", stacklevel=4)
+            warnings.warn(f"{text}; give a ridge to choose it yourself", stacklevel=6)
         return found, jitter
     reason = f"the kernel matrix is not positive definite, even with {JITTERS[-1]:.0e} of its diagonal added"
     raise DataError(Message(NOWHERE, reason, "raise ridge=, or use float64", "singular kernel"))
@@ -153,8 +153,9 @@ def log_marginal_likelihood(factor: Factor, targets: Array, alpha: Array) -> flo
 
 
 def chunks(count: int, step: int) -> Iterator[slice]:
-    """0..count in pieces."""
-    return (slice(a, min(a + step, count)) for a in range(0, count, max(1, step)))
+    """0..count in pieces of at least one."""
+    step = max(1, step)
+    return (slice(a, min(a + step, count)) for a in range(0, count, step))
 
 
 # ---------------------------------------------------------------- classes

@@ -103,10 +103,10 @@ def test_a_matrix_on_disk_is_read_in_strips(tmp_path):
 
 def test_columns_of_any_size_reach_the_tolerance():
     """Each column by its own norm, a column of zeros included."""
-    matrix, right = smooth(), np.random.default_rng(1).standard_normal((200, 4)) * [1e8, 1.0, 1e-8, 0.0]
+    matrix, right = smooth(), np.random.default_rng(1).standard_normal((200, 4)) * [1e8, 1.0, 1e-200, 0.0]
     found = inverse(matrix, 0.1).solved(right)
-    left = np.linalg.norm(right - (matrix + 0.1 * np.eye(200)) @ found.x, axis=0)
-    assert (left <= 1e-8 * np.linalg.norm(right, axis=0)).all()
+    left = np.abs(right - (matrix + 0.1 * np.eye(200)) @ found.x).max(axis=0)
+    assert (left <= 1e-7 * np.abs(right).max(axis=0)).all()
     assert not found.x[:, 3].any()
 
 

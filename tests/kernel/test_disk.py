@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,7 +105,15 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path):
 
 @pytest.mark.parametrize("case", ["own", "hopeless"])
 def test_workers_that_die(tmp_path, case):
-    script("workers.py", tmp_path, case)
+    printed = script("workers.py", tmp_path, case)
+    if case == "hopeless" and Path("/proc/self").exists():  # the script is gone, and so is the worker that it left
+        state = Path(f"/proc/{int(printed)}/stat")
+        for _ in range(200):
+            if not state.exists() or " Z " in state.read_text():
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the worker outlives its parent")
 
 
 def test_a_cluster_whose_worker_dies(tmp_path):
@@ -125,7 +134,7 @@ def test_a_failing_tile_stops_the_run_and_keeps_the_others(both, tmp_path, monke
         return plain(self, *samples)
 
     monkeypatch.setattr(type(k), "__call__", failing)
-    with ThreadPoolExecutor(1) as pool, pytest.raises(OSError, match="no space"):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(tp.DataError, match=r"no space(.|\n)*kept in"):
         k.gram(X, out=tmp_path / "K.npy", executor=pool)
     assert not list(tmp_path.glob("*.npy"))
     done, before = len(list((tmp_path / "K.npy.partial" / "done").iterdir())), count[0]
@@ -200,6 +209,119 @@ def test_a_folder_that_is_no_run_is_refused(both, tmp_path, record):
         k.gram(X, out=tmp_path / "K.npy")
 
 
+# ---------------------------------------------------------------- damaged, interrupted, in use
+
+
+@pytest.fixture
+def begun(both, tmp_path, monkeypatch):
+    """A run of which five tiles are done, then it is interrupted: its name, by the name's ending."""
+    k, X = both
+
+    def make(ending):
+        done, plain = [], run.Work.__call__
+
+        def work(self, tile):
+            if len(done) == 5:
+                raise KeyboardInterrupt
+            done.append(plain(self, tile))
+
+        with monkeypatch.context() as stopped, ThreadPoolExecutor(1) as pool:
+            stopped.setattr(run.Work, "__call__", work)
+            with pytest.raises(KeyboardInterrupt) as caught:
+                k.gram(X, out=tmp_path / f"K{ending}", executor=pool)
+        assert "run it again: it goes on" in caught.value.__notes__[0]
+        return tmp_path / f"K{ending}"
+
+    return make
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "other"])
+def test_a_damaged_file_of_a_run_is_refused(both, begun, damage):
+    k, X = both
+    out = begun(".npy")
+    path = out.with_name("K.npy.partial") / "K.ntk.npy"
+    if damage == "cut":
+        os.truncate(path, 1000)
+    elif damage == "missing":
+        path.unlink()
+    else:
+        np.save(path, np.array([{}]), allow_pickle=True)
+    with pytest.raises(tp.DataError, match="damaged"):
+        k.gram(X, out=out)
+
+
+def test_chunks_that_are_missing(both, begun):
+    """Of a run they are computed again; a result without them is refused."""
+    pytest.importorskip("zarr")
+    k, X = both
+    out = begun(".zarr")
+    chunks = sorted(out.with_name("K.zarr.partial").glob("K.zarr/*/c/*/*"))
+    assert len(chunks) > 10
+    chunks[0].unlink()
+    os.truncate(chunks[-1], 20)
+    for found, want in zip(k.gram(X, out=out), k(X), strict=True):
+        np.testing.assert_allclose(found[:], want, rtol=1e-13)
+    next(out.glob("ntk/c/*/*")).unlink()
+    with pytest.raises(tp.DataError, match="damaged"):
+        k.gram(X, out=out)
+
+
+def test_a_second_writer_is_refused(both, tmp_path, monkeypatch):
+    k, X = both
+    plain, seen = run._all, []
+
+    def all_and_again(*given):
+        with pytest.raises(tp.DataError, match=r"at work on `K\.npy`"):
+            k.gram(X, out=tmp_path / "K.npy")
+        if hasattr(os, "fork"):
+            code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+            lock = str(tmp_path / "K.npy.partial" / "lock")
+            seen.append(subprocess.run([sys.executable, "-S", "-c", code, lock], capture_output=True, text=True).stderr)
+            assert Path(lock).read_text() == str(os.getpid())
+        plain(*given)
+
+    monkeypatch.setattr(run, "_all", all_and_again)
+    np.testing.assert_allclose(k.gram(X, out=tmp_path / "K.npy")["ntk"], k(X)[1], rtol=1e-13)
+    assert all("BlockingIOError" in error for error in seen)
+
+
+def test_tasks_that_are_lost_and_clients(both, tmp_path):
+    """Cancelled tasks are an error that says how to go on; a client is asked for its executor."""
+    k, X = both
+
+    class Cancelling(Here):
+        def submit(self, fn, /, *args, **kwargs):
+            future: Future = Future()
+            future.cancel()
+            return future
+
+    class Client:
+        def get_executor(self, retries):
+            return Here()
+
+        def submit(self, *_):
+            raise AssertionError
+
+    with pytest.raises(tp.DataError, match="run it again"):
+        k.gram(X, out=tmp_path / "K.npy", executor=Cancelling())
+    np.testing.assert_allclose(k.gram(X, out=tmp_path / "K.npy", executor=Client())["ntk"], k(X)[1], rtol=1e-13)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="limits of a process")
+def test_a_file_that_cannot_be_made(both, tmp_path):
+    import resource
+
+    k, X = both
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+    try:
+        with pytest.raises(tp.DataError, match="cannot be made"):
+            k.gram(X, out=tmp_path / "K.npy")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------- wrong arguments
 
 
@@ -208,6 +330,7 @@ def test_a_folder_that_is_no_run_is_refused(both, tmp_path, record):
     [
         ({"out": "K.csv"}, "npy or .zarr"),
         ({"out": "nowhere/K.npy"}, "no folder"),
+        ({"out": "K" * 300 + ".npy"}, "no file name"),
         ({"memory": "2 apples"}, "amount of memory"),
         ({"memory": 0}, "amount of memory"),
         ({"memory": "10kB"}, "raise memory="),

@@ -213,6 +213,65 @@ def test_a_factor_on_disk_in_panels(matrix, tmp_path):
     np.testing.assert_allclose(found.half(right), np.linalg.solve(np.linalg.cholesky(shifted), right), rtol=1e-8)
 
 
+def test_a_factor_is_never_that_of_another_run(matrix, tmp_path, monkeypatch):
+    """A second one is cut short before its first panel is done; the first is asked for again."""
+    from tp.kernel.disk import cholesky
+
+    path, want = tmp_path / "L.npy", np.linalg.cholesky(matrix + 0.5 * np.eye(50))
+    factor(matrix, path, 7)
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(cholesky, "_panel", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        cholesky.disk_cholesky(matrix, 2.0, 1.0, path, 6400, "matrix")
+    found = factor(matrix, path, 7)
+    np.testing.assert_allclose(np.load(path), want, atol=1e-11)
+    assert found.log_determinant == pytest.approx(2 * np.log(np.diag(want)).sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "record", ["", "[]", '{"logs": 3}', '{"logs": ["nan"]}', '{"logs": [], "width": 0}', '{"fingerprint": 1, "x": 2, "logs": []}']
+)
+def test_a_factor_with_a_broken_record_is_made_anew(matrix, tmp_path, record):
+    path, want = tmp_path / "L.npy", np.linalg.cholesky(matrix + 0.5 * np.eye(50))
+    np.save(tmp_path / "L.npy.partial", want)
+    (tmp_path / "L.npy.json").write_text(record)
+    factor(matrix, path, 7)
+    np.testing.assert_allclose(np.load(path), want, atol=1e-11)
+
+
+def test_a_factor_whose_file_was_cut_is_made_anew(matrix, tmp_path):
+    factor(matrix, tmp_path / "L.npy", 7)
+    os.truncate(tmp_path / "L.npy", 5000)
+    factor(matrix, tmp_path / "L.npy", 7)
+    np.testing.assert_allclose(np.load(tmp_path / "L.npy"), np.linalg.cholesky(matrix + 0.5 * np.eye(50)), atol=1e-11)
+
+
+def test_what_failed_is_not_tried_again(tmp_path, monkeypatch):
+    """The jitter of a factor on disk is that in memory, and is remembered."""
+    from tp.kernel.disk import cholesky
+    from tp.regression import cholesky as in_memory
+
+    A = np.random.default_rng(0).standard_normal((30, 12))
+    matrix = A @ A.T
+    with pytest.warns(UserWarning, match="singular"):
+        want = in_memory(matrix, 0.0)
+    for again in (False, True):
+        if again:
+            monkeypatch.setattr(cholesky, "_panel", lambda *_: pytest.fail("computed again"))
+        with pytest.warns(UserWarning, match="singular"):
+            found = cholesky.disk_cholesky(matrix, 0.0, float(np.diag(matrix).mean()), tmp_path / "L.npy", 3360, "matrix")
+        assert found.jitter == want.jitter > 0
+        assert found.log_determinant == pytest.approx(want.log_determinant, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_samples_on_disk(both, problem, tmp_path, count):
+    X, y, test = problem
+    want = both.solve(X[:count], y[:count], kind="nngp")
+    found = both.solve(X[:count], y[:count], kind="nngp", out=tmp_path / "K.npy")
+    np.testing.assert_allclose(found.mean(test), want.mean(test), atol=1e-12)
+    np.testing.assert_allclose(found.variance(test), want.variance(test), atol=1e-12)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_factor_that_was_cut_short_goes_on(matrix, tmp_path, monkeypatch):
@@ -256,7 +315,12 @@ def test_a_factor_never_takes_the_place_of_something_else(matrix, tmp_path):
         ({"y": np.zeros((12, 2, 1))}, "shape"),
         ({"y": np.array([0.0] * 11 + [np.nan])}, r"nan at index \[11\]"),
         ({"y": np.array(["a"] * 12)}, "one-hot"),
+        ({"y": np.ma.masked_less(np.arange(12.0), 3)}, "masked"),
+        ({"y": np.full(12, 1e200)}, "squares"),
         ({"ridge": -1.0}, "not negative"),
+        ({"ridge": True}, "one finite number"),
+        ({"ridge": 10**400}, "one finite number"),
+        ({"ridge": np.ones(12)}, "one finite number"),
         ({"ridge": np.nan}, "finite"),
         ({"time": 0.0}, "positive"),
         ({"time": 1.0, "kind": "nngp"}, "no time"),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel.disk.store import part
 from tp.kernel.disk.tiles import size_text
+from tp.progress import bar
 from tp.regression import chunks
 
 Array = NDArray[np.float64]
@@ -76,6 +77,7 @@ class ConjugateGradients:
     memory: int
     basis: Array  # Q [N, r] with P⁻¹ = (I − Q Qᵀ) / λ
     jitter: float = 0.0
+    progress: bool | None = None
 
     @property
     def limit(self) -> int:
@@ -94,7 +96,8 @@ class ConjugateGradients:
 
     def _few(self, right: Array) -> Solved:
         """Runs until what is left, computed anew after each, is small: the recursion for it drifts by rounding."""
-        norms = np.linalg.norm(right, axis=0)
+        largest = np.abs(right).max(axis=0)
+        norms = largest * np.linalg.norm(right / np.where(largest > 0, largest, 1.0), axis=0)
         scale = np.where(norms > 0, norms, 1.0)
         rest = right / scale
         x, taken, worst = np.zeros_like(rest), 0, float(np.any(norms > 0))
@@ -119,10 +122,16 @@ class ConjugateGradients:
         shape, counted = (right.size, right.size), []
         system = LinearOperator(shape, lambda v: self.times(v.reshape(right.shape)).ravel(), dtype=np.float64)
         inverse = LinearOperator(shape, lambda v: self._precondition(v.reshape(right.shape)).ravel(), dtype=np.float64)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # what comes of it is measured
-            found, _ = cg(
-                system, right.ravel(), rtol=0.0, atol=self.tol / 2, maxiter=limit, M=inverse, callback=lambda _: counted.append(1)
-            )
+        with (
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),  # what comes of it is measured
+            bar("conjugate gradients", progress=self.progress) as advance,
+        ):
+
+            def count(_: Array) -> None:
+                counted.append(1)
+                advance(1)
+
+            found, _ = cg(system, right.ravel(), rtol=0.0, atol=self.tol / 2, maxiter=limit, M=inverse, callback=count)
         return np.asarray(found, dtype=np.float64).reshape(right.shape), len(counted)
 
     def times(self, right: Array) -> Array:
@@ -147,7 +156,9 @@ class ConjugateGradients:
         return _wrong(reason, remedy, "not converged")
 
 
-def conjugate_gradients(matrix: Any, diagonal: Array, ridge: float, wished: Wish, memory: int) -> ConjugateGradients:
+def conjugate_gradients(
+    matrix: Any, diagonal: Array, ridge: float, wished: Wish, memory: int, progress: bool | None = None
+) -> ConjugateGradients:
     """The inverse of ``matrix`` + ridge I, [N, N] with this ``diagonal``; ``memory`` is for what is held beside the matrix."""
     if not ridge > 0:
         raise _wrong("conjugate gradients take a ridge", 'give ridge=, or take method="cholesky"', "no ridge")
@@ -158,7 +169,7 @@ def conjugate_gradients(matrix: Any, diagonal: Array, ridge: float, wished: Wish
         reason = f"a preconditioner of rank {rank} for {count} samples does not fit {size_text(memory)}"
         raise _wrong(reason, "lower rank=, or raise memory=", "over the memory limit")
     basis = _basis(pivoted(matrix, diagonal, rank, ridge), ridge)
-    return ConjugateGradients(matrix, float(ridge), wished.tol, memory, basis)
+    return ConjugateGradients(matrix, float(ridge), wished.tol, memory, basis, progress=progress)
 
 
 # ---------------------------------------------------------------- the preconditioner

@@ -172,10 +172,11 @@ class Kernel:
         """All pairs of samples, written to ``out`` (.npy or .zarr) tile by tile; a run that was cut short goes on where it was.
 
         A tile counts as done when its marker is there, which comes after its numbers; ``out`` appears when all are done.
-        ``memory`` is what the tasks of one process hold at once, on top of what it holds anyway. ``executor`` is "processes"
-        or any ``concurrent.futures.Executor``, ``dask.distributed.Client(…).get_executor(retries=2)`` included; its workers
-        must see the folder of ``out``. ``progress`` shows a bar (None: where stderr is a terminal).
-        Raises ``DataError`` where ``out`` holds, or was begun with, another kernel or other data.
+        ``memory`` is what tasks hold at once, on top of what their processes hold anyway: all tasks of a pool, or of one worker
+        of a cluster. ``executor`` is "processes", any ``concurrent.futures.Executor`` or a ``dask.distributed.Client``; its
+        workers must see the folder of ``out``. ``progress`` shows a bar (None: at a terminal or in a notebook).
+        Raises ``DataError`` where ``out`` holds, or was begun with, another kernel or other data, or where another process is at
+        work on it.
         """
         from tp.kernel.disk.run import write
 
@@ -195,6 +196,7 @@ class Kernel:
         method: str = "auto",
         tol: float | None = None,
         rank: int | None = None,
+        progress: bool | None = None,
     ) -> Posterior:
         """What infinitely wide networks predict that have seen ``X`` and ``y``, [N] or [N, outputs]: means and variances.
 
@@ -208,11 +210,12 @@ class Kernel:
         no other on disk. They take a ridge, stop at a residual of ``tol`` (1e-8) relative to the targets, or to the columns of
         a variance, and know no marginal likelihood; ``rank`` (4√N) is that of the preconditioner, ``.residual`` and
         ``.iterations`` say how it went. Raises ``DataError`` where they do not get there. "auto" is "cholesky".
+        ``progress`` shows bars (None: at a terminal or in a notebook).
         """
         from tp.kernel.conjugate import wish
         from tp.kernel.posterior import solve
 
-        return solve(self, X, y, ridge, kind, time, out, memory, executor, wish(method, tol, rank))
+        return solve(self, X, y, ridge, kind, time, out, memory, executor, wish(method, tol, rank), progress)
 
     def working(self, first: int, second: int) -> int:
         """Bytes that a call for ``first`` × ``second`` samples holds at most, its samples and results included."""

@@ -17,9 +17,10 @@ as K(x, x) − k z − sᵀz, z the solution found: but for rounding never too s
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 NAMES = {"K": "nngp", "Theta": "ntk"}
+
+HUGE = 1e150
+"""Targets at most; likelihoods and residuals are made of their squares."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +156,7 @@ def solve(
     memory: int | str | None,
     executor: Any,
     wished: Wish | None,
+    progress: bool | None,
 ) -> Posterior:
     """See ``Kernel.solve``."""
     samples = inputs.samples(kernel.compiled.data, X, kernel.dtype)
@@ -159,12 +164,13 @@ def solve(
     targets = _targets(y, count)
     chosen = _kind(kernel, kind)
     _check(kernel, ridge, time, chosen, out, wished)
+    ridge, time = float(ridge), float(time)
     budget = kernel.memory if memory is None else bytes_of(memory)
     inverse: Inverse
     if out is None:
-        matrices, inverse = _in_memory(kernel, samples, count, chosen, ridge, time, budget, wished)
+        matrices, inverse = _in_memory(kernel, samples, count, chosen, ridge, time, budget, wished, progress)
     else:
-        matrices, inverse = _on_disk(kernel, samples, chosen, ridge, Path(out), budget, executor, wished)
+        matrices, inverse = _on_disk(kernel, samples, chosen, ridge, Path(out), budget, executor, wished, progress)
     columns = targets[:, None] if targets.ndim == 1 else targets
     residual, iterations, likelihood = None, None, None
     if isinstance(inverse, ConjugateGradients):
@@ -175,12 +181,20 @@ def solve(
         likelihood = log_marginal_likelihood(_factor(inverse), columns, alpha) if chosen == "nngp" else None
     prior = matrices.get("nngp") if chosen == "ntk" else None
     flat = targets.ndim == 1
-    about = (kernel, samples, chosen, alpha, float(ridge), time, likelihood, budget, inverse, prior, flat)
+    about = (kernel, samples, chosen, alpha, ridge, time, likelihood, budget, inverse, prior, flat)
     return Posterior(*about, residual, iterations)
 
 
 def _in_memory(
-    kernel: Kernel, samples: inputs.Samples, count: int, kind: str, ridge: float, time: float, budget: int, wished: Wish | None
+    kernel: Kernel,
+    samples: inputs.Samples,
+    count: int,
+    kind: str,
+    ridge: float,
+    time: float,
+    budget: int,
+    wished: Wish | None,
+    progress: bool | None,
 ) -> tuple[dict[str, Any], Inverse]:
     if kernel.working(count, count) + 16 * count * count > budget:
         reason = f"solving for {count} samples in memory takes more than {budget / 1e9:.3g} GB"
@@ -188,22 +202,31 @@ def _in_memory(
     matrices = _named(kernel, kernel(samples))
     matrix = matrices[kind]
     if wished:
-        return matrices, conjugate_gradients(matrix, np.diag(matrix), ridge, wished, budget)
+        return matrices, conjugate_gradients(matrix, np.diag(matrix), ridge, wished, budget, progress)
     return matrices, cholesky(matrix, ridge) if time == inf else flow(matrix, ridge, time / count)
 
 
 def _on_disk(
-    kernel: Kernel, samples: inputs.Samples, kind: str, ridge: float, out: Path, budget: int, executor: Any, wished: Wish | None
+    kernel: Kernel,
+    samples: inputs.Samples,
+    kind: str,
+    ridge: float,
+    out: Path,
+    budget: int,
+    executor: Any,
+    wished: Wish | None,
+    progress: bool | None,
 ) -> tuple[dict[str, Any], Inverse]:
     from tp.kernel.disk.cholesky import disk_cholesky
 
-    gram = kernel.gram(samples, out=out, memory=budget, executor=executor)
+    gram = kernel.gram(samples, out=out, memory=budget, executor=executor, progress=progress)
     diagonal = _named(kernel, kernel.diag(samples))[kind]
     if wished:
-        return dict(gram.arrays), conjugate_gradients(gram[kind], diagonal, ridge, wished, budget)
+        return dict(gram.arrays), conjugate_gradients(gram[kind], diagonal, ridge, wished, budget, progress)
     path = out.absolute().with_name(f"{out.stem}.{kind}.cholesky.npy")
     scale = float(np.mean(diagonal))
-    return dict(gram.arrays), disk_cholesky(gram[kind], ridge, scale, path, budget, f"{gram.metadata['fingerprint']} {kind}")
+    made = f"{gram.metadata['fingerprint']} {kind}"
+    return dict(gram.arrays), disk_cholesky(gram[kind], ridge, scale, path, budget, made, progress)
 
 
 def _factor(inverse: Any) -> Factor:
@@ -219,6 +242,8 @@ def _named(kernel: Kernel, found: Any) -> dict[str, Array]:
 
 
 def _targets(y: Any, count: int) -> Array:
+    if np.ma.is_masked(y):
+        raise _wrong("the targets are a masked array with masked numbers", "leave these samples out", "wrong targets")
     try:
         found = np.asarray(y)
     except ValueError as error:
@@ -232,6 +257,8 @@ def _targets(y: Any, count: int) -> Array:
     if not np.isfinite(found).all():
         at = [int(k) for k in np.argwhere(~np.isfinite(found))[0]]
         raise _wrong(f"the targets are {found[tuple(at)]} at index {at}", "", "wrong targets")
+    if np.abs(found).max() > HUGE:
+        raise _wrong(f"the targets are larger than {HUGE:.0e}: their squares have no number", "divide them", "wrong targets")
     return found
 
 
@@ -247,10 +274,10 @@ def _kind(kernel: Kernel, kind: str | None) -> str:
 
 
 def _check(kernel: Kernel, ridge: float, time: float, kind: str, out: Any, wished: Wish | None) -> None:
-    if not (isinstance(ridge, (int, float, np.floating)) and isfinite(ridge) and ridge >= 0):
-        raise _wrong(f"the ridge is {ridge!r}", "give a finite number that is not negative", "wrong ridge")
-    if not (isinstance(time, (int, float, np.floating)) and time > 0):
-        raise _wrong(f"the time is {time!r}", "give a positive number, or leave it out for t = ∞", "wrong time")
+    if not (_is_number(ridge) and 0 <= ridge < inf):
+        raise _wrong(f"the ridge is {reprlib.repr(ridge)}", "give one finite number that is not negative", "wrong ridge")
+    if not (_is_number(time) and time > 0):
+        raise _wrong(f"the time is {reprlib.repr(time)}", "give a positive number, or leave it out for t = ∞", "wrong time")
     if time != inf and kind != "ntk":
         raise _wrong("a Bayesian posterior has no time", 'leave out time=, or solve with kind="ntk"', "wrong time")
     if time != inf and out is not None:
@@ -260,6 +287,14 @@ def _check(kernel: Kernel, ridge: float, time: float, kind: str, out: Any, wishe
     if any(kernel.compiled.out_tables[t] for t in kernel.compiled.outputs):
         remedy = "give a network whose output has no index"
         raise _wrong("the kernel has a matrix per index of the output; regression takes one", remedy, "several outputs")
+
+
+def _is_number(x: Any) -> bool:
+    """Whether ``x`` is a real number that a float can hold."""
+    try:
+        return isinstance(x, (int, float, np.floating, np.integer)) and not isinstance(x, bool) and float(x) == x
+    except OverflowError:
+        return False
 
 
 def _wrong(reason: str, remedy: str, heading: str) -> DataError:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel.disk.job import read_record, replace_text
-from tp.kernel.disk.store import part
-from tp.kernel.disk.tiles import size_text
-from tp.regression import chunks, jittered
+from tp.kernel.disk.lock import locked
+from tp.kernel.disk.store import NpyStore, part
+from tp.kernel.disk.tiles import size_above, size_text
+from tp.progress import bar
+from tp.regression import chunks, jittered, regular
 
 Array = NDArray[np.float64]
 
@@ -60,7 +63,9 @@ class DiskCholesky:
         return found
 
 
-def disk_cholesky(matrix: Any, ridge: float, scale: float, out: Path, memory: int, fingerprint: str) -> DiskCholesky:
+def disk_cholesky(
+    matrix: Any, ridge: float, scale: float, out: Path, memory: int, fingerprint: str, progress: bool | None = None
+) -> DiskCholesky:
     """The factor of ``matrix`` + (ridge + jitter) I in ``out``; ``matrix`` [N, N] is read by slices, ``scale`` its mean diagonal.
 
     ``fingerprint`` says which matrix it is: panels of another are never taken up, and make room for those of this one.
@@ -69,41 +74,110 @@ def disk_cholesky(matrix: Any, ridge: float, scale: float, out: Path, memory: in
     width = min(count, memory // (16 * count))  # a panel, and as much again for strips of rows
     if width < min(count, 4):
         reason = f"a panel of the Cholesky factor of {count} samples does not fit {size_text(memory)}"
-        raise DataError(Message(NOWHERE, reason, "raise memory=", "over the memory limit"))
-    if out.exists() and read_record(out.with_name(f"{out.name}.json")) is None:
+        raise DataError(Message(NOWHERE, reason, f'raise memory= to "{size_above(64 * count)}"', "over the memory limit"))
+    if out.exists() and Record.read(out) is None:
         raise DataError(Message(NOWHERE, f"`{out.name}` is there already", "remove it, or choose another name", "name taken"))
 
     def attempt(shift: float) -> float:
-        return _factored(matrix, shift, out, width, f"{fingerprint} {shift!r}")
+        return _factored(matrix, shift, out, width, f"{fingerprint} {ridge!r}", progress)
 
-    log_determinant, jitter = jittered(attempt, ridge, scale)
+    try:
+        with locked(out.with_name(f"{out.name}.lock"), out.name):
+            log_determinant, jitter = jittered(attempt, ridge, scale)
+            out.with_name(f"{out.name}.lock").unlink(missing_ok=True)
+    except OSError as error:
+        remedy = "run it again: it goes on with the panels that are done"
+        raise DataError(Message(NOWHERE, f"`{out.name}`: {error.strerror or error}", remedy, "not written")) from error
     return DiskCholesky(out, count, width, jitter, log_determinant)
 
 
-def _factored(matrix: Any, shift: float, out: Path, width: int, fingerprint: str) -> float:
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of the files: which matrix, what is added to its diagonal, and the pivots of the panels that are on disk.
+
+    It is written before the files of a factor are begun, so that it never speaks of those of another.
+    """
+
+    fingerprint: str
+    shift: float
+    width: int
+    logs: tuple[float, ...] = ()  # log det of each panel
+    least: float = inf  # of all pivots
+    largest: float = 0.0
+
+    @staticmethod
+    def read(out: Path) -> Record | None:
+        """None where there is none, or where it is not one."""
+        try:
+            found = read_record(out.with_name(f"{out.name}.json")) or {}
+            logs = tuple(map(float, found.pop("logs")))
+            record = Record(**found, logs=logs)
+        except (KeyError, TypeError, ValueError):
+            return None
+        right = isinstance(record.fingerprint, str) and type(record.width) is int and record.width > 0
+        numbers = (record.shift, record.least, record.largest, *logs)
+        return record if right and all(isinstance(x, (int, float)) for x in numbers) and all(map(isfinite, logs)) else None
+
+    def write(self, out: Path) -> None:
+        replace_text(out.with_name(f"{out.name}.json"), json.dumps(asdict(self)))
+
+    def after(self, pivots: Array) -> Record:
+        """With one panel more, of these L_ii²."""
+        least, largest = min(self.least, float(pivots.min())), max(self.largest, float(pivots.max()))
+        return replace(self, logs=(*self.logs, float(np.log(pivots).sum())), least=least, largest=largest)
+
+
+def _factored(matrix: Any, shift: float, out: Path, width: int, fingerprint: str, progress: bool | None) -> float:
     """log det; the factor is in ``out`` when this returns. The record counts the panels whose numbers are on disk."""
-    record_path, partial = out.with_name(f"{out.name}.json"), out.with_name(f"{out.name}.partial")
-    record = read_record(record_path) or {}
-    logs: list[float] = [float(x) for x in record.get("logs", ())] if record.get("fingerprint") == fingerprint else []
-    if logs:
-        width = int(record["width"])
-    panels = list(chunks(matrix.shape[0], width))
-    if len(logs) == len(panels) and out.exists():
-        return float(sum(logs))
-    if not partial.exists() or not logs:
-        _room(out, matrix.shape[0])
-        logs = []
-        out.unlink(missing_ok=True)
-        np.lib.format.open_memmap(partial, mode="w+", dtype=np.float64, shape=(matrix.shape[0], matrix.shape[0]))
-    for columns in panels[len(logs) :]:
-        logs.append(_panel(matrix, shift, partial, columns, width))
-        replace_text(record_path, json.dumps({"fingerprint": fingerprint, "width": width, "logs": logs}))
+    count, partial = matrix.shape[0], out.with_name(f"{out.name}.partial")
+    record = Record.read(out)
+    if record and record.fingerprint == fingerprint and record.shift > shift:
+        raise np.linalg.LinAlgError  # known from before
+    known = record is not None and (record.fingerprint, record.shift) == (fingerprint, shift)
+    whole = [_whole(path, count) for path in (out, partial)]
+    if known and record and len(record.logs) == len(list(chunks(count, record.width))) and any(whole):
+        if whole[1]:
+            os.replace(partial, out)
+        return sum(record.logs)
+    if not (known and record and record.logs and whole[1]):
+        record = _begun(Record(fingerprint, shift, width), out, partial, count)
+    if record.width > width:
+        taken = size_text(16 * count * record.width)
+        reason = f"the factor that was begun has panels of {record.width} columns, which take {taken}"
+        raise DataError(Message(NOWHERE, reason, "raise memory=", "over the memory limit"))
+    panels = list(chunks(count, record.width))
+    with bar("cholesky", _work(panels, count), "flop", progress, _work(panels[: len(record.logs)], count)) as advance:
+        for columns in panels[len(record.logs) :]:
+            record = record.after(_panel(matrix, shift, partial, columns, record.width))
+            regular(record.least, record.largest, count)
+            record.write(out)
+            advance(_work([columns], count))
     os.replace(partial, out)
-    return float(sum(logs))
+    return sum(record.logs)
 
 
-def _panel(matrix: Any, shift: float, path: Path, columns: slice, width: int) -> float:
-    """One panel of columns, below the diagonal, computed and written; its share of the log determinant."""
+def _begun(record: Record, out: Path, partial: Path, count: int) -> Record:
+    """The files of a factor with nothing in them yet."""
+    partial.unlink(missing_ok=True)
+    record.write(out)
+    out.unlink(missing_ok=True)
+    _room(out, count)
+    np.lib.format.open_memmap(partial, mode="w+", dtype=np.float64, shape=(count, count))
+    return record
+
+
+def _whole(path: Path, count: int) -> bool:
+    """Whether a matrix of this size is in a file, to its end."""
+    return NpyStore((), (count, count), "float64").sound(path)
+
+
+def _work(panels: list[slice], count: int) -> int:
+    """Multiplications and additions of panels of columns."""
+    return sum((p.stop - p.start) * (count - p.start) * (2 * p.start + p.stop - p.start) for p in panels)
+
+
+def _panel(matrix: Any, shift: float, path: Path, columns: slice, width: int) -> Array:
+    """One panel of columns, below the diagonal, computed and written; its pivots, the squares of its diagonal."""
     from scipy.linalg import cholesky, solve_triangular
 
     at, stop, count = columns.start, columns.stop, matrix.shape[0]
@@ -125,7 +199,7 @@ def _panel(matrix: Any, shift: float, path: Path, columns: slice, width: int) ->
             file.write(row.data)
         file.flush()
         os.fsync(file.fileno())
-    return 2.0 * float(np.log(np.diag(top)).sum())
+    return np.diag(top) ** 2
 
 
 def _part(path: Path, rows: slice, columns: slice) -> Array:

@@ -1,23 +1,25 @@
 """A run in a folder beside its result: what it computes, its arrays, and a marker for every tile that is done.
 
-``K.npy.partial/`` holds ``job.json``, the arrays and ``done/``. It appears whole, by rename, before the first tile; the
-arrays move to their final names after the last one; then the folder goes. So a kill leaves a run that goes on, never a
-file that looks finished and is not. Everything in the folder is data: it is read as JSON and arrays, and checked.
+``K.npy.partial/`` holds the arrays, ``done/`` and ``job.json``, which comes when the others are there; without it the folder is
+made anew. Arrays move to their final names after the last tile; then the folder goes. So a kill leaves a run that goes on, never
+a file that looks finished and is not. A lock in the folder keeps a second process away. Everything in it is data: it is read as
+JSON and arrays, and checked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.kernel.disk.lock import locked
 from tp.kernel.disk.result import Gram
 from tp.kernel.disk.store import NpyStore, Store, zarr
 from tp.kernel.disk.tiles import Tile, Tiling
@@ -53,10 +55,7 @@ class Job:
         return (self.folder / "done" / tile.name).exists()
 
     def mark(self, tile: Tile) -> None:
-        """The marker appears whole, by rename."""
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix="marker-")
-        os.close(handle)
-        os.replace(temporary, self.folder / "done" / tile.name)
+        (self.folder / "done" / tile.name).touch()
 
     # ------------------------------------------------------------ beginning and end
 
@@ -64,23 +63,48 @@ class Job:
         """The result, where it is there and is this run's; a ``DataError`` where something else has its name."""
         found = self._found()
         if found is not None and found.get("fingerprint") == self.about["fingerprint"]:
+            if not self.store.complete(self.out.parent):
+                raise _damaged(self.out.name, "remove it, and compute it again")
             shutil.rmtree(self.folder, ignore_errors=True)
             return Gram(self.out, self.store.open(self.out.parent), found)
-        begun = self.folder.exists()
-        for name in dict.fromkeys(name for _, name in self.store.names):
+        begun = (self.folder / "job.json").exists()
+        for name in self._names:
             if (self.out.parent / name).exists() and not (begun and not (self.folder / name).exists()):
                 raise _taken(name, "it holds something else: another kernel, other data or other precision")
         return None
 
-    def begin(self) -> None:
-        """Go on with the unfinished run that is there, if it is this one, or make the folder."""
-        if not self.folder.exists():
-            self._create()
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """The folder is there, and this process's alone."""
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(exist_ok=True)
+                if self._foreign():
+                    raise _taken(self.folder.name, "it is no record of an unfinished run")
+                stack.enter_context(locked(self.folder / "lock", self.out.name))
+            except OSError as error:
+                raise _unwritable(self.folder, error) from error
+            yield
+
+    def begin(self, tiling: Tiling) -> None:
+        """Go on with the unfinished run that is there, if it is this one, or make it. Tiles without numbers are not done."""
         record = read_record(self.folder / "job.json")
+        if record is None and not self._foreign():
+            self._create()
+            return
         if record is None or record.get("format") != FORMAT:
             raise _taken(self.folder.name, "it is no record of an unfinished run")
         if record.get("fingerprint") != self.about["fingerprint"] or record.get("tile") != self.about["tile"]:
             raise _taken(self.folder.name, "it was begun for another kernel, other data or other precision")
+        for name in self._names:
+            path = self.folder / name if (self.folder / name).exists() else self.out.parent / name
+            if not self.store.sound(path):
+                raise _damaged(self.folder.name, "remove it, and begin again")
+        for part in ("done", "samples"):
+            (self.folder / part).mkdir(exist_ok=True)
+        for tile in self.done(tiling):
+            if (self.folder / self._names[0]).exists() and not self.store.holds(self.folder, tile, tiling.symmetric):
+                (self.folder / "done" / tile.name).unlink()
 
     def begun(self) -> int | None:
         """The edge of the tiles of the unfinished run that is there."""
@@ -89,19 +113,28 @@ class Job:
         return edge if isinstance(edge, int) and edge > 0 else None
 
     def _create(self) -> None:
-        """Made under another name, so that the folder is there whole or not at all; who comes second finds the first's."""
-        new = Path(tempfile.mkdtemp(dir=self.out.parent, prefix=f".{self.out.name}."))
+        """The record comes last: what is there without it was cut short, and makes room."""
         try:
-            (new / "done").mkdir()
-            (new / "samples").mkdir()
-            self.store.create(new)
-            (new / "job.json").write_text(json.dumps(dict(self.about)), encoding="utf-8")
-            new.chmod(0o755)
-            new.rename(self.folder)
-        except OSError:
-            shutil.rmtree(new, ignore_errors=True)
-            if not self.folder.exists():
-                raise
+            for entry in os.scandir(self.folder):
+                if entry.name != "lock":
+                    shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+            (self.folder / "done").mkdir()
+            (self.folder / "samples").mkdir()
+            self.store.create(self.folder)
+            replace_text(self.folder / "job.json", json.dumps(dict(self.about)))
+        except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise _unwritable(self.folder, error) from error
+
+    def _foreign(self) -> bool:
+        """Whether the folder holds what no run puts there before its record."""
+        return bool({*os.listdir(self.folder)} - {"lock", "done", "samples", ".job.json.new", *self._names}) and not (
+            read_record(self.folder / "job.json")
+        )
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for _, name in self.store.names))
 
     def finish(self) -> Gram:
         """Arrays to their final names, metadata after them, and the folder away."""
@@ -118,7 +151,7 @@ class Job:
         return Gram(self.out, self.store.open(self.out.parent), about)
 
     def _publish(self) -> None:
-        for name in dict.fromkeys(name for _, name in self.store.names):
+        for name in self._names:
             if (self.folder / name).exists():
                 os.replace(self.folder / name, self.out.parent / name)
 
@@ -158,11 +191,23 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    """A file that is there whole or as it was before, even where the machine stops."""
+    new = path.with_name(f".{path.name}.new")
+    with new.open("w", encoding="utf-8") as file:
         file.write(text)
-    os.replace(temporary, path)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
 
 
 def _taken(name: str, reason: str) -> DataError:
     return DataError(Message(NOWHERE, f"`{name}` is there already: {reason}", "remove it, or choose another name", "name taken"))
+
+
+def _damaged(name: str, remedy: str) -> DataError:
+    return DataError(Message(NOWHERE, f"part of `{name}` is missing, or is not what was written", remedy, "damaged"))
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    reason = f"`{path.name}` cannot be made in `{path.parent}`: {error.strerror or error}"
+    return DataError(Message(NOWHERE, reason, "make room, or choose another folder or name", "not written"))

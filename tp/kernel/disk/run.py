@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import reprlib
 import shutil
-import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.errors import NOWHERE, DataError, LimitError, Message, TPError
 from tp.kernel import inputs
 from tp.kernel.disk.job import FORMAT, Job, fingerprint
 from tp.kernel.disk.result import Gram
 from tp.kernel.disk.source import Source, Spooled
 from tp.kernel.disk.store import store_for
 from tp.kernel.disk.tiles import Tile, Tiling, bytes_of, edge_for, size_text
+from tp.progress import bar
 from tp.version import __version__
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ def write(
     progress: bool | None,
 ) -> Gram:
     """See ``Kernel.gram``."""
-    path, budget = _out(out), bytes_of(memory)
+    path, budget, executor = _out(out), bytes_of(memory), _executor(executor)
     one = _source(kernel, X, "X" if X2 is None else "X1")
     two = None if X2 is None else _source(kernel, X2, "X2")
     rows, columns = one.count, (two or one).count
@@ -84,26 +87,55 @@ def write(
         return finished
     if not job.folder.exists():
         _check_disk(path, rows * columns * _pair(ours) * len(ours.kinds))
-    job.begin()
-    ours = replace(ours, memory=max(share, ours.working(tiling.edge, tiling.edge)))
-    sources: list[Source | Spooled] = [s for s in (one, two) if s is not None]
-    if not (executor is None or isinstance(executor, ThreadPoolExecutor)):
-        sources = [s.spool(job.folder / "samples", kernel.dtype) for s in (one, two) if s is not None]
-    work = Work(ours, job, sources[0], sources[1] if two else None)
-    _all(work, tiling, executor, kernel.threads, progress)
-    missing = set(tiling.tiles) - job.done(tiling)
-    if missing:
-        raise DataError(
-            Message(NOWHERE, f"{len(missing)} tiles are not done", "run it again: it goes on from there", "unfinished")
-        )
-    return job.finish()
+    with job.held(), _kept(job):
+        finished = job.finished()  # by another process, until this one held the folder
+        if finished is not None:
+            return finished
+        job.begin(tiling)
+        ours = replace(ours, memory=max(share, ours.working(tiling.edge, tiling.edge)))
+        sources: list[Source | Spooled] = [s for s in (one, two) if s is not None]
+        if not (executor is None or isinstance(executor, ThreadPoolExecutor)):
+            sources = [s.spool(job.folder / "samples", kernel.dtype) for s in (one, two) if s is not None]
+        _all(Work(ours, job, sources[0], sources[1] if two else None), tiling, executor, kernel.threads, progress)
+        missing = set(tiling.tiles) - job.done(tiling)
+        if missing:
+            raise _stopped(f"{len(missing)} tiles are not done", job)
+        return job.finish()
+
+
+@contextlib.contextmanager
+def _kept(job: Job) -> Iterator[None]:
+    """Whatever ends a run says that what is done is kept."""
+    try:
+        yield
+    except TPError:
+        raise
+    except (OSError, BrokenExecutor, CancelledError) as error:
+        said = getattr(error, "strerror", None) or str(error) or "its tasks were cancelled"
+        raise _stopped(said, job) from error
+    except BaseException as error:
+        error.add_note(_remedy(job))
+        raise
+
+
+def _stopped(reason: str, job: Job) -> DataError:
+    remedy = _remedy(job)
+    return DataError(Message(NOWHERE, reason, remedy, "unfinished", remedy.replace("again", "again with --resume")))
+
+
+def _remedy(job: Job) -> str:
+    return f"run it again: it goes on with what is done, which is kept in `{job.folder.name}`"
 
 
 # ---------------------------------------------------------------- what is computed
 
 
 def _out(out: str | os.PathLike[str]) -> Path:
-    path = Path(out).absolute()
+    try:
+        path = Path(out).absolute()
+        path.exists()
+    except (TypeError, ValueError, OSError) as error:
+        raise DataError(Message(NOWHERE, f"{reprlib.repr(out)} is no file name", "", "file name")) from error
     if not path.parent.is_dir():
         raise DataError(Message(NOWHERE, f"there is no folder `{path.parent}`", "make it first", "no such folder"))
     return path
@@ -170,43 +202,45 @@ def _check_disk(path: Path, needed: int) -> None:
 
 
 def _at_once(kernel: Kernel, executor: Executor | str | None) -> int:
-    """Tasks that hold memory of one budget at the same time."""
+    """Tasks that hold memory of one budget at the same time: those of a pool, or of a worker of a cluster."""
     if executor is None:
         return kernel.at_once
-    if executor == "processes":
+    if isinstance(executor, str):
         return kernel.threads
-    if isinstance(executor, str) or not callable(getattr(executor, "submit", None)):
-        remedy = 'give "processes" or a concurrent.futures.Executor, such as dask.distributed.Client(…).get_executor()'
-        raise DataError(Message(NOWHERE, f"{executor!r} is no executor", remedy, "executor"))
+    client = getattr(executor, "_client", None)  # dask's
+    if client is not None:
+        return max([1, *client.nthreads().values()])
     return max(1, int(getattr(executor, "_max_workers", 1)))
+
+
+def _executor(executor: Any) -> Executor | str | None:
+    """What tasks are submitted to: "processes", or an executor; that of a dask client, where one is given."""
+    if hasattr(executor, "get_executor"):
+        executor = executor.get_executor(retries=2)
+    if executor is None or (isinstance(executor, str) and executor == "processes") or callable(getattr(executor, "submit", None)):
+        return executor
+    remedy = 'give "processes", a concurrent.futures.Executor or a dask.distributed.Client'
+    raise DataError(Message(NOWHERE, f"{executor!r} is no executor", remedy, "executor"))
 
 
 def _all(work: Work, tiling: Tiling, executor: Executor | str | None, workers: int, progress: bool | None) -> None:
     """Every tile that has no marker, with a bar over pairs of samples."""
-    from tqdm import tqdm
-
-    total = sum(t.pairs for t in tiling.tiles)
 
     def todo() -> list[Tile]:
         done = work.job.done(tiling)
-        left = [t for t in tiling.tiles if t not in done]
-        bar.n = total - sum(t.pairs for t in left)
-        bar.refresh()
-        return left
+        return [t for t in tiling.tiles if t not in done]
 
-    first = total - sum(t.pairs for t in tiling.tiles if t not in work.job.done(tiling))
-    disable = None if progress is None else not progress
-    with tqdm(
-        total=total, initial=first, desc="gram", unit="pair", unit_scale=True, file=sys.stderr, disable=disable, leave=False
-    ) as bar:
-        if isinstance(executor, Executor) or callable(getattr(executor, "submit", None)):
-            _drain(executor, work, todo(), bar.update)  # type: ignore[arg-type]
-        elif executor == "processes":
-            _processes(work, todo, workers, bar.update)
+    left, total = todo(), sum(t.pairs for t in tiling.tiles)
+    with bar("gram", total, "pair", progress, total - sum(t.pairs for t in left)) as advance:
+        if executor == "processes":
+            _processes(work, todo, workers, advance)
+        elif executor is not None:
+            assert not isinstance(executor, str)
+            _drain(executor, work, left, advance)
         else:
             work.kernel.load()
             with ThreadPoolExecutor(work.kernel.at_once) as pool:
-                _drain(pool, work, todo(), bar.update)
+                _drain(pool, work, left, advance)
 
 
 def _drain(pool: Executor, work: Work, tiles: Iterable[Tile], advance: Callable[[int], object]) -> None:
@@ -227,7 +261,7 @@ def _processes(work: Work, todo: Callable[[], list[Tile]], workers: int, advance
     left, fruitless = todo(), 0
     while left:
         try:
-            with ProcessPoolExecutor(min(workers, len(left)), mp_context=get_context("spawn")) as pool:
+            with ProcessPoolExecutor(min(workers, len(left)), get_context("spawn"), _end_with_parent) as pool:
                 _drain(pool, work, left, advance)
         except BrokenProcessPool:
             pass
@@ -237,3 +271,15 @@ def _processes(work: Work, todo: Callable[[], list[Tile]], workers: int, advance
             reason = f"worker processes die before they finish a tile; {len(left)} tiles are left"
             remedy = 'lower memory=; in a script, call it under `if __name__ == "__main__":`. What is done is kept'
             raise DataError(Message(NOWHERE, reason, remedy, "workers died"))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent is gone, killed perhaps, would wait for tasks for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=follow, daemon=True).start()

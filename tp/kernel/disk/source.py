@@ -44,21 +44,20 @@ class Source:
         return found.hexdigest()
 
     def spool(self, folder: Path, dtype: np.dtype[Any]) -> Spooled:
-        """A copy in ``folder`` for workers that do not share this memory; a file appears when it is whole."""
+        """A copy in ``folder`` for workers that do not share this memory; a file appears when it is whole, anew for every run."""
         files = []
         for k, name in enumerate(sorted(self.arrays)):
             path = folder / f"{self.argument}-{k}.npy"
             files.append((name, str(path.absolute())))
-            if not path.exists():
-                temporary = path.with_name(f"{path.name}.{os.getpid()}")
-                with temporary.open("wb") as file:
-                    shape = self.arrays[name].shape
-                    np.lib.format.write_array_header_2_0(
-                        file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-                    )
-                    for part in self._chunks(name, dtype):
-                        file.write(part.data)
-                os.replace(temporary, path)
+            temporary = path.with_name(f"{path.name}.new")
+            with temporary.open("wb") as file:
+                shape = self.arrays[name].shape
+                np.lib.format.write_array_header_2_0(
+                    file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+                )
+                for part in self._chunks(name, dtype):
+                    file.write(part.data)
+            os.replace(temporary, path)
         return Spooled(tuple(files))
 
     def _chunks(self, name: str, dtype: np.dtype[Any]) -> Iterator[Array]:

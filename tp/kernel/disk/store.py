@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,21 @@ class NpyStore:
             file.flush()
             os.fsync(file.fileno())
 
+    def sound(self, path: Path) -> bool:
+        """Whether a file is an array of this shape and precision, to its end."""
+        try:
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return False
+        return isinstance(found, np.memmap) and _alike(found, self.shape, self.dtype) and found.flags.c_contiguous
+
+    def holds(self, folder: Path, tile: Tile, mirrored: bool) -> bool:
+        """Whether the numbers of a tile that was marked are there: a file that is sound has them."""
+        return True
+
+    def complete(self, folder: Path) -> bool:
+        return all(self.sound(folder / name) for _, name in self.names)
+
     def open(self, folder: Path) -> dict[str, Array]:
         """Read-only, mapped into memory."""
         return {kind: np.load(folder / name, mmap_mode="r", allow_pickle=False) for kind, name in self.names}
@@ -91,12 +107,40 @@ class ZarrStore:
         if mirror is not None:
             array[tile.j0 : tile.j1, tile.i0 : tile.i1] = mirror
 
+    def sound(self, path: Path) -> bool:
+        """Whether a group has arrays of this shape and precision; of their chunks nothing is said."""
+        try:
+            group = zarr().open_group(store=str(path), mode="r")
+            return all(_alike(group[kind], self.shape, self.dtype) for kind, _ in self.names)
+        except Exception:  # metadata of strangers: anything may be wrong with them
+            return False
+
+    def holds(self, folder: Path, tile: Tile, mirrored: bool) -> bool:
+        """Whether the chunks of a tile that was marked are there, in full."""
+        group = zarr().open_group(store=str(folder / self.names[0][1]), mode="r")
+        i, j = tile.i0 // self.edge, tile.j0 // self.edge
+        for kind, name in self.names:
+            for at in {(i, j), (j, i)} if mirrored else {(i, j)}:
+                key = group[kind].metadata.encode_chunk_key((*at, *(0 for _ in self.shape[2:])))
+                chunk = folder / name / kind / key
+                if not chunk.is_file() or chunk.stat().st_size != prod(group[kind].chunks) * np.dtype(self.dtype).itemsize:
+                    return False
+        return True
+
+    def complete(self, folder: Path) -> bool:
+        path = folder / self.names[0][1]
+        return self.sound(path) and all(a.nchunks_initialized == a.nchunks for a in self.open(folder).values())
+
     def open(self, folder: Path) -> dict[str, Any]:
         group = zarr().open_group(store=str(folder / self.names[0][1]), mode="r")
         return {kind: group[kind] for kind, _ in self.names}
 
 
 Store = NpyStore | ZarrStore
+
+
+def _alike(array: Any, shape: tuple[int, ...], dtype: str) -> bool:
+    return tuple(array.shape) == shape and array.dtype == np.dtype(dtype)
 
 
 def store_for(out: Path, kinds: tuple[str, ...], shape: tuple[int, ...], dtype: str, edge: int) -> Store:

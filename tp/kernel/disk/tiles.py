@@ -63,8 +63,8 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """Its marker."""
-        return f"{self.i0}-{self.j0}"
+        """Its marker: a tile of another size has another."""
+        return f"{self.i0}-{self.i1}-{self.j0}-{self.j1}"
 
     @property
     def pairs(self) -> int:
