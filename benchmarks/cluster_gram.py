@@ -1,21 +1,27 @@
 """A kernel matrix on a dask cluster whose workers are killed on the way: wall time, memory, and the numbers checked.
 
-    python benchmarks/cluster_gram.py --samples 20000 --dim 784 --workers 2 --kills 1 --out /tmp/K.zarr
+    python -m benchmarks.cluster_gram                 # 5000, 10 000 and 20 000 samples: half a minute, 3.2 GB of disk
+    python -m benchmarks.cluster_gram --quick         # 2000 samples
+    python -m benchmarks.cluster_gram --samples 20000 --workers 2 --kills 1 --out /tmp/K.zarr
 
-Needs the extra ``scale``. Prints one JSON line. Killed itself and started again, it goes on where it was.
+Needs the extra ``scale``. A depth-3 tangent kernel. Printed, and stored in results/cluster_gram.md. With ``--out`` the matrix is
+kept; killed itself and started again, it goes on where it was. Rows are checked against the kernel in memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from benchmarks.sections import section
 
 DEEP = """
 network deep
@@ -60,48 +66,55 @@ def _peak(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
+def run(samples: int, out: Path, client: Any, cluster: Any, given: argparse.Namespace) -> str:
+    """One row of the table."""
+    import tp
+    from tp.kernel.disk.tiles import Tiling
+
+    X = np.random.default_rng(0).standard_normal((samples, given.dim))
+    kernel = tp.parse(DEEP, d=given.dim, L=given.depth).kernel("ntk", dtype=given.dtype)
+    kernel.diag(X[:2])  # compiled, and kept on disk for the workers
+    tiles = len(Tiling(samples, samples, -(-samples // 12), True).tiles)
+    watch = Watch(cluster, out.with_name(out.name + ".partial") / "done", tiles, given.kills)
+    watch.start()
+    start = time.perf_counter()
+    gram = kernel.gram(X, out=out, memory=given.memory, executor=client)
+    wall = time.perf_counter() - start
+    watch.over.set()
+    watch.join()
+    some = np.sort(np.random.default_rng(1).choice(samples, given.rows, replace=False))
+    want = kernel(X[some], X)
+    error = max(float(np.max(np.abs(gram["ntk"][i] - want[k])) / np.abs(want[k]).max()) for k, i in enumerate(some))
+    cells = (samples, len(cluster.workers), watch.killed, gram.metadata["tile"], wall, watch.peak / 1e6, error)
+    return "{:7,} {:8} {:6} {:6} {:8.1f} {:13.0f} {:14.1e}".format(*cells)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("samples", 20_000), ("dim", 784), ("depth", 3), ("workers", 2), ("kills", 1), ("rows", 20)):
+    parser.add_argument("--samples", type=int, nargs="+", default=[5_000, 10_000, 20_000])
+    parser.add_argument("--quick", action="store_const", const=[2_000], dest="samples", help="2000 samples only")
+    for name, value in (("dim", 784), ("depth", 3), ("workers", 2), ("kills", 1), ("rows", 20)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--memory", default="500MB", help="of the tasks of one worker")
     parser.add_argument("--dtype", default="float64")
-    parser.add_argument("--out", type=Path, default=Path("K.zarr"))
+    parser.add_argument("--out", type=Path, help="keep the matrix there (default: in a folder that goes)")
     given = parser.parse_args()
 
     from distributed import Client, LocalCluster
 
-    import tp
-    from tp.kernel.disk.tiles import Tiling
-
-    X = np.random.default_rng(0).standard_normal((given.samples, given.dim))
-    kernel = tp.parse(DEEP, d=given.dim, L=given.depth).kernel("ntk", dtype=given.dtype)
-    kernel.diag(X[:2])  # compiled, and kept on disk for the workers
-    share = -(-given.samples // 12)
-    tiles = len(Tiling(given.samples, given.samples, share, True).tiles)
-    markers = given.out.with_name(given.out.name + ".partial") / "done"
-    with (
-        LocalCluster(n_workers=given.workers, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
-        Client(cluster) as client,
-    ):
-        watch = Watch(cluster, markers, tiles, given.kills)
-        watch.start()
-        start = time.perf_counter()
-        gram = kernel.gram(X, out=given.out, memory=given.memory, executor=client.get_executor(retries=2))
-        wall = time.perf_counter() - start
-        watch.over.set()
-    some = np.sort(np.random.default_rng(1).choice(given.samples, given.rows, replace=False))
-    want = kernel(X[some], X)
-    error = max(float(np.max(np.abs(gram["ntk"][i] - want[k]) / np.abs(want[k]).max())) for k, i in enumerate(some))
-    result = {
-        "samples": given.samples,
-        "dim": given.dim,
-        "depth": given.depth,
-        "tile": gram.metadata["tile"],
-        "wall_s": round(wall, 1),
-    }
-    result |= {"killed": watch.killed, "worker_peak_MB": watch.peak // 10**6, "rows_checked": given.rows, "largest_error": error}
-    print(json.dumps(result))
+    part = f"{given.dtype}, dimension {given.dim}, up to {max(given.samples):,} samples"
+    with section("cluster_gram", "A kernel matrix on a cluster whose workers are killed", part):
+        print("samples  workers  kills  tile    seconds  MB per worker  largest error")
+        for samples in given.samples:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                LocalCluster(n_workers=given.workers, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
+                Client(cluster) as client,
+            ):
+                print(run(samples, given.out or Path(folder) / "K.zarr", client, cluster, given))
+        print(
+            f"\nkilled with SIGKILL while tiles were written; errors of {given.rows} rows, relative to the largest entry of a row"
+        )
 
 
 if __name__ == "__main__":

@@ -292,7 +292,7 @@ def test_tasks_that_are_lost_and_clients(both, tmp_path):
     class Cancelling(Here):
         def submit(self, fn, /, *args, **kwargs):
             future: Future = Future()
-            future.cancel()
+            assert future.cancel() and not future.set_running_or_notify_cancel()
             return future
 
     class Client:

@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.strerror or error}: {error.filename}" if error.filename else f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("; ".join(["interrupted", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 130
     except MemoryError:
         print("error: out of memory; give fewer samples, or smaller ranges", file=sys.stderr)
