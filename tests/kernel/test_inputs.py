@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,7 @@ def bad(value, index):
         (X[:0], r"shape \[0, 3\]: no samples"),
         (X.astype(complex), "complex128, not real numbers"),
         (np.ma.masked_less(X, X.mean()), "masked numbers"),
+        (SimpleNamespace(__cuda_array_interface__={}), "memory of a device"),
         (X.astype(object), "object, not real numbers"),
         (np.array([["a", "b", "c"]]), "not real numbers"),
         ([[1.0, 2.0], [3.0]], "no rectangular array"),

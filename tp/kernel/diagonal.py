@@ -43,7 +43,7 @@ def alone(call: Call, side: Side, which: NDArray[np.int64]) -> dict[str, Array]:
     results = call.blank(part.count)
     function = call.plan.functions["diagonal"]
     layouts = call.grams(part.data)
-    step = min(sizes.per_block(sum(g.numbers for g in layouts.values())), -(-part.count // call.threads))
+    step = min(sizes.per_block(sum(g.numbers for g in layouts.values())), max(sizes.SHARE, -(-part.count // call.threads)))
     width = call.width("diagonal", step)
 
     def work(start: int) -> None:

@@ -72,6 +72,9 @@ def shape(data: Data, numbers: Mapping[sp.Symbol, sp.Expr]) -> tuple[int, ...]:
 
 
 def _shaped(name: str, want: tuple[int, ...], value: Any, argument: str) -> Array:
+    if hasattr(value, "__cuda_array_interface__"):
+        reason = f"{argument} for the input `{name}` lies in the memory of a device"
+        raise _wrong("not in memory", reason, "pass a NumPy array, X.get() or X.cpu().numpy(): a kernel on CUDA sends it itself")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:

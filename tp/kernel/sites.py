@@ -44,7 +44,7 @@ def _by_samples(call: Call, side: Side) -> None:
     inputs = {n: e for n, e in call.plan.inputs.items() if n in function}
     layouts = {n: gram.table(side.data, e) for n, e in inputs.items() if e.key.kind == "Gram"}
     whole = {n: gram.coordinates(side.data[e.key.a], e.axes) for n, e in inputs.items() if e.key.kind == "data"}
-    step = min(sizes.per_block(sum(g.numbers for g in layouts.values())), -(-side.count // call.threads))
+    step = min(sizes.per_block(sum(g.numbers for g in layouts.values())), max(sizes.SHARE, -(-side.count // call.threads)))
     width = call.width("sites", step)
 
     def work(start: int) -> None:

@@ -14,6 +14,9 @@ VECTOR = 16
 EDGE = 512
 """Rows of a block of pairs at most."""
 
+SHARE = 64
+"""Samples, as lanes, that a thread is given at least: a few take less time than handing them over."""
+
 MANY = 1 << 20
 """Pairs from which on a faster function is worth that it takes longer to compile."""
 
