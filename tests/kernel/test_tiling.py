@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numba.core.compiler import Flags
 
-from tests.conftest import plain_module
 from tests.kernel.plain import data, kernel
+from tp.kernel import uncompiled
 from tp.kernel.apart import SUFFIX, apart
 from tp.kernel.module import load
 from tp.kernel.reference import reference
@@ -61,7 +61,7 @@ def test_tables_are_arguments_of_the_loops():
     assert f"def pairs{SUFFIX}(n, c, width, out, K1, acc0, acc1):" in text and f"sites{SUFFIX}" not in text
     assert "    held = np.empty((8, 584))\n    for z" in text and "    acc1 = np.empty(width)\n    pairs_apart(n, c" in text
     found = np.zeros(3)
-    plain_module(text).pairs(np.array([1]), np.array([0.0, 2.5]), 3, found)
+    uncompiled.module(text).pairs(np.array([1]), np.array([0.0, 2.5]), 3, found)
     assert (found == 2.5).all()
     module = load(text)
     flags = [getattr(module, name)._compiler._customize_flags(Flags()).noalias for name in ("sites", "pairs", f"pairs{SUFFIX}")]
