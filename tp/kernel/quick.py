@@ -27,6 +27,9 @@ def lighten(module: ModuleType) -> None:
     kept: list[Any] = [cache for cache in caches if type(cache) is FunctionCache]  # not those of a device's functions
     for cache in kept:
         cache.load_overload = _First(cache)
+    from tp.kernel.lean import compile_lean
+
+    compile_lean(module)
 
 
 def warm() -> None:
