@@ -1,7 +1,8 @@
 """What a user waits for before the first number: ``python -m benchmarks.first_call``.
 
 Every figure is that of a fresh process: ``import tp``; the first kernel call with an empty cache and with a warm one, process
-start included; the derivation of each shipped spec. Writes ``results/first_call.{json,md}``.
+start included, until the number is there and until the process has ended, for few samples, which need no compiler, and for more;
+the derivation of each shipped spec. Writes ``results/first_call.{json,md}``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ import numpy as np
 import tp
 kernel = tp.zoo(sys.argv[1]).kernel("nngp", "ntk")
 rng = np.random.default_rng(0)
-kernel({name: rng.normal(size=(2, *shape)) for name, shape in kernel.compiled.data.items()})
+kernel({name: rng.normal(size=(int(sys.argv[2]), *shape)) for name, shape in kernel.compiled.data.items()})
+print("there", flush=True)
 """
 
 DERIVE = """
@@ -37,6 +39,9 @@ start = time.perf_counter()
 tp.zoo(sys.argv[1]).ntk().closed()
 print(time.perf_counter() - start)
 """
+
+SAMPLES = (2, 150)
+"""Few, and more than are computed without a compiler."""
 
 TIED = ("hopfield", "autoencoder", "symmetric_rnn", "transformer")
 """Specs whose limit needs the Z-calculus."""
@@ -48,7 +53,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of shipped specs (default: all but those that need the Z-calculus)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results (default: %(default)s)")
     options = parser.parse_args()
-    found: dict[str, Any] = {"import": [process("import tp") for _ in range(options.repeats)], "python": process("pass")}
+    found: dict[str, Any] = {"import": [process("import tp")[1] for _ in range(options.repeats)], "python": process("pass")[1]}
     print(f"import tp: {statistics.median(found['import']):.2f} s (an empty process: {found['python']:.2f} s)", flush=True)
     names = options.only or [name for name in tp.zoo() if name not in TIED]
     found["kernels"] = {name: first_kernel(name, options.repeats) for name in names}
@@ -58,30 +63,47 @@ def main() -> None:
     (options.out / "first_call.md").write_text(table(found), "utf-8")
 
 
-def process(code: str, *arguments: str, cache: str | None = None) -> float:
-    """Seconds from start to end of a fresh process that runs ``code``."""
+def process(code: str, *arguments: str, cache: str | None = None) -> tuple[float, float]:
+    """Seconds from the start of a fresh process that runs ``code`` to what it prints, and to its end."""
     start = time.perf_counter()
-    output(code, *arguments, cache=cache)
-    return time.perf_counter() - start
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], env=environment(cache), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        there = time.perf_counter() - start
+    if running.returncode:
+        raise SystemExit(f"failed: {arguments}")
+    return there, time.perf_counter() - start
 
 
-def output(code: str, *arguments: str, cache: str | None = None) -> str:
-    environment = os.environ | ({"TP_CACHE_DIR": cache} if cache else {})
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: modules are compiled
+def environment(cache: str | None = None) -> dict[str, str]:
+    found = os.environ | ({"TP_CACHE_DIR": cache} if cache else {})
+    found.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: modules are compiled
+    return found
+
+
+def output(code: str, *arguments: str) -> str:
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], check=True, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code, *arguments], check=True, env=environment(), capture_output=True, text=True
     ).stdout
 
 
-def first_kernel(name: str, repeats: int) -> dict[str, list[float]]:
-    """Seconds of a process that ends with the first kernel: with an empty cache, then with that cache."""
-    cold, warm = [], []
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as cache:
-            cold.append(process(KERNEL, name, cache=cache))
-            warm.append(process(KERNEL, name, cache=cache))
-    print(f"{name:>14}: first kernel cold {statistics.median(cold):6.2f} s, warm {statistics.median(warm):5.2f} s", flush=True)
-    return {"cold": cold, "warm": warm}
+def first_kernel(name: str, repeats: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds to the first kernel, and to the end of its process: with an empty cache, then with that cache; by samples."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for samples in map(str, SAMPLES):
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory() as cache:
+                for state in ("cold", "warm"):
+                    found.setdefault(f"{state} {samples}", []).append(process(KERNEL, name, samples, cache=cache))
+    shown = ", ".join(f"{key} {median(times):5.2f} s" for key, times in found.items())
+    print(f"{name:>14}: first kernel {shown}", flush=True)
+    return found
+
+
+def median(times: list[tuple[float, float]], which: int = 0) -> float:
+    return statistics.median(t[which] for t in times)
 
 
 def derivation(name: str, repeats: int) -> list[float]:
@@ -98,16 +120,15 @@ def table(found: dict[str, Any]) -> str:
         "",
         f"Fresh processes, medians. `import tp` takes {statistics.median(found['import']):.2f} s, "
         f"of which an empty Python {found['python']:.2f} s.",
-        "First kernel: NNGP and NTK of two samples, process start, imports, derivation and compilation included.",
+        "First kernel: NNGP and NTK of so many samples, cold (an empty cache) and warm: until the number is there, with process",
+        "start, imports, derivation and compilation; in brackets until the process has ended.",
         "",
-        "| spec | derivation, s | first kernel, cold cache, s | warm cache, s |",
-        "|---|---|---|---|",
+        "| spec | derivation, s |" + "".join(f" {n} samples, cold, s | warm, s |" for n in SAMPLES),
+        "|---|---|" + "---|---|" * len(SAMPLES),
     ]
     for name, times in found["kernels"].items():
-        derived = statistics.median(found["derivations"][name])
-        out.append(
-            f"| {name} | {derived:.2f} | {statistics.median(times['cold']):.2f} | {statistics.median(times['warm']):.2f} |"
-        )
+        cells = [f"{median(t):.2f} ({median(t, 1):.2f})" for t in times.values()]
+        out.append(f"| {name} | {statistics.median(found['derivations'][name]):.2f} | {' | '.join(cells)} |")
     return "\n".join(out) + "\n"
 
 
