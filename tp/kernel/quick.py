@@ -44,11 +44,13 @@ def warm() -> None:
 
 def in_cache(function: Any, signature: Any) -> bool:
     """Whether a compiled function is kept; then it is loaded."""
-    cache: Any = getattr(function, "_cache", None)
-    if not isinstance(getattr(cache, "load_overload", None), _First):
+    first: Any = getattr(getattr(function, "_cache", None), "load_overload", None)
+    if not isinstance(first, _First):
         return False
-    if tuple(signature) not in function.overloads and cache.load_overload(signature, function.targetctx, False) is None:
-        return False
+    if tuple(signature) not in function.overloads:
+        if (found := first(signature, function.targetctx, refresh=False)) is None:
+            return False
+        first.found[tuple(signature)] = found
     function.compile(tuple(signature))
     return True
 
@@ -58,8 +60,11 @@ class _First:
 
     def __init__(self, cache: Any) -> None:
         self.cache = cache
+        self.found: dict[Any, Any] = {}  # already, and not yet asked for
 
     def __call__(self, signature: Any, context: Any, refresh: bool = True) -> Any:
+        if tuple(signature) in self.found:
+            return self.found.pop(tuple(signature))
         from numba.core.runtime.nrt import rtsys
 
         rtsys.initialize(context)
