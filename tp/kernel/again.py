@@ -19,6 +19,8 @@ from weakref import finalize
 import numpy as np
 from numpy.typing import NDArray
 
+from tp.kernel.room import keep_freed
+
 LEAST = 1 << 20
 """Bytes of an array from which on it has a mapping of its own."""
 
@@ -59,6 +61,8 @@ def _taken(size: int) -> mmap.mmap | None:
 
 
 def _made(size: int) -> mmap.mmap:
+    """A piece that was not there before. What the C library learns from arrays of such size it is shown: to keep smaller ones."""
+    keep_freed(size)
     piece = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(OSError):  # a system without large pages
         piece.madvise(mmap.MADV_HUGEPAGE)
