@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import tp
 from tp import progress
 
 
@@ -16,7 +17,8 @@ class Terminal(io.StringIO):
 
 def shown(monkeypatch, stream, wish):
     monkeypatch.setattr(sys, "stderr", stream)
-    with progress.bar("work", 10, progress=wish, begun=4, delay=0) as advance:
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    with progress.bar("work", 10, progress=wish, begun=4) as advance:
         advance(3)
     return stream.getvalue()
 
@@ -44,3 +46,18 @@ def test_a_program_without_stderr(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     with progress.bar("work", progress=True) as advance:
         advance(1)
+
+
+def test_nothing_is_shown_of_what_is_soon_done(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream := Terminal())
+    assert list(progress.over([1, 2, 3], "work", "", None)) == [1, 2, 3]
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(("wish", "seen"), [(None, True), (False, False)])
+@pytest.mark.parametrize("ask", ["ntk", "z", "mup"])
+def test_derivations_count_what_they_found(monkeypatch, wish, seen, ask):
+    monkeypatch.setattr(sys, "stderr", stream := Terminal())
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    getattr(tp.zoo("mlp"), ask)(progress=wish)
+    assert (("deriving" in stream.getvalue()) or ("scaling" in stream.getvalue())) is seen

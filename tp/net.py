@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tp.errors import NOWHERE, DataError, DeviceError, Message, SpecError
 from tp.kernel.stored import known, plan_key, recall, remember, spec_key
 from tp.network.files import load_text
+from tp.progress import ticking
 from tp.seldom import seldom
 
 if TYPE_CHECKING:
@@ -128,33 +129,38 @@ class Net:
         return {}
 
     @seldom()
-    def _limit(self, kind: str, literal: bool) -> Limit:
+    def _limit(self, kind: str, literal: bool, progress: bool | None) -> Limit:
         if (kind, literal) not in self._limits:
             from tp.limit.take import take_limit
 
             kinds = ("K",) if kind == "K" else ("K", "Theta")
-            self._limits[kind, literal] = take_limit(self.program, kinds, literal)
+            with ticking("deriving", " formulas", progress):
+                self._limits[kind, literal] = take_limit(self.program, kinds, literal)
         return self._limits[kind, literal]
 
-    def nngp(self) -> Limit:
-        """The covariance of the outputs over random weights, as the width tends to infinity."""
-        return self._limit("K", False)
+    def nngp(self, *, progress: bool | None = None) -> Limit:
+        """The covariance of the outputs over random weights, as the width tends to infinity.
 
-    def ntk(self, mode: str | None = None) -> Limit:
+        ``progress``, here and below, shows a count where a derivation takes long (None: at a terminal or in a notebook).
+        """
+        return self._limit("K", False, progress)
+
+    def ntk(self, mode: str | None = None, *, progress: bool | None = None) -> Limit:
         """The neural tangent kernel: in the NTK parametrization, or ``"as written"`` with every rate taken literally.
 
         As written, a kernel that grows or vanishes like n^k is returned by its leading coefficient; ``.power`` says k.
         """
         if mode not in (None, "ntk", "as written"):
             raise DataError(Message(NOWHERE, f"unknown reading {mode!r}", 'choose "ntk" or "as written"', "unknown mode"))
-        return self._limit("Theta", mode == "as written")
+        return self._limit("Theta", mode == "as written", progress)
 
     @seldom()
-    def z(self, **constants: Number) -> ZLimit:
+    def z(self, *, progress: bool | None = None, **constants: Number) -> ZLimit:
         """Every vector's Z and every scalar's limit, dot parts included; ``constants`` are numbers for symbolic ranges."""
         from tp.limit.zcalculus import z_limit
 
-        return z_limit(self.program, constants)
+        with ticking("deriving", " formulas", progress):
+            return z_limit(self.program, constants)
 
     @seldom()
     def kernel(
@@ -164,6 +170,7 @@ class Net:
         dtype: Any = "float64",
         mode: str | None = None,
         output: str | None = None,
+        progress: bool | None = None,
         **constants: Any,
     ) -> Kernel | PairKernel:
         """The compiled kernel of one or several limits: ``net.kernel("ntk")``, ``net.kernel("nngp", "ntk")``.
@@ -189,7 +196,7 @@ class Net:
         if made is None:
             from tp.limit.independence import gradient_dependence
 
-            limit = self.ntk(mode) if "ntk" in wanted else self.nngp()
+            limit = self.ntk(mode, progress=progress) if "ntk" in wanted else self.nngp(progress=progress)
             if gradient_dependence(self.program) is not None:
                 from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
 
@@ -201,7 +208,7 @@ class Net:
             settled(device, dtype)  # is it there?
             made = planned(limit, names, constants, output)
             remember(key, self._key, made)
-        return ready(made, device, dtype)
+        return ready(made, device, dtype, progress=progress is not False)
 
     # ------------------------------------------------------------ finite width
 
@@ -218,7 +225,7 @@ class Net:
         inputs: Any = None,
         kinds: Sequence[str] = ("nngp", "ntk"),
         seed: int = 0,
-        progress: bool = False,
+        progress: bool | None = None,
         **constants: Any,
     ) -> Report:
         """Empirical kernels of finite networks against the derived ones; the error should fall like 1/sqrt(width)."""
@@ -304,6 +311,7 @@ class Net:
         optimizer: str = "sgd",
         steps: int | None = None,
         growth: Mapping[str, Any] | None = None,
+        progress: bool | None = None,
         **constants: Any,
     ) -> ScalingReport:
         """How all sizes scale with the width: stable or not, lazy or learning features, and what goes wrong first.
@@ -313,7 +321,8 @@ class Net:
         """
         from tp.readings.scale.infer import scaling
 
-        return scaling(self._engine(growth), parametrization, optimizer, steps, constants)
+        with ticking("scaling", " sizes", progress):
+            return scaling(self._engine(growth), parametrization, optimizer, steps, constants)
 
     def mup(
         self,
@@ -321,6 +330,7 @@ class Net:
         gauge: Any = None,
         steps: int | None = None,
         growth: Mapping[str, Any] | None = None,
+        progress: bool | None = None,
         **constants: Any,
     ) -> ScalingReport:
         """The maximal-update rules: every weight's multiplier, initial scale and learning rate, solved for exactly.
@@ -329,7 +339,8 @@ class Net:
         """
         from tp.readings.mup import mup
 
-        return mup(self._engine(growth), optimizer, gauge, steps, constants)
+        with ticking("scaling", " sizes", progress):
+            return mup(self._engine(growth), optimizer, gauge, steps, constants)
 
     def coord_check(
         self,
@@ -343,7 +354,7 @@ class Net:
         inputs: Any = None,
         seed: int = 0,
         budget: float = 2.0,
-        progress: bool = False,
+        progress: bool | None = None,
         **constants: Any,
     ) -> CoordCheck:
         """Finite networks trained at several widths: the slope of every activation and update against the derived exponent.

@@ -1,10 +1,20 @@
-"""Bars on stderr for what takes more than two seconds, where someone watches: at a terminal or in a notebook."""
+"""Bars on stderr for what takes more than two seconds, where someone watches: at a terminal or in a notebook.
+
+Derivations do not know how long they will take, nor who waits for them: they call :func:`tick` for everything they have found,
+and :func:`ticking`, around them, makes a count of it.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Advance = Callable[[int], object]
 
 DELAY = 2.0
 """Seconds before a bar is shown."""
@@ -19,20 +29,66 @@ def watched() -> bool:
 
 
 @contextmanager
-def bar(
-    what: str, total: int | None = None, unit: str = "it", progress: bool | None = None, begun: int = 0, delay: float = DELAY
-) -> Iterator[Callable[[int], object]]:
+def bar(what: str, total: int | None = None, unit: str = "it", progress: bool | None = None, begun: int = 0) -> Iterator[Advance]:
     """Called with what was done since: a bar named ``what``, with the time left where a ``total`` is known.
 
     ``progress``: True shows it, False does not, None where someone watches. ``begun`` was done before.
     """
-    if not (watched() if progress is None else progress) or sys.stderr is None:
+    if sys.stderr is None or not (watched() if progress is None else progress):
         yield lambda count: None
         return
+    start, done = time.time(), 0
+    shown: list[Any] = []
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if not shown and time.time() - start >= DELAY:
+            shown.append(_shown(what, total, unit, begun, start))
+        if shown:
+            shown[0].update(begun + done - shown[0].n)
+
+    try:
+        yield advance
+    finally:
+        for one in shown:
+            one.close()
+
+
+def _shown(what: str, total: int | None, unit: str, begun: int, start: float) -> Any:
+    """The bar itself; its library is loaded where one is shown."""
     from tqdm import tqdm
 
     large = total is not None and total >= 10**4
-    with tqdm(
-        total=total, initial=begun, desc=what, unit=unit, unit_scale=large, delay=delay, file=sys.stderr, leave=False
-    ) as shown:
-        yield shown.update
+    made = tqdm(
+        total=total, initial=begun, desc=what, unit=unit, unit_scale=large, file=sys.stderr, leave=False, delay=1e-9
+    )  # with a delay nothing is shown before the first update
+    made.start_t = made.last_print_t = start
+    return made
+
+
+def over(items: Sequence[T], what: str, unit: str, progress: bool | None) -> Iterator[T]:
+    """The items, with a bar."""
+    with bar(what, len(items), unit, progress) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+_advance: ContextVar[Advance] = ContextVar("advance", default=lambda count: None)
+
+
+def tick() -> None:
+    """Something was found."""
+    _advance.get()(1)
+
+
+@contextmanager
+def ticking(what: str, unit: str, progress: bool | None) -> Iterator[None]:
+    """A count of the ticks inside."""
+    with bar(what, unit=unit, progress=progress) as advance:
+        token = _advance.set(advance)
+        try:
+            yield
+        finally:
+            _advance.reset(token)

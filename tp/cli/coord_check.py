@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from tp.cli import files, options, scale
 
@@ -48,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     net = options.load(arguments)
     check = net.coord_check(
         arguments.optimizer, arguments.parametrization, arguments.widths, arguments.steps or 2, arguments.seeds,
-        growth=dict(arguments.growth), budget=arguments.budget, progress=sys.stderr.isatty(),
+        growth=dict(arguments.growth), budget=arguments.budget,
     )  # fmt: skip
     if arguments.plot:
         with files.whole(arguments.plot) as temporary:

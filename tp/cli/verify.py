@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from tp.cli import files, options
 
@@ -36,7 +35,7 @@ def add(verbs: options.Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     files.writable(arguments.plot)
-    report = options.load(arguments).verify(arguments.widths, arguments.seeds, progress=sys.stderr.isatty())
+    report = options.load(arguments).verify(arguments.widths, arguments.seeds)
     if arguments.plot:
         with files.whole(arguments.plot) as temporary:
             report.plot(temporary)

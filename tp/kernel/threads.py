@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from typing import Any, TypeVar, cast
+
+from tp.progress import bar
 
 T = TypeVar("T")
 
@@ -23,22 +23,25 @@ def default_threads() -> int:
 def run(work: Callable[[Any], T], tasks: Sequence[Any], threads: int, what: str | None) -> list[T]:
     """``work(task)`` for all tasks; the first ones begin first, this thread is one of those at work.
 
-    ``what`` names the bar that is shown where stderr is a terminal; None shows none. An error ends the run.
+    ``what`` names the bar that is shown where someone watches; None shows none. An error ends the run.
     """
     found: list[T | None] = [None] * len(tasks)
     left = deque(range(len(tasks)))
     errors: list[BaseException] = []
 
     def take(done: Callable[[int], object] = lambda count: None) -> None:
+        told = 0
         try:
             while (k := _next(left)) is not None:
                 found[k] = work(tasks[k])
-                done(len(tasks) - len(left))
+                count = len(tasks) - len(left)
+                done(count - told)
+                told = count
         except BaseException as error:
             left.clear()
             errors.append(error)
 
-    with _bar(len(tasks), what) as done:
+    with bar(what or "", len(tasks), progress=None if what else False) as done:
         helpers = [_helpers(threads).submit(take) for _ in range(min(threads, len(tasks)) - 1)]
         take(done)
         wait([h for h in helpers if not h.cancel()])  # one that has not begun by now has nothing to do
@@ -67,15 +70,3 @@ def _next(left: deque[int]) -> int | None:
         return left.popleft()
     except IndexError:
         return None
-
-
-@contextmanager
-def _bar(total: int, what: str | None) -> Iterator[Callable[[int], object]]:
-    """Called with the number of tasks that are done."""
-    if what is None or not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=what, delay=2.0, file=sys.stderr, leave=False) as bar:
-        yield lambda count: bar.update(count - bar.n)

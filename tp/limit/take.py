@@ -24,6 +24,7 @@ from tp.limit.readout import Readout
 from tp.limit.rules import RULES
 from tp.limit.tidy import share_direct_terms, tidy
 from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref
+from tp.progress import tick
 
 Key = tuple[str, str, str]  # kind, name, name
 Side = tuple[Clause, dict[sp.Symbol, sp.Expr], Ref]  # a clause, its index binding, the ref it then defines
@@ -175,6 +176,7 @@ class Derivation:
         self._check_bound(rhs, (left, *domain), clause)
         refuse_poles(rhs, clause.ins.span)
         rule = RULES[_rule(kind, clause, self.families, self.forms)]
+        tick()
         self.found[key].append(Equation(left, tidy(self.families.natural(rhs)), domain, rule.name, rule.source, clause.ins.span))
 
     def _check_bound(self, rhs: sp.Expr, known: tuple[Entry | Value | Range, ...], clause: Clause) -> None:

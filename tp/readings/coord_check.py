@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.progress import over
 from tp.readings.coord_report import CoordCheck, Row
 from tp.readings.measure import Experiment, Name, Sizes, flips, repeats
 from tp.readings.scale.infer import Engine, scaling
@@ -53,7 +54,7 @@ def coord_check(
     inputs: Any,
     seed: int,
     budget: float,
-    progress: bool,
+    progress: bool | None,
     constants: Mapping[str, Any],
 ) -> CoordCheck:
     """See :meth:`tp.net.Net.coord_check`."""
@@ -144,7 +145,7 @@ class Study:
     report: ScalingReport
     widths: tuple[int, ...]
     lr: float
-    progress: bool = False
+    progress: bool | None = None
     networks: list[list[Sizes]] = field(default_factory=list)
     sets: list[list[Sizes]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
@@ -161,7 +162,7 @@ class Study:
         """Train until there are so many networks, and sets of one with flipped signs, at each width; then judge."""
         todo = [(w, s, False) for w, count in enumerate(networks) for s in range(len(self.networks[w]), count)]
         todo += [(w, s, True) for w, count in enumerate(sets) for s in range(len(self.sets[w]), count)]
-        for w, s, flipped in _bar(todo, self.progress):
+        for w, s, flipped in over(todo, "finite widths", " networks", self.progress):
             if flipped:
                 self.sets[w].append(self.run.shared(self.widths[w], s, self.lr))
             else:
@@ -277,11 +278,3 @@ def _judged(slopes: dict[str, Slope], derived: Fraction | None) -> tuple[str, st
     verdict = CONFIRMED if CONFIRMED in verdicts.values() else UNDECIDED
     fitting = [part for part, v in verdicts.items() if v == verdict]
     return min(fitting, key=lambda part: abs(slopes[part].exponent - derived)), verdict
-
-
-def _bar(runs: list[tuple[int, int, bool]], progress: bool) -> Any:
-    if not progress:
-        return runs
-    from tqdm import tqdm
-
-    return tqdm(runs, unit="run")

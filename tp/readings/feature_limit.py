@@ -9,10 +9,8 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 (the limit of training);
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -21,6 +19,7 @@ import sympy as sp
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Moment, Nonlin, OuterNonlin, Program, Ref, Weight
+from tp.progress import bar
 from tp.readings.checkpoint import Checkpoint
 from tp.readings.closed_system import closed_system
 from tp.readings.degrees import is_linear, is_polynomial
@@ -46,8 +45,6 @@ ROUGH = 2e-5
 """A grid's error above which Sobol points are tried as well."""
 DIMENSIONS = 9
 """Gaussian dimensions that meet, above which a grid is not tried."""
-DELAY = 2.0
-"""Seconds after which a run shows how far it is."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +212,7 @@ def _strip(program: Program) -> float:
 
 
 def _grid(plan: Evaluation, wanted: list[Key], tol: float | None, memory: int, progress: bool | None) -> Numbers:
-    with _bar(len(plan.plan.members), progress) as tick:
+    with bar("limit", len(plan.plan.members), " vectors", progress) as tick:
         found = gridded(plan, wanted, tol, memory, _strip(plan.program), tick)
     details = {"dimensions": found.dimensions, "nodes": found.nodes, "converged": found.converged, **_tables(plan)}
     values, errors = (dict(zip(wanted, of.tolist(), strict=True)) for of in (found.values, found.errors))
@@ -236,7 +233,7 @@ def _sobol(
     progress: bool | None,
     done: Checkpoint | None,
 ) -> Numbers:
-    with _bar(SCRAMBLINGS * len(plan.plan.members), progress) as tick:
+    with bar("limit", SCRAMBLINGS * len(plan.plan.members), " vectors", progress) as tick:
         found = sobol(plan, wanted, tol, seed, memory, tick, done)
     details = {"dimensions": plan.plan.dimensions(), "nodes": 2**found.m, "scramblings": found.scramblings}
     details |= {"bytes": bytes_needed(plan, found.m), **_tables(plan)}
@@ -246,13 +243,3 @@ def _sobol(
         details["converged"] = True
     values, errors = (dict(zip(wanted, of.tolist(), strict=True)) for of in (found.means, found.errors))
     return Numbers(values, errors, "sobol", details)
-
-
-@contextmanager
-def _bar(total: int, progress: bool | None) -> Iterator[Callable[[int], object]]:
-    """A bar over members, after two seconds; where stderr is a terminal, when ``progress`` is None."""
-    from tqdm import tqdm
-
-    disable = None if progress is None else not progress
-    with tqdm(total=total, desc="limit", unit="member", delay=DELAY, file=sys.stderr, disable=disable, leave=False) as bar:
-        yield bar.update

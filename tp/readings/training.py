@@ -6,7 +6,6 @@ Conventions: the loss is the mean over the batch; all weights are updated at onc
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.kernel.module import digest
 from tp.program.ir import Program
+from tp.progress import over
 from tp.readings.checkpoint import Checkpoint, Story
 from tp.readings.expression import Compiler
 from tp.readings.indexing import Key
@@ -133,7 +133,7 @@ class TrainingRun:
         ``tol`` is the error aimed at, of all numbers (two standard errors of Sobol points); ``memory`` limits the bytes of
         the arrays (4 GiB). A Sobol run keeps its finished scramblings in the file ``checkpoint`` (.npz) and goes on from
         there when it is started again; the file also serves runs of other lengths that begin alike
-        (:mod:`tp.readings.checkpoint`). ``progress`` shows a bar when it takes long (None: where stderr is a terminal).
+        (:mod:`tp.readings.checkpoint`). ``progress`` shows a bar when it takes long (None: at a terminal or in a notebook).
         Raises ``LimitError`` where training diverges, and where ``tol`` is out of reach.
         """
         from tp.readings import linear_limit
@@ -200,7 +200,7 @@ class TrainingRun:
         given = {name: array[None] for name, array in self.X.items()} | {self.training.targets: self.y[None]}
         wanted = self._wanted()
         values = np.empty((seeds, len(wanted)))
-        for s in _bar(range(seeds), progress):
+        for s in over(range(seeds), "finite width", " networks", progress):
             run = simulate(self.training.program, given, width, generator.spawn(1)[0])
             values[s] = [run.values[key][0] for key in wanted]
         spread = values.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(len(wanted), np.nan)
@@ -216,7 +216,7 @@ class TrainingRun:
         widths: Sequence[int] = (256, 1024, 4096),
         seeds: int = 8,
         seed: int = 0,
-        progress: bool = False,
+        progress: bool | None = None,
         method: str = "auto",
     ) -> Report:
         """Finite networks trained alongside the limit: relative errors of outputs and kernels, with the fitted power of n."""
@@ -287,11 +287,3 @@ def output_indices(program: Program) -> tuple[tuple[int, ...], ...]:
 
 def _float(value: float) -> sp.Expr:
     return sp.Float(value, 17) if value else sp.S.Zero
-
-
-def _bar(runs: range, progress: bool | None) -> Any:
-    """A bar over networks, after two seconds; where stderr is a terminal, when ``progress`` is None."""
-    from tqdm import tqdm
-
-    disable = None if progress is None else not progress
-    return tqdm(runs, desc="finite width", unit="net", delay=2.0, file=sys.stderr, disable=disable, leave=False)

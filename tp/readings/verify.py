@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message, with_values
+from tp.progress import over
 from tp.readings.empirical import kernels_of
 from tp.readings.fit import Fit, power_law
 from tp.readings.simulate import Run, simulate
@@ -142,7 +143,7 @@ def verify(
     inputs: Any,
     kinds: Sequence[str],
     seed: int,
-    progress: bool,
+    progress: bool | None,
     constants: Mapping[str, Any],
 ) -> Report:
     """See :meth:`tp.net.Net.verify`. Without ``inputs``, three standard normal samples drawn from ``seed``."""
@@ -152,7 +153,7 @@ def verify(
     derived = _derived(net, data, kinds, constants)
     errors = {(kind, name): np.zeros((len(widths), seeds)) for name in derived for kind in kinds}
     runs = [(w, s) for w in range(len(widths)) for s in range(seeds)]
-    for w, s in _bar(runs, progress):
+    for w, s in over(runs, "finite widths", " networks", progress):
         run = simulate(net.program, data, widths[w], generator.spawn(1)[0], constants)
         for (kind, name), found in errors.items():
             found[w, s] = _error(run, kind, derived[name][kind], name, widths[w])
@@ -235,11 +236,3 @@ def _judge(fit: Fit) -> str:
     if not (low <= SLOWEST and high >= FASTEST):
         return "does not converge"
     return "inconclusive" if high >= 0 else "converges"
-
-
-def _bar(runs: list[tuple[int, int]], progress: bool) -> Any:
-    if not progress:
-        return runs
-    from tqdm import tqdm
-
-    return tqdm(runs, desc="finite widths", unit="net", leave=False)

@@ -12,21 +12,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tp.readings.verify import Report, _bar, _fit, checked_widths
+from tp.progress import over
+from tp.readings.verify import Report, _fit, checked_widths
 
 if TYPE_CHECKING:
     from tp.readings.training import TrainingRun
 
 
-def verify(run: TrainingRun, widths: Sequence[int], seeds: int, seed: int, progress: bool, method: str) -> Report:
+def verify(run: TrainingRun, widths: Sequence[int], seeds: int, seed: int, progress: bool | None, method: str) -> Report:
     """See :meth:`tp.readings.training.TrainingRun.verify`."""
     widths = checked_widths(widths, seeds)
     limit = run.limit(method, seed=seed)
     kinds = ["outputs"] + (["kernels"] if limit.kernels is not None else [])
     errors = {kind: np.zeros((len(widths), seeds)) for kind in kinds}
     draws = np.random.SeedSequence(seed).generate_state(len(widths) * seeds)
-    for w, s in _bar([(w, s) for w in range(len(widths)) for s in range(seeds)], progress):
-        found = run.simulate(widths[w], 1, int(draws[w * seeds + s]))
+    runs = [(w, s) for w in range(len(widths)) for s in range(seeds)]
+    for w, s in over(runs, "finite widths", " networks", progress):
+        found = run.simulate(widths[w], 1, int(draws[w * seeds + s]), progress=False)
         for kind in kinds:
             exact = getattr(limit, kind)
             errors[kind][w, s] = np.linalg.norm(getattr(found, kind) - exact) / np.linalg.norm(exact)

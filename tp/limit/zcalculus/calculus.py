@@ -23,6 +23,7 @@ from tp.limit.zcalculus.mean import SINGULAR, gaussians, linear, mean, nested, r
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.rules import RULES
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Simple, derivative
+from tp.progress import tick
 
 LONGEST, MOST = 800, 3
 """Operations in the formula of a vector, and hats that a dot part is derived from, of a run that is no polynomial."""
@@ -120,6 +121,7 @@ class Calculus:
                 case Moment():
                     raise AssertionError(f"{found} is a scalar")
             self._bounded(self.vectors[key], found, ins)
+            tick()
         return self.vectors[key]
 
     def _bounded(self, expr: sp.Expr, ref: Ref, ins: Simple | None) -> None:

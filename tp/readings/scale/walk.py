@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from tp.errors import LimitError, Message
+from tp.progress import tick
 from tp.readings.scale.concrete import Concrete, Member
 from tp.readings.scale.expressions import Op, State, average, value
 from tp.readings.scale.forms import DEPTH, Form
@@ -170,6 +171,7 @@ class Walk:
                 self.step.sizes[m.slot] = largest(cell[0]), largest(cell[1])
 
     def _evaluated(self, m: Member, op: Op) -> Cell:
+        tick()
         state = State(self.cells, self.values, self.cutoff, self._summed, self.excess)
         if m.kind == "moment":
             return average(op, state, m.half)
