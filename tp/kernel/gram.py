@@ -98,7 +98,8 @@ def block(
 def alone(g: GramTable, data: Samples, rows: slice) -> Array:
     """[first's slots…, theirs…, n]: a sample with itself, in double precision."""
     part = {name: np.asarray(data[name][rows], dtype=np.float64) for name in (g.first, g.second)}
-    a, b = left(g, part), right(g, part)
+    a = left(g, part)
+    b = a if g.alike else right(g, part)
     s, t = len(g.shared), len(g.theirs)
     if not g.mine and not g.theirs:
         return np.einsum("...c,...c->...", a, b)
