@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import numpy as np
 import pytest
 
 from tp.kernel.room import LINE, room
-from tp.kernel.threads import run
+from tp.kernel.threads import _core, _move_apart, run
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -25,6 +26,16 @@ def test_no_more_threads_than_asked_for_and_this_one_among_them():
 
     assert len(found := set(run(work, range(6), 3, None))) == 3
     assert threading.current_thread() in found
+
+
+@pytest.mark.skipif(_core() < 0 or len(os.sched_getaffinity(0)) < 2, reason="takes Linux and two cores")
+def test_threads_work_on_cores_of_their_own():
+    allowed = os.sched_getaffinity(0)
+    cores = allowed - {max(allowed)}
+    _move_apart(cores)
+    assert cores == allowed == os.sched_getaffinity(0)  # it went to the one that was left, and may go anywhere
+    _move_apart(cores)
+    assert cores == allowed == os.sched_getaffinity(0)  # none was left
 
 
 @pytest.mark.parametrize("threads", [1, 2])
