@@ -1,95 +1,113 @@
-"""What can be wrong with a network that parses: every way a name, an index, an axis or a constant can be off."""
+"""What can be wrong with a network that parses: every way a name, an index, an axis or a constant can be off.
 
-from tp.network.faults.axes import (
-    AverageNotOverWidth,
-    AxesDiffer,
-    AxisMismatch,
-    ClauseAxesDiffer,
-    ComputedMatrix,
-    InFunction,
-    InputOnWidth,
-    MatrixAsVector,
-    MatrixTimesMatrix,
-    NeedsOver,
-    NoOutput,
-    NotAMatrix,
-    NothingToMultiply,
-    OutputOnWidth,
-    SoftmaxOfVector,
-    TakesNoOver,
-    TooManyAxes,
-    UnknownAxis,
-)
-from tp.network.faults.constants import (
-    BadSize,
-    BadWidth,
-    ConstantTooLarge,
-    DivisionByZero,
-    ExponentTooLarge,
-    IndexedLetValue,
-    NegativeVariance,
-    NotConstant,
-    NotInLet,
-    NotReal,
-    TableDepth,
-    TableNeedsIndices,
-    TableShape,
-    WidthCycle,
-)
-from tp.network.faults.indices import (
-    BackwardRange,
-    BadIndex,
-    CyclicDefinition,
-    EmptyMean,
-    FreeIndex,
-    IndexHidesName,
-    IndexInUse,
-    IndexOutOfRange,
-    IndexTwiceOnLeft,
-    LeftIndex,
-    MissingBase,
-    NeedsValue,
-    NoRange,
-    NothingLeft,
-    NotWhole,
-    RangeCycle,
-    RangeTooLarge,
-    RangeTwice,
-    ShrinkingRecursion,
-    TooManyClauses,
-    TooManyStatements,
-    UnknownBoundary,
-    UnusedRange,
-    WidthAsIndex,
-    WrongIndexCount,
-)
-from tp.network.faults.names import (
-    BuiltinName,
-    ClausesOverlap,
-    DefinedTwice,
-    FamilyInFunction,
-    FunctionAsValue,
-    FunctionTooLarge,
-    GaussianInside,
-    NotAFunction,
-    ParameterTwice,
-    RecursiveFunction,
-    SelfReference,
-    TableOutsideLet,
-    UndefinedFunction,
-    UndefinedName,
-    UsedBeforeDefinition,
-    WrongArgumentCount,
-)
-from tp.network.faults.settings import (
-    BadOverride,
-    GivenTwice,
-    MoreErrors,
-    UnknownLoss,
-    UnknownOptimizer,
-    UnknownOption,
-    UnknownOverride,
-)
+They are loaded when one is named: most networks are right.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tp.network.faults.axes import (
+        AverageNotOverWidth,
+        AxesDiffer,
+        AxisMismatch,
+        ClauseAxesDiffer,
+        ComputedMatrix,
+        InFunction,
+        InputOnWidth,
+        MatrixAsVector,
+        MatrixTimesMatrix,
+        NeedsOver,
+        NoOutput,
+        NotAMatrix,
+        NothingToMultiply,
+        OutputOnWidth,
+        SoftmaxOfVector,
+        TakesNoOver,
+        TooManyAxes,
+        UnknownAxis,
+    )
+    from tp.network.faults.constants import (
+        BadSize,
+        BadWidth,
+        ConstantTooLarge,
+        DivisionByZero,
+        ExponentTooLarge,
+        IndexedLetValue,
+        NegativeVariance,
+        NotConstant,
+        NotInLet,
+        NotReal,
+        TableDepth,
+        TableNeedsIndices,
+        TableShape,
+        WidthCycle,
+    )
+    from tp.network.faults.indices import (
+        BackwardRange,
+        BadIndex,
+        CyclicDefinition,
+        EmptyMean,
+        FreeIndex,
+        IndexHidesName,
+        IndexInUse,
+        IndexOutOfRange,
+        IndexTwiceOnLeft,
+        LeftIndex,
+        MissingBase,
+        NeedsValue,
+        NoRange,
+        NothingLeft,
+        NotWhole,
+        RangeCycle,
+        RangeTooLarge,
+        RangeTwice,
+        ShrinkingRecursion,
+        TooManyClauses,
+        TooManyStatements,
+        UnknownBoundary,
+        UnusedRange,
+        WidthAsIndex,
+        WrongIndexCount,
+    )
+    from tp.network.faults.names import (
+        BuiltinName,
+        ClausesOverlap,
+        DefinedTwice,
+        FamilyInFunction,
+        FunctionAsValue,
+        FunctionTooLarge,
+        GaussianInside,
+        NotAFunction,
+        ParameterTwice,
+        RecursiveFunction,
+        SelfReference,
+        TableOutsideLet,
+        UndefinedFunction,
+        UndefinedName,
+        UsedBeforeDefinition,
+        WrongArgumentCount,
+    )
+    from tp.network.faults.settings import (
+        BadOverride,
+        GivenTwice,
+        MoreErrors,
+        UnknownLoss,
+        UnknownOptimizer,
+        UnknownOption,
+        UnknownOverride,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    for part in ("axes", "constants", "indices", "names", "settings"):
+        module = import_module(f"{__name__}.{part}")
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AttributeError(name)
+
 
 __all__ = [
     "AverageNotOverWidth",
