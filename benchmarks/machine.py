@@ -53,7 +53,7 @@ def best(f: Callable[[], Any], repeats: int = 5) -> float:
 
 
 def peaks() -> dict[str, float]:
-    """Gflop/s of a matrix product by precision, and GB/s of a copy that leaves the caches, all cores."""
+    """Gflop/s of matrix products on all cores; on one, GB/s of a copy that leaves the caches, and of touching new memory."""
     found = {}
     for dtype in (np.float64, np.float32):
         a = np.ones((2000, 2000), dtype)
@@ -61,4 +61,5 @@ def peaks() -> dict[str, float]:
     source = np.ones(1 << 26)
     target = np.empty_like(source)
     found["copy_gb_s"] = 2 * source.nbytes / best(lambda: np.copyto(target, source)) / 1e9
+    found["touch_gb_s"] = source.nbytes / best(lambda: np.empty_like(source).fill(1.0)) / 1e9
     return found

@@ -41,7 +41,7 @@ def table(rows: list[Row]) -> str:
         "",
         f"{m['processor']}, {m['cores']} cores; BLAS {m['blas']}; numpy {m['numpy']}, numba {m['numba']}; peer: {peer}.",
         f"Measured peaks: {peaks['gflops_float64']:.0f} Gflop/s in float64, {peaks['gflops_float32']:.0f} in float32 (products); "
-        f"{peaks['copy_gb_s']:.0f} GB/s (copy).",
+        f"{peaks['copy_gb_s']:.0f} GB/s (copy){_touched(peaks)}.",
         "Ours and the peer called alternately; medians, in brackets minimum and maximum. Error: largest off the diagonal,",
         "relative to the largest entry, against fifty digits on a few samples (two nearly parallel).",
         "Bound: of the expectations, by the kernel. First: our first call with what the kernel cache held, then the peer's.",
@@ -52,6 +52,11 @@ def table(rows: list[Row]) -> str:
     if m.get("device"):
         return _on_device(rows, m, peer)
     return "\n".join([*out, *map(_row, rows)]) + "\n"
+
+
+def _touched(peaks: Row) -> str:
+    """Memory that is touched for the first time, where that was measured."""
+    return f", {peaks['touch_gb_s']:.1f} GB/s (memory that is new to the process)" if "touch_gb_s" in peaks else ""
 
 
 def _on_device(rows: list[Row], m: Row, peer: str) -> str:
