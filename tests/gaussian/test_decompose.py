@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import sympy as sp
 
-from tp.gaussian.decompose import Basis, decompose, expression, separate
+from tp.gaussian.closed import closed_form
+from tp.gaussian.decompose import COUNTLESS, Basis, decompose, expanded_size, expression, separate
+from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import elu, gelu, hermite, leaky_relu, normal_cdf, relu, sigmoid, silu, softplus, step
 
 u, v = sp.symbols("u v", real=True)
@@ -106,3 +108,10 @@ def test_size_is_bounded() -> None:
     assert separate((u + v) ** 10**9, (u, v)) is None
     assert decompose(u ** (10**9) + sp.Pow(relu(u), 10**9), u) is None
     assert decompose(sum(sp.sin(k * u) for k in range(1, 60)) ** 2, u) is None
+
+
+def test_products_of_powers_are_counted_before_they_are_multiplied_out() -> None:
+    many = sum(sp.Symbol(f"a{k}") for k in range(30)) * u + 1
+    assert expanded_size(2 * (u + 1) ** 2 * (v**2 + v + 1)) == 9 and expanded_size(((u + 1) ** 2 + 1) ** 2) == 10
+    assert expanded_size(sp.Mul(2, many**9, many**8, evaluate=False)) == COUNTLESS
+    assert closed_form(Expectation(9 * many**8 * sp.tanh(u), (u,), [[a]])) is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
+from math import comb, prod
 
 import sympy as sp
 
@@ -17,6 +17,7 @@ from tp.gaussian.normalform import normal_form
 from tp.gaussian.terms import ONE, ZERO, Gate, Shape, Terms, Unknown, unit
 
 MAX_PRODUCTS = 200
+COUNTLESS = 10_000
 Combination = list[tuple[sp.Expr, "Basis"]]
 
 
@@ -241,9 +242,9 @@ def separate(integrand: sp.Expr, variables: Sequence[sp.Expr]) -> list[tuple[sp.
             else:
                 mixed.append(factor)
         if mixed:
-            if expanded_size(mixed) > 5 * MAX_PRODUCTS:
-                return None
             product = sp.Mul(*mixed)
+            if expanded_size(product) > 5 * MAX_PRODUCTS:
+                return None
             opened = sp.expand_mul(sp.expand_multinomial(sp.expand_power_exp(product)), deep=False)
             if opened == product and not isinstance(product, sp.Add):
                 return None
@@ -256,17 +257,15 @@ def separate(integrand: sp.Expr, variables: Sequence[sp.Expr]) -> list[tuple[sp.
     return out
 
 
-def expanded_size(factors: Sequence[sp.Expr]) -> int:
-    """How many terms the product has when multiplied out."""
-    size = 1
-    for factor in factors:
-        base, power = factor.as_base_exp()
-        terms = len(sp.Add.make_args(base))
-        if power.is_Integer and power > 0 and terms > 1:
-            if power > 5 * MAX_PRODUCTS:
-                return int(power)
-            size *= comb(int(power) + terms - 1, terms - 1)
-    return size
+def expanded_size(expr: sp.Expr) -> int:
+    """How many terms an expression has when multiplied out, at most; beyond ``COUNTLESS`` that many."""
+    if isinstance(expr, sp.Add):
+        return min(sum(map(expanded_size, expr.args)), COUNTLESS)
+    if isinstance(expr, sp.Mul):
+        return min(prod(map(expanded_size, expr.args)), COUNTLESS)
+    if isinstance(expr, sp.Pow) and expr.exp.is_Integer and expr.exp > 0 and (terms := expanded_size(expr.base)) > 1:
+        return COUNTLESS if expr.exp > COUNTLESS else min(comb(int(expr.exp) + terms - 1, int(expr.exp)), COUNTLESS)
+    return 1
 
 
 def _touched(e: sp.Expr, variables: Sequence[sp.Expr]) -> list[int]:

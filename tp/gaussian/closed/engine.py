@@ -296,9 +296,10 @@ def _by_symmetry(factors: list[sp.Expr], variables: list[sp.Expr], cov: Rows) ->
         not (p.exp.is_Integer and p.exp > 0) for p in powers
     ):
         raise Unknown("not known to be integrable")
-    if expanded_size(factors) > MAX_PAIRS:
+    product = sp.Mul(*factors)
+    if expanded_size(product) > MAX_PAIRS:
         raise Unknown("too many terms")
-    g = sp.Mul(*factors).replace(sigmoid, lambda x: (1 + sp.tanh(x / 2)) / 2)
+    g = product.replace(sigmoid, lambda x: (1 + sp.tanh(x / 2)) / 2)
     even = sp.expand(g + g.xreplace({v: -v for v in variables})) / 2
     if even.has(*variables):
         raise Unknown("not odd about its mean")
