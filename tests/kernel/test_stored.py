@@ -212,6 +212,7 @@ def test_generated_modules_are_within_their_language(name):
         "x = math.__loader__",
         "x = __builtins__",
         "x = eval(a)",
+        "x = eval",
         "x = print(a)",
         "x = (lambda: 1)()",
         "x = [y for y in a]",

@@ -9,6 +9,7 @@ such a text defines functions and does nothing more, and these reach nothing but
 from __future__ import annotations
 
 import ast
+import builtins
 
 from tp.kernel.text import ENTRY, EXACT, HEAD, HELPER, LOOPING, SUMMING
 
@@ -80,7 +81,8 @@ def _allowed(node: ast.AST, functions: set[str]) -> bool:
         case ast.Attribute():
             return False
         case ast.Name(id=name):
-            return not name.startswith("__") and (isinstance(node.ctx, ast.Load) or name not in _TAKEN)
+            ours = name in CALLS or name in functions or not hasattr(builtins, name)  # else one of Python's, under another name
+            return ours and not name.startswith("__") and (isinstance(node.ctx, ast.Load) or name not in _TAKEN)
         case ast.Constant(value=value):
             return type(value) in (int, float, bool)
     return isinstance(node, PLAIN)

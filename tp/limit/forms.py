@@ -42,7 +42,7 @@ class Forms:
     recursive: set[str] = field(init=False)
     named: list[tuple[Ref, sp.Expr, Domain]] = field(default_factory=list)
     _memo: dict[tuple[sp.Expr, Domain, bool], sp.Expr] = field(default_factory=dict)
-    _affine: dict[sp.Expr, bool] = field(default_factory=dict)
+    _known_affine: dict[sp.Expr, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.recursive = _recursive(self.families)
@@ -63,12 +63,12 @@ class Forms:
         if not isinstance(expr, sp.Add) or expr.has(sp.Sum):
             return False
         refs = expr.atoms(Ref)
-        return len(refs) == 1 and self._stays(*refs) and not self._recursive_sum(*refs) and not self._affine_in(*refs, expr)
+        return len(refs) == 1 and self._stays(*refs) and not self._recursive_sum(*refs) and not self._affine(expr, *refs)
 
-    def _affine_in(self, ref: Ref, expr: sp.Expr) -> bool:
-        if expr not in self._affine:
-            self._affine[expr] = bool(derivative(expr, ref).is_number)
-        return self._affine[expr]
+    def _affine(self, expr: sp.Expr, ref: Ref) -> bool:
+        if expr not in self._known_affine:
+            self._known_affine[expr] = bool(derivative(expr, ref).is_number)
+        return self._known_affine[expr]
 
     def _recursive_sum(self, ref: Ref) -> bool:
         return ref.name in self.recursive and ref.name not in self.gaussian
