@@ -81,15 +81,15 @@ class Value(_Atom):
         return f"{kind}[{printer._print(a)}]({s})"
 
 
-class Z(sp.Expr):
-    """The random variable Z^a(s); ``args = (a, s)``. One differentiates by it."""
+class Random(sp.Expr):
+    """A real random variable of one program vector at one sample; ``args = (a, s)``. One differentiates by it."""
 
     _diff_wrt = True
     is_real = True
     is_commutative = True
     is_number = False
 
-    def __new__(cls, a: Ref, s: sp.Expr = I) -> Z:
+    def __new__(cls, a: Ref, s: sp.Expr = I) -> Any:
         return sp.Expr.__new__(cls, a, s)
 
     a = property(lambda self: self.args[0])
@@ -104,7 +104,11 @@ class Z(sp.Expr):
 
     def _sympystr(self, printer: Any) -> str:
         a, s = self.args
-        return f"Z[{printer._print(a)}]({s})"
+        return f"{type(self).__name__}[{printer._print(a)}]({s})"
+
+
+class Z(Random):
+    """Z^a(s), the limit of the coordinates of the vector a."""
 
 
 @dataclass(frozen=True, slots=True)

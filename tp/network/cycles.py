@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from tp.components import components
 from tp.network import faults
 from tp.network.affine import extreme
 from tp.network.coverage import Coverage
@@ -49,7 +50,7 @@ def check_order(coverage: Coverage, lines: Sequence[Line], report: Report) -> No
 
 
 def _order(coverage: Coverage, lines: Sequence[Line], nodes: Sequence[Node], edges: Sequence[Edge], report: Report) -> None:
-    found = components(nodes, edges)
+    found = _components(nodes, edges)
     of = {k: i for i, component in enumerate(found) for k in component}
     own: list[list[Edge]] = [[] for _ in found]
     for e in edges:
@@ -145,41 +146,8 @@ def _path(start: Node, edges: Sequence[Edge]) -> list[Node]:
     return [start, start]
 
 
-def components(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[list[Node]]:
-    """Strongly connected components, without recursion (Tarjan 1972)."""
+def _components(nodes: Sequence[Node], edges: Sequence[Edge]) -> list[list[Node]]:
     following: dict[Node, list[Node]] = {k: [] for k in nodes}
     for e in edges:
         following[e.reader].append(e.definer)
-    number: dict[Node, int] = {}
-    low: dict[Node, int] = {}
-    stack: list[Node] = []
-    on = set[Node]()
-    out: list[list[Node]] = []
-    for root in nodes:
-        if root in number:
-            continue
-        work = [(root, iter(following[root]))]
-        number[root] = low[root] = len(number)
-        stack.append(root)
-        on.add(root)
-        while work:
-            node, rest = work[-1]
-            for k in rest:
-                if k not in number:
-                    number[k] = low[k] = len(number)
-                    stack.append(k)
-                    on.add(k)
-                    work.append((k, iter(following[k])))
-                    break
-                if k in on:
-                    low[node] = min(low[node], number[k])
-            else:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
-                if low[node] == number[node]:
-                    out.append([])
-                    while not out[-1] or out[-1][-1] != node:
-                        out[-1].append(stack.pop())
-                        on.discard(out[-1][-1])
-    return out
+    return components(nodes, following.__getitem__)

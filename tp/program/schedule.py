@@ -22,6 +22,7 @@ from typing import Any
 
 import sympy as sp
 
+from tp.components import components
 from tp.errors import NOWHERE, Message, Span, SpecError
 from tp.program.affine import Affine, affine, highest, lowest
 from tp.program.ir import Domain, Range
@@ -158,10 +159,8 @@ class _Graph:
 
     def components(self) -> list[list[int]]:
         """Strongly connected components, definers before readers, ties in the given order."""
-        component = _tarjan(self.readers)
-        groups: dict[int, list[int]] = {}
-        for a, c in enumerate(component):
-            groups.setdefault(c, []).append(a)
+        groups = {c: sorted(group) for c, group in enumerate(components(range(len(self.readers)), self.readers.__getitem__))}
+        component = {a: c for c, group in groups.items() for a in group}
         waiting = dict.fromkeys(groups, 0)
         later: dict[int, set[int]] = {c: set() for c in groups}
         for edge in self.edges:
@@ -197,38 +196,6 @@ def _inside(slot: Affine, lo: sp.Expr, hi: sp.Expr, ranges: Domain) -> bool:
 def _rename_range(r: Range, names: Mapping[sp.Symbol, sp.Expr]) -> Range:
     index = names.get(r.index, r.index)
     return Range(index if isinstance(index, sp.Symbol) else r.index, r.lo.xreplace(names), r.hi.xreplace(names))
-
-
-def _tarjan(successors: Sequence[set[int]]) -> list[int]:
-    """The component of every node (Tarjan 1972), without recursion."""
-    order, low, component = {}, {}, [-1] * len(successors)
-    stack: list[int] = []
-    numbers, names = count(), count()
-    for root in range(len(successors)):
-        if root in order:
-            continue
-        work = [(root, iter(sorted(successors[root])))]
-        order[root] = low[root] = next(numbers)
-        stack.append(root)
-        while work:
-            node, rest = work[-1]
-            for other in rest:
-                if other not in order:
-                    order[other] = low[other] = next(numbers)
-                    stack.append(other)
-                    work.append((other, iter(sorted(successors[other]))))
-                    break
-                if component[other] < 0:
-                    low[node] = min(low[node], order[other])
-            else:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
-                if low[node] == order[node]:
-                    name = next(names)
-                    while component[node] < 0:
-                        component[stack.pop()] = name
-    return component
 
 
 # ---------------------------------------------------------------- loops

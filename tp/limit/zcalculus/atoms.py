@@ -15,45 +15,19 @@ from typing import Any
 
 import sympy as sp
 
-from tp.limit.equations import I, Z
+from tp.limit.equations import Random, Z
 from tp.program.ir import Ref
 
 
-class _Random(sp.Expr):
-    """A real random variable of one program vector at one sample; one differentiates by it."""
-
-    _diff_wrt = True
-    is_real = True
-    is_commutative = True
-    is_number = False
-
-    def __new__(cls, a: Ref, s: sp.Expr = I) -> Any:
-        return sp.Expr.__new__(cls, a, s)
-
-    a = property(lambda self: self.args[0])
-    s = property(lambda self: self.args[1])
-
-    @property
-    def free_symbols(self) -> set[sp.Basic]:
-        return self.args[0].free_symbols | self.args[1].free_symbols
-
-    def _eval_derivative(self, by: sp.Expr) -> sp.Expr:
-        return sp.S.One if self == by else sp.S.Zero
-
-    def _sympystr(self, printer: Any) -> str:
-        a, s = self.args
-        return f"{type(self).__name__}[{printer._print(a)}]({s})"
-
-
-class Hat(_Random):
+class Hat(Random):
     """Ẑ^a(s): Gaussian, jointly so with the other calls of the same matrix in the same direction."""
 
 
-class Output(_Random):
+class Output(Random):
     """A scalar f(s) that stays random: Gaussian over the draws of its readout weights."""
 
 
-class Dot(_Random):
+class Dot(Random):
     """Ż^a(s): a combination of the arguments of the transposed calls."""
 
 
