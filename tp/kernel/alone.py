@@ -16,7 +16,8 @@ from tp.kernel.bands import Pairs, banded, paired
 from tp.kernel.cells import Axis, Cell, Formula, Table, parts
 from tp.kernel.demand import Plan
 from tp.kernel.slots import Layout
-from tp.kernel.stages import Staged, Unfit, staged, within
+from tp.kernel.staged import Staged, Unfit
+from tp.kernel.stages import staged, within
 
 
 def numbers(plan: Plan) -> int:

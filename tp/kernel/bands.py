@@ -13,7 +13,9 @@ import sympy as sp
 
 from tp.kernel.cells import Axis, Cell, Formula, Spot, Table, Total, cells, greatest, least, parts
 from tp.kernel.demand import Key, Plan
-from tp.kernel.stages import Unfit, earliest, latest, within
+from tp.kernel.ends import earliest, latest
+from tp.kernel.staged import Unfit
+from tp.kernel.stages import within
 from tp.program.ir import Domain, Range
 
 Pairs = dict[str, tuple[tuple[int, int], ...]]

@@ -41,10 +41,12 @@ from tp.kernel.inline import inlined
 from tp.kernel.lanes import Library
 from tp.kernel.order import order
 from tp.kernel.plan import Compiled, Constant, Input
+from tp.kernel.plane import Plane, numbers_kept, plane
 from tp.kernel.prepare import System, numbers, prepare
-from tp.kernel.rows import AloneEmitter, Plane, RowsEmitter, alone_function, numbers_kept, plane, rows_function
+from tp.kernel.rows import AloneEmitter, RowsEmitter, alone_function, rows_function
 from tp.kernel.slots import layouts
-from tp.kernel.stages import Unfit, staged
+from tp.kernel.staged import Unfit
+from tp.kernel.stages import staged
 from tp.kernel.text import EXACT, HEAD, HELPER, LOOPING, SUMMING
 from tp.kernel.tiling import TilingEmitter
 from tp.limit.equations import Entry, I, J, Limit, Value

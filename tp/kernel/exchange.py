@@ -14,7 +14,7 @@ from tp.gaussian.expectation import Expectation
 from tp.kernel.bands import Pairs, paired
 from tp.kernel.cells import Cell, Formula, Over, Same, Total, U, V, parts
 from tp.kernel.demand import Plan
-from tp.kernel.stages import Unfit
+from tp.kernel.staged import Unfit
 
 Names = dict[sp.Basic, sp.Basic]
 SIDES = {"i": "j", "j": "i"}

@@ -16,7 +16,7 @@ from types import MappingProxyType
 import sympy as sp
 
 from tp.kernel.cells import Axis, Cell, Formula, Over, Table, cells, greatest, least, parts
-from tp.kernel.stages import LANE, Stage, Staged, Unfit
+from tp.kernel.staged import LANE, Stage, Staged, Unfit
 from tp.program.affine import affine
 from tp.program.ir import Domain, Range
 

@@ -18,7 +18,7 @@ import sympy as sp
 
 from tp.kernel.cells import Cell, Formula, Over, Table, greatest, least, ordered, parts
 from tp.kernel.demand import Plan
-from tp.kernel.stages import Unfit
+from tp.kernel.staged import Unfit
 from tp.program.affine import affine
 from tp.program.ir import Domain, Range
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule

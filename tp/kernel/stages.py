@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
 from math import gcd
 
 import sympy as sp
@@ -19,54 +18,11 @@ import sympy as sp
 from tp.gaussian.expectation import Expectation
 from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Table, Total, U, V, greatest, hull, least, parts
 from tp.kernel.demand import Plan
+from tp.kernel.ends import SMALL, clipped, earliest, guarded, latest, small
 from tp.kernel.slots import Layout
+from tp.kernel.staged import LANE, OFFSET, OTHER, ROW, Stage, Staged, Unfit
 from tp.program.affine import affine
 from tp.program.ir import Domain, Range
-
-LANE, ROW = sp.Symbol("_lane", integer=True), sp.Symbol("_row", integer=True)
-OFFSET, OTHER = sp.Symbol("_offset", integer=True), sp.Symbol("_other", integer=True)
-"""The lane, the first of the two slots that differ by the offset, the offset, and the offset of a stage that reads."""
-
-SMALL = 8
-"""Terms of a sum that are written out."""
-
-
-class Unfit(Exception):
-    """The plan has no such form."""
-
-
-@dataclass
-class Stage:
-    """Formulas at one offset, for all offsets ``first..last`` in steps; ``adds`` add to tables that later stages read.
-
-    ``half`` is the first offset needed where both samples are one and the plan is its own mirror image.
-    """
-
-    formulas: list[Formula] = field(default_factory=list)
-    adds: list[Formula] = field(default_factory=list)
-    offsets: tuple[int, int, int] | None = None
-    half: int | None = None
-
-    @property
-    def around(self) -> Domain:
-        """The offset as a range around all formulas."""
-        return () if self.offsets is None else (Range(OFFSET, sp.Integer(self.offsets[0]), sp.Integer(self.offsets[1])),)
-
-
-@dataclass
-class Staged:
-    """Stages in order; tables without the slots that offsets give; by table the axis of lanes and of rows.
-
-    ``sums`` are the tables that are added to, ``totals`` those of them that take together all pairs of positions.
-    """
-
-    stages: list[Stage]
-    tables: dict[str, Table]
-    lane: dict[str, int]
-    row: dict[str, int]
-    sums: tuple[str, ...]
-    totals: frozenset[str]
-    diagonal: bool = False  # whether the offset is one of lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +267,7 @@ class _Stager:
         for group in (left, loops):
             for k, r in enumerate(group):
                 if abs(solved.coefficient(r.index)) == 1 and r.index != OTHER:
-                    group[k] = _guarded(r, solved.coefficient(r.index), value, gone)
+                    group[k] = guarded(r, solved.coefficient(r.index), value, gone)
                     return self._as_row(left, loops, body, rows)
         raise Unfit
 
@@ -473,38 +429,9 @@ def _chain(e: sp.Expr) -> _Chain:
         return _Chain(factor, tuple(bounds), e)
 
 
-def small(r: Range) -> bool:
-    """Whether a sum's terms are few and written out."""
-    return bool(r.lo.is_Integer and r.hi.is_Integer) and int(r.hi - r.lo) < SMALL
-
-
 def _steers(r: Range, rows: Iterable[Cell], work: _Stager) -> bool:
     """Whether a summed index stands in a row."""
     return any(r.index in c.index[k].free_symbols for c in rows for k in work.layout.rows[c.table])
-
-
-def clipped(r: Range, offset: sp.Expr) -> Range:
-    """Both p and p + offset within the range."""
-    return Range(r.index, latest(r.lo, r.lo - offset), earliest(r.hi, r.hi - offset))
-
-
-@cache
-def latest(*ends: sp.Expr) -> sp.Expr:
-    """The largest of some beginnings, left as it stands: SymPy's comparisons are slow."""
-    return sp.Max(*ends, evaluate=False)
-
-
-@cache
-def earliest(*ends: sp.Expr) -> sp.Expr:
-    """The least of some ends."""
-    return sp.Min(*ends, evaluate=False)
-
-
-def _guarded(r: Range, sign: int, value: sp.Expr, gone: Range) -> Range:
-    """``r`` where lo ≤ value ≤ hi, value = sign · index + rest."""
-    rest = sp.expand(value - sign * r.index)
-    ends = sorted((sp.expand(sign * (e - rest)) for e in (gone.lo, gone.hi)), key=lambda e: affine(e).const)  # type: ignore[union-attr]
-    return Range(r.index, latest(r.lo, ends[0]), earliest(r.hi, ends[1]))
 
 
 def _moved(cell: Cell, layout: Layout, second: sp.Expr) -> Cell:
