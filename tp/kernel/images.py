@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from tp.kernel.twins import twins
 
 MOST = 256
 """Pairs of a task at most."""
+
+KEPT = 1 << 14
+"""Pairs whose order is kept for the next call."""
 
 
 def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
@@ -80,11 +83,18 @@ def _shares(work: NDArray[np.int64], threads: int) -> Iterator[NDArray[np.int64]
 def _in_tiles(call: Call, one: Side, two: Side) -> NDArray[np.int64]:
     """All pairs [pair, (i, j, i, j)], by tiles whose samples a core's cache can hold."""
     edge = max(1, sizes.CACHE // (2 * sum(a[0].size for a in sample_first(call, two).values())))
-    i, j = np.indices((one.count, two.count)).reshape(2, -1)
-    if one is two:
+    tiled = _tiled if one.count * two.count <= KEPT else _tiled.__wrapped__
+    return tiled(one.count, two.count, one is two, edge)
+
+
+@lru_cache(4)
+def _tiled(first: int, second: int, symmetric: bool, edge: int) -> NDArray[np.int64]:
+    """All pairs of so many samples by tiles of ``edge``; of one side those with i < j."""
+    i, j = np.indices((first, second)).reshape(2, -1)
+    if symmetric:
         i, j = i[i < j], j[i < j]
-    if edge < max(one.count, two.count):
-        order = np.argsort(i // edge * two.count + j // edge, kind="stable")
+    if edge < max(first, second):
+        order = np.argsort(i // edge * second + j // edge, kind="stable")
         i, j = i[order], j[order]
     return np.stack([i, j, i, j], axis=1)
 
