@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tp.kernel import mirror
+from tp.kernel import aside, mirror
 
 
 @pytest.mark.parametrize("edge", [100, 400], ids=["numpy", "compiled"])
@@ -26,3 +26,8 @@ def test_what_is_not_finite_is_seen_above_the_diagonal_alone(edge, value):
     assert mirror.write(table, 0, edge, 0, edge)
     table[3, edge - 1] = value
     assert not mirror.write(table, 0, edge, 0, edge)
+
+
+def test_the_usual_call_is_compiled_ahead():
+    calls = (np.ones((400, 400)), 0, 400, 0, 400)
+    assert tuple(aside.kind(a) for a in calls) == tuple(mirror.USUAL["mirror"])

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from tp.kernel import mirror
 from tp.kernel.module import is_compiled, load
 from tp.kernel.quick import in_cache, warm
 from tp.kernel.threads import default_threads
@@ -242,6 +243,7 @@ def serve() -> None:
     impatience.start()
     with seldom():
         warm()
+        work(mirror.TEXT, mirror.USUAL)
         job = sys.stdin.readline()
         impatience.cancel()
         if job:

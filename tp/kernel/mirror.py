@@ -39,6 +39,9 @@ def mirror(table, i0, i1, j0, j1):
     return bad
 """
 
+USUAL = {"mirror": (("float64", 2, "C", False, True), *["int64"] * 4)}
+"""What it is called with, as :mod:`tp.kernel.aside` has it."""
+
 
 def write(table: Array, i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> bool:
     """Entries (i, j), i < j, of a block also at (j, i): lines of the cache at a time. Returns whether they are finite.
