@@ -67,6 +67,17 @@ def weight(s: sp.Symbol, at: sp.Symbol) -> sp.Expr:
     return Softmax(Value("theta", Ref("a", p, at), s), Value("theta", Ref("a", p, m), s), m, 0, P - 1)
 
 
+def wave(s: sp.Symbol) -> sp.Expr:
+    return sp.cos(Value("theta", Ref("s", p), s) * Z(Ref("g", p - 1), s))
+
+
+LATER = Range(p, sp.Integer(1), sp.Integer(P - 1))
+G, E = (K(Ref(name, p), Ref(name, p)) for name in "ge")
+before = Ref("g", p - 1)
+law = ((Z(before, I), Z(before, J)), [[K(before, before, s, t) for t in (I, J)] for s in (I, J)])
+"""A recursion in p whose law also has a parameter, θ[p] = K[g[p-1]](i, i)/4, that comes after it: see "law and parameter"."""
+
+
 shared = Softmax(Value("theta", Ref("a", p, q), I), Value("theta", Ref("a", p, m), I), m, 0, p)
 LIMITS = {
     "delta in a sum": limit(H, output(both(sp.KroneckerDelta(p, q + 1) * second(p, q)))),
@@ -99,6 +110,15 @@ LIMITS = {
                 [[1 + second(0, 0, I, I), second(0, 1)], [second(0, 1), 1 + second(1, 1, J, J)]],
             ).subs(p, 0)
         ),
+    ),
+    "law and parameter": limit(
+        Equation(K(Ref("g", 0), Ref("g", 0)), gram(0, 0) + 1),
+        Equation(G, Expectation(relu(Z(before, I)) * relu(Z(before, J)), *law), (LATER,)),
+        Equation(Value("theta", Ref("s", p)), K(before, before, I, I) / 4, (LATER,)),
+        Equation(K(Ref("e", 0), Ref("e", 0)), gram(0, 0)),
+        Equation(E, G + K(Ref("e", p - 1), Ref("e", p - 1)) * Expectation(wave(I) * wave(J), *law), (LATER,)),
+        output(K(Ref("e", P - 1), Ref("e", P - 1))),
+        boundary=None,
     ),
     "a polynomial of four variables": limit(
         H,

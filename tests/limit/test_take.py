@@ -8,7 +8,7 @@ import sympy as sp
 
 import tp
 from tp.gaussian.expectation import Expectation
-from tp.limit.equations import Entry, I, J
+from tp.limit.equations import Entry, I, J, Value
 from tp.program.ir import Ref
 
 HEAD = """network net
@@ -168,3 +168,12 @@ def test_a_finite_layer_between_widths_stays_random():
             tp.parse(spec.format(variance)).nngp()
     wide = spec.format("1/n").replace("d = 4, r = 3", "d = 4\n  width r")
     assert "K_z" in tp.parse(wide).nngp().text()
+
+
+@pytest.mark.parametrize("activation", ["gelu", "elu"])
+def test_over_a_norm_a_slope_stays_one_function(activation):
+    """φ'(h/√m) is one function of a Gaussian of variance K/m, however many terms φ' has: Θ takes one more expectation than K."""
+    limit = tp.parse(HEAD + f"  h = U @ x\n  output f = v @ {activation}(layernorm(h))\n").ntk()
+    slopes = equation(limit, "Theta[f, f](i,j)").rhs.atoms(Expectation)
+    assert len(slopes) == 1
+    assert not any(e.integrand.has(Value) for e in slopes)

@@ -59,6 +59,7 @@ class Emitter:
         self.totals: dict[sp.Symbol, str] = {}
         self.used: dict[str, None] = {}
         self.group: list[Expectation] = []
+        self.ahead: set[Cell] = set()  # what the loop over lanes at hand computes later
         self.b, self.walk = "b", "for z in range(b):"
         self.steps: list[Range] = []  # the recurrences around
         self.angles: list[str] = []  # by loop over lanes near an angle, how many states it has
@@ -293,6 +294,7 @@ class Emitter:
         lines = Lines(depth=self.out.depth + 1)
         lane = Lane(self, lines)
         stored = all(row is not None and self.tables[f.table].role == "local" for row, _, f in work)
+        self.ahead = {Cell(f.table, self.side(), *f.index) for _, _, f in work}
         for row, rhs, f in work:
             if stored and self.whole_rows and any(e not in lane.memo and lane.waits(e) for e in parts(rhs, Expectation)):
                 self.lane_loop(lines, lane)  # what works on whole rows reads what was written
@@ -304,6 +306,7 @@ class Emitter:
             written = Cell(f.table, self.side(), *f.index)
             lane.memo[written] = value
             lane.written.add(written)
+            self.ahead.discard(written)
         self.lane_loop(lines, lane, again=True)
 
     def lane_loop(self, lines: Lines, lane: Lane, again: bool = False) -> None:

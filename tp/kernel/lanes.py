@@ -132,9 +132,10 @@ class Lane:
         return call_text(e, [self.value(a) for a in ordered(e)])
 
     def expectation(self, e: Expectation) -> str:
-        """One call for all expectations of the nest that share variables and covariance."""
+        """One call for all expectations of the nest that share variables and covariance, and whose parameters are known."""
         emitter = self.emitter
-        group = tuple(x for x in dict.fromkeys([*emitter.group, e]) if x.args[1:] == e.args[1:])
+        alike = [x for x in dict.fromkeys([*emitter.group, e]) if x.args[1:] == e.args[1:]]
+        group = tuple(x for x in alike if x == e or emitter.ahead.isdisjoint(parts(x.integrand, Cell)))
         low = emitter.library.lower(group)
         if emitter.whole_rows and low.sums and not self.scalar and not self.waits(e):
             return self.by_rows(e, group, low)

@@ -17,6 +17,7 @@ import sympy as sp
 from tp.errors import LimitError, Message
 from tp.gaussian.functions import rectified
 from tp.limit.clauses import Clause, Families, at
+from tp.limit.integrands import in_units, unit
 from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, terms
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, derivative
@@ -59,11 +60,18 @@ class Forms:
         return terms(expr, self.has_vector, self._one_function)
 
     def _one_function(self, expr: sp.Basic) -> bool:
-        """Whether a sum is a nonlinear function of one Gaussian and of nothing else that varies."""
+        """Whether a sum is a nonlinear function of one Gaussian, or of one over a scalar such as its norm."""
         if not isinstance(expr, sp.Add) or expr.has(sp.Sum):
             return False
         refs = expr.atoms(Ref)
-        return len(refs) == 1 and self._stays(*refs) and not self._recursive_sum(*refs) and not self._affine(expr, *refs)
+        scalars = {r for r in refs if self.families.is_scalar(r)}
+        if len(refs) != len(scalars) + 1:
+            return False
+        (ref,) = refs - scalars
+        if not self._stays(ref) or self._recursive_sum(ref) or self._affine(expr, ref):
+            return False
+        c = unit(expr, ref) if scalars else None
+        return not scalars or (c is not None and not in_units(expr, ref, c).has(*scalars))
 
     def _affine(self, expr: sp.Expr, ref: Ref) -> bool:
         if expr not in self._known_affine:

@@ -28,19 +28,28 @@ def rescaled(group: sp.Expr, atoms: list[Z]) -> tuple[sp.Expr, dict[Z, sp.Expr]]
     """φ(c·z) with a sample-dependent c becomes φ(z') with z' = c·z: c moves into the covariance."""
     scale = dict.fromkeys(atoms, sp.S.One)
     for z in atoms:
-        found = {_slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
-        if len(found) == 1 and (c := found.pop()) is not None and c.has(Value, Entry) and not c.has(Z):
+        c = unit(group, z)
+        if c is not None and c.has(Value, Entry) and not c.has(Z):
             scale[z] = c
-            group = _expand_arguments(group.xreplace({z: z / c}), z)
+            group = in_units(group, z, c)
     return group, scale
 
 
-def _expand_arguments(group: sp.Expr, z: Z) -> sp.Expr:
-    """c·(z/c) in a nonlinearity's argument is z."""
+def unit(group: sp.Expr, z: sp.Expr) -> sp.Expr | None:
+    """The one c with which ``z`` stands in the arguments of all functions, φ(±c·z + …); None where there are none or several."""
+    found = {_slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
+    if len(found) == 2 and None not in found and sum(found) == 0:
+        found = {c for c in found if not c.could_extract_minus_sign()}
+    return found.pop() if len(found) == 1 else None
+
+
+def in_units(group: sp.Expr, z: sp.Expr, c: sp.Expr) -> sp.Expr:
+    """``group`` as a function of c·z, which is written z: c·(z/c) in a nonlinearity's argument is z."""
+    group = group.xreplace({z: z / c})
     swap = {f: f.func(*(sp.expand(a) for a in f.args)) for f in group.atoms(sp.Function) if f.has(z)}
     return group.xreplace(swap)
 
 
-def _slope(arg: sp.Expr, z: Z) -> sp.Expr | None:
+def _slope(arg: sp.Expr, z: sp.Expr) -> sp.Expr | None:
     slope = derivative(arg, z)
     return None if slope.has(z) else slope
