@@ -38,9 +38,12 @@ def rescaled(group: sp.Expr, atoms: list[Z]) -> tuple[sp.Expr, dict[Z, sp.Expr]]
 def unit(group: sp.Expr, z: sp.Expr) -> sp.Expr | None:
     """The one c with which ``z`` stands in the arguments of all functions, φ(±c·z + …); None where there are none or several."""
     found = {_slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
-    if len(found) == 2 and None not in found and sum(found) == 0:
-        found = {c for c in found if not c.could_extract_minus_sign()}
-    return found.pop() if len(found) == 1 else None
+    slopes = [c for c in found if c is not None]
+    if len(slopes) < len(found):
+        return None
+    if len(slopes) == 2 and slopes[0] == -slopes[1]:
+        slopes = [c for c in slopes if not c.could_extract_minus_sign()]
+    return slopes[0] if len(slopes) == 1 else None
 
 
 def in_units(group: sp.Expr, z: sp.Expr, c: sp.Expr) -> sp.Expr:
