@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,10 +107,12 @@ def test_a_module_that_is_loaded_is_taken(monkeypatch):
         k._soon(4, lambda call: 1)
     k.load()
     assert k._soon(4, lambda call: 1) is None
+    another = replace(k)
+    assert another._soon(4, lambda call: 1) is None
     monkeypatch.delitem(sys.modules, "numba")
     with pytest.raises(AssertionError):  # compiled, but numba would have to be loaded
         uncompiled._spent.clear()
-        k._soon(4, lambda call: 1)
+        another._soon(4, lambda call: 1)
 
 
 def test_functions_are_compiled_behind(monkeypatch):

@@ -122,7 +122,7 @@ class Kernel:
 
     def _soon(self, pairs: int, work: Callable[[Call], T]) -> T | None:
         """Work on few pairs without a compiler, where that is sooner done; None where it is not."""
-        if pairs > sizes.FEW or self.device != "cpu":
+        if pairs > sizes.FEW or self.device != "cpu" or "_module" in vars(self):
             return None
         recorder = Recorder()
 
