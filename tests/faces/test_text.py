@@ -8,8 +8,11 @@ import pytest
 import sympy as sp
 from faces import built
 
-from tp.faces.notation import Notation
+import tp
+from tp.faces.letters import shortened
+from tp.faces.notation import Notation, notation
 from tp.faces.text import TextPrinter, greek, text
+from tp.limit.equations import Entry, Value
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -51,3 +54,20 @@ def test_formulas(expr, shown):
 
 def test_greek_names_are_greek_letters():
     assert [greek(n) for n in ("alpha", "Theta", "lambda", "alphabet", "mu'")] == ["α", "Θ", "λ", "alphabet", "μ′"]
+
+
+def test_letters_over_a_norm_mean_what_they_replace():
+    """Behind a layernorm q is K/m, so a closed form reads as it does without one; put back, it is the same number."""
+    text = (
+        "network net\n  width n\n  dim d = 4\n  input x : [d]\n  weight U : [n, d] ~ N(0, 1/d)\n  weight W : [n, n] ~ N(0, 1/n)\n"
+    )
+    text += "  weight v : [n] ~ N(0, 1/n)\n  h = U @ x\n  g = h + W @ gelu(layernorm(h))\n  output f = v @ g\n"
+    limit = tp.parse(text).ntk().closed()
+    for equation in limit.equations[-4:]:
+        short, letters = shortened(equation, notation(limit))
+        back = short.rhs
+        for _ in range(2):  # a D is made of q, q', c
+            back = back.xreplace({a.symbol: a.meaning for a in letters})
+        given = {e: sp.Float(1.5 + k % 3 / 7) for k, e in enumerate(sorted(equation.rhs.atoms(Entry, Value), key=str))}
+        assert abs(back.xreplace(given).evalf() - equation.rhs.xreplace(given).evalf()) < 1e-12
+        assert not letters or not any(f.has(Value) for f in short.rhs.atoms(sp.asin))

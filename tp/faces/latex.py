@@ -169,12 +169,20 @@ def _steps(limit: Limit, numbers: dict[int, str]) -> Iterator[str]:
     uses: dict[tuple[str, str], list[Equation]] = {}
     for equation in ordered(limit):
         uses.setdefault((equation.rule, equation.source), []).append(equation)
-    lines = []
+    lines, used = [], 0
     for (rule, source), equations in uses.items():
-        cells = [_prose(rule), _cite(source, works), ", ".join(_place(e, numbers) for e in equations)]
-        lines.append(" & ".join(rf"\raggedright {cell}" for cell in cells) + r" \tabularnewline[2pt]")
-    for start in range(0, len(lines), ROWS):
-        yield _table(lines[start : start + ROWS])
+        words = [_prose(rule), _cite(source, works)]
+        places = [_place(e, numbers) for e in equations]
+        for start in range(0, len(places), PLACES):
+            cells = [*(words if start == 0 else ["", ""]), ", ".join(places[start : start + PLACES])]
+            height = max(len(cell) // letters + 1 for cell, letters in zip(cells, LETTERS, strict=True))
+            if lines and (used + height > HEIGHT):
+                yield _table(lines)
+                lines, used = [], 0
+            lines.append(" & ".join(rf"\raggedright {cell}" for cell in cells) + r" \tabularnewline[2pt]")
+            used += height
+    if lines:
+        yield _table(lines)
     if works:
         items = [rf"\item[{{[{k}]}}] {_prose(w.reference)}" for k, w in enumerate(works, 1)]
         opening = r"\begin{list}{}{\setlength{\leftmargin}{2em}\setlength{\itemsep}{0pt}}\small\raggedright"
@@ -186,8 +194,8 @@ def _place(equation: Equation, numbers: dict[int, str]) -> str:
     return f"({numbers[id(equation)]}){line}"
 
 
-ROWS = 16
-"""Rows of a table that surely fit on one page."""
+HEIGHT, PLACES, LETTERS = 44, 60, (18, 42, 24)
+"""Lines of a table that fit on one page, places in one of its rows, and letters in a line of each of its columns."""
 
 
 def _cite(source: str, works: list[Work]) -> str:

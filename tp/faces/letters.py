@@ -9,7 +9,7 @@ import sympy as sp
 from tp.faces.notation import Notation
 from tp.faces.order import Short
 from tp.gaussian.expectation import Expectation
-from tp.limit.equations import Entry, Equation, Z
+from tp.limit.equations import Entry, Equation, Value, Z
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,9 @@ class Gaussians:
     variables: dict[sp.Expr, Variable]
     laws: tuple[Law, ...]
 
+
+LENGTH = 30
+"""Operations of what one letter stands for."""
 
 MANY = 4
 """From this many different vectors on, an equation keeps writing Z instead of letters."""
@@ -104,7 +107,10 @@ class Abbreviation:
 
 
 def shortened(equation: Equation, style: Notation) -> tuple[Equation, tuple[Abbreviation, ...]]:
-    """Write q, q', c for two variances and their covariance where a closed form is made of them, D for what recurs."""
+    """Write q, q', c for two variances and their covariance where a closed form is made of them, D for what recurs.
+
+    Where it takes all three over scalars of their samples, as behind a layer's norm, the letters are what is left.
+    """
     hidden = {e: sp.Dummy(real=True) for e in equation.rhs.atoms(Expectation)}  # their covariances speak for themselves
     rhs = equation.rhs.xreplace(hidden)
     free = equation.lhs.free_symbols | equation.rhs.free_symbols
@@ -112,10 +118,15 @@ def shortened(equation: Equation, style: Notation) -> tuple[Equation, tuple[Abbr
     found: dict[sp.Expr, Abbreviation] = {}
     triples = _triples(rhs)
     for number, triple in enumerate(triples, 1):
-        for order, letter, entry in zip(range(3), (q, f"{q}'", c), _variances(triple), strict=True):
-            symbol, bound = Short(f"{number}.{order}", real=True), tuple(sorted(entry.free_symbols - free, key=str))
+        symbols = tuple(Short(f"{number}.{order}", real=True) for order in range(3))
+        entries: tuple[sp.Expr, ...] = _variances(triple)
+        over = _over_norms(rhs, triple, symbols) if len(triples) == 1 else None
+        if over is not None:
+            rhs, entries = over
+        for symbol, letter, entry in zip(symbols, (q, f"{q}'", c), entries, strict=True):
+            bound = tuple(sorted(entry.free_symbols - free, key=str))
             found.setdefault(entry, Abbreviation(symbol, letter, number if len(triples) > 1 else 0, bound, entry))
-    rhs = rhs.xreplace({entry: short.symbol for entry, short in found.items()})
+        rhs = rhs.xreplace({e: found[e].symbol for e in entries})
     again = _recurring(rhs)
     for number, part in enumerate(again, 1):
         bound = tuple(dict.fromkeys(s for a in found.values() if part.has(a.symbol) for s in a.bound))
@@ -124,11 +135,50 @@ def shortened(equation: Equation, style: Notation) -> tuple[Equation, tuple[Abbr
     return replace(equation, rhs=rhs.xreplace({v: k for k, v in hidden.items()})), tuple(found.values())
 
 
+def _over_norms(
+    rhs: sp.Expr, triple: Entry, symbols: tuple[Short, ...]
+) -> tuple[sp.Expr, tuple[sp.Expr, sp.Expr, sp.Expr]] | None:
+    """``rhs`` in q = K(i,i)/θ(i), q' = K(j,j)/θ(j), c = K(i,j)/√(θ(i) θ(j)), and these; None where its functions take more."""
+    first, second, both = _variances(triple)
+    norms = _norm(rhs, first), _norm(rhs, second)
+    if norms[0] is None or norms[1] is None or norms[0] == norms[1]:
+        return None
+    one, two = (sp.Dummy(positive=True) for _ in norms)
+    q, r, c = symbols
+    scaled = {first: q * one, second: r * two, both: c * sp.sqrt(one) * sp.sqrt(two), norms[0]: one, norms[1]: two}
+    terms = []
+    for term in sp.Add.make_args(rhs):
+        new = sp.expand_power_base(term.xreplace(scaled))
+        parts = new.atoms(sp.Function, sp.Pow)
+        if any(x.has(one, two) and x.has(*symbols) for x in parts):
+            return None
+        grows = any(new.as_coeff_exponent(x)[1].is_positive for x in (one, two))
+        terms.append(term if grows else new.xreplace({one: norms[0], two: norms[1]}))
+    return sp.Add(*terms), (first / norms[0], second / norms[1], both / (sp.sqrt(norms[0]) * sp.sqrt(norms[1])))
+
+
+def _norm(rhs: sp.Expr, variance: Entry) -> Value | None:
+    """The scalar that a variance stands over, where there is one."""
+    found = {
+        f.base
+        for product in rhs.atoms(sp.Mul)
+        if variance in product.args
+        for f in product.args
+        if f.is_Pow and f.exp == -1 and isinstance(f.base, Value) and f.base.s == variance.s
+    }
+    return found.pop() if len(found) == 1 else None
+
+
 def _recurring(expr: sp.Expr) -> list[sp.Expr]:
-    """Longer sums made of short letters alone that occur more than once; the largest of them."""
+    """Sums of some length made of short letters alone that occur more than once; the largest of them."""
     counts: dict[sp.Expr, int] = {}
     for part in sp.preorder_traversal(expr):
-        if part.is_Add and part.free_symbols and all(isinstance(s, Short) for s in part.free_symbols) and part.count_ops() > 5:
+        if (
+            part.is_Add
+            and part.free_symbols
+            and all(isinstance(s, Short) for s in part.free_symbols)
+            and 5 < part.count_ops() <= LENGTH
+        ):
             counts[part] = counts.get(part, 0) + 1
     again = [part for part, count in counts.items() if count > 1]
     return sorted((p for p in again if not any(p != o and o.has(p) for o in again)), key=sp.default_sort_key)
