@@ -136,10 +136,10 @@ def test_plot_draws_widths_and_the_lazy_curve_by_itself(tmp_path: Path) -> None:
     run = tp.zoo("linear_mup", d=2).train(X, Y, steps=2, lr=0.5)
     figure = run.limit().plot(tmp_path / "run.png")
     labels = figure.axes[1].get_legend_handles_labels()[1]
-    assert labels == ["exact", "lazy (tangent kernel)", "width 64", "width 256"]
+    assert labels == ["infinite width (exact)", "lazy (tangent kernel)", "width 64", "width 256"]
     assert len(figure.axes) == 3 and (tmp_path / "run.png").stat().st_size > 5000
     plain = draw(run.limit(), (), (), 1, lazy=False)
-    assert plain.axes[1].get_legend_handles_labels()[1] == ["exact"]
+    assert plain.axes[1].get_legend_handles_labels()[1] == ["infinite width (exact)"]
     decayed = tp.zoo("linear_mup", d=2).train(X, Y, steps=2, lr=0.5, decay=0.1).limit().plot(widths=(32,))
-    assert decayed.axes[1].get_legend_handles_labels()[1] == ["exact", "width 32"]
+    assert decayed.axes[1].get_legend_handles_labels()[1] == ["infinite width (exact)", "width 32"]
     assert run.lazy().plot(widths=(16,)).axes[1].get_legend_handles_labels()[1] == ["lazy (tangent kernel)", "width 16"]

@@ -34,8 +34,9 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.name:
         print(specs[arguments.name].rstrip())
     else:
+        longest = max(map(len, specs))
         for name, text in specs.items():
-            print(f"{name:12} {summary(text)}")
+            print(f"{name:{longest}} {summary(text)}")
 
 
 def summary(text: str) -> str:

@@ -59,7 +59,8 @@ def movement(kernels: Array) -> Array:
 def _curves(panels: Any, run: Trained, colors: list[str], style: dict[str, Any], moving: list[Trained]) -> None:
     for color, curve in zip(colors, run.outputs.reshape(len(run.outputs), -1).T, strict=False):
         panels[0].plot(run.times, curve, color=color, **style)
-    panels[1].plot(run.times, run.losses, "k", label=run.method, **style)
+    label = run.method if run.method.startswith("lazy") else f"infinite width ({run.method})"
+    panels[1].plot(run.times, run.losses, "k", label=label, **style)
     if moving:  # the features of a lazy curve stay where they are
         still = np.zeros(len(run.times)) if run.method.startswith("lazy") else None
         height = still if run.kernels is None else movement(run.kernels)

@@ -169,7 +169,8 @@ def _steps(limit: Limit, numbers: dict[int, str]) -> Iterator[str]:
     uses: dict[tuple[str, str], list[Equation]] = {}
     for equation in ordered(limit):
         uses.setdefault((equation.rule, equation.source), []).append(equation)
-    lines, used = [], 0
+    lines: list[str] = []
+    used = 0
     for (rule, source), equations in uses.items():
         words = [_prose(rule), _cite(source, works)]
         places = [_place(e, numbers) for e in equations]
