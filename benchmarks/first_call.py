@@ -40,7 +40,7 @@ tp.zoo(sys.argv[1]).ntk().closed()
 print(time.perf_counter() - start)
 """
 
-SAMPLES = (2, 150)
+SAMPLES = (2, 300)
 """Few, and more than are computed without a compiler."""
 
 TIED = ("hopfield", "autoencoder", "symmetric_rnn", "transformer")

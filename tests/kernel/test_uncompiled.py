@@ -29,7 +29,7 @@ X = np.random.default_rng(0).standard_normal((4, 3))
 @pytest.fixture(autouse=True)
 def few(monkeypatch, tmp_path, compiled_at_once):
     monkeypatch.setenv("TP_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("tp.kernel.sizes.FEW", 16)
+    monkeypatch.setattr("tp.kernel.sizes.FEW", 100)
     monkeypatch.setattr(uncompiled, "_spent", {})
     monkeypatch.setattr(aside, "_may_start", lambda: False)
 
@@ -50,7 +50,7 @@ def test_few_samples_are_not_compiled(dtype, monkeypatch):
     np.testing.assert_allclose(K, expected, rtol=1e-12 if dtype == "float64" else 2e-6)
     np.testing.assert_array_equal(k.diag(X[:3]), np.diag(k(X[:3])))
     with pytest.raises(AssertionError):
-        k(np.tile(X, (2, 1)))  # more than a few
+        k(np.tile(X, (5, 1)))  # more than a few
 
 
 def test_series_are_those_of_compiled_functions(monkeypatch):

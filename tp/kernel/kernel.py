@@ -122,7 +122,8 @@ class Kernel:
 
     def _soon(self, pairs: int, work: Callable[[Call], T]) -> T | None:
         """Work on few pairs without a compiler, where that is sooner done; None where it is not."""
-        if pairs > sizes.FEW or self.device != "cpu" or "_module" in vars(self):
+        numbers = pairs * max(1, *self.compiled.lanes.values())
+        if numbers > sizes.FEW or self.device != "cpu" or "_module" in vars(self):
             return None
         recorder = Recorder()
 

@@ -20,8 +20,8 @@ SHARE = 64
 MANY = 1 << 20
 """Pairs from which on a faster function is worth that it takes longer to compile."""
 
-FEW = 1 << 14
-"""Pairs up to which plain Python may be sooner done than a compiler."""
+FEW = 1 << 17
+"""Numbers, of all pairs, up to which plain Python may be sooner done than a compiler."""
 
 LONGEST = 1024
 """Terms of a coefficient vector at most."""
