@@ -43,10 +43,12 @@ def bar(what: str, total: int | None = None, unit: str = "it", progress: bool | 
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        if not shown and time.time() - start >= DELAY:
-            shown.append(_shown(what, total, unit, begun, start))
         if shown:
-            shown[0].update(begun + done - shown[0].n)
+            shown[0].update(count)
+        elif time.time() - start >= DELAY:
+            shown.append(_shown(what, total, unit, begun, start))
+            shown[0].update(done)
+            shown[0].refresh()
 
     try:
         yield advance
