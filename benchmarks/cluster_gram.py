@@ -66,6 +66,16 @@ def _peak(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
+def speed(folder: Path, size: int = 1 << 28) -> float:
+    """MB a second that the disk takes."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        start = time.perf_counter()
+        file.write(bytes(size))
+        file.flush()
+        os.fsync(file.fileno())
+    return size / 1e6 / (time.perf_counter() - start)
+
+
 def run(samples: int, out: Path, client: Any, cluster: Any, given: argparse.Namespace) -> str:
     """One row of the table."""
     import tp
@@ -113,9 +123,8 @@ def main() -> None:
                 Client(cluster) as client,
             ):
                 print(run(samples, given.out or Path(folder) / "K.zarr", client, cluster, given))
-        print(
-            f"\nkilled with SIGKILL while tiles were written; errors of {given.rows} rows, relative to the largest entry of a row"
-        )
+        print(f"\nkilled by SIGKILL while tiles were written; error: of {given.rows} rows, relative to the largest entry of each")
+        print(f"the disk takes {speed(given.out.parent if given.out else Path(tempfile.gettempdir())):.0f} MB/s")
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class Posterior:
         samples, count = self._arrays(X), len(self.alpha)
         total = len(next(iter(samples.values())))
         step = total
-        while step > 1 and self.kernel.working(step, count) + 24 * step * count > self.memory:
+        while step > 1 and self.kernel.working(step, count) + 24 * step * count > self.memory * 7 // 8:  # the rest: strips
             step = -(-step // 2)
         for rows in chunks(total, step):
             few = {name: array[rows] for name, array in samples.items()}
