@@ -85,9 +85,7 @@ def main() -> None:
         size = 8 * count**2 / 1e6
         print(f"a matrix takes {size:.0f} MB, so does its factor; memory {given.memory}, ridge {given.ridge:g}, 100 to predict")
         mean, _ = compared(kernel, X[:count], y[:count], X[count:], given.ridge, given.memory, size < 500)
-        print(
-            f"mean squared error {np.mean((mean - y[count:]) ** 2):.4f}; of targets {np.var(y[count:]):.4f}, of their noise 0.0100"
-        )
+        print(f"mean squared error {np.mean((mean - y[count:]) ** 2):.4f}; targets {np.var(y[count:]):.4f}, noise 0.0100")
 
 
 if __name__ == "__main__":
