@@ -1,7 +1,7 @@
 """Arrays in the memory of earlier ones that nobody reads any more.
 
-Memory that a process touches for the first time is made by the system page by page, which for the results of a fast kernel takes
-as long as a tenth of the call, and several times that where the system takes memory back eagerly. So results of some size stand
+Memory that a process touches for the first time is made by the system page by page. For the results of a fast kernel that takes a
+twentieth to a tenth of the call, and several times that where the system takes memory back eagerly. So results of some size stand
 in mappings of their own. Once the last array that shows one is gone, it is offered back to the system, which takes it whenever
 it needs memory, and keeps its content until then: the next result goes there, if it has about that size.
 """
