@@ -88,7 +88,7 @@ def _shaped(name: str, want: tuple[int, ...], value: Any, argument: str) -> Arra
     if array.ndim != len(want) + 1 or array.shape[1:] != want:
         full = f"[N{''.join(f', {k}' for k in want)}]"
         reason = f"the input `{name}` has shape {full}, but {argument} has shape {list(array.shape)}"
-        raise _wrong("wrong shape", reason, _shape_help(array.shape, want))
+        raise DataError(Message(NOWHERE, reason, *_shape_help(array.shape, want)))
     if array.size == 0:
         raise _wrong("empty array", f"{argument} for the input `{name}` has shape {list(array.shape)}: no samples", "")
     return array
@@ -106,14 +106,20 @@ def converted(name: str, array: Array, dtype: Any, argument: str = "X", first: i
     return found if found.flags.writeable else found.copy()
 
 
-def _shape_help(given: tuple[int, ...], want: tuple[int, ...]) -> str:
+def _shape_help(given: tuple[int, ...], want: tuple[int, ...]) -> tuple[str, str, str]:
+    """The remedy, the heading and the remedy on the command line."""
+    remedy = command = ""
     if given == want:
-        return "a single sample needs a leading axis: X[None]"
-    if sorted(given[1:]) == sorted(want) and len(want) > 1:
-        return "the axes are in another order: index ranges first, features last"
-    if len(given) > 1 and int(np.prod(given[1:])) == int(np.prod(want)):
-        return f"reshape it: X.reshape(-1{''.join(f', {k}' for k in want)})"
-    return ""
+        remedy = "a single sample needs a leading axis: X[None]"
+    elif sorted(given[1:]) == sorted(want) and len(want) > 1:
+        remedy = "the axes are in another order: index ranges first, features last"
+    elif len(given) > 1 and int(np.prod(given[1:])) == int(np.prod(want)):
+        remedy = f"reshape it: X.reshape(-1{''.join(f', {k}' for k in want)})"
+    elif len(given) == len(want) + 1:
+        at, size = next((k, size) for k, size in enumerate(given[1:]) if size != want[k])
+        dim = f"the spec says {want[at]} there: set its `dim` or `let` of that size to {size}"
+        remedy, command = f"{dim}, as in tp.zoo(…, d={size})", f"{dim}, as in --let d={size}"
+    return remedy, "wrong shape", command
 
 
 def groups(data: Samples) -> NDArray[np.int64]:
