@@ -48,7 +48,9 @@ def test_the_simulator_gives_the_numbers_of_the_cpu(names):
 
 
 @pytest.mark.skipif(not has_device(), reason="takes a device")
-@pytest.mark.parametrize("name", ["mlp:float64", "gelu:float32", "tanh:float64", "attention:float64", "line:float64"])
+@pytest.mark.parametrize(
+    "name", ["mlp:float64", "gelu:float32", "tanh:float64", "attention:float64", "line:float64", "pooled:float64"]
+)
 def test_a_device_gives_the_numbers_of_the_cpu(name):
     script("simulated.py", name)
 
@@ -158,12 +160,66 @@ def rows(n, c, work, same, hard, site_1, out1):
         out1[row, col] = s2
 """
     made = device_text(text.format("K1[0]"), [])
-    assert "range(thread_, n0, 1 * cuda.blockDim.x)" in made
-    steps = [line.strip() for line in made.split("s2 = K1[0]")[1].splitlines()]
+    steps = [line.strip() for line in made.split("range(thread_, n0, threads_)")[1].splitlines()]
     wait = "cuda.syncthreads()"
-    assert [x for x in steps if x] == [wait, wait, "if thread_ == 0:", "out1[row, col] = s2", wait]
+    lane, rest = ["t1 = site_1[i, z]", "K1[z] = t1"], ["if thread_ == 0:", "out1[row, col] = s2", wait]
+    assert [x for x in steps[1:] if x] == [*lane, wait, "s2 = K1[0]", *rest]
     with pytest.raises(tp.DeviceError, match="rows of lanes"):
         device_text(text.format("t1"), [])
+
+
+ROWS = """
+def rows(n, c, work, same, hard, data_1, out1):
+    n0, n1 = n[0], n[1]
+    A = np.zeros((n1, n0))
+    B = np.zeros((n1, n0))
+    K = np.zeros((n0,))
+    for w in range(work.shape[0]):
+        i, j, row, col = work[w, 0], work[w, 1], work[w, 2], work[w, 3]
+        missed = 0
+        for z in range(n0):
+            K[z] = 0.0
+        for d1 in range(0 if same else -n1, n1 + 1, 1):
+            for x1 in range(n1):
+                r1 = A[x1, 0:n0]
+                for z in range(n0):
+                    r1[z] = data_1[i, x1, z]
+            for x2 in range(n1):
+                r2 = B[x2, 0:n0]
+                r3 = A[{read}, 0:n0]
+                for z in range(n0):
+                    r2[z] = r3[z] {more}
+            for x3 in range(n1):
+                r4 = K[0:n0]
+                r5 = B[x3, 0:n0]
+                for z in range(n0):
+                    r4[z] += r5[z]
+        s1 = 0.0
+        r6 = K[0:n0]
+        s1 += total(r6)
+        out1[row, col] = s1
+"""
+
+
+@pytest.mark.parametrize(
+    ("read", "more", "waits", "shared"),
+    [
+        ("x2", "", 0, 3),  # each number has one thread
+        ("n1 - 1 - x2", "", 2, 3),
+        ("x2", "+ B[x2 - 1, z]", 2, 2),  # rows in turn
+        ("x2", "+ B[x2, 0]", 2, 2),
+    ],
+)
+def test_threads_wait_where_they_need_each_other(read, more, waits, shared):
+    made = device_text(ROWS.format(read=read, more=more), []).split("for d1 in ")[1].split("if parts > 1")[0]
+    assert made.startswith("range(-n1 + 1 * part_, n1 + 1, 1 * parts)") and "own_K += B[x3 * n0 + z]" in made
+    assert (made.count("cuda.syncthreads()"), made.count("range(y_, n1, high_)")) == (waits, shared)
+
+
+def test_what_is_left_of_an_offset_stays_in_its_block():
+    """Parts of a pair leave sums, and nothing else."""
+    kept = ROWS.format(read="x2", more="").replace("        s1 = 0.0", "        s2 = B[0, 0]\n        s1 = s2")
+    assert "range(-n1, n1 + 1, 1)" in device_text(kept, [])
 
 
 def plain(line: str) -> str:

@@ -60,7 +60,7 @@ class Launch:
         self.name, self.function, self.launched = name, function, launched
 
     def __getitem__(self, grid: tuple[int, int, Any]) -> Any:
-        assert min(np.ravel(grid[0])) > 0 < grid[1]
+        assert min(*np.ravel(grid[0]), *np.ravel(grid[1])) > 0
         return self.remember
 
     def remember(self, *given: Any) -> None:

@@ -54,7 +54,8 @@ if config.ENABLE_CUDASIM:
 
     FakeCUDAModule.fma = fma
     blocks.EDGE, blocks.PANEL, blocks.BLOCK, blocks.LANES = 4, 64, 4, 8  # several tiles and panels, several pairs a thread
-    blocks.PANEL_SHARING, blocks.SHARING, blocks.WARP = 8, 2, 2  # several pairs a block of threads, several lanes a thread
+    blocks.PANEL_SHARING, blocks.SHARING, blocks.WARP = 8, 3, 1  # several pairs a block of threads, several lanes a thread
+    blocks.THREADS, blocks.TURNS = {"float32": 4, "float64": 4}, 17  # several rows of lanes a thread, and two parts of a pair
     settle.SIDE, settle.HIGH, settle.GRID = 2, 1, 2
     products.ACROSS, products.EACH, products.SLAB, products.GRID = 2, 2, 2, 2
 SMALL = {"attention": {"T": 2}, "rnn": {"T": 2}}

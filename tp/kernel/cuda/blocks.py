@@ -22,6 +22,7 @@ from tp.kernel.blocks import tables
 from tp.kernel.call import Array, Call, Side, Task
 from tp.kernel.cuda import products, settle
 from tp.kernel.cuda.device import Workspace
+from tp.kernel.cuda.rows import THREADS
 from tp.kernel.cuda.text import ENTRIES
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.gram import GramTable
@@ -33,8 +34,11 @@ BLOCK = 128
 LANES = 1 << 17
 """Threads of a launch at most: enough to fill any device."""
 
-SHARING = 1 << 12
-"""Blocks of a launch at most where each has a pair."""
+SHARING = 1 << 11
+"""Blocks of a launch at most where each has a pair, or a part of one."""
+
+TURNS = 1 << 12
+"""Pairs and parts of pairs that a launch has where there are parts enough, so that no block has much more than others."""
 
 WARP = 32
 
@@ -80,11 +84,15 @@ class Pairs:
         rows = PANEL // (columns * self.numbers * self.call.dtype.itemsize)
         return max(1, min(rows, PANEL_SHARING // columns) if self.call.by_rows else rows)
 
-    def grid(self, columns: int) -> tuple[Any, int]:
-        """Blocks of a launch, and threads of a block."""
+    def grid(self, kernel: str, columns: int) -> tuple[Any, Any]:
+        """Blocks of a launch, and threads of a block: where they share a pair, lanes across and rows of them down."""
         if self.call.by_rows:
             lanes = max(a.shape[-1] for n, a in self.known.items() if n.startswith("data_"))
-            return self.holders, min(BLOCK, -(-lanes // WARP) * WARP)
+            rows, most = self.turns(kernel)[0], THREADS[self.type(kernel).name]
+            if rows == 1:
+                return self.holders, min(most, -(-lanes // WARP) * WARP)
+            across = min(most, -(-lanes // -(-lanes // (2 * WARP))))
+            return self.holders, (across, max(1, min(rows, most // across)))
         along = min(-(-columns // BLOCK), self.holders // BLOCK)
         return (along, self.holders // BLOCK // along), BLOCK
 
@@ -95,6 +103,11 @@ class Pairs:
     def sizes(self, kernel: str) -> list[tuple[int, ...]]:
         """Of the tables that its threads share, but for the lanes."""
         return list(getattr(self.module, f"{kernel}_tables")(self.call.integers))
+
+    def turns(self, kernel: str) -> tuple[int, int, int]:
+        """Of blocks that share a pair: rows of lanes at once, parts of a pair at most, and numbers that a part leaves."""
+        rows, parts, numbers = getattr(self.module, f"{kernel}_turns")(self.call.integers)
+        return int(rows), int(parts), int(numbers)
 
 
 def fill(space: Workspace, call: Call, module: ModuleType, one: Side, two: Side, results: dict[str, Array]) -> Callable[[], bool]:
@@ -131,7 +144,9 @@ def fitted(space: Workspace, call: Call, module: ModuleType, one: Side, two: Sid
     known = _by_samples(call, one, two) if call.by_rows else tables(call, one, two)
     work = Pairs(space, call, module, grams, known, one is two)
     edge, most = _edge(work, space.size // 2, one.count, two.count), _holders(work, space.size // 4)
-    return replace(work, edge=edge, holders=min(most, -(-edge * edge // BLOCK) * BLOCK))
+    pairs = min(edge, one.count) * min(edge, two.count)
+    wanted = pairs * max(work.turns(k)[1] for k in work.kernels) if call.by_rows else -(-pairs // BLOCK) * BLOCK
+    return replace(work, edge=edge, holders=min(most, wanted))
 
 
 def _holders(work: Pairs, memory: int) -> int:
@@ -187,7 +202,7 @@ def _lay_out(work: Pairs) -> None:
 
 def _scratch(work: Pairs, kernel: str) -> list[Any]:
     """The shared tables of a kernel: a column for each thread, or a table for each block."""
-    shapes = [(work.holders, *s) if work.call.by_rows else (*s, work.holders) for s in work.sizes(kernel)]
+    shapes = [(work.holders, prod(s)) if work.call.by_rows else (*s, work.holders) for s in work.sizes(kernel)]
     return [work.space.room((kernel, k), shape, work.type(kernel)) for k, shape in enumerate(shapes)]
 
 
@@ -241,10 +256,22 @@ def _launch(work: Pairs, place: Any, arrays: dict[str, Any], samples: dict[str, 
             for n, both in samples.items():
                 here[n], lanes = _lane_products(work, n)
                 more += [*both, lanes]
-        grid, threads = work.grid(columns)
+        if work.call.by_rows:
+            more = _parts(work, kernel, (place[1] - place[0]) * columns)
+        grid, threads = work.grid(kernel, columns)
         launch = getattr(work.module, kernel)[grid, threads, space.work]
         numbers = [space.memory[kernel, x] for x in "nc"]
         launch(*numbers, *place, *lists, *(here[n] for n in work.call.plan.functions[kernel]), *_scratch(work, kernel), *more)
+
+
+def _parts(work: Pairs, kernel: str, pairs: int) -> list[Any]:
+    """Room for what parts of pairs leave, how many parts are done, and how many there are: enough to keep a device busy."""
+    _, most, numbers = work.turns(kernel)
+    parts = max(1, min(most, TURNS // pairs))
+    room = pairs if parts > 1 else 1
+    left = work.space.room((kernel, "left"), (room * numbers * parts,), work.type(kernel))
+    done = work.space.send("done", np.zeros(room, np.int32), np.int32, mark="none")  # each pair's last part sets it back
+    return [left, done, parts]
 
 
 def _settle(work: Pairs, name: str, table: Any, first: int, last: int, symmetric: bool, bad: Any) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import prod
 
 from tp.errors import NOWHERE, DeviceError, Message
-from tp.kernel.cuda.rows import entry_text
+from tp.kernel.cuda.rows import LIMITED, TOGETHER, entry_text
 from tp.kernel.single import single
 
 ENTRIES = ("rows", "pairs", "exact")
@@ -31,7 +31,7 @@ HEAD = '''"""Written by tensor-programs from the equations of a limit: do not ed
 import math
 
 import numpy as np
-from numba import cuda
+from numba import config, cuda
 
 '''
 
@@ -79,21 +79,25 @@ def device_text(text: str, grams: Collection[str], in_single: bool = False) -> s
     ``pairs(n, c, first, last, columns, upper, hard, found, arrays…, tables…)`` is for a panel, rows first…last of all pairs, of
     whose inner products alone there is a table: ``upper``, only columns after the row; what easy forms miss goes to the list
     ``hard`` of ``found[0]`` entries, counted within the panel. ``exact``, where there is one, is for the
-    pairs on the list. ``rows``, in the place of ``pairs``, takes the same: there a block of threads has a pair, and tables are
-    [blocks, sizes…]. For each inner product of ``exact``, which ``grams`` names, that takes three arrays more: the samples,
-    [shared, i, mine, c] and [shared, theirs, j, c], and room for a lane's products, [shared, mine, theirs, lanes].
+    pairs on the list. ``rows``, in the place of ``pairs``, takes the same and more: there a block of threads has a pair, or a
+    part of one, and tables are [blocks, numbers]; see :mod:`tp.kernel.cuda.rows`. For each inner product of ``exact``, which
+    ``grams`` names, that takes three arrays more: the samples, [shared, i, mine, c] and [shared, theirs, j, c], and room for a
+    lane's products, [shared, mine, theirs, lanes].
     """
     fused = _with_determinant(text)
     functions = _functions(single(fused) if in_single else fused)
     entries = [functions[name] for name in ENTRIES if name in functions]
-    needed = _reachable(functions, entries)
-    blocks = [_helper(f) for name, f in functions.items() if name in needed] + [PRODUCTS]
+    made = []
     for entry in entries:
         if "rows" in functions:
-            blocks += entry_text(entry, _uncovered("its rows of lanes are not what threads can share"))
+            real = "float32" if in_single and entry.name != "exact" else "float64"
+            made += entry_text(entry, _uncovered("its rows of lanes are not what threads can share"), real)
         else:
-            blocks += _entry(entry, [a.arg for a in entry.args.args if a.arg in grams])
-    return HEAD + "\n\n\n".join(blocks) + "\n"
+            made += _entry(entry, [a.arg for a in entry.args.args if a.arg in grams])
+    own = {name: f for name, f in functions.items() if name not in ENTRIES}
+    needed = _reachable(own, ast.parse("\n\n".join(made)).body)
+    helpers = [_helper(f) for name, f in own.items() if name in needed]
+    return HEAD + "\n\n\n".join([*helpers, *([LIMITED, TOGETHER] if "rows" in functions else [PRODUCTS]), *made]) + "\n"
 
 
 def _functions(text: str) -> dict[str, ast.FunctionDef]:
@@ -107,10 +111,10 @@ def _with_determinant(text: str) -> str:
     return ast.unparse(tree)
 
 
-def _reachable(functions: dict[str, ast.FunctionDef], entries: Sequence[ast.FunctionDef]) -> set[str]:
+def _reachable(functions: dict[str, ast.FunctionDef], entries: Sequence[ast.stmt]) -> set[str]:
     """The functions that the entries call, or that these call."""
     found: set[str] = set()
-    front = list(entries)
+    front: list[ast.stmt] = [*entries]
     while front:
         names = {x.id for x in ast.walk(front.pop()) if isinstance(x, ast.Name)} & functions.keys()
         front += [functions[name] for name in names - found]
