@@ -13,7 +13,7 @@ import sympy as sp
 import tp
 from tests.readings import specs
 from tp.limit.equations import I, Value
-from tp.limit.zcalculus import ZLimit, calculus, integrals, z_limit
+from tp.limit.zcalculus import ZLimit, calculus, measured, z_limit
 from tp.limit.zcalculus.atoms import Image
 from tp.program.ir import Ref
 from tp.readings.training import TrainingRun
@@ -85,7 +85,7 @@ def test_one_sample_without_memory() -> None:
 
 @pytest.mark.parametrize(("optimizer", "settings"), [("sign", {}), ("max(-1, min(1, 4*g))", {}), ("adam", {"eps": 0.05})])
 def test_batches_agree_with_nodes(optimizer: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(integrals, "POINTS", 11)
+    monkeypatch.setattr(measured, "POINTS", 11)
     run = trained(network(2), **TWO, steps=1, lr=0.2, optimizer=optimizer, **settings)
     limit, nodes = run.z(), run.limit("sobol", tol=5e-3)
     found = limit.numbers(method="sobol", seed=2)
@@ -103,7 +103,7 @@ def test_memory_makes_functions_of_two_vectors(monkeypatch: pytest.MonkeyPatch) 
     limit = run.z()
     counts = {len(line.lhs.values) for line in limit.lines if isinstance(line.lhs, Image)}
     assert counts == {1, 2}
-    monkeypatch.setattr(integrals, "POINTS", 10)
+    monkeypatch.setattr(measured, "POINTS", 10)
     found, nodes = limit.numbers(method="sobol"), run.limit("sobol", tol=1e-2)
     f = output(run, 2)
     assert abs(found[f] - nodes.outputs[2, 0, 0]) <= 5 * (found.errors[f] + nodes.errors[2, 0, 0])
