@@ -118,3 +118,13 @@ def test_samples_are_one_only_where_all_their_bits_are(dtype):
     x[5, 0, 0] += 1.0
     assert groups({"x": x}).tolist() == [0, 1, 2, 1, 4, 5]
     assert groups({"x": x, "y": np.zeros((6, 1), dtype)}).tolist() == [0, 1, 2, 1, 4, 5]
+
+
+@pytest.mark.parametrize(("size", "what"), [(1e160, "large"), (1e-160, "small")])
+def test_squares_of_samples_have_to_fit(size: float, what: str) -> None:
+    """Kernels are made of squared norms: beyond double precision they would be 0 or infinite, and correlations nothing."""
+    from tp.kernel.inputs import converted
+
+    with pytest.raises(tp.DataError, match=f"squares are too {what} for float64"):
+        converted("x", np.full((2, 3), size), np.float64)
+    assert (converted("x", np.full((2, 3), size**0.5), np.float64) == size**0.5).all()

@@ -103,7 +103,18 @@ def converted(name: str, array: Array, dtype: Any, argument: str = "X", first: i
         what = array[at] if not np.isfinite(array[at]) else f"{array[at]:g}, too large for {np.dtype(dtype)},"
         index = [first + at[0], *at[1:]]
         raise _wrong("not a finite number", f"{argument} for the input `{name}` is {what} at index {index}", "")
+    if found.size:
+        _squares(name, max(float(found.max()), -float(found.min())), found.dtype, argument)
     return found if found.flags.writeable else found.copy()
+
+
+def _squares(name: str, largest: float, dtype: np.dtype[Any], argument: str) -> None:
+    """Refuses samples whose squared norms the precision does not hold: kernels are made of them."""
+    numbers = np.finfo(dtype)
+    if largest > float(numbers.max) ** 0.49 or 0.0 < largest < float(numbers.tiny) ** 0.5:
+        what = "large" if largest > 1.0 else "small"
+        reason = f"{argument} for the input `{name}` has {largest:.0e} as its largest entry: squares are too {what} for {dtype}"
+        raise _wrong(f"samples too {what}", reason, "scale the samples, and the weights the other way")
 
 
 def _shape_help(given: tuple[int, ...], want: tuple[int, ...]) -> tuple[str, str, str]:
