@@ -24,7 +24,7 @@ def test_integrals_of_many_variances() -> None:
     rows = np.full((4, len(q) + 1), -1.0)
     rows[1, : len(q)] = q
     names[low.spread](rows, 1, len(q))
-    assert len(asked) == 2 * 17 + 3
+    assert len(asked) == 2 * 18 + 3  # nodes, and one between them
     assert (rows[0] == -1).all() and (rows[:, -1] == -1).all()
     for at in (*range(0, len(q), 9), *np.flatnonzero(~(q > 0))):
         np.testing.assert_allclose(rows[2:, at], one(q[at]), rtol=2e-14)

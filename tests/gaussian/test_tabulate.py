@@ -152,7 +152,7 @@ def test_tails_of_a_jump() -> None:
 
     made = Made(step, hermite.squares_of_jump)
     found = tabulate.coefficients(made.site(), np.linspace(0.5, 0.9, 100)[:, None], 42, 1e-13)
-    assert made.asked == 17
+    assert made.asked == 18
     assert np.abs(found - step(np.array([1.0]), 42)).max() < 1e-13
 
 

@@ -213,15 +213,15 @@ class Printer:
 
 
 def scalar_function(
-    kind: str, results: Sequence[sp.Expr], arguments: Sequence[sp.Basic], names: Sequence[str]
+    kind: str, results: Sequence[sp.Expr], arguments: Sequence[sp.Basic], names: Sequence[str], first: Sequence[str] = ()
 ) -> tuple[Source, ...]:
     """A function of ``arguments``, ``names`` in the text, returning ``results`` (a tuple if several), after what it needs.
 
-    Its name is ``kind`` and a digest of its text, so equal functions are one function.
+    ``first`` are lines that go before. Its name is ``kind`` and a digest of its text, so equal functions are one function.
     """
     shared, plain = sp.cse(results, symbols=(sp.Dummy(f"t{k}") for k in range(10**6)), order="none")
     table = dict(zip(arguments, names, strict=True))
-    printer, lines = Printer(table), []
+    printer, lines = Printer(table), list(first)
     for k, (symbol, value) in enumerate(shared):
         lines.append(f"    t{k} = {printer(value)}")
         table[symbol] = f"t{k}"

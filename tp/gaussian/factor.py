@@ -12,8 +12,9 @@ from tp.gaussian.breaks import breaks, centres, has_jump, periodic, sharpness
 from tp.gaussian.codegen import Function, Printer, Source, digest, fill, merge, scalar_function, sources_of
 from tp.gaussian.powers import node
 from tp.gaussian.primitives import radii
+from tp.gaussian.stable import taylor
 
-BASE = sources_of(radii, node)
+BASE = sources_of(radii, node, panels.doubt)
 SMOOTH_TERMS, KINKED_TERMS = 1024, 128
 PLAIN = frozenset({"_size", "_most", "_blur"})
 """Parts without parameters."""
@@ -40,7 +41,8 @@ def factor(f: sp.Expr, slope: sp.Expr | None, x: sp.Expr, names: Mapping[sp.Basi
     both = f if slope is None else f + sp.Dummy() * slope
     params = tuple(sorted(name for symbol, name in names.items() if both.has(symbol)))
     symbols = [next(s for s, n in names.items() if n == name) for name in params]
-    code = scalar_function("phi", [f, sp.S.Zero if slope is None else slope], [x, *symbols], ["x", *params])
+    whole = [f, sp.S.Zero if slope is None else slope]
+    code = scalar_function("phi", whole, [x, *symbols], ["x", *params], _near_zero(f, slope is not None, x))
     edges = breaks(f, x)
     made = _Maker(params, {"": code[-1][0]}, list(code))
     printer = Printer(names)
@@ -50,9 +52,25 @@ def factor(f: sp.Expr, slope: sp.Expr | None, x: sp.Expr, names: Mapping[sp.Basi
     made.constant("_size", [], f"return {size!r}")
     made.constant("_most", [], f"return {SMOOTH_TERMS if not edges else KINKED_TERMS}")
     made.constant("_blur", ["s"], "return s" if edges else f"return max(s, {size!r})")
-    for template in (panels.phi_reach, panels.phi_panel, panels.phi_mean):
+    for template in (panels.phi_reach, panels.phi_panel, panels.phi_fits, panels.phi_mean):
         made.template(template)
     return Factor(params, made.parts, merge(BASE, made.sources), not edges and not has_jump(f, x))
+
+
+def _near_zero(f: sp.Expr, with_slope: bool, x: sp.Expr) -> list[str]:
+    """Lines that return Taylor polynomials near 0, where φ or φ' as they stand lose digits there."""
+    found = taylor(f, x)
+    if found is None:
+        return []
+    radius, coefficients = found
+    slopes = [k * c for k, c in enumerate(coefficients)][1:] if with_slope else [0.0]
+    both = []
+    for some in (coefficients, slopes):
+        text = repr(some[-1])
+        for c in some[-2::-1]:
+            text = f"({text} * x + {c!r})" if c != 0.0 else f"({text} * x)"
+        both.append(text)
+    return [f"    if -{radius!r} < x < {radius!r}:", f"        return {both[0]}, {both[1]}"]
 
 
 @dataclass(slots=True)
@@ -110,12 +128,21 @@ class Pair:
     smooth: bool
 
 
-def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
-    """Code for E[φψ] and E[φ'ψ'] (``with_slope``: the derivatives exist and are in the factors)."""
+def pair(f: Factor, g: Factor, with_slope: bool, wide: tuple[str, tuple[Source, ...]] = ("", ())) -> Pair:
+    """Code for E[φψ] and E[φ'ψ'] (``with_slope``: the derivatives exist and are in the factors).
+
+    ``wide`` is a function for variances above 1, with the same arguments, if there is a better one, after what it calls.
+    """
     params = tuple(sorted({*f.params, *g.params}))
     names, extra = f.names("phi") | g.names("psi"), f.extra("phi") | g.extra("psi")
     inner = named(panels.mean_panel, names, g.params, extra)
     direct = named(panels.pair, names | {"mean_panel": inner[0]}, params, extra | {"mean_panel": g.params})
+    above: tuple[Source, ...] = ()
+    if wide[0]:
+        head = ", ".join(("q1", "c", "q2", *params))
+        text = f"({head}):\n    return {wide[0]}({head}) if min(q1, q2) > 1.0 else {direct[0]}({head})"
+        above = (*wide[1], direct)
+        direct = (f"pair_{digest(text)}", f"def pair_{digest(text)}{text}")
     site_template, count_template, sum_template, squares = (
         (hermite.site, hermite.count, hermite.mehler, hermite.squares)
         if with_slope
@@ -129,7 +156,7 @@ def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
         sites.append(sources[-2][0])
         counts.append(sources[-1][0])
     total = named(sum_template, {"pair": direct[0]}, params, {"pair": params})
-    base = merge(f.sources, g.sources, (inner, direct))
+    base = merge(f.sources, g.sources, (inner,), above, (direct,))
     everything = merge(base, made, (total,), sources_of(squares))
     both = (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1])
     return Pair(params, direct[0], base, *both, squares.__name__, total[0], everything, with_slope)
@@ -138,7 +165,7 @@ def pair(f: Factor, g: Factor, with_slope: bool) -> Pair:
 def _site(f: Factor, site: Function, count: Function) -> list[Source]:
     names, extra = f.names("phi"), f.extra("phi")
     made: list[Source] = list(sources_of(hermite.project, hermite.series))
-    for template in (hermite.moments, hermite.scale, hermite.samples, site, count):
+    for template in (hermite.samples, site, count):
         source = named(template, names, f.params, extra)
         called = "site" if template is site else template.__name__
         names, extra = names | {called: source[0]}, extra | {called: f.params}
@@ -153,7 +180,7 @@ def spreading(function: str, count: int, params: Sequence[str]) -> tuple[Source,
     each, results = f"each_{digest(text)}", f"results_{count}"
     made: list[Source] = [(each, f"def {each}{text}"), (results, f"def {results}():\n    return {count}")]
     names, extra = {"each": each, "results": results}, {"each": params}
-    for template in (spread.fit, spread.panel, spread.spread):
+    for template in (spread.agrees, spread.fit, spread.panel, spread.spread):
         made.append(named(template, names, params, extra))
         names, extra = names | {template.__name__: made[-1][0]}, extra | {template.__name__: params}
     return tuple(made)

@@ -6,7 +6,9 @@ relative accuracy at small q, and are stored divided by √q. ``out`` is laid ou
     out[0] = E φ,  out[k] = a_k/√q (1 ≤ k < K),  out[K] = tail of V,  out[K+1] = tail of V̇,
 
 a tail being √((E φ² − Σ a_k²)/E φ²): the terms left out of V are below |ρ|^K times the product of the two tails, relative to
-√(E φ² E ψ²) (Cauchy–Schwarz), and |ρ|^{K−1} for V̇. The functions called ``phi``, ``psi``, ``pair`` are stand-ins, see ``panels``.
+√(E φ² E ψ²) (Cauchy–Schwarz), and |ρ|^{K−1} for V̇.
+They are infinite where φ takes more panels than are allowed: then the coefficients are 0 and mean nothing, and pairs are not
+made of them. The functions called ``phi``, ``psi``, ``pair`` are stand-ins, see ``panels``.
 O'Donnell 2014, *Analysis of Boolean Functions*, ch. 11; Daniely, Frostig & Singer 2016.
 """
 
@@ -17,63 +19,34 @@ from typing import Any
 
 import numpy as np
 
-from tp.gaussian.panels import pair, phi, phi_panel, phi_reach, phi_size
+from tp.gaussian.panels import pair, phi, phi_fits, phi_panel, phi_reach, phi_size
 from tp.gaussian.powers import node
 
 
-def moments(q: float, size: float, end: float) -> tuple[float, float]:
-    """E φ² and E φ'² on panels of the given scale, to see whether it is fine enough."""
-    r, y, value, slope = math.sqrt(q), -end, 0.0, 0.0
-    while y < end:
-        stop = min(phi_panel(0.0, r, y, size, 1.5), end)
-        half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
-        for i in range(8):
-            x, w = node(i)
-            for side in range(2):
-                t = middle + half * (x if side == 1 else -x)
-                f, df = phi(r * t)
-                w1 = w * half * math.exp(-0.5 * t * t)
-                value += w1 * f * f
-                slope += w1 * df * df
-        y = stop
-    return 0.3989422804014327 * value, 0.3989422804014327 * slope
-
-
-def scale(q: float, end: float) -> float:
-    """A panel scale at which halving it changes neither E φ² nor E φ'² by more than 1e-14 of itself."""
-    size = phi_size()
-    value, slope = moments(q, size, end)
-    for _ in range(6):
-        finer, steeper = moments(q, 0.5 * size, end)
-        if abs(finer - value) <= 1e-14 * finer and abs(steeper - slope) <= 1e-14 * steeper:
-            return size
-        size, value, slope = 0.5 * size, finer, steeper
-    return size
-
-
 def samples(q: float, top: int) -> Any:
-    """Rows y, weight·e^{−y²/4}/√(2π), φ(√q y), φ'(√q y) over all nodes of panels that also resolve h_top."""
-    r, end = math.sqrt(q), phi_reach(0.0, math.sqrt(q))
-    size, widest = scale(q, end), min(1.5, 10.0 / math.sqrt(top))
-    y, panels = -end, 0
-    while y < end:
-        y, panels = min(phi_panel(0.0, r, y, size, widest), end), panels + 1
-    rows = np.empty((4, 16 * panels))
-    y, k = -end, 0
-    while y < end:
-        stop = min(phi_panel(0.0, r, y, size, widest), end)
-        half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
+    """Rows y, weight·e^{−y²/4}/√(2π), φ(√q y), φ'(√q y) over all nodes of panels that also resolve h_top; none if too many."""
+    r, ends, panels = math.sqrt(q), np.empty(4097), 0
+    end, norm, steep = phi_reach(0.0, r)
+    widest, room, width, tries = min(1.5, 10.0 / math.sqrt(top)), np.empty((2, 16)), 1.5, 0
+    y = ends[0] = -end
+    while y < end and tries < 8192 and panels < 4096:
+        stop = min(phi_panel(0.0, r, y, phi_size(), widest), min(y + 2.0 * width, end))
+        while not phi_fits(0.0, r, y, stop, norm, steep, room) and tries < 8192:
+            stop, tries = y + 0.5 * (stop - y), tries + 1
+        width, panels = stop - y, panels + 1
+        y = ends[panels] = stop
+    rows = np.empty((4, 16 * panels if y >= end and tries < 8192 else 0))
+    for p in range(rows.shape[1] // 16):
+        half, middle = 0.5 * (ends[p + 1] - ends[p]), 0.5 * (ends[p + 1] + ends[p])
         for i in range(8):
             x, w = node(i)
             for side in range(2):
-                t = middle + half * (x if side == 1 else -x)
+                t, k = middle + half * (x if side == 1 else -x), 16 * p + 2 * i + side
                 f, df = phi(r * t)
                 rows[0, k] = t
                 rows[1, k] = 0.3989422804014327 * w * half * math.exp(-0.25 * t * t)
                 rows[2, k] = f
                 rows[3, k] = df
-                k += 1
-        y = stop
     return rows
 
 
@@ -116,6 +89,9 @@ def site(q: float, out: Any) -> float:
         out[1] = df
         return 0.0
     rows = samples(q, top)
+    if rows.shape[1] == 0:
+        out[top] = out[top + 1] = math.inf
+        return math.inf
     slope, mean, value = project(rows, 3, out, 1, top - 1), 0.0, 0.0
     for i in range(rows.shape[1]):
         mass = rows[1, i] * math.exp(-0.25 * rows[0, i] * rows[0, i])
@@ -149,7 +125,8 @@ def count(q: float, eps: float) -> int:
     most = 32
     while most < phi_most():
         out = np.empty(most + 2)
-        site(q, out)
+        if site(q, out) == math.inf:
+            return 4
         if out[most] ** 2 <= 0.1 * eps and out[most + 1] ** 2 <= 0.1 * eps:
             break
         most *= 2
@@ -193,7 +170,7 @@ def mehler(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[float, float
     r = math.sqrt(q1) * math.sqrt(q2)
     rho = c / r if r > 0.0 else 0.0
     worst = max(a[n] * b[n], a[n + 1] * b[n + 1])
-    if worst > 2e-12 and worst * abs(rho) ** (n - 1) > 2e-12:
+    if worst > 2e-12 and not worst * abs(rho) ** (n - 1) <= 2e-12:
         return pair(q1, c, q2)
     t, d = series(a, b, rho, n)
     return a[0] * b[0] + c * t, d
@@ -221,10 +198,10 @@ def mehler_rows(a: Any, b: Any, at: int, rows: Any, first: int, m: int) -> int:
     n, x, t, d = a.shape[0] - 2, rows[first], rows[first + 1], rows[first + 2]
     top, last, missed, even, odd = max(largest(x, m), 1e-16), b.shape[1] - 1, 0, 0.0, 0.0
     worst = max(a[n] * b[n, at], a[n + 1] * b[n + 1, at])
-    if worst > 2e-12 and worst * top ** (n - 1) > 2e-12:
-        limit = (2e-12 / worst) ** (1.0 / (n - 1))
+    if worst > 2e-12 and not worst * top ** (n - 1) <= 2e-12:
+        limit = (2e-12 / worst) ** (1.0 / (n - 1)) if worst < math.inf else -1.0
         for z in range(m):
-            missed += 1 if abs(x[z]) > limit else 0
+            missed += 0 if abs(x[z]) <= limit else 1
     most = n - 1 if top >= 1.0 else min(n - 1, 4 + int(-36.0 / math.log(top)))
     for k in range(1, most + 1, 2):
         odd += k * (a[k] * a[k])
@@ -279,6 +256,9 @@ def site_of_jump(q: float, out: Any) -> float:
         out[0] = phi(0.0)[0]
         return 0.0
     rows = samples(q, top)
+    if rows.shape[1] == 0:
+        out[top] = out[top + 1] = math.inf
+        return math.inf
     value = project(rows, 2, out, 0, top)
     left = value
     for k in range(top):
@@ -306,6 +286,6 @@ def mehler_of_jump(a: Any, b: Any, q1: float, c: float, q2: float) -> tuple[floa
     n = a.shape[0] - 2
     r = math.sqrt(q1) * math.sqrt(q2)
     rho = c / r if r > 0.0 else 0.0
-    if a[n] * b[n] * abs(rho) ** n > 2e-12:
+    if not a[n] * b[n] * abs(rho) ** n <= 2e-12:
         return pair(q1, c, q2)
     return a[0] * b[0] + rho * series(a, b, rho, n)[0], math.nan

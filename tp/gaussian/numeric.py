@@ -68,6 +68,7 @@ from tp.gaussian.factor import Factor, Pair, factor, pair, spreading
 from tp.gaussian.functions import hermite
 from tp.gaussian.hermite import mehler_rows
 from tp.gaussian.laws import Term, bounded_by_ramps, kinds, law, mean
+from tp.gaussian.stable import cancels
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ class _Lowering:
         self.printer = Printer(self.names)
         self.numeric: list[tuple[Pair, sp.Expr, tuple[int, ...]]] = []
         self.calls: list[tuple[str, tuple[str, ...]]] = []
+        self.ratio: dict[int, sp.Expr] = {}  # of an integrand to the mixed derivative that it is computed as
 
     def _inside(self, e: sp.Expr) -> sp.Expr:
         """``e`` with inner variables, and with parameters for whatever else it depends on."""
@@ -208,7 +210,7 @@ class _Lowering:
 
     def _lowered(self, function: str, args: tuple[sp.Expr, ...], sources: tuple[Source, ...]) -> Lowered:
         n = len(self.answers)
-        if not self.numeric and "phi_mean_" not in "".join(self.lines):
+        if not self.numeric and "phi_mean_" not in "".join([*self.lines, *self.answers]):
             return Lowered(function, args, n, sources, "closed", "closed forms", 1e-13)
         if len(self.numeric) == 1 and len(self.numeric[0][2]) == n and len(self.calls) == 1:
             return self._by_sites(function, args, sources)
@@ -222,8 +224,8 @@ class _Lowering:
         numbers, coef, where = self.numeric[0]
         head = ("a", "b", "q1", "c", "q2", *self.names.values())
         lines = [f"t0 = {numbers.mehler}({', '.join(('a', 'b', 'q1', 'c', 'q2', *numbers.params))})"]
-        factor_text = self.printer(coef)
-        lines.append("return " + ", ".join(f"{factor_text} * t0[{where.index(k)}]" for k in range(len(where))))
+        factors = [self.printer(coef * (self.ratio.get(k, sp.S.One) if where.index(k) else sp.S.One)) for k in range(len(where))]
+        lines.append("return " + ", ".join(f"{text} * t0[{where.index(k)}]" for k, text in enumerate(factors)))
         body = "".join(f"\n    {line}" for line in lines)
         name = f"with_sites_{digest(*head, body)}"
         back = {name: e for e, name in zip(self.params, self.names.values(), strict=True)}
@@ -250,12 +252,12 @@ class _Lowering:
     def _couples(self) -> None:
         """V and V̇ together where one integrand is the mixed derivative of another; the others one by one."""
         products = [self._products(g) for g in self.integrands]
-        terms = [None if self.prefer is Prefer.QUADRATURE else self._terms(p) for p in products]
+        terms = [None if self.prefer is Prefer.QUADRATURE or self._cancels(p) else self._terms(p) for p in products]
         left = list(range(len(products)))
         while left:
             k = left.pop(0)
-            above = next((m for m in left if self._is_derivative(products[m], self.integrands[k])), None)
-            below = next((m for m in left if self._is_derivative(products[k], self.integrands[m])), None)
+            above = next((m for m in left if self._is_derivative(products[m], k)), None)
+            below = next((m for m in left if self._is_derivative(products[k], m)), None)
             if above is not None and above != below:  # V first, its V̇ with it
                 left.remove(above)
                 left[:0] = [above, k]
@@ -278,6 +280,12 @@ class _Lowering:
             raise _refusal(g.xreplace({z: e for e, z in self.inner.items()}), "an integrand which is no sum of products")
         return [(coef, f, h) for coef, (f, h) in found]
 
+    def _cancels(self, products: list[Product]) -> bool:
+        """Whether a factor is a sum of known functions that cancel at small variance."""
+        return self.prefer is Prefer.BEST and any(
+            cancels(g, x) for p in products for g, x in zip(p[1:], self.variables, strict=True)
+        )
+
     def _regrouped(self, products: list[Product], g: sp.Expr) -> list[Product]:
         """One product instead of a multiplied-out sum, where factoring finds it."""
         if len(products) > 1:
@@ -286,11 +294,18 @@ class _Lowering:
                 return [(coef, f, h) for coef, (f, h) in found]
         return products
 
-    def _is_derivative(self, products: list[Product], g: sp.Expr) -> bool:
-        """Whether ``g`` is ∂²/∂u∂v of the products."""
+    def _is_derivative(self, products: list[Product], k: int) -> bool:
+        """Whether integrand ``k`` is ∂²/∂u∂v of the products but for a number, which is noted."""
         u, v = self.variables
         mixed = sp.Add(*(coef * sp.diff(f, u) * sp.diff(h, v) for coef, f, h in products))
-        return not mixed.has(sp.DiracDelta) and (mixed == g or sp.expand(mixed - g) == 0)
+        g = self.integrands[k]
+        if mixed == 0 or mixed.has(sp.DiracDelta):
+            return bool(mixed == g)
+        ratio = sp.factor_terms(g) / sp.factor_terms(mixed)
+        if not ratio.is_number and sp.expand(mixed - g) != 0:
+            return False
+        self.ratio[k] = ratio if ratio.is_number else sp.S.One
+        return True
 
     def _terms(self, products: list[Product]) -> list[Term] | None:
         """The law of every pair of kinds; None when one is missing."""
@@ -336,15 +351,18 @@ class _Lowering:
             name = self._call(t.pair, t)
             found[0].append((t.coef, f"{name}[0]"))
             if not t.constant:
-                found[1].append((t.coef, f"{name}[1]"))
+                found[1].append((t.coef * self.ratio.get(m, sp.S.One), f"{name}[1]"))
         self.answers[k], self.answers[m] = self._sum(found[0]), self._sum(found[1])
         return True
 
     def _closed_terms(self, k: int, terms: list[Term] | None) -> bool:
         if terms is None:
             return False
-        self.answers[k] = self._sum([(t.coef, self._call(t.single, t)) for t in terms])
+        self.answers[k] = self._sum_of(terms)
         return True
+
+    def _sum_of(self, terms: list[Term]) -> str:
+        return self._sum([(t.coef, self._call(t.single, t)) for t in terms])
 
     def _call(self, function: object, t: Term) -> str:
         """The name of a local variable that holds the value; equal calls are made once."""
@@ -362,6 +380,20 @@ class _Lowering:
         texts = [value if coef == 1 else f"{self.printer(coef)} * {value}" for coef, value in summands if coef != 0]
         return " + ".join(texts) if texts else "0.0"
 
+    def _wide(self, f: sp.Expr, h: sp.Expr, params: Sequence[str]) -> tuple[str, tuple[Source, ...]]:
+        """E[f(u) h(v)] and its derivative in closed form, as a function of (q1, c, q2, *params); "" where there is none."""
+        u, v = self.variables
+        e = Expectation(sp.S.Zero, self.variables, [list(sp.symbols("q1 c")), list(sp.symbols("c q2"))])
+        low = _Lowering(e, [f * h, sp.diff(f, u) * sp.diff(h, v)], Prefer.CLOSED).run()
+        if low.method != "closed":
+            return "", ()
+        text = f"({', '.join(('q1', 'c', 'q2', *params))}):\n    return {low.function}({', '.join(map(self._text, low.args))})"
+        name = f"wide_{digest(text)}"
+        return name, (*low.sources, (name, f"def {name}{text}"))
+
+    def _text(self, e: sp.Expr) -> str:
+        return str(e) if isinstance(e, sp.Symbol) and e.name in ("q1", "c", "q2") else self.printer(e)
+
     def _numeric(self, products: list[Product], where: tuple[int, ...]) -> None:
         """Quadrature for V (``where`` has one place) or V and V̇ (two)."""
         u, v = self.variables
@@ -370,12 +402,14 @@ class _Lowering:
             slopes = [sp.diff(f, u), sp.diff(h, v)]
             smooth = not any(s.has(sp.DiracDelta) for s in slopes) and not has_jump(f, u) and not has_jump(h, v)
             one, two = (factor(a, s if smooth else None, x, self.names) for a, s, x in ((f, slopes[0], u), (h, slopes[1], v)))
-            numbers = pair(one, two, smooth)
+            wide = self._wide(f, h, sorted({*one.params, *two.params})) if smooth and self._cancels([(coef, f, h)]) else ("", ())
+            numbers = pair(one, two, smooth, wide)
             value = self._store(numbers.pair, ("q1", "c", "q2", *numbers.params))
             self.sources.append(numbers.sources)
             self.numeric.append((numbers, coef, where))
             for place, total in enumerate(sums):
-                total.append((coef, f"{value}[{place}]"))
+                ratio = self.ratio.get(where[place], sp.S.One) if place else sp.S.One
+                total.append((coef * ratio, f"{value}[{place}]"))
         for at, total in zip(where, sums, strict=True):
             self.answers[at] = self._sum(total)
 
@@ -384,24 +418,31 @@ class _Lowering:
     def _alone(self, k: int, g: sp.Expr) -> None:
         """E[g(u)]: means of known functions, else a pair law at c = q, else quadrature."""
         u = self.variables[0]
-        found = kinds(g, u)
-        terms = None if found is None else [t for kind in found for t in mean(kind) or []]
-        ramps, known = bounded_by_ramps(g, u), found is not None and all(mean(kind) is not None for kind in found)
-        if known and not ramps and not g.has(hermite) and self._closed_terms(k, terms):
-            return
-        for f, h in () if ramps else _splits(g):
-            terms = None if bounded_by_ramps(f, u) or bounded_by_ramps(h, u) else self._terms([(sp.S.One, f, h)])
-            if terms is not None:
-                swap = {"q1": "q", "c": "q", "q2": "q"}
-                same = [replace(t, args=tuple(swap[a] if isinstance(a, str) else a for a in t.args)) for t in terms]
-                self._closed_terms(k, same)
-                return
-        if known and not ramps and self._closed_terms(k, terms):
+        closed = self._closed_alone(g, u)
+        if closed and not any(cancels(f, u) for f in (g, *itertools.chain(*_splits(g)[:1]))):
+            self.answers[k] = closed
             return
         code: Factor = factor(g, None, u, self.names)
         self.sources.append(code.sources)
-        value = self._store(code.parts["_mean"], ("0.0", "math.sqrt(q)", *code.params))
-        self.answers[k] = f"{value}[0]"
+        function, texts = code.parts["_mean"], ("0.0", "math.sqrt(q)", "0.0", "0.0", "100000", *code.params)
+        if closed:
+            self.answers[k] = f"({closed} if q > 1.0 else {function}({', '.join(texts)})[0])"
+        else:
+            self.answers[k] = f"{self._store(function, texts)}[0]"
+
+    def _closed_alone(self, g: sp.Expr, u: sp.Expr) -> str:
+        """E[g(u)] in closed form, or ""."""
+        found = kinds(g, u)
+        terms = None if found is None else [t for kind in found for t in mean(kind) or []]
+        ramps, known = bounded_by_ramps(g, u), found is not None and all(mean(kind) is not None for kind in found)
+        if known and terms is not None and not ramps and not g.has(hermite):
+            return self._sum_of(terms)
+        for f, h in () if ramps else _splits(g):
+            pairs = None if bounded_by_ramps(f, u) or bounded_by_ramps(h, u) else self._terms([(sp.S.One, f, h)])
+            if pairs is not None:
+                swap = {"q1": "q", "c": "q", "q2": "q"}
+                return self._sum_of([replace(t, args=tuple(swap[a] if isinstance(a, str) else a for a in t.args)) for t in pairs])
+        return self._sum_of(terms) if known and terms is not None and not ramps else ""
 
 
 def _splits(g: sp.Expr) -> list[tuple[sp.Expr, sp.Expr]]:

@@ -3,14 +3,19 @@
 The functions called ``phi`` and ``psi`` here are stand-ins: ``codegen.fill`` puts the functions of one expectation in
 their place. They return the value and, where V̇ is wanted, the derivative (else 0). ``phi_next(z)`` is the first break
 (kink, jump, or 0) beyond z, ``phi_gap(z)`` the distance to the nearest one, ``phi_size()`` the scale on which φ varies
-there: a panel is no wider than that scale, than 0.6 of the distance to a break, and than 1.5 standard deviations.
+there: a panel is no wider than that scale, than 0.6 of the distance to a break, and than 1.5 standard deviations. What all
+this does not know, an oscillation that gets faster say, is seen in the values: a panel is halved until they are those of a
+polynomial (``doubt``), to 1e-13 of the size of φ. Where that takes more panels than are allowed, there is no number: nan.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from tp.gaussian.powers import node
+import numpy as np
+
+from tp.gaussian.powers import node, tail
 from tp.gaussian.primitives import radii
 
 
@@ -59,21 +64,33 @@ def psi_blur(s: float) -> float:
     return max(s, phi_size())
 
 
-def psi_mean(m: float, s: float) -> tuple[float, float]:
+def psi_mean(m: float, s: float, norm: float, steep: float, most: int) -> tuple[float, float]:
     """Stand-in: ``phi_mean`` of ψ."""
-    return phi_mean(m, s)
+    return phi_mean(m, s, norm, steep, most)
 
 
-def phi_reach(m: float, s: float) -> float:
-    """Standard deviations beyond which φ(m + s y) times the density is below rounding of what it is before; 9 to 37."""
-    b, top = 0.0, 0.0
+def psi_reach(m: float, s: float) -> tuple[float, float, float]:
+    """Stand-in: ``phi_reach`` of ψ."""
+    return phi_reach(m, s)
+
+
+def phi_reach(m: float, s: float) -> tuple[float, float, float]:
+    """Standard deviations beyond which φ(m + s y) times the density is below rounding of what it is before, 9 to 37; sizes.
+
+    These are the largest |φ| and |φ'| times the density's root at some places: what errors are measured with.
+    """
+    b, top, norm, steep = 0.0, 0.0, 0.0, 0.0
     while b < 37.0:
-        most = max(abs(phi(m + s * b)[0]), abs(phi(m - s * b)[0])) * math.exp(-0.5 * b * b)
-        if b >= 9.0 and most <= 1e-15 * top:
-            return b
-        top = max(top, most)
-        b += 3.0 if b < 9.0 else 1.0
-    return b
+        f, df = phi(m + s * b)
+        g, dg = phi(m - s * b)
+        root = math.exp(-0.25 * b * b)
+        most = max(abs(f), abs(g)) * root
+        norm, steep = max(norm, most), max(steep, max(abs(df), abs(dg)) * root)
+        if b >= 9.0 and most * root <= 1e-15 * top:
+            return b, norm, steep
+        top = max(top, most * root)
+        b += 1.5 if b < 9.0 else 1.0
+    return b, norm, steep
 
 
 def phi_panel(m: float, s: float, y: float, size: float, widest: float) -> float:
@@ -86,24 +103,62 @@ def phi_panel(m: float, s: float, y: float, size: float, widest: float) -> float
     return min(stop, (at - m) / s)
 
 
-def phi_mean(m: float, s: float) -> tuple[float, float]:
-    """E[φ(m + s y)] and E[φ'(m + s y)], y standard normal."""
+def doubt(row: Any) -> float:
+    """How far the 16-point rule may be off where ``row`` are the values at its nodes, relative to half the panel.
+
+    The last Legendre coefficients, 14 and 15, times their decay since 12 and 13 to the sixth: of smooth functions those that the
+    rule misses, from 32 on, are smaller, and of an unseen kink (decay 0.75, taken for 1) no larger. Rounding is left out.
+    """
+    k12, k13, k14, k15, largest = 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(8):
+        a, b, c, d = tail(i)
+        even, odd = row[2 * i + 1] + row[2 * i], row[2 * i + 1] - row[2 * i]
+        largest = max(largest, max(abs(row[2 * i]), abs(row[2 * i + 1])))
+        k12, k13, k14, k15 = k12 + a * even, k13 + b * odd, k14 + c * even, k15 + d * odd
+    before, last = abs(k12) + abs(k13), abs(k14) + abs(k15)
+    decay = last / before if 2.0 * last < before else 1.0
+    return max(last * decay**6 - 1e-14 * largest, 0.0)
+
+
+def phi_fits(m: float, s: float, y: float, stop: float, norm: float, steep: float, room: Any) -> bool:
+    """Whether the rule is right on a panel; ``room`` gets φ(m + s t) and φ' at its nodes, the lower one of each pair first."""
+    half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
+    for i in range(8):
+        x, _ = node(i)
+        for side in range(2):
+            f, df = phi(m + s * (middle + half * (x if side == 1 else -x)))
+            room[0, 2 * i + side] = f
+            room[1, 2 * i + side] = df
+    near = max(max(y, -stop), 0.0)
+    most = 1e-13 * math.exp(0.25 * near * near) / half
+    return not (doubt(room[0]) > most * norm or doubt(room[1]) > most * steep)
+
+
+def phi_mean(m: float, s: float, norm: float, steep: float, most: int) -> tuple[float, float]:
+    """E[φ(m + s y)] and E[φ'(m + s y)], y standard normal, to 1e-13 of their sizes here or of the sizes given, what is larger.
+
+    Where ``most`` panels are too few, nan.
+    """
     if not s > 0.0:
         return phi(m)
-    end = phi_reach(m, s)
-    y, value, slope = -end, 0.0, 0.0
-    while y < end:
-        stop = min(phi_panel(m, s, y, phi_size(), 1.5), end)
+    end, here, steeper = phi_reach(m, s)
+    norm, steep = max(norm, here), max(steep, steeper)
+    y, value, slope, width, room = -end, 0.0, 0.0, 1.5, np.empty((2, 16))
+    while y < end and most > 0:
+        stop = min(phi_panel(m, s, y, phi_size(), 1.5), min(y + 2.0 * width, end))
+        while not phi_fits(m, s, y, stop, norm, steep, room) and most > 0:
+            stop, most = y + 0.5 * (stop - y), most - 1
         half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
         for i in range(8):
             x, w = node(i)
             for side in range(2):
                 t = middle + half * (x if side == 1 else -x)
-                f, df = phi(m + s * t)
                 w1 = w * half * math.exp(-0.5 * t * t)
-                value += w1 * f
-                slope += w1 * df
-        y = stop
+                value += w1 * room[0, 2 * i + side]
+                slope += w1 * room[1, 2 * i + side]
+        y, width, most = stop, stop - y, most - 1
+    if most <= 0:
+        return math.nan, math.nan
     return 0.3989422804014327 * value, 0.3989422804014327 * slope
 
 
@@ -120,28 +175,47 @@ def mean_panel(slope: float, s: float, y: float) -> float:
 
 
 def pair(q1: float, c: float, q2: float) -> tuple[float, float]:
-    """E[φ(u) ψ(v)] and E[φ'(u) ψ'(v)]: outside over u, inside the mean of ψ given u.
+    """E[φ(u) ψ(v)] and E[φ'(u) ψ'(v)]: outside over u, inside the mean of ψ given u; nan where too many panels are needed.
 
     Given u = √q1 y, v has mean c y/√q1 and standard deviation √(D/q1).
     """
-    r1 = math.sqrt(q1)
+    r1, r2 = math.sqrt(q1), math.sqrt(q2)
     if not r1 > 0.0:
         f, df = phi(0.0)
-        g, dg = psi_mean(0.0, math.sqrt(q2))
+        g, dg = psi_mean(0.0, r2, 0.0, 0.0, 4000)
         return f * g, df * dg
-    slope, s, end = c / r1, radii(q1, c, q2)[0] / r1, phi_reach(0.0, r1)
-    y, value, dot = -end, 0.0, 0.0
-    while y < end:
-        stop = min(min(phi_panel(0.0, r1, y, phi_size(), 1.5), mean_panel(slope, s, y)), end)
-        half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
+    (end, norm, steep), (_, other, steeper) = phi_reach(0.0, r1), psi_reach(0.0, r2)
+    if math.isnan(psi_mean(0.0, r2, 0.0, 0.0, 4000)[0]) or math.isnan(phi_mean(0.0, r1, 0.0, 0.0, 4000)[0]):
+        return math.nan, math.nan
+    slope, s, most = c / r1, radii(q1, c, q2)[0] / r1, 2000
+    y, value, dot, width, room = -end, 0.0, 0.0, 1.5, np.empty((2, 16))
+    while y < end and most > 0:
+        stop = min(phi_panel(0.0, r1, y, phi_size(), 1.5), min(mean_panel(slope, s, y), min(y + 2.0 * width, end)))
+        while True:
+            half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
+            for i in range(8):
+                x, _ = node(i)
+                for side in range(2):
+                    t = middle + half * (x if side == 1 else -x)
+                    f, df = phi(r1 * t)
+                    rare = math.exp(0.25 * t * t)
+                    g, dg = psi_mean(slope * t, s, other * rare, steeper * rare, 4000)
+                    room[0, 2 * i + side] = f * g
+                    room[1, 2 * i + side] = df * dg
+            near = max(max(y, -stop), 0.0)
+            least = 1e-13 * math.exp(0.5 * near * near) / half
+            most -= 1
+            if not (doubt(room[0]) > least * norm * other or doubt(room[1]) > least * steep * steeper) or most <= 0:
+                break
+            stop = middle
         for i in range(8):
             x, w = node(i)
             for side in range(2):
                 t = middle + half * (x if side == 1 else -x)
-                f, df = phi(r1 * t)
-                g, dg = psi_mean(slope * t, s)
                 w1 = w * half * math.exp(-0.5 * t * t)
-                value += w1 * f * g
-                dot += w1 * df * dg
-        y = stop
+                value += w1 * room[0, 2 * i + side]
+                dot += w1 * room[1, 2 * i + side]
+        y, width = stop, stop - y
+    if most <= 0:
+        return math.nan, math.nan
     return 0.3989422804014327 * value, 0.3989422804014327 * dot

@@ -2,7 +2,8 @@
 
 Like the coefficients in ``tabulate``, and for the same reason: E[f(√q z)] is analytic in log q in a strip, whatever f is. So in
 a panel, over which q no more than doubles, 17 or 33 integrals serve all variances; where the last third of the series is
-above 1e-14 of the values, every variance gets an integral of its own. ``each`` and ``results`` are stand-ins, see ``panels``.
+above 1e-14 of the values, or a value between nodes differs, every variance gets an integral of its own. ``each`` and ``results``
+are stand-ins, see ``panels``.
 """
 
 from __future__ import annotations
@@ -40,6 +41,18 @@ def fit(low: float, high: float, series: Any) -> bool:
             most = max(most, abs(values[k, r]))
             last += abs(series[r, k]) if 3 * k >= 2 * nodes else 0.0
         good = good and last <= 1e-14 * most
+    return good and agrees(low, high, series)
+
+
+def agrees(low: float, high: float, series: Any) -> bool:
+    """Whether the series gives the results at a variance that is no node, to 1e-13."""
+    one, good, x = np.empty(results()), True, 0.3183
+    each(math.exp(0.5 * (low + high + (high - low) * x)), one)
+    for r in range(series.shape[0]):
+        now, before = 0.0, 0.0
+        for k in range(series.shape[1] - 1, 0, -1):
+            now, before = 2.0 * x * now - before + series[r, k], now
+        good = good and abs(x * now - before + series[r, 0] - one[r]) <= 1e-13 * abs(one[r])
     return good
 
 

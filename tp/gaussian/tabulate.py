@@ -3,9 +3,10 @@
 a_k(q) = E[φ(√q z) h_k(z)] = ∫ φ(x) h_k(x/√q) e^{−x²/2q} dx/√(2πq) is analytic in q for Re(1/q) > 0, whatever φ is: in log q, in a
 strip about the real line. So over panels in which q no more than doubles its Chebyshev series in log q
 falls geometrically; we compute the vectors at 17, 33 or 65 nodes until the last third of the series is negligible, and
-that third stands for what follows it (Trefethen 2013, *Approximation Theory and Approximation Practice*, ch. 8). Sizes
-are those that matter for kernels: of what the coefficients make of E φ² and of E φ'². The two are interpolated as well,
-so that the tails of interpolated vectors come from Parseval's identity as those of computed ones do, with the bound added.
+that third stands for what follows it (Trefethen 2013, *Approximation Theory and Approximation Practice*, ch. 8); and a vector
+between the nodes has to agree. Sizes are those that matter for kernels: of what the coefficients make of E φ² and of E φ'².
+The two are interpolated as well, so that the tails of interpolated vectors come from Parseval's identity as those of computed
+ones do, with the bound added.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ RATIO = 2.0
 
 NODES = (17, 33, 65)
 """Chebyshev points of a panel; each set holds the one before."""
+
+CHECK = 0.3183
+"""A place in a panel that is never a node, where interpolation is compared with the vector itself."""
 
 ROWS = 256
 """Vectors that one task makes."""
@@ -88,13 +92,16 @@ class _Panel:
         both[0::2], both[1::2] = self.values, new
         self.values = both
 
-    def judge(self, site: Site) -> None:
-        """``error``: how far interpolated vectors may be off, relative to the norms √E φ² and √E φ'²."""
+    def judge(self, site: Site, checked: Array) -> None:
+        """``error``: how far interpolated vectors may be off, relative to √E φ² and √E φ'²; ``checked`` is one of them."""
         nodes = len(self.values)
         parts = site.parts(self.rows(_points(nodes)), self.values)
         self.totals = parts / (1.0 - self.values[:, -2:] ** 2)
         last = np.ascontiguousarray(_series(nodes)[-(nodes // 3) :] @ self.values)
         sizes = np.sqrt(site.parts(self.rows(np.ones(len(last))), last)).sum(0)
+        basis = chebyshev.chebvander(np.array([CHECK]), nodes - 1) @ _series(nodes)
+        off = np.ascontiguousarray(basis @ self.values - checked)
+        sizes = np.maximum(sizes, np.sqrt(site.parts(self.rows(np.ones(1)), off)[0]))
         least = np.sqrt(self.totals.min(0))
         ratios = np.where(sizes > 0.0, sizes / np.where(least > 0.0, least, 0.0), 0.0)
         self.error = float(ratios.max()) if np.isfinite(self.values).all() else np.inf
@@ -153,11 +160,12 @@ def _cut(rows: Array, which: Indices) -> Iterator[_Panel]:
 
 def _compute(site: Site, panels: list[_Panel], nodes: int, length: int) -> None:
     """More nodes for all panels, and what they are worth."""
-    x = _points(nodes)[1::2] if nodes > NODES[0] else _points(nodes)
+    x = np.append(_points(nodes)[1::2] if nodes > NODES[0] else _points(nodes), CHECK)
     found = site.vectors(np.concatenate([p.rows(x) for p in panels]), length) if panels else np.empty((0, length))
     for k, panel in enumerate(panels):
-        panel.refine(nodes, found[k * len(x) : (k + 1) * len(x)])
-        panel.judge(site)
+        mine = found[k * len(x) : (k + 1) * len(x)]
+        panel.refine(nodes, mine[:-1])
+        panel.judge(site, mine[-1])
 
 
 def _interpolate(site: Site, rows: Array, out: Array, panel: _Panel, which: Indices) -> None:

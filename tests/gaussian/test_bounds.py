@@ -1,0 +1,96 @@
+"""Errors are never larger than what is said: oscillations that no break announces, cancellation near 0, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+from gaussian.run import call, couple, plain, q1, u
+
+from tp.gaussian.expectation import Expectation
+from tp.gaussian.functions import gelu, relu, softplus
+from tp.gaussian.numeric import Lowered, lower
+from tp.gaussian.panels import doubt
+from tp.gaussian.powers import node
+from tp.gaussian.stable import cancels, taylor
+
+NODES = np.array([side * node(i)[0] for i in range(8) for side in (-1, 1)])
+WEIGHTS = np.repeat([node(i)[1] for i in range(8)], 2)
+
+
+@pytest.mark.parametrize(
+    ("f", "integral"),
+    [
+        (lambda x: np.cos(6 * x + 0.3), math.sin(6) / 3 * math.cos(0.3)),
+        (lambda x: np.cos(12 * x + 0.3), math.sin(12) / 6 * math.cos(0.3)),
+        (lambda x: np.cos(40 * x + 0.3), math.sin(40) / 20 * math.cos(0.3)),
+        (lambda x: 1 / (1 + x * x), math.pi / 2),
+        (lambda x: np.abs(x - 0.23), (1.23**2 + 0.77**2) / 2),
+        (lambda x: np.where(x > 0.23, 1.0, 0.0), 0.77),
+    ],
+    ids=["wave", "fast", "aliased", "poles", "kink", "jump"],
+)
+def test_doubt_is_no_smaller_than_the_error(f: Any, integral: float) -> None:
+    """On half a panel; where nothing is resolved both are of order 1."""
+    assert abs(WEIGHTS @ f(NODES) - integral) <= 2 * doubt(f(NODES)) + 1e-15
+
+
+def alone(f: sp.Expr) -> tuple[Lowered, dict[str, Any]]:
+    low = lower(Expectation(f, (u,), [[q1]]))
+    return low, plain(low.sources)
+
+
+@pytest.mark.parametrize("q", [0.3, 4.0, 12.0])
+def test_chirp(q: float) -> None:
+    """E sin²(u²) = (1 − Re (1 − 4iq)^{−1/2})/2."""
+    assert call(*alone(sp.sin(u**2) ** 2), q)[0] == pytest.approx((1 - ((1 - 4j * q) ** -0.5).real) / 2, rel=1e-13)
+
+
+def test_pairs_of_a_chirp() -> None:
+    """E[sin u² sin v²] from E e^{i(±u² ± v²)}; φ' = 2u cos u² is recognized but for its factor, so both come by sites."""
+    low = lower(*couple(lambda x: sp.sin(x**2)))
+    assert low.method == "mehler"
+    names, (a, c, b) = plain(low.sources), (0.5, 0.2, 0.4)
+
+    def wave(s: int) -> float:
+        return float(((1 - 2j * (a + s * b) - 4 * s * (a * b - c * c)) ** -0.5).real)
+
+    vectors = [np.zeros(130), np.zeros(130)]
+    for q, vector in zip((a, b), vectors, strict=True):
+        names[low.sites[0].function](q, vector)
+    assert names[low.with_sites](*vectors, a, c, b)[0] == pytest.approx((wave(-1) - wave(1)) / 2, rel=1e-12)
+
+
+def test_what_is_too_fast_has_no_number() -> None:
+    _, names = alone(sp.tanh(u) * sp.sin(u**2))
+    mean = next(f for name, f in names.items() if name.startswith("phi_mean"))
+    assert mean(0.0, 1.5, 0.0, 0.0, 300) == mean(0.0, 1.5, 0.0, 0.0, 3000)
+    assert all(map(math.isnan, mean(0.0, 100.0, 0.0, 0.0, 300)))
+
+
+@pytest.mark.parametrize(
+    ("f", "leading"),
+    [
+        (sp.exp(u) - 1, lambda q: q + 7 * q * q / 4),
+        (1 - sp.cos(u), lambda q: 3 * q * q / 4),
+        (sp.tanh(u) - u, lambda q: 5 * q**3 / 3),
+        (sp.sqrt(1 + u**2) - 1, lambda q: 3 * q * q / 4),
+        (1 - sp.exp(-(u**2)), lambda q: 3 * q * q),
+        (softplus(u) - sp.log(2), lambda q: q / 4),
+    ],
+    ids=str,
+)
+def test_cancellation_at_small_variance(f: sp.Expr, leading: Any) -> None:
+    assert call(*alone(f**2), 1e-12)[0] == pytest.approx(leading(1e-12), rel=1e-11)
+
+
+def test_closed_forms_where_they_hold() -> None:
+    """Differences near 0 are integrated, and at variances above 1 in closed form; what does not cancel is closed everywhere."""
+    p = sp.Symbol("p", positive=True)
+    assert cancels(sp.exp(u) - 1, u) and cancels(sp.exp(p * u) - 1, u) and not cancels(relu(u) - u / 3, u)
+    assert taylor(sp.tanh(u), u) is None and taylor(gelu(u) - u / 2, u) is not None
+    assert call(*alone((1 - sp.cos(u)) ** 2), 1e8)[0] == pytest.approx(1.5, rel=1e-13)
+    assert lower(Expectation(sp.exp(u) * sp.cos(1), (u,), [[q1]])).method == "closed"
