@@ -40,6 +40,11 @@ def has_jump(f: sp.Expr, x: sp.Expr) -> bool:
     return any(isinstance(part, JUMPS) and part.has(x) for part in sp.preorder_traversal(f))
 
 
+def has_pole(f: sp.Expr, x: sp.Expr) -> bool:
+    """Whether ``f`` may be infinite somewhere: then its square may have no mean."""
+    return any(p.base.has(x) and p.exp.is_negative and not (p.base.is_positive or p.base.is_negative) for p in f.atoms(sp.Pow))
+
+
 def centres(f: sp.Expr, x: sp.Expr) -> tuple[sp.Expr, ...]:
     """Points about which ``f`` may vary fast though smoothly: where arguments of functions and bases of powers vanish or turn."""
     return tuple(dict.fromkeys(c for argument in _arguments(f, x) for c in _centres(argument, x)))

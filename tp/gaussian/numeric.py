@@ -59,7 +59,7 @@ from enum import Enum
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message
-from tp.gaussian.breaks import has_jump
+from tp.gaussian.breaks import has_jump, has_pole
 from tp.gaussian.codegen import Printer, Source, digest, merge, sources_of
 from tp.gaussian.decompose import separate
 from tp.gaussian.easy import Easy, easy_form
@@ -401,6 +401,8 @@ class _Lowering:
         for coef, f, h in products:
             slopes = [sp.diff(f, u), sp.diff(h, v)]
             smooth = not any(s.has(sp.DiracDelta) for s in slopes) and not has_jump(f, u) and not has_jump(h, v)
+            if len(where) == 1:  # of slopes that may have no square mean, nothing is asked
+                smooth = smooth and not any(has_pole(s, x) for s, x in zip(slopes, (u, v), strict=True))
             one, two = (factor(a, s if smooth else None, x, self.names) for a, s, x in ((f, slopes[0], u), (h, slopes[1], v)))
             wide = self._wide(f, h, sorted({*one.params, *two.params})) if smooth and self._cancels([(coef, f, h)]) else ("", ())
             numbers = pair(one, two, smooth, wide)
