@@ -32,6 +32,8 @@ def few(monkeypatch, tmp_path, compiled_at_once):
     monkeypatch.setattr("tp.kernel.sizes.FEW", 100)
     monkeypatch.setattr(uncompiled, "_spent", {})
     monkeypatch.setattr(aside, "_may_start", lambda: False)
+    for name in [n for n in sys.modules if n.startswith("tp_kernel_")]:  # of other tests, on the same network
+        monkeypatch.delitem(sys.modules, name)
 
 
 def forbidden(*_):
