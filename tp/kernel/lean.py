@@ -1,8 +1,8 @@
 """numba's compiler for generated modules, without the work that these do not need.
 
 numba turns every function into machine code, also those that are only ever called by others, of which LLVM makes a part of their
-callers; and it optimizes each by itself before. Here such functions are linked into their callers as they are lowered, and LLVM
-sees the whole once. This goes below numba's interface, and is done for the releases in which it has been checked.
+callers. Here such functions are optimized and linked into their callers, and no more. This goes below numba's interface, and is
+done for the releases in which it has been checked.
 """
 
 from __future__ import annotations
@@ -27,18 +27,11 @@ def compile_lean(module: ModuleType) -> None:
             compiler.pipeline_class = Lean
 
 
-class Whole(JITCodeLibrary):
-    """An entry with all that it calls, optimized once."""
+class Part(JITCodeLibrary):
+    """What is only ever linked into others and not turned into machine code.
 
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-
-
-class Part(Whole):
-    """What is only ever linked into others: neither optimized on its own nor turned into machine code."""
-
-    def _optimize_final_module(self) -> None:
-        pass
+    It is optimized on its own, as numba does: in its callers it is no longer known that its arguments do not overlap.
+    """
 
     def _finalize_final_module(self) -> None:
         self._finalize_dynamic_globals()
@@ -90,7 +83,7 @@ class Lowering(typed_passes.NativeLowering):
 
     def run_pass(self, state: Any) -> bool:
         entry = not state.flags.no_cpython_wrapper
-        state.library = (Whole if entry else Part)(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library = (JITCodeLibrary if entry else Part)(state.targetctx.codegen(), state.func_id.func_qualname)
         state.library.enable_object_caching()
         if entry:
             return bool(super().run_pass(state))
