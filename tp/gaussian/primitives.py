@@ -151,16 +151,6 @@ def levels(q1: float, c: float, q2: float, a1: float, b1: float, a2: float, b2: 
     return value if q1 > 0.0 and q2 > 0.0 else mean_level(q1, a1, b1) * mean_level(q2, a2, b2) + 0.0 * (q1 + q2)
 
 
-def slopes_self(q: float, a1: float, b1: float, a2: float, b2: float) -> tuple[float, float]:
-    """V, V̇ of ``slopes_pair`` for u = v: (a1 a2 + b1 b2) q/2 and ``levels_self``."""
-    return 0.5 * (a1 * a2 + b1 * b2) * q, levels_self(q, a1, b1, a2, b2)
-
-
-def levels_self(q: float, a1: float, b1: float, a2: float, b2: float) -> float:
-    """E[φ(u) ψ(u)] = (a1 a2 + b1 b2)/2; at u = 0 the product of the ``mean_level``s."""
-    return 0.5 * (a1 * a2 + b1 * b2) if q > 0.0 else mean_level(0.0, a1, b1) * mean_level(0.0, a2, b2) + 0.0 * q
-
-
 def relu_self(q: float) -> tuple[float, float]:
     """E[relu(u)²] = q/2 and E[step(u)] = 1/2 (0 when u = 0)."""
     return 0.5 * q, 0.5 if q != 0.0 else 0.0
