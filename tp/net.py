@@ -251,7 +251,7 @@ class Net:
         steps: int | None = None,
         lr: float | Sequence[float] | None = None,
         loss: Any = None,
-        batches: Sequence[Sequence[int]] | None = None,
+        batches: int | Sequence[Sequence[int]] | None = None,
         X_test: Any = None,
         optimizer: Any = None,
         momentum: float | None = None,
@@ -264,9 +264,9 @@ class Net:
         """A training run on rows ``X``, ``y``: ``.limit()`` is its infinite-width limit, ``.simulate(width=…)`` a finite one.
 
         ``lr`` multiplies the rates of the spec and may differ by step; ``loss`` is "mse" (half the square, the mean over the
-        batch), "logistic", "xent" or an expression in f and y; ``batches`` are row numbers per step (default: all rows); outputs
-        are reported on ``X_test`` (default: ``X``) after every ``every``-th step and the last. What is not given is taken from
-        the ``train`` line of the spec.
+        batch), "logistic", "xent" or an expression in f and y; ``batches`` are row numbers per step, or how many rows a step, in
+        order and round again (default: all rows); outputs are reported on ``X_test`` (default: ``X``) after every ``every``-th
+        step and the last. What is not given is taken from the ``train`` line of the spec.
 
         ``optimizer`` is linear in the gradients, "sgd", "momentum" or "nesterov"; or it updates entry by entry: "sign", "adam",
         "adamw", "rmsprop", "adagrad", "lion" (with its own of ``betas`` and ``eps``), or an expression in the gradient g and
@@ -281,14 +281,14 @@ class Net:
         from tp.readings.settings import defaults, prepare, reparametrized
 
         given = {"steps": steps, "lr": lr, "loss": loss, "optimizer": optimizer, "momentum": momentum, "decay": decay}
-        given |= {"betas": betas, "eps": eps}
+        given |= {"betas": betas, "eps": eps, "batches": batches}
         declared = defaults(self.checked.train, self.checked.numbers, optimizer)
         settings = declared | {k: v for k, v in given.items() if v is not None}
         test = None if X_test is None else self.inputs(X_test)
         program = self.program
         if parametrization is not None:
             program = reparametrized(self._engine(None), parametrization, str(settings.get("optimizer", "sgd")))
-        return prepare(program, self.inputs(X), y, batches=batches, X_test=test, every=every, **settings)
+        return prepare(program, self.inputs(X), y, X_test=test, every=every, **settings)
 
     # ------------------------------------------------------------ scaling with the width
 

@@ -162,6 +162,16 @@ def test_the_train_line_gives_defaults() -> None:
     assert net.train([[1.0, 0.0]], [1.0], steps=1).steps == 1
 
 
+def test_the_train_line_gives_batches_and_a_loss() -> None:
+    text = MLP.replace("ACT", "") + "  train sgd, lr = 1, steps = 3, batch = B, loss = LOSS\n"
+    X = np.eye(2)[[0, 1, 0]]
+    run = tp.parse(text.replace("B,", "2,").replace("LOSS", "abs(f - y)"), L=1).train(X, [1.0, 0.0, 0.0])
+    assert (run.batches, run.loss) == (((0, 1), (2, 0), (1, 2)), "abs(f - y)")
+    assert run.limit().losses[0] == pytest.approx(0.5)
+    net = tp.parse(text.replace("B,", "full,").replace("LOSS", "xent"), L=1, k=3)
+    assert [net.train(X, np.eye(3), batches=b).batches[2] for b in (None, 1)] == [(0, 1, 2), (2,)]
+
+
 def test_a_result_is_shown_and_drawn(tmp_path: Path) -> None:
     run = mlp("", L=1).train([[1.0, 0.0]], [1.0], steps=2, lr=0.2)
     limit = run.limit()

@@ -75,10 +75,9 @@ def run(arguments: argparse.Namespace) -> None:
     files.writable(arguments.plot, arguments.latex, arguments.pdf)
     net = options.load(arguments)
     X, y, test = _rows(arguments)
-    steps = arguments.steps
     settings = {k: getattr(arguments, k) for k in ("lr", "loss", "optimizer", "momentum", "decay", "betas", "eps")}
-    batches = _batches(arguments.batch, steps, len(y)) if arguments.batch and steps else None
-    training = net.train(X, y, steps=steps, batches=batches, X_test=test, parametrization=arguments.parametrization, **settings)
+    settings |= {"steps": arguments.steps, "batches": arguments.batch}
+    training = net.train(X, y, X_test=test, parametrization=arguments.parametrization, **settings)
     if arguments.symbols or arguments.latex or arguments.pdf:
         hand_over(training.z(), arguments)
         return
@@ -125,8 +124,3 @@ def _rows(arguments: argparse.Namespace) -> tuple[Any, Any, Any]:
     if not getattr(y, "ndim", 0):
         raise wrong("the targets are one number", "give one row per sample")
     return X, y, test
-
-
-def _batches(size: int, steps: int, rows: int) -> list[list[int]]:
-    """``size`` rows a step, in order, and round again."""
-    return [[(t * size + k) % rows for k in range(min(size, rows))] for t in range(steps)]

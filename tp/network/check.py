@@ -129,7 +129,7 @@ def check(network: Network, overrides: Mapping[str, Any] | None = None) -> Check
     families = Families(d, lambda c: good[id(c)][1])
     _check_lines(families, domains, lines, report)
     check_numbers(domains, lines, report)
-    check_training(d, references, report)
+    check_training(d, references, values, report)
     if not d.outputs and not report.found:
         report(faults.NoOutput(_last(network)))
     symbols = symbol_ranges(domains, lines)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, Message, with_values
 from tp.network.constants import evaluate
+from tp.network.show import show
+from tp.network.training import COUNTS
 from tp.network.tree import Name, Train
 from tp.network.values import lookup
 from tp.program.ir import Program
@@ -38,7 +40,7 @@ def prepare(
     steps: int | None = None,
     lr: float | Sequence[float] | None = None,
     loss: Any = "mse",
-    batches: Sequence[Sequence[int]] | None = None,
+    batches: int | Sequence[Sequence[int]] | None = None,
     X_test: Mapping[str, Any] | None = None,
     optimizer: Any = "sgd",
     momentum: float | None = None,
@@ -159,18 +161,17 @@ def defaults(line: Train | None, numbers: Mapping[str, Any], optimizer: Any = No
     if line is None:
         return {}
     names = {"loss": "loss", "steps": "steps", "lr": "lr", "momentum": "momentum", "beta": "momentum", "weight_decay": "decay"}
-    names |= {"beta1": "beta1", "beta2": "beta2", "eps": "eps"}
+    names |= {"beta1": "beta1", "beta2": "beta2", "eps": "eps", "batch": "batches"}
     found: dict[str, Any] = {"optimizer": line.optimizer}
     for key, e in line.options:
-        if key not in names:
+        if e == Name("full"):
             continue
-        value = e.name if key == "loss" and isinstance(e, Name) else evaluate(e, lookup(dict(numbers)))
+        value = show(e) if key == "loss" else evaluate(e, lookup(dict(numbers)))
         if value is None:
             raise _wrong(
                 "missing constant", f"`{key}` of the `train` line has no number", f"give {names[key]}=…", f"give --{names[key]}"
             )
-        whole = key == "steps" and float(value) == int(value)
-        found[names[key]] = int(value) if whole else value if key == "loss" else float(value)
+        found[names[key]] = value if isinstance(value, str) else int(value) if key in COUNTS else float(value)
     if "beta1" in found or "beta2" in found:
         one, two = BETAS.get(str(line.optimizer if optimizer is None else optimizer), (0.9, 0.999))
         found["betas"] = (found.pop("beta1", one), found.pop("beta2", two))
@@ -235,6 +236,11 @@ def _rates(lr: Any, steps: int) -> tuple[float, ...]:
 def _batches(batches: Any, steps: int, rows: int) -> tuple[tuple[int, ...], ...]:
     if batches is None:
         return (tuple(range(rows)),) * steps
+    if isinstance(batches, (int, np.integer)) and batches >= 1:  # rows a step, in order and round again
+        size = min(int(batches), rows)
+        return tuple(tuple((t * int(batches) + k) % rows for k in range(size)) for t in range(steps))
+    if not isinstance(batches, Sequence | np.ndarray):
+        raise _wrong("batches", f"batches is {batches!r}", "give how many rows a step, or a list of row numbers per step")
     if len(batches) != steps:
         raise _wrong("batches", f"{len(batches)} batches for {steps} steps", "give one list of row numbers per step")
     for t, batch in enumerate(batches):
