@@ -27,10 +27,10 @@ def test_arrays_of_an_archive_keep_their_names(tmp_path):
     assert set(arrays) == {"x", "y"} and np.array_equal(arrays["y"], 2 * X)
 
 
-@pytest.mark.parametrize("text", ["1,2\n3,4\n", "a,b\n1,2\n3,4\n", "\n1,2\n\n3,4"])
+@pytest.mark.parametrize("text", ["1,2\n3,4\n", "a,b\n1,2\n3,4\n", "\n1,2\n\n3,4", "\ufeff1,2\r\n3,4\r\n"])
 def test_csv_with_and_without_heading(tmp_path, text):
     path = tmp_path / "X.csv"
-    path.write_text(text)
+    path.write_bytes(text.encode())
     assert np.array_equal(files.read_arrays(path), [[1, 2], [3, 4]])
 
 

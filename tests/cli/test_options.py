@@ -1,11 +1,13 @@
 """What the verbs accept on the command line."""
 
 import argparse
+import io
+import sys
 from fractions import Fraction
 
 import pytest
 
-from tp.cli import main, options, parser
+from tp.cli import main, open_streams, options, parser
 
 VERBS = ("show", "derive", "gram", "verify", "train", "plot", "zoo", "demo")
 
@@ -86,3 +88,21 @@ def test_version(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--version"])
     assert capsys.readouterr().out.startswith("tp 0.")
+
+
+def test_streams_of_few_characters(monkeypatch):
+    for name, content in (("stdin", "σ".encode() + b"\xff"), ("stdout", b""), ("stderr", b"")):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
+    open_streams()
+    assert sys.stdin.read() == "σ\udcff"  # text, and a byte that is none: a syntax error, not a traceback
+    print("Σ", flush=True)
+    assert sys.stdout.buffer.getvalue() == b"\\u03a3\n"
+
+
+def test_streams_that_are_closed(monkeypatch, capsys):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    open_streams()
+    assert main(["zoo", "mlp"]) == 0 and main(["show", "-"]) == 1
+    for name in ("stdin", "stdout", "stderr"):
+        getattr(sys, name).close()

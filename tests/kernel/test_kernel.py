@@ -13,7 +13,6 @@ import pytest
 
 from tests.kernel.plain import data, kernel
 from tests.kernel.specs import mlp
-from tp.kernel import module
 from tp.kernel.reference import reference
 
 CASES = {c["name"]: c for c in json.loads((Path(__file__).parent / "data" / "mlp.json").read_text())}
@@ -119,18 +118,6 @@ def test_one_kind_is_an_array_and_several_a_tuple(relu):
     X = data(limit, 5)
     np.testing.assert_allclose(k(X), relu[0](X)[1], rtol=1e-14)
     assert k.diag(X).shape == (5,)
-
-
-def test_generated_modules_are_kept_under_their_hash(tmp_path, monkeypatch):
-    monkeypatch.setenv("TP_CACHE_DIR", str(tmp_path))
-    text = "VALUE = 41\n"
-    made = module.load(text)
-    (path,) = tmp_path.glob("tp_kernel_*.py")
-    assert made.VALUE == 41 and module.digest(text) in path.name and path.read_text() == text
-    path.write_text("VALUE = 13\n")
-    del sys.modules[made.__name__]
-    assert module.load(text).VALUE == 41
-    assert [p.suffix for p in tmp_path.iterdir() if p.is_file()] == [".py"]
 
 
 def test_a_kernel_travels(relu):

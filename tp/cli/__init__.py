@@ -47,10 +47,26 @@ def parser() -> argparse.ArgumentParser:
 
 def command() -> int:
     """The verb of this process's command line. What it has made is left as it is: taking it apart takes half a second."""
+    open_streams()
     with seldom():
         code = main()
     gc.freeze()
     return code
+
+
+def open_streams() -> None:
+    """Standard streams that are there and take any character: what a terminal's encoding lacks is printed as its number.
+
+    A spec on standard input is UTF-8, as in a file. A stream that was closed is read as empty, and written to nowhere.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
+        elif name == "stdin":
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+        else:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -138,7 +138,7 @@ def _read_csv(path: Path) -> NDArray[Any]:
     size = path.stat().st_size
     if size > LARGEST // 8:
         raise _unreadable(path, f"it has {size} bytes; the limit for text is {LARGEST // 8}")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if lines and not _is_number(lines[0].split(",")[0]):
         del lines[0]
     if not lines:

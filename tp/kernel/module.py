@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -15,13 +16,24 @@ from tp.errors import NOWHERE, DataError, Message
 from tp.kernel.apart import tell
 from tp.kernel.quick import lighten
 
+ROOM = 8 * 2**20
+"""Bytes that a folder must have left: one kernel's text and machine code, several times over."""
+
 
 def cache_folders() -> list[Path]:
     """``$TP_CACHE_DIR``, or ``tensor-programs/kernels`` in the user's cache folder; and another, where that cannot be written."""
-    named = os.environ.get("TP_CACHE_DIR")
-    base = Path(named) if named else _user_cache() / "tensor-programs" / "kernels"
     spare = Path(tempfile.gettempdir()) / f"tensor-programs-{_user()}"
-    return [base, *([spare] if _ours(spare) else [])]
+    return [*_chosen(), *([spare] if _ours(spare) else [])]
+
+
+def _chosen() -> list[Path]:
+    """The folder that the user names or has; a user without a home has none."""
+    if named := os.environ.get("TP_CACHE_DIR"):
+        return [Path(named)]
+    try:
+        return [_user_cache() / "tensor-programs" / "kernels"]
+    except RuntimeError:
+        return []
 
 
 def _ours(folder: Path) -> bool:
@@ -35,22 +47,17 @@ def _ours(folder: Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """The first of the folders that can be written, made if need be."""
+    """The first of the folders that can be written and has room, made if need be."""
     for folder in cache_folders():
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= ROOM:
+                return folder
         except OSError:
             continue
-        if os.access(folder, os.W_OK):
-            return folder
-    raise DataError(
-        Message(
-            NOWHERE,
-            f"no folder to keep compiled kernels: {cache_folders()[0]} cannot be written",
-            "set TP_CACHE_DIR",
-            "no cache folder",
-        )
-    )
+    tried = " and ".join(map(str, cache_folders())) or "a user without a home has none"
+    reason = f"no folder to keep compiled kernels: {tried} cannot be written, or the disk is full"
+    raise DataError(Message(NOWHERE, reason, "set TP_CACHE_DIR to a folder with room", "no cache folder"))
 
 
 def _user_cache() -> Path:

@@ -65,15 +65,16 @@ def hopeless() -> None:
         assert "die" in str(error)
     else:
         raise AssertionError
-    left_alone(run._end_with_parent)
+    left_alone(run._follow_parent)
 
 
 def left_alone(initializer) -> None:
-    """Prints the id of a worker, and is gone without a word to it."""
+    """Prints the id of a worker that no interrupt reaches, and is gone without a word to it."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     pool = ProcessPoolExecutor(1, get_context("spawn"), initializer)
+    assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
     print(pool.submit(os.getpid).result(), flush=True)
     os._exit(0)
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import reprlib
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -114,7 +115,7 @@ def _kept(job: Job) -> Iterator[None]:
         said = getattr(error, "strerror", None) or str(error) or "its tasks were cancelled"
         raise _stopped(said, job) from error
     except BaseException as error:
-        error.add_note(_remedy(job))
+        error.add_note(_remedy(job).replace("again", "again (`tp gram` with --resume)"))
         raise
 
 
@@ -261,7 +262,7 @@ def _processes(work: Work, todo: Callable[[], list[Tile]], workers: int, advance
     left, fruitless = todo(), 0
     while left:
         try:
-            with ProcessPoolExecutor(min(workers, len(left)), get_context("spawn"), _end_with_parent) as pool:
+            with ProcessPoolExecutor(min(workers, len(left)), get_context("spawn"), _follow_parent) as pool:
                 _drain(pool, work, left, advance)
         except BrokenProcessPool:
             pass
@@ -273,8 +274,9 @@ def _processes(work: Work, todo: Callable[[], list[Tile]], workers: int, advance
             raise DataError(Message(NOWHERE, reason, remedy, "workers died"))
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent is gone, killed perhaps, would wait for tasks for ever."""
+def _follow_parent() -> None:
+    """A worker ends when its parent is gone, killed perhaps, and leaves it to its parent what an interrupt means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
 
