@@ -170,6 +170,22 @@ def test_a_finite_layer_between_widths_stays_random():
     assert "K_z" in tp.parse(wide).nngp().text()
 
 
+def test_one_number_among_the_weights():
+    """A constant enters with its value; what is random, or trained, makes the limit random where a vector depends on it."""
+    spec = HEAD + "  {} : [{}] {}\n  output f = v @ relu({}(U @ x))\n"
+    X = np.eye(4)[:2]
+    plain = tp.parse(HEAD + "  output f = v @ relu(3*(U @ x))\n")
+    for kind in ("nngp", "ntk"):
+        found = tp.parse(spec.format("frozen weight a", "", "= 2 * N(3/2, 0)", "a*")).kernel(kind)(X)
+        np.testing.assert_allclose(found, plain.kernel(kind)(X), rtol=1e-12)
+    trained = tp.parse(spec.format("weight a", "", "~ 3", "a*"))
+    np.testing.assert_allclose(trained.kernel("nngp")(X), plain.kernel("nngp")(X), rtol=1e-12)
+    with pytest.raises(tp.LimitError, match="one trained number"):
+        trained.ntk()
+    with pytest.raises(tp.LimitError, match="one random number"):
+        tp.parse(spec.format("weight a", "d", "~ N(0, 1)", "(a @ x)*")).nngp()
+
+
 @pytest.mark.parametrize("activation", ["gelu", "elu"])
 def test_over_a_norm_a_slope_stays_one_function(activation):
     """φ'(h/√m) is one function of a Gaussian of variance K/m, however many terms φ' has: Θ takes one more expectation than K."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import NOWHERE, DataError, Message, with_values
+from tp.errors import NOWHERE, DataError, LimitError, Message, with_values
 from tp.gaussian.expectation import Expectation
 from tp.kernel.cells import Largest, Over, Total, hull, parts
 from tp.limit.equations import Entry, I, J, Limit, Value, Z
@@ -114,10 +114,12 @@ def _empty(domain: Domain) -> bool:
 
 
 def _check_free(rhs: sp.Expr, domain: Domain) -> None:
+    """An index is left where the nonlinear function of a sum over it has an expectation: an integral over all of its members."""
     unknown = rhs.free_symbols - {I, J} - {r.index for r in domain}
     if unknown:
         names = ", ".join(f"`{s}`" for s in sorted(unknown, key=str))
-        raise DataError(Message(NOWHERE, f"numbers need a value for {names}", "give it when loading", "symbolic constant"))
+        reason = f"an expectation of a nonlinear function of a sum over an index ({names}) has no numerical rule"
+        raise LimitError(Message(NOWHERE, reason, "net.simulate(X, width) has it at finite width", "no numerical rule"))
 
 
 def plain(expr: sp.Expr, fresh: Bounds) -> sp.Expr:

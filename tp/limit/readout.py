@@ -33,9 +33,10 @@ class Fluctuation:
 
 @dataclass
 class Readout:
-    """Rules for scalars, on top of the rules for vectors."""
+    """Rules for scalars, on top of the rules for vectors; ``tangents`` where the tangent kernel is asked for."""
 
     moments: Moments
+    tangents: bool = False
 
     # ------------------------------------------------------------ deterministic scalars
 
@@ -45,6 +46,8 @@ class Readout:
         Source: Yang 2020, *Tensor Programs III*, rule ZMoment.
         """
         ins = clause.ins
+        if ins.out.name not in self.moments.families.clauses:
+            return self._start(ins.out, binding)
         if isinstance(ins, Nonlin):
             return self.moments.scalars_at(at(ins.expr, binding), I)
         assert isinstance(ins, Moment)
@@ -72,6 +75,19 @@ class Readout:
                 "no limit",
             )
         )
+
+    def _start(self, ref: Ref, binding: Binding) -> sp.Expr:
+        """A number among the weights that vectors depend on: what it starts at, if it starts at a constant and stays there."""
+        weight = self.moments.families.weight(ref)
+        if weight.variance != 0:
+            reason = f"`{ref}` is one random number, so vectors that depend on it are no Gaussian process"
+            remedy = "start it at a constant, `~ 1`, or give it the axis of a width, one number for each coordinate"
+            raise LimitError(Message(weight.span, reason, remedy, "random scalar"))
+        if self.tangents and self.moments.reading.rate(weight) != 0:
+            reason = f"`{ref}` is one trained number: what it adds to the tangent kernel stays random"
+            remedy = "write `frozen weight`, or ask for nngp()"
+            raise LimitError(Message(weight.span, reason, remedy, "random tangent kernel"))
+        return at(weight.multiplier * weight.mean, binding)
 
     def _quiet(self, clause: Clause, coeff: sp.Expr) -> None:
         """An average with mean zero must have no fluctuation of order 1, for its randomness would be felt."""

@@ -61,7 +61,7 @@ class Derivation:
         self.families = Families(self.program)
         self.forms = Forms(self.families, self.program.temps)
         self.moments = Moments(self.families, self.forms, self.reading, self.demand, self.scalar)
-        self.readout = Readout(self.moments)
+        self.readout = Readout(self.moments, "Theta" in self.kinds)
         self.constants: dict[str, sp.Expr | None] = {}
 
     def limit(self) -> Limit:
