@@ -25,7 +25,10 @@ def test_wheel_holds_grammar_zoo_and_data(wheel):
     names = set(wheel.namelist())
     zoo = {f"tp/zoo/{path.name}" for path in (ROOT / "tp/zoo").glob("*.tp")}
     assert len(zoo) >= 8
-    assert zoo | {"tp/grammar/spec.lark", "tp/data/digits.npz", "tp/data/digits.LICENSE", "tp/py.typed"} <= names
+    assert (
+        zoo | {"tp/grammar/spec.lark", "tp/docs/language.md", "tp/data/digits.npz", "tp/data/digits.LICENSE", "tp/py.typed"}
+        <= names
+    )
 
 
 def test_wheel_holds_every_module(wheel):

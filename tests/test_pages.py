@@ -10,7 +10,7 @@ from tp.cli import main
 
 ROOT = Path(__file__).parents[1]
 README, ARCHITECTURE = ROOT / "README.md", ROOT / "docs" / "architecture.md"
-PAGES = (README, ARCHITECTURE, ROOT / "CONTRIBUTING.md")
+PAGES = (README, ARCHITECTURE, ROOT / "docs" / "language.md", ROOT / "CONTRIBUTING.md")
 
 
 def block(page: Path, language: str) -> str:

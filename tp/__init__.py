@@ -5,6 +5,8 @@ net = tp.zoo("mlp", L=4)      # or tp.load("my.tp"), tp.parse(text)
 net.ntk()                     # the recursion, with its rules and sources
 net.kernel("ntk")(X)          # its numbers on data
 net.verify()                  # finite widths against the limit
+
+What can be written in a spec: `tp language` on the command line, or docs/language.md.
 """
 
 from importlib import import_module

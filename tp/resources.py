@@ -1,4 +1,4 @@
-"""Texts that travel with the package: the grammar and the shipped specs."""
+"""Texts that travel with the package: the grammar, and the page that says what can be written in it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from pathlib import Path
 
 
 def grammar_text() -> str:
-    """The grammar, from a wheel, an editable install or a bare checkout."""
-    for root in (files("tp") / "grammar", Path(__file__).resolve().parents[1] / "grammar"):
-        if (root / "spec.lark").is_file():
-            return (root / "spec.lark").read_text("utf-8")
-    raise FileNotFoundError("spec.lark")
+    """The grammar, ``grammar/spec.lark``."""
+    return _text("grammar", "spec.lark")
+
+
+def language_text() -> str:
+    """The language on one page, ``docs/language.md``."""
+    return _text("docs", "language.md")
+
+
+def _text(folder: str, name: str) -> str:
+    """A text from a wheel, an editable install or a bare checkout."""
+    for root in (files("tp") / folder, Path(__file__).resolve().parents[1] / folder):
+        if (root / name).is_file():
+            return (root / name).read_text("utf-8")
+    raise FileNotFoundError(name)

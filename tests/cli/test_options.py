@@ -9,7 +9,7 @@ import pytest
 
 from tp.cli import main, open_streams, options, parser
 
-VERBS = ("show", "derive", "gram", "verify", "train", "plot", "zoo", "demo")
+VERBS = ("show", "derive", "gram", "verify", "train", "plot", "language", "zoo", "demo")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tp.cli import coord_check, demo, derive, gram, mup, plot, scale, show, train, verify, zoo
+from tp.cli import coord_check, demo, derive, gram, language, mup, plot, scale, show, train, verify, zoo
 from tp.errors import TPError
 from tp.seldom import seldom
 from tp.version import __version__
@@ -26,6 +26,7 @@ EXAMPLES = """\
 start here:
   tp demo                                    a tour on real digits, under a minute
   tp zoo mlp > my.tp                         a spec to begin from
+  tp language                                all that can be written in it
   tp show my.tp                              what was understood, and the tensor program
   tp derive my.tp --limit ntk --closed       the recursions of the tangent kernel
   tp gram my.tp --data X.npy --out K.npy     its numbers on your data
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tp {__version__}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in (show, derive, gram, verify, scale, mup, coord_check, train, plot, zoo, demo):
+    for verb in (show, derive, gram, verify, scale, mup, coord_check, train, plot, language, zoo, demo):
         verb.add(verbs)
     return top
 

@@ -103,7 +103,7 @@ class NeverOpened(Diagnostic):
 class NoHeader(Diagnostic):
     title = "syntax error"
     label = "a spec begins with its name"
-    help = "write `network NAME` as the first line"
+    help = "write `network NAME` as the first line; `tp language` prints what follows it"
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _first_word(source: Source, at: int) -> Diagnostic | None:
         return None
     if (following := source.text[at : at + 1]) and re.match(r"\w", following):
         words = listing(f"`{s}`" for s in STATEMENTS[1:])
-        hint = nearest(word, STATEMENTS) or f"statements begin with {words}, or define: `h = …`"
+        hint = nearest(word, STATEMENTS) or f"statements begin with {words}, or define: `h = …`; `tp language` prints them all"
         return say.UnknownStatement(span, word, hint)
     if following == "(":
         return say.Unexpected(place(source, at), "`(`", "`=`", f"functions are defined by `let {word}(z) = …`")
