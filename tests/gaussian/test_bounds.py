@@ -64,6 +64,18 @@ def test_pairs_of_a_chirp() -> None:
     assert names[low.with_sites](*vectors, a, c, b)[0] == pytest.approx((wave(-1) - wave(1)) / 2, rel=1e-12)
 
 
+@pytest.mark.parametrize(("q", "rho"), [(30.0, 0.999), (60.0, 1 - 1e-9)])
+def test_squares_reach_farther_than_means(q: float, rho: float) -> None:
+    """E φ² of φ = e^{u/2} − 1 has its mass at √q standard deviations, twice as far out as E φ."""
+    low = lower(*couple(lambda x: sp.exp(x / 2) - 1))
+    names, (site, _), v, vector = plain(low.sources), low.sites, rho * q, np.zeros(100)
+    names[site.function](q, vector)
+    value, slope = names[low.with_sites](vector, vector, q, v, q)
+    e = math.exp(q / 2)
+    assert value == pytest.approx(math.exp((q + v) / 4) - 2 * math.exp(q / 8) + 1, abs=1e-13 * e)
+    assert slope == pytest.approx(math.exp((q + v) / 4) / 4, abs=1e-13 * e)
+
+
 def test_what_is_too_fast_has_no_number() -> None:
     _, names = alone(sp.tanh(u) * sp.sin(u**2))
     mean = next(f for name, f in names.items() if name.startswith("phi_mean"))

@@ -26,7 +26,7 @@ from tp.gaussian.powers import node
 def samples(q: float, top: int) -> Any:
     """Rows y, weight·e^{−y²/4}/√(2π), φ(√q y), φ'(√q y) over all nodes of panels that also resolve h_top; none if too many."""
     r, ends, panels = math.sqrt(q), np.empty(4097), 0
-    end, norm, steep = phi_reach(0.0, r)
+    end, norm, steep = phi_reach(0.0, r, 2.0, 0.0, 0.0)
     widest, room, width, tries = min(1.5, 10.0 / math.sqrt(top)), np.empty((2, 16)), 1.5, 0
     y = ends[0] = -end
     while y < end and tries < 8192 and panels < 4096:

@@ -69,26 +69,28 @@ def psi_mean(m: float, s: float, norm: float, steep: float, most: int) -> tuple[
     return phi_mean(m, s, norm, steep, most)
 
 
-def psi_reach(m: float, s: float) -> tuple[float, float, float]:
+def psi_reach(m: float, s: float, moment: float, norm: float, steep: float) -> tuple[float, float, float]:
     """Stand-in: ``phi_reach`` of ψ."""
-    return phi_reach(m, s)
+    return phi_reach(m, s, moment, norm, steep)
 
 
-def phi_reach(m: float, s: float) -> tuple[float, float, float]:
+def phi_reach(m: float, s: float, moment: float, norm: float, steep: float) -> tuple[float, float, float]:
     """Standard deviations beyond which φ(m + s y) times the density is below rounding of what it is before, 9 to 37; sizes.
 
-    These are the largest |φ| and |φ'| times the density's root at some places: what errors are measured with.
+    So for φ', and where ``moment`` is 2 for φ² and φ'². Sizes are the largest |φ| and |φ'| times the density's root at some
+    places, or those given if larger: what errors are measured with.
     """
-    b, top, norm, steep = 0.0, 0.0, 0.0, 0.0
+    b, top, fast, least = 0.0, 0.0, 0.0, 1e-15 if moment == 1.0 else 3e-8
     while b < 37.0:
         f, df = phi(m + s * b)
         g, dg = phi(m - s * b)
         root = math.exp(-0.25 * b * b)
-        most = max(abs(f), abs(g)) * root
-        norm, steep = max(norm, most), max(steep, max(abs(df), abs(dg)) * root)
-        if b >= 9.0 and most * root <= 1e-15 * top:
+        value, slope = max(abs(f), abs(g)) * root, max(abs(df), abs(dg)) * root
+        norm, steep = max(norm, value), max(steep, slope)
+        value, slope = (value * root, slope * root) if moment == 1.0 else (value, slope)
+        top, fast = max(top, value), max(fast, slope)
+        if b >= 9.0 and norm > 0.0 and value <= least * top and slope <= least * fast:
             return b, norm, steep
-        top = max(top, most * root)
         b += 1.5 if b < 9.0 else 1.0
     return b, norm, steep
 
@@ -141,8 +143,7 @@ def phi_mean(m: float, s: float, norm: float, steep: float, most: int) -> tuple[
     """
     if not s > 0.0:
         return phi(m)
-    end, here, steeper = phi_reach(m, s)
-    norm, steep = max(norm, here), max(steep, steeper)
+    end, norm, steep = phi_reach(m, s, 1.0, norm, steep)
     y, value, slope, width, room = -end, 0.0, 0.0, 1.5, np.empty((2, 16))
     while y < end and most > 0:
         stop = min(phi_panel(m, s, y, phi_size(), 1.5), min(y + 2.0 * width, end))
@@ -184,7 +185,7 @@ def pair(q1: float, c: float, q2: float) -> tuple[float, float]:
         f, df = phi(0.0)
         g, dg = psi_mean(0.0, r2, 0.0, 0.0, 4000)
         return f * g, df * dg
-    (end, norm, steep), (_, other, steeper) = phi_reach(0.0, r1), psi_reach(0.0, r2)
+    (end, norm, steep), (_, other, steeper) = phi_reach(0.0, r1, 2.0, 0.0, 0.0), psi_reach(0.0, r2, 2.0, 0.0, 0.0)
     if math.isnan(psi_mean(0.0, r2, 0.0, 0.0, 4000)[0]) or math.isnan(phi_mean(0.0, r1, 0.0, 0.0, 4000)[0]):
         return math.nan, math.nan
     slope, s, most = c / r1, radii(q1, c, q2)[0] / r1, 2000
