@@ -1,4 +1,4 @@
-"""Notebooks from their sources: ``python notebooks/build.py`` runs every ``NN_name.py`` and stores ``NN_name.ipynb``.
+"""Notebooks from their sources: ``python notebooks/build.py`` runs every ``NN_name.py``, or those named, and stores ``.ipynb``.
 
 A source is Python in percent format: ``# %%`` begins a code cell, ``# %% [markdown]`` a text cell (comment lines),
 ``# %% [tp] NAME`` a spec cell (comment lines, run by the ``%%tp`` magic). ``# %% volatile`` begins a code cell whose
@@ -125,9 +125,11 @@ def _same(before: str, after: str) -> bool:
 
 
 def main() -> int:
-    """Build all notebooks, or with ``--check`` compare them."""
-    wrong = 0
+    """Build all notebooks, or those named, or with ``--check`` compare them."""
+    wrong, named = 0, {Path(name).stem for name in sys.argv[1:] if not name.startswith("-")}
     for path in sources():
+        if named and path.stem not in named:
+            continue
         fresh, target = execute(read(path)), path.with_suffix(".ipynb")
         if "--check" in sys.argv[1:]:
             for difference in differences(nbformat.read(target, as_version=4), fresh):

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.target import PICTURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST = 8 * 2**30  # bytes of an input that is read as a whole
 ARRAYS = (".npy", ".npz", ".csv")
-PICTURES = (".png", ".pdf", ".svg")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from tp.errors import NOWHERE, DataError, Message
 from tp.readings.scale.report import ScalingReport
 from tp.readings.scale.tables import html, latex, markdown
 from tp.readings.slopes import CONFIRMED, CONTRADICTED, TOLERANCE, UNDECIDED
+from tp.target import picture
 
 MARKS = {CONFIRMED: "", UNDECIDED: "?", CONTRADICTED: "✗"}
 
@@ -161,6 +162,7 @@ class CoordCheck:
         matplotlib.use("Agg")
         from matplotlib import pyplot
 
+        path = picture(path)
         steps = sorted({r.step for r in self.rows})
         figure, panels = pyplot.subplots(1, len(steps), figsize=(4 * len(steps), 4), sharey=True, squeeze=False)
         for panel, step in zip(panels[0], steps, strict=True):
@@ -177,7 +179,7 @@ class CoordCheck:
             panel.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
         panels[0][0].set_ylabel("root mean square (dotted: derived)")
         figure.tight_layout()
-        figure.savefig(path, format=_format(path), bbox_inches="tight")
+        figure.savefig(path, bbox_inches="tight")
         pyplot.close(figure)
 
 
@@ -187,8 +189,3 @@ def _listed(values: tuple[int, ...]) -> str:
 
 def _derived(r: Row) -> str:
     return "0 identically" if r.derived is None else str(r.derived)
-
-
-def _format(path: str | Path) -> str | None:
-    suffix = Path(path).suffix.lstrip(".").lower()
-    return suffix if suffix in ("png", "pdf", "svg") else "png"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tp.target import picture
+
 if TYPE_CHECKING:
     from tp.readings.training import TrainingRun
 
@@ -126,6 +128,7 @@ class Trained:
         """
         from tp.faces.curves import draw
 
+        path = picture(path)
         figure = draw(self, beside, widths, seeds, lazy)
         if path is not None:
             figure.savefig(path, dpi=150)

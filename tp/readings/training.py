@@ -26,6 +26,7 @@ from tp.readings.indexing import Key
 from tp.readings.inputs import environment, samples_of
 from tp.readings.moments import table_numbers
 from tp.readings.trained import Exact, Trained
+from tp.target import target
 from tp.transform.backprop import flat
 from tp.transform.entrywise import Entrywise
 from tp.transform.losses import loss_named
@@ -143,7 +144,7 @@ class TrainingRun:
             linear = linear_limit.recognised(self)
             if linear is not None and (method == "auto" or self.samples * linear.d * (self.steps + 1) > QUICK_MEMBERS):
                 return replace(linear_limit.train(self, linear), run=self)
-        done = None if checkpoint is None else Checkpoint.load(Path(checkpoint), self.story(seed))
+        done = None if checkpoint is None else Checkpoint.load(target(checkpoint), self.story(seed))
         marked = self.training.gradients
         found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, done, marked)
         outputs, losses, kernels = self._arranged(found.values)

@@ -21,6 +21,7 @@ from tp.progress import over
 from tp.readings.empirical import kernels_of
 from tp.readings.fit import Fit, power_law
 from tp.readings.simulate import Run, simulate
+from tp.target import picture
 
 if TYPE_CHECKING:
     from tp.net import Net
@@ -91,6 +92,7 @@ class Report:
         from matplotlib.figure import Figure
         from matplotlib.ticker import LogLocator, PercentFormatter
 
+        path = picture(path)
         figure = Figure(figsize=(5.2, 3.6), layout="constrained")
         axes = figure.add_subplot()
         for kind, fit in self.fits.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import reprlib
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +25,7 @@ from tp.kernel.disk.source import Source, Spooled
 from tp.kernel.disk.store import store_for
 from tp.kernel.disk.tiles import Tile, Tiling, bytes_of, edge_for, size_text
 from tp.progress import bar
+from tp.target import target
 from tp.version import __version__
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def write(
     progress: bool | None,
 ) -> Gram:
     """See ``Kernel.gram``."""
-    path, budget, executor = _out(out), bytes_of(memory), _executor(executor)
+    path, budget, executor = target(out), bytes_of(memory), _executor(executor)
     one = _source(kernel, X, "X" if X2 is None else "X1")
     two = None if X2 is None else _source(kernel, X2, "X2")
     rows, columns = one.count, (two or one).count
@@ -129,17 +129,6 @@ def _remedy(job: Job) -> str:
 
 
 # ---------------------------------------------------------------- what is computed
-
-
-def _out(out: str | os.PathLike[str]) -> Path:
-    try:
-        path = Path(out).absolute()
-        path.exists()
-    except (TypeError, ValueError, OSError) as error:
-        raise DataError(Message(NOWHERE, f"{reprlib.repr(out)} is no file name", "", "file name")) from error
-    if not path.parent.is_dir():
-        raise DataError(Message(NOWHERE, f"there is no folder `{path.parent}`", "make it first", "no such folder"))
-    return path
 
 
 def _source(kernel: Kernel, X: Any, argument: str) -> Source:
