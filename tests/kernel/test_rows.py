@@ -74,6 +74,20 @@ LINE = """network line
   g[p] = sum(B[k] @ relu(h[p+k]) for k in -1..1)
   output f = v @ mean(relu(g[p]) for p)
 """
+BELLS = """network bells
+  width n
+  dim c = 2
+  index p in 0..11 boundary zero
+  index r in 0..5 boundary zero
+  input x[p] : [c]
+  weight A[k] : [n, c] ~ N(0, 2/(3*c))  for k in -1..1
+  weight B[k] : [n, n] ~ N(0, 2/(3*n))  for k in 0..1
+  weight v : [n] ~ N(0, 1/n)
+  h[p] = sum(A[k] @ x[p+k] for k in -1..1)
+  u[r] = mean(exp(-h[2*r+i]^2) for i in 0..1)
+  g[r] = sum(B[k] @ u[r+k] for k in 0..1)
+  output f = v @ mean(relu(g[r]) for r)
+"""
 VALID = """network valid
   width n
   dim c = 2
@@ -175,6 +189,17 @@ def test_blank_parts_of_an_image(monkeypatch):
     X[0, :3] = 0.0
     for ours, theirs in zip(k(X), other(X), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_positions_of_one_sample_that_easy_forms_miss(monkeypatch):
+    """Large and equal at some positions: correlations of nearly 1, where the form of exp(-z²) loses six digits."""
+    k, limit, _ = by_rows(BELLS, monkeypatch, kinds=("K",))
+    other, _, _ = by_rows(BELLS, monkeypatch, 1 << 60, kinds=("K",))
+    assert k.compiled.sites_by_rows and not other.compiled.sites_by_rows
+    X = 2e4 * data(limit, 2)
+    X[0, 1:] = X[0, :1]
+    np.testing.assert_allclose(k(X), other(X), rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", OTHERS)

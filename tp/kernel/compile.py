@@ -126,7 +126,7 @@ def _emitters(
     """By function: what one sample decides, pairs in three ways, a sample with itself unless the first has it."""
     emitters: Emitters = {}
     if site_rows is not None:
-        emitters["sites"] = AloneEmitter(library, site_rows, shelf, easy=False)
+        emitters["sites"] = AloneEmitter(library, site_rows, shelf)
     elif site_plan.formulas:
         emitters["sites"] = SitesEmitter(library, site_plan.tables, order(site_plan))
     if found is not None:

@@ -346,7 +346,7 @@ class Emitter:
             self.out.add(self.walk)
             self.out.lines += lines.lines
             return
-        self.flagged, miss = True, self.fresh("h")
+        miss = self.fresh("h")
         alone = len(margins) == 1
         beside = f" + {self.exempt(self.skip)}" if alone and self.skip else ""
         self.out.add(f"{miss} = {False if alone else 0}")
@@ -357,6 +357,11 @@ class Emitter:
             passed = " and ".join(f"{f} > 0.0" for f in margins)
             lines.add(f"{miss} += 0 if {passed}{f' or z == {self.skip}' if self.skip else ''} else 1")
         self.out.lines += lines.lines
+        self.missed(miss, alone)
+
+    def missed(self, miss: str, alone: bool) -> None:
+        """After a loop: ``miss`` says whether, or counts how often, an easy form was not exact."""
+        self.flagged = True
         self.out.add(f"missed += 1 if {miss} else 0" if alone else f"missed += {miss}")
 
     def followed(self) -> bool:
