@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 RIDGES = tuple(10.0**p for p in range(-6, 1))
 """Ridges tried, as multiples of the mean diagonal of K."""
 
+FINE = tuple(10.0 ** (p / 4) for p in range(-32, 5))
+"""More of them, where targets may be without noise: 1e-8 … 10."""
+
 JITTERS = (0.0, 1e-10, 1e-8, 1e-6)
 """What is added to the diagonal where K + λI is singular in rounded arithmetic, in the same unit. Samples that say different
 things of one point are amplified by the inverse, and so is rounding: below 1e-10 predictions would lose their first digits."""
@@ -152,6 +155,25 @@ def log_marginal_likelihood(factor: Factor, targets: Array, alpha: Array) -> flo
     return float(-0.5 * np.sum(targets * alpha) - outputs * per_output)
 
 
+def left_out(kernel: Array, targets: Array, ridges: Sequence[float]) -> tuple[float, Array]:
+    """The ridge of least leave-one-out squared error, a multiple of the mean diagonal, and (K + λI)⁻¹ Y for it, [N, k].
+
+    Leave-one-out residuals are exact from one factorization: r_i = α_i / [(K + λI)⁻¹]_ii.
+    Source: Rasmussen & Williams 2006, *Gaussian Processes for Machine Learning*, §5.4.2.
+    """
+    values, vectors = np.linalg.eigh(kernel)
+    scale, rotated, squares = float(np.mean(np.diag(kernel))), vectors.T @ targets, vectors * vectors
+    best: tuple[float, float, Array] | None = None
+    for ridge in ridges:
+        inverse = 1.0 / (np.maximum(values, 0.0) + ridge * scale)
+        alpha = vectors @ (inverse[:, None] * rotated)
+        error = float(np.mean((alpha / (squares @ inverse)[:, None]) ** 2))
+        if best is None or error < best[0]:
+            best = (error, ridge, alpha)
+    assert best is not None, "no ridge to try"
+    return best[1:]
+
+
 def chunks(count: int, step: int) -> Iterator[slice]:
     """0..count in pieces of at least one."""
     step = max(1, step)
@@ -179,26 +201,12 @@ class Regression:
 
 
 def fit(kernel: Array, labels: NDArray[Any], ridges: Sequence[float] = RIDGES) -> Regression:
-    """Ridge regression on ``kernel`` [N, N], with the ridge of least leave-one-out squared error.
-
-    Leave-one-out residuals are exact from one factorisation: r_i = α_i / [(K + λI)⁻¹]_ii.
-    Source: Rasmussen & Williams 2006, *Gaussian Processes for Machine Learning*, §5.4.2.
-    """
+    """Ridge regression on ``kernel`` [N, N], with the ridge of least leave-one-out squared error."""
     classes, codes = np.unique(labels, return_inverse=True)
     onehot = np.eye(len(classes))[codes]
     offset = onehot.mean(axis=0)
-    values, vectors = np.linalg.eigh(kernel)
-    scale, rotated = float(np.mean(np.diag(kernel))), vectors.T @ (onehot - offset)
-    best: tuple[float, float, Array] | None = None
-    for ridge in ridges:
-        inverse = 1.0 / (np.maximum(values, 0.0) + ridge * scale)
-        alpha = vectors @ (inverse[:, None] * rotated)
-        residual = alpha / ((vectors * vectors) @ inverse)[:, None]
-        error = float(np.mean(residual**2))
-        if best is None or error < best[0]:
-            best = (error, ridge, alpha)
-    assert best is not None, "no ridge to try"
-    return Regression(alpha=best[2], offset=offset, ridge=best[1], classes=classes)
+    ridge, alpha = left_out(kernel, onehot - offset, ridges)
+    return Regression(alpha, offset, ridge, classes)
 
 
 def accuracy(predicted: NDArray[Any], labels: NDArray[Any]) -> float:

@@ -35,7 +35,7 @@ def bad(value, index):
         (X[0], "leading axis"),
         (X[None], r"X has shape \[1, 2, 3\]"),
         (X[:0], r"shape \[0, 3\]: no samples"),
-        (X.astype(complex), "complex128, not real numbers"),
+        (X.astype(complex), r"complex128, not real numbers(.|\n)*X.imag"),
         (np.ma.masked_less(X, X.mean()), "masked numbers"),
         (SimpleNamespace(__cuda_array_interface__={}), "memory of a device"),
         (X.astype(object), "object, not real numbers"),

@@ -308,9 +308,31 @@ def test_a_factor_never_takes_the_place_of_something_else(matrix, tmp_path):
 # ---------------------------------------------------------------- refused
 
 
+@pytest.mark.parametrize("kind", ["nngp", "ntk"])
+def test_a_ridge_by_leaving_one_sample_out(both, problem, kind):
+    """No ridge of the list predicts the samples that are left out better, each by a system of equations of its own."""
+    X, y, test = problem
+    y = y[:, 0] + np.random.default_rng(1).standard_normal(12)
+    K = together(both, X, test, ["nngp", "ntk"].index(kind))[0]
+
+    def error(ridge):
+        rows = [np.flatnonzero(np.arange(12) != i) for i in range(12)]
+        means = [K[i, r] @ np.linalg.solve(K[np.ix_(r, r)] + ridge * np.eye(11), y[r]) for i, r in enumerate(rows)]
+        return np.mean((means - y) ** 2)
+
+    found = both.solve(X, y, "loo", kind=kind)
+    ridges = np.mean(np.diag(K)) * 10.0 ** (np.arange(-32, 5) / 4)
+    assert found.ridge == pytest.approx(min(ridges, key=error)) and ridges[0] < found.ridge < ridges[-1]
+    np.testing.assert_allclose(found.mean(test), both.solve(X, y, found.ridge, kind=kind).mean(test), rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"ridge": "auto"}, '"loo" to find it'),
+        ({"ridge": "loo", "out": "K.npy"}, "some of the samples"),
+        ({"ridge": "loo", "method": "cg"}, "some of the samples"),
+        ({"ridge": "loo", "time": 1.0, "kind": "ntk"}, "some of the samples"),
         ({"y": np.zeros(11)}, r"\[12\]"),
         ({"y": np.zeros((12, 2, 1))}, "shape"),
         ({"y": np.array([0.0] * 11 + [np.nan])}, r"nan at index \[11\]"),

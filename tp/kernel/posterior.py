@@ -32,7 +32,7 @@ from tp.kernel import inputs
 from tp.kernel.conjugate import ConjugateGradients, Wish, conjugate_gradients
 from tp.kernel.disk.store import part
 from tp.kernel.disk.tiles import bytes_of
-from tp.regression import Factor, Inverse, cholesky, chunks, flow, log_marginal_likelihood
+from tp.regression import FINE, Factor, Inverse, cholesky, chunks, flow, left_out, log_marginal_likelihood
 
 if TYPE_CHECKING:
     from tp.kernel.kernel import Kernel
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 NAMES = {"K": "nngp", "Theta": "ntk"}
+
+LEFT_OUT = "loo"
+"""The ridge that is to be found."""
 
 HUGE = 1e150
 """Targets at most; likelihoods and residuals are made of their squares."""
@@ -149,7 +152,7 @@ def solve(
     kernel: Kernel,
     X: Any,
     y: Any,
-    ridge: float,
+    ridge: float | str,
     kind: str | None,
     time: float,
     out: str | os.PathLike[str] | None,
@@ -164,14 +167,21 @@ def solve(
     targets = _targets(y, count)
     chosen = _kind(kernel, kind)
     _check(kernel, ridge, time, chosen, out, wished)
-    ridge, time = float(ridge), float(time)
+    time = float(time)
+    columns = targets[:, None] if targets.ndim == 1 else targets
     budget = kernel.memory if memory is None else bytes_of(memory)
     inverse: Inverse
     if out is None:
-        matrices, inverse = _in_memory(kernel, samples, count, chosen, ridge, time, budget, wished, progress)
+        matrices = _in_memory(kernel, samples, count, budget, ridge)
+        matrix = matrices[chosen]
+        ridge = left_out(matrix, columns, FINE)[0] * float(np.mean(np.diag(matrix))) if ridge == LEFT_OUT else float(ridge)
+        if wished:
+            inverse = conjugate_gradients(matrix, np.diag(matrix), ridge, wished, budget, progress)
+        else:
+            inverse = cholesky(matrix, ridge) if time == inf else flow(matrix, ridge, time / count)
     else:
+        ridge = float(ridge)
         matrices, inverse = _on_disk(kernel, samples, chosen, ridge, Path(out), budget, executor, wished, progress)
-    columns = targets[:, None] if targets.ndim == 1 else targets
     residual, iterations, likelihood = None, None, None
     if isinstance(inverse, ConjugateGradients):
         found = inverse.solved(columns)
@@ -185,25 +195,12 @@ def solve(
     return Posterior(*about, residual, iterations)
 
 
-def _in_memory(
-    kernel: Kernel,
-    samples: inputs.Samples,
-    count: int,
-    kind: str,
-    ridge: float,
-    time: float,
-    budget: int,
-    wished: Wish | None,
-    progress: bool | None,
-) -> tuple[dict[str, Any], Inverse]:
-    if kernel.working(count, count) + 16 * count * count > budget:
+def _in_memory(kernel: Kernel, samples: inputs.Samples, count: int, budget: int, ridge: float | str) -> dict[str, Any]:
+    """The matrices, where there is room for them and for what is made of them."""
+    if kernel.working(count, count) + (48 if ridge == LEFT_OUT else 16) * count * count > budget:
         reason = f"solving for {count} samples in memory takes more than {budget / 1e9:.3g} GB"
         raise DataError(Message(NOWHERE, reason, 'give out="K.npy" to do it on disk, or raise memory=', "over the memory limit"))
-    matrices = _named(kernel, kernel(samples))
-    matrix = matrices[kind]
-    if wished:
-        return matrices, conjugate_gradients(matrix, np.diag(matrix), ridge, wished, budget, progress)
-    return matrices, cholesky(matrix, ridge) if time == inf else flow(matrix, ridge, time / count)
+    return _named(kernel, kernel(samples))
 
 
 def _on_disk(
@@ -273,9 +270,14 @@ def _kind(kernel: Kernel, kind: str | None) -> str:
     return kind
 
 
-def _check(kernel: Kernel, ridge: float, time: float, kind: str, out: Any, wished: Wish | None) -> None:
-    if not (_is_number(ridge) and 0 <= ridge < inf):
-        raise _wrong(f"the ridge is {reprlib.repr(ridge)}", "give one finite number that is not negative", "wrong ridge")
+def _check(kernel: Kernel, ridge: Any, time: float, kind: str, out: Any, wished: Wish | None) -> None:
+    found = isinstance(ridge, str) and ridge == LEFT_OUT
+    if not found and not (_is_number(ridge) and 0 <= ridge < inf):
+        remedy = f'give one finite number that is not negative, or "{LEFT_OUT}" to find it by leaving one sample out'
+        raise _wrong(f"the ridge is {reprlib.repr(ridge)}", remedy, "wrong ridge")
+    if found and (out is not None or wished or time != inf):
+        reason = "a ridge found by leaving one sample out takes all eigenvalues, in memory, and t = ∞"
+        raise _wrong(reason, "leave out out=, method= and time=, or find the ridge on some of the samples", "wrong ridge")
     if not (_is_number(time) and time > 0):
         raise _wrong(f"the time is {reprlib.repr(time)}", "give a positive number, or leave it out for t = ∞", "wrong time")
     if time != inf and kind != "ntk":
