@@ -17,6 +17,9 @@ from tp.kernel.twins import twins
 MOST = 256
 """Pairs of a task at most."""
 
+LEAST = 1 << 16
+"""Numbers of all tables that the pairs of a task have at least: fewer are sooner done than a task is begun."""
+
 KEPT = 1 << 14
 """Pairs whose order is kept for the next call."""
 
@@ -67,12 +70,12 @@ def _tasks(
             precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
             call.module.exact(call.integers, call.floats, part, same, hard, *(precise[a] for a in exact))
 
-    return [partial(pairs, part) for part in _shares(work, call.threads)]
+    return [partial(pairs, part) for part in _shares(work, call.threads, 1 + LEAST // call.plan.lanes["rows"])]
 
 
-def _shares(work: NDArray[np.int64], threads: int) -> Iterator[NDArray[np.int64]]:
+def _shares(work: NDArray[np.int64], threads: int, least: int) -> Iterator[NDArray[np.int64]]:
     """``work`` in pieces that get smaller, so that all threads end together. Polychronopoulos & Kuck 1987, guided scheduling."""
-    least = 1 + len(work) // (64 * threads)
+    least = max(least, 1 + len(work) // (64 * threads))
     start = 0
     while start < len(work):
         stop = start + max(least, min(MOST, (len(work) - start) // (2 * threads)))
@@ -104,10 +107,16 @@ def sample_first(call: Call, side: Side) -> dict[str, Array]:
     if not side.by_sample:
         count = dict.fromkeys(call.plan.coefficients, -2)  # which axis runs over samples
         names = {a[:-2] for key in ("rows", "exact") for a in call.plan.functions.get(key, ())}
-        found = {n: np.moveaxis(a, count.get(n, -1), 0) for n, a in side.sites.items() if n in names}
+        found = {n: _first(a, count.get(n, -1)) for n, a in side.sites.items() if n in names}
         found |= positions_last(call, side)
         side.by_sample = {n: np.ascontiguousarray(a) for n, a in found.items()}
     return side.by_sample
+
+
+def _first(a: Array, axis: int) -> Array:
+    """With this axis, counted from the last, as the first."""
+    order = list(range(a.ndim))
+    return a.transpose(order.pop(axis), *order)
 
 
 def _converted(call: Call, side: Side) -> dict[str, Array]:

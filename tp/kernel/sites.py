@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,9 @@ def prepare(call: Call, *sides: Side) -> None:
 def positions_last(call: Call, side: Side) -> dict[str, Array]:
     """The samples with their coordinates before positions."""
     if not side.first:
-        turned = {f"data_{n}": np.moveaxis(a, -1, 1) for n, a in side.data.items()}
-        side.first = {n: _on_grid(a, call.plan.grid) if call.plan.grid else np.ascontiguousarray(a) for n, a in turned.items()}
+        side.first = _turned(call, side)
+        for n, a in side.first.items():
+            _turn(side.data[n.removeprefix("data_")], a, call.plan.grid)
     return side.first
 
 
@@ -59,15 +61,18 @@ def _by_samples(call: Call, side: Side) -> None:
 def _by_rows(call: Call, side: Side) -> None:
     """Samples one by one where positions are lanes, [sample, axes…]."""
     kept = _tables(call, side.count)
-    side.sites = {n: np.moveaxis(a, 0, -1) for n, a in kept.items()}
+    side.sites = {n: a.transpose(*range(1, a.ndim), 0) for n, a in kept.items()}
+    side.first = _turned(call, side)
     function = call.plan.functions["sites"]
-    data = {n: a.astype(np.float64, copy=False) for n, a in positions_last(call, side).items()}
-    arrays = {**kept, **call.constants, **{f"{n}_{k}": a for n, a in data.items() for k in (1, 2)}}
     step = -(-side.count // (2 * call.threads))
 
     def work(start: int) -> None:
-        stop = min(side.count, start + step)
-        call.module.sites(call.integers, call.floats, start, stop, *(arrays[a] for a in function))
+        part = slice(start, min(side.count, start + step))
+        arrays = {**{n: a[part] for n, a in kept.items()}, **call.constants}
+        for n, a in side.first.items():
+            _turn(side.data[n.removeprefix("data_")][part], a[part], call.plan.grid)
+            arrays[f"{n}_1"] = arrays[f"{n}_2"] = a[part].astype(np.float64, copy=False)
+        call.module.sites(call.integers, call.floats, 0, part.stop - start, *(arrays[a] for a in function))
 
     call.run(work, list(range(0, side.count, step)), "sites")
 
@@ -91,14 +96,22 @@ def _tables(call: Call, count: int) -> dict[str, Array]:
     return found
 
 
-def _on_grid(a: Array, grid: tuple[tuple[int, int], ...]) -> Array:
-    """[…, positions] as […, lanes], with blank lanes after rows."""
-    found = room({"": (*a.shape[:2], *(n + m for n, m in grid))}, {"": a.dtype})[""]
+def _turned(call: Call, side: Side) -> dict[str, Array]:
+    """Room for the samples with their coordinates before positions, and with blank lanes after rows where these are one row."""
+    lanes = (prod(n + m for n, m in call.plan.grid),)
+    shapes = {f"data_{n}": (a.shape[0], a.shape[-1], *(lanes if call.plan.grid else a.shape[1:-1])) for n, a in side.data.items()}
+    return room(shapes, {f"data_{n}": a.dtype for n, a in side.data.items()})
+
+
+def _turn(a: Array, out: Array, grid: tuple[tuple[int, int], ...]) -> None:
+    """[sample, positions, coordinate] as [sample, coordinate, positions], on a grid with blank lanes after rows."""
+    turned = a.transpose(0, -1, *range(1, a.ndim - 1))
+    if not grid:
+        out[...] = turned
+        return
     box: tuple[Any, ...] = (..., *(slice(n) for n, _ in grid))
-    found[box] = a
-    lanes = found.reshape(*a.shape[:2], -1)
-    _blank(lanes, grid)
-    return lanes
+    out.reshape(*out.shape[:2], *(n + m for n, m in grid))[box] = turned
+    _blank(out, grid)
 
 
 def _blank(a: Array, grid: tuple[tuple[int, int], ...]) -> None:
