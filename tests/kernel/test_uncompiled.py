@@ -52,7 +52,7 @@ def test_few_samples_are_not_compiled(dtype, monkeypatch):
     np.testing.assert_allclose(K, expected, rtol=1e-12 if dtype == "float64" else 2e-6)
     np.testing.assert_array_equal(k.diag(X[:3]), np.diag(k(X[:3])))
     with pytest.raises(AssertionError):
-        k(np.tile(X, (5, 1)))  # more than a few
+        k(np.tile(X, (100, 1)))  # more than a few
 
 
 def test_series_are_those_of_compiled_functions(monkeypatch):
@@ -80,6 +80,7 @@ def test_projections_are_those_of_the_loops():
 
 def test_what_takes_long_is_compiled(monkeypatch):
     monkeypatch.setattr(uncompiled, "COMPILING", 1e-9)
+    monkeypatch.setattr(uncompiled, "COMPILED", math.inf)
     k = tp.parse(SPEC.replace("PHI", "relu")).kernel("nngp")
     assert not is_compiled(k._text) and k._soon(16, lambda call: forbidden) is not None
     assert k._soon(16, forbidden) is None  # all patience is spent
@@ -90,10 +91,10 @@ def test_late_is_noticed_in_loops():
     assert uncompiled.module(text).f(2) == 0.5
     with pytest.raises(uncompiled.Late):
         uncompiled.module(text, 0.0).f(1)
-    assert uncompiled.carried_out(text, lambda m: m.f(4)) == 0.25
-    assert uncompiled.carried_out(text, lambda m: m.f(0)) is None  # a processor has a number there
+    assert uncompiled.carried_out(text, 1, lambda m: m.f(4)) == 0.25
+    assert uncompiled.carried_out(text, 1, lambda m: m.f(0)) is None  # a processor has a number there
     with pytest.raises(LimitError):
-        uncompiled.carried_out(text, lambda m: wrong())
+        uncompiled.carried_out(text, 1, lambda m: wrong())
 
 
 def wrong():

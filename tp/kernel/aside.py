@@ -137,6 +137,12 @@ def compile_behind(text: str, calls: Mapping[str, Signature]) -> None:
                 _behind[text] = helper
 
 
+def at_work(text: str) -> bool:
+    """Whether a process still compiles functions of the module with this text, while nobody waits."""
+    behind = _behind.get(text)
+    return behind is not None and behind.waits()
+
+
 def _missing(text: str, calls: Mapping[str, Signature]) -> list[str]:
     """The functions that are not kept."""
     module = load(text)

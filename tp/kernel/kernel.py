@@ -127,7 +127,7 @@ class Kernel:
     def _soon(self, pairs: int, work: Callable[[Call], T]) -> T | None:
         """Work on few pairs without a compiler, where that is sooner done; None where it is not."""
         numbers = pairs * max(1, *self.compiled.lanes.values())
-        if numbers > sizes.FEW or self.device != "cpu" or "_module" in vars(self):
+        if self.device != "cpu" or "_module" in vars(self) or not sizes.FEW:
             return None
         recorder = Recorder()
 
@@ -135,7 +135,7 @@ class Kernel:
             recorder.module = module
             return work(replace(self._call(pairs, recorder), threads=1, progress=False))
 
-        done = carried_out(self._text, noted)
+        done = carried_out(self._text, numbers, noted)
         if done is not None:
             compile_behind(self._text, recorder.calls)
         return done

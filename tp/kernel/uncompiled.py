@@ -11,6 +11,7 @@ import ast
 import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from time import perf_counter
 from types import CodeType, ModuleType, SimpleNamespace
@@ -18,15 +19,28 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tp.gaussian.powers import tail
+from tp.kernel import lanewise, sizes
+from tp.kernel.arrays import Unfit, array_code
+from tp.kernel.aside import at_work
 from tp.kernel.module import digest, is_compiled
 
 T = TypeVar("T")
 
 COMPILING = 0.7
-"""Seconds spent without compiled functions before they are made: some part of what that takes."""
+"""Seconds spent without compiled functions before they are made: some part of what that takes, and more for long texts."""
 
-LOADING = 0.15
+COMPILED = 25_000.0
+"""Characters of text that are compiled in a second, of what a call needs."""
+
+LOADING = 0.3
 """Seconds spent without them where they only have to be loaded, and numba with them."""
+
+IN_PYTHON = 2000
+"""Numbers that plain Python has made before array code is there."""
+
+IN_ARRAYS = 1e8
+"""Numbers that array code makes in a second, about."""
 
 _spent: dict[str, float] = {}
 
@@ -35,31 +49,42 @@ class Late(Exception):
     """It takes longer than it may."""
 
 
-def carried_out(text: str, work: Callable[[ModuleType], T]) -> T | None:
-    """``work`` with the module of this text, not compiled; None where that would not be, or was not, worth it."""
+def carried_out(text: str, numbers: float, work: Callable[[ModuleType], T]) -> T | None:
+    """``work`` on so many numbers with the module of this text, not compiled; None where that is not, or was not, worth it."""
     name = digest(text)
     left = _patience(text) - _spent.get(name, 0.0)
-    if left <= 0.0:
+    if left <= 0.0 or numbers > most(text, numbers):
         return None
     start = perf_counter()
     try:
         with np.errstate(all="ignore"):
-            return work(module(text, start + left))
+            return work(module(text, start + left, numbers > IN_PYTHON))
     except (Late, ArithmeticError, ValueError, TypeError):  # the last two: roots and powers of negative numbers
         return None
     finally:
         _spent[name] = _spent.get(name, 0.0) + perf_counter() - start
 
 
+def most(text: str, numbers: float) -> float:
+    """Numbers, of all pairs, up to which a module that is not compiled may be sooner done than its compiler."""
+    if numbers <= sizes.FEW:
+        return sizes.FEW
+    try:
+        array_code(text)
+    except Unfit:
+        return sizes.FEW
+    return sizes.FEW * max(1.0, IN_ARRAYS * _patience(text) / (1 << 17))
+
+
 def _patience(text: str) -> float:
     """How long calls of a module may take in all before compiled functions would have been the better choice."""
-    if not is_compiled(text):
-        return COMPILING
+    if not is_compiled(text) or at_work(text):
+        return max(COMPILING, len(text) / COMPILED)
     return 0.0 if "numba" in sys.modules else LOADING
 
 
-def module(text: str, until: float = math.inf) -> ModuleType:
-    """The functions of a generated text in plain Python, which raise :class:`Late` when it is late."""
+def module(text: str, until: float = math.inf, in_arrays: bool = True) -> ModuleType:
+    """The functions of a generated text in plain Python, or as array code where it fits; they raise :class:`Late` when it is."""
 
     def watched(*ends: int) -> range:
         if perf_counter() > until:
@@ -67,21 +92,45 @@ def module(text: str, until: float = math.inf) -> ModuleType:
         return range(*ends)
 
     found = ModuleType("tp_uncompiled")
-    found.__dict__.update(math=_math, np=np, range=watched)
-    exec(_code(text), vars(found))  # our own text, or one within the language of such texts
-    if hasattr(found, "project"):
-        found.__dict__["project"] = project
+    code, repeated = _code(text)
+    found.__dict__.update(math=_math, np=np, range=watched, short=range)
+    exec(code, vars(found))  # our own text, or one within the language of such texts
+    found.__dict__.update({twin.__name__: twin for twin in (project, squares, doubt) if hasattr(found, twin.__name__)})
+    found.__dict__.update({name: lru_cache(1 << 14)(getattr(found, name)) for name in repeated})
+    if in_arrays:
+        with suppress(Unfit):
+            _with_lanes(found, text, watched)
     return found
 
 
+def _with_lanes(found: ModuleType, text: str, watched: Callable[..., range]) -> None:
+    """The functions of a module that have lanes, as array code."""
+    code, entries, straight, names = array_code(text)
+    inside: dict[str, Any] = {**vars(lanewise), "math": lanewise.elementary(_math), "np": np, "range": watched}
+    exec(code, inside)
+    for name, function in vars(found).items():
+        if name in names and name not in entries:
+            inside[name] = lanewise.lanewise(function, inside[name] if name in straight else None)
+    inside |= dict.fromkeys(names & {"mehler_rows", "mehler_rows_single"}, lanewise.mehler_rows)
+    found.__dict__.update({name: inside[name] for name in entries})
+
+
 @lru_cache(16)
-def _code(text: str) -> CodeType:
-    """The functions of a module without their decorators."""
-    functions: list[ast.stmt] = [f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef)]
+def _code(text: str) -> tuple[CodeType, frozenset[str]]:
+    """The functions of a module without their decorators, and those that are integrals of numbers, asked for again and again."""
+    functions = [f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef)]
+    repeated = set()
     for f in functions:
-        assert isinstance(f, ast.FunctionDef)
         f.decorator_list = []
-    return compile(ast.Module(functions, []), "<uncompiled>", "exec")
+        nodes = [*ast.walk(f)]
+        for x in nodes:
+            if isinstance(x, ast.For) and isinstance(x.iter, ast.Call) and all(isinstance(a, ast.Constant) for a in x.iter.args):
+                x.iter.func = ast.Name("short", ast.Load())  # nothing to watch
+        places = {ast.unparse(x.value) for x in nodes if isinstance(x, (ast.Subscript, ast.Attribute))}
+        if any(isinstance(x, ast.While) for x in nodes) and places.isdisjoint(a.arg for a in f.args.args):
+            repeated.add(f.name)
+    tree = ast.fix_missing_locations(ast.Module([*functions], []))
+    return compile(tree, "<uncompiled>", "exec"), frozenset(repeated)
 
 
 def _sqrt(x: float) -> float:
@@ -102,3 +151,27 @@ def project(rows: Any, which: int, out: Any, first: int, terms: int) -> float:
         out[first + k] = weight @ now
         before, now = now, (x * now - math.sqrt(k) * before) * (1.0 / math.sqrt(k + 1.0))
     return square
+
+
+def squares(q: float, out: Any) -> tuple[float, float]:
+    """``squares`` of :mod:`tp.gaussian.hermite`, of all terms at a time."""
+    terms = out[1:-2] * out[1:-2]
+    return out[0] * out[0] + q * terms.sum(), np.arange(1.0, len(terms) + 1) @ terms
+
+
+@lru_cache(1)
+def _tails() -> Any:
+    """What takes the values at a panel's nodes to their last four Legendre coefficients."""
+    found = np.empty((4, 16))
+    for i in range(8):
+        found[:, 2 * i + 1] = tail(i)
+        found[:, 2 * i] = found[:, 2 * i + 1] * (1.0, -1.0, 1.0, -1.0)
+    return found
+
+
+def doubt(row: Any) -> float:
+    """:func:`tp.gaussian.panels.doubt`, of all nodes at a time."""
+    k12, k13, k14, k15 = map(abs, (_tails() @ row).tolist())
+    before, last = k12 + k13, k14 + k15
+    decay = last / before if 2.0 * last < before else 1.0
+    return max(last * decay**6 - 1e-14 * float(np.abs(row).max()), 0.0)

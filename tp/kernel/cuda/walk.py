@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence, Set
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
+from tp.kernel.loops import is_stored, taken, target
+
 SYNC = ast.parse("cuda.syncthreads()").body[0]
 
 JOINED = "together"
@@ -96,12 +98,12 @@ class Walk:
     def _owner(self, s: ast.Subscript, around: Around) -> tuple[str, ...] | None:
         """Which thread has a number: lane by lane, and row by row where rows are shared."""
         *at, last = s.slice.elts if isinstance(s.slice, ast.Tuple) else [s.slice]
-        if around.lanes is None or (lane := _beside(last, _target(around.lanes))) is None:
+        if around.lanes is None or (lane := _beside(last, target(around.lanes))) is None:
             return None
         found = lane, ast.unparse(around.lanes.iter)
         if around.rows is None:
             return found
-        name, walk = _target(around.rows), ast.unparse(around.rows.iter)
+        name, walk = target(around.rows), ast.unparse(around.rows.iter)
         rows = [(str(k), row, walk) for k, e in enumerate(at) if (row := _beside(e, name)) is not None]
         return (*rows[0], *found) if rows else None
 
@@ -120,11 +122,11 @@ class Walk:
             return False
         lanes = {id(y) for x in ast.walk(s) if over_lanes(x) for y in ast.walk(x)}
         outside = [x for x in ast.walk(s) if id(x) not in lanes]
-        if any(isinstance(x, (ast.Continue, ast.Expr)) or (isinstance(x, ast.Subscript) and _stored(x)) for x in outside):
+        if any(isinstance(x, (ast.Continue, ast.Expr)) or (isinstance(x, ast.Subscript) and is_stored(x)) for x in outside):
             return False
-        made = {x.id for x in ast.walk(s) if isinstance(x, ast.Name) and _stored(x)} - self.parts - {"z"}
+        made = {x.id for x in ast.walk(s) if isinstance(x, ast.Name) and is_stored(x)} - self.parts - {"z"}
         within = _loads([s])
-        if made & _taken(s.body, {_target(s)}) or any(self.loads[name] > within[name] for name in made):
+        if made & taken(s.body, {target(s)}) or any(self.loads[name] > within[name] for name in made):
             return False
         uses = [u for x in s.body for u in self._uses(x, Around(rows=s))]
         return not any(a.clashes(b) for k, a in enumerate(uses) for b in uses[k:])
@@ -217,36 +219,9 @@ def _number(x: ast.expr) -> bool:
     return isinstance(x, ast.Constant) or (isinstance(x, ast.Call) and isinstance(x.args[0], ast.Constant))
 
 
-def _stored(x: ast.Subscript | ast.Name) -> bool:
-    return isinstance(x.ctx, ast.Store)
-
-
 def _loads(body: Sequence[ast.stmt]) -> Counter[str]:
     """How often names are read."""
-    return Counter(x.id for s in body for x in ast.walk(s) if isinstance(x, ast.Name) and not _stored(x))
-
-
-def _taken(body: Sequence[ast.stmt], made: set[str]) -> set[str]:
-    """Names that are read before they are made here, which then are in ``made``."""
-    found: set[str] = set()
-    for s in body:
-        blocks = [s.body, s.orelse] if isinstance(s, (ast.For, ast.If)) else []
-        head = [s.iter] if isinstance(s, ast.For) else [s.test] if isinstance(s, ast.If) else [s]
-        found |= {x.id for h in head for x in ast.walk(h) if isinstance(x, ast.Name) and not _stored(x)} - made
-        if isinstance(s, ast.AugAssign) and isinstance(s.target, ast.Name):
-            found |= {s.target.id} - made
-        if isinstance(s, ast.For):
-            found |= _taken(s.body, made | {_target(s)})
-        for block in blocks if isinstance(s, ast.If) else ():
-            found |= _taken(block, {*made})
-        if not blocks:
-            made |= {x.id for x in ast.walk(s) if isinstance(x, ast.Name) and _stored(x)}
-    return found
-
-
-def _target(loop: ast.For) -> str:
-    assert isinstance(loop.target, ast.Name)
-    return loop.target.id
+    return Counter(x.id for s in body for x in ast.walk(s) if isinstance(x, ast.Name) and not is_stored(x))
 
 
 def _beside(e: ast.expr, name: str) -> str | None:
