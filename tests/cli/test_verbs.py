@@ -163,6 +163,7 @@ def test_gram_between_two_sets_and_as_json(run, small, samples, tmp_path):
     np.testing.assert_allclose(json.loads(out)["matrix"], tp.parse(SMALL).kernel("nngp")(X, X[:2]), rtol=1e-12)
 
 
+@pytest.mark.usefixtures("quick")
 def test_rows_of_a_csv_take_the_shape_of_the_input(run, tmp_path):
     X = np.random.default_rng(1).standard_normal((3, 4, 2))
     np.savetxt(tmp_path / "X.csv", X.reshape(3, 8), delimiter=",", fmt="%.17g")

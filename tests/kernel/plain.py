@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 import tp
@@ -9,10 +11,16 @@ from tp.kernel.build import build
 from tp.kernel.inputs import shape
 
 
+@lru_cache(maxsize=16)
+def derived(text: str, tangent: bool):
+    """The limit of a spec, once for the tests that compile it in several ways."""
+    net = tp.parse(text)
+    return net.ntk() if tangent else net.nngp()
+
+
 def kernel(text: str, kinds=("K", "Theta"), **options):
     """The kernel of a spec, and its limit."""
-    net = tp.parse(text)
-    limit = net.ntk() if "Theta" in kinds else net.nngp()
+    limit = derived(text, "Theta" in kinds)
     return build(limit, kinds, threads=1, progress=False, **options), limit
 
 

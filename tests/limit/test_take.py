@@ -151,6 +151,7 @@ def test_extremes_of_an_input_layer(extreme, same):
     assert one == other
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_larger_of_two_input_layers():
     """E[max(a, b)²] = 1/2 for independent normal a, b of variance 1/2: max² + min² = a² + b², of equal means by symmetry."""
     net = tp.parse(

@@ -82,6 +82,7 @@ class Interpreter:
             s: constants[s.name] for s in limit.program.constants if s.name in constants
         }
         self.memo: dict[Any, Array] = {}
+        self.sided: dict[tuple[sp.Expr, sp.Symbol, sp.Symbol], sp.Expr] = {}
         self.clauses: dict[tuple[str, ...], list[Equation]] = {}
         for e in limit.equations:
             self.clauses.setdefault(_family(e.lhs), []).append(e)
@@ -199,9 +200,14 @@ class Interpreter:
                     break
             else:
                 if all(integer(r.lo, env) <= env[r.index] <= integer(r.hi, env) for r in equation.domain if r.index in env):
-                    sides = {I: wanted.s, J: wanted.t if isinstance(wanted, Entry) else J}
-                    return equation.rhs.subs(sides, simultaneous=True), env
+                    return self._at(equation.rhs, wanted.s, wanted.t if isinstance(wanted, Entry) else J), env
         return None
+
+    def _at(self, expr: sp.Expr, s: sp.Symbol, t: sp.Symbol) -> sp.Expr:
+        """What an equation says of the samples I and J, for s and t in their place."""
+        if (expr, s, t) not in self.sided:
+            self.sided[expr, s, t] = expr.subs({I: s, J: t}, simultaneous=True)
+        return self.sided[expr, s, t]
 
     # ------------------------------------------------------------ inputs and expectations
 

@@ -81,6 +81,7 @@ def test_without_dots_the_kernel_is_wrong() -> None:
     assert np.allclose(net.kernel("nngp")(x), 8 * (x @ x.T) / 3)
 
 
+@pytest.mark.usefixtures("quick")
 def test_several_outputs_have_a_tangent_kernel_each() -> None:
     head = HEAD + "  h = W.T @ tanh(W @ (U @ x))\n"
     both = tp.parse(head + "  weight u : [n] ~ N(0, 1/n)\n  output f = v @ h\n  output g = u @ tanh(h)\n")
