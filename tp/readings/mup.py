@@ -22,7 +22,8 @@ from tp.readings.scale import classify
 from tp.readings.scale.forms import Form
 from tp.readings.scale.infer import Engine, report
 from tp.readings.scale.report import DepthReport, ScalingReport
-from tp.readings.scale.walk import Sized, Step, Walk
+from tp.readings.scale.sizes import Sized, Step
+from tp.readings.scale.walk import Walk
 from tp.readings.simplex import Infeasible, Polyhedron
 from tp.transform.parametrize import ABC, named
 

@@ -19,7 +19,7 @@ from tp.readings.scale import classify
 from tp.readings.scale.deep import Deep, Reading, followed, report
 from tp.readings.scale.forms import Form
 from tp.readings.scale.report import DepthReport
-from tp.readings.scale.walk import Sized, Step
+from tp.readings.scale.sizes import Sized, Step
 from tp.transform.parametrize import ABC
 
 ZERO = Fraction(0)

@@ -18,7 +18,8 @@ from typing import Any
 from tp.readings.scale.concrete import Member
 from tp.readings.scale.forms import Form
 from tp.readings.scale.report import Exponent, Quantity, Reason, power
-from tp.readings.scale.walk import Role, Sized, Step, Walk
+from tp.readings.scale.sizes import Role, Sized, Step
+from tp.readings.scale.walk import Walk
 
 WORDS = {"u_": "the learning rate of", "w_": "the initial scale of"}
 

@@ -24,7 +24,8 @@ from tp.readings.scale.forms import DEPTH, Form, unknown
 from tp.readings.scale.members import concrete
 from tp.readings.scale.optimizers import exponent, optimizer
 from tp.readings.scale.report import DepthReport, Exponent, Quantity, Rule, Rules, power
-from tp.readings.scale.walk import Sized, Step, Walk
+from tp.readings.scale.sizes import Sized, Step
+from tp.readings.scale.walk import Walk
 from tp.transform.parametrize import ABC
 
 if TYPE_CHECKING:

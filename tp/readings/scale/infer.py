@@ -20,7 +20,8 @@ from tp.readings.scale.hoist import hoisted
 from tp.readings.scale.members import concrete
 from tp.readings.scale.optimizers import Optimizer, exponent, optimizer
 from tp.readings.scale.report import DepthReport, Rule, Rules, ScalingReport
-from tp.readings.scale.walk import Step, Walk
+from tp.readings.scale.sizes import Step
+from tp.readings.scale.walk import Walk
 from tp.transform.parametrize import ABC, given, named, roles
 
 
