@@ -1,7 +1,10 @@
 """What the README and the architecture page show is what the engine prints."""
 
 import re
+import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -69,22 +72,52 @@ def test_python_example_runs(tmp_path, monkeypatch):
     assert names["K"].shape == names["Theta"].shape == (3, 3)
 
 
+def example(word: str) -> str:
+    """The Python block of the README that has a word."""
+    (found,) = (
+        b for b in re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL) if word in b
+    )
+    return found
+
+
 def test_training_example_runs():
-    code = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)[1]
-    X, y = tp.digits()[0][:2].reshape(2, 64), [1.0, -1.0]
-    names = {"X": X, "y": y, "tp": tp}
-    code = code.replace("1024, seeds=8", "128, seeds=2").replace("steps=5", "steps=2")
+    code = example("run.limit()")
+    names = {"X": [[1.0, 0.5], [-0.6, 0.8]], "y": [1.0, -1.0], "tp": tp}
+    code = code.replace("1024, seeds=8", "128, seeds=2").replace("steps=5", "steps=2").replace("d=64", "d=2")
     exec(code.replace("run.limit()", "limit = run.limit()", 1), names)
     assert names["limit"].outputs.shape == (3, 2, 1)
 
 
 def test_kernels_on_disk_example_runs(tmp_path, monkeypatch):
-    code = re.findall(r"^```python\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)[2]
+    code = example("k.gram(")
     monkeypatch.chdir(tmp_path)
     X = tp.digits()[0][:9].reshape(9, 64)
     names = {"X": X[:6], "y": X[:6, 20] / 16, "X_test": X[6:], "net": tp.zoo("mlp", d=64)}
     exec(code, names)
     assert names["gram"]["ntk"].shape == (6, 6) and names["mean"].shape == names["variance"].shape == (3,)
+
+
+def test_torch_example_runs(monkeypatch):
+    """With what it asks of torch: parameters that have names and can be drawn, and an optimizer that takes groups."""
+
+    class Parameter:
+        requires_grad = True
+
+        def normal_(self, mean, std, generator=None):
+            self.std = std
+
+    parameters = {f"{name}.weight": Parameter() for name in ("embed", "blocks.0", "blocks.1", "head")}
+    parameters |= {f"{name}.bias": Parameter() for name in ("embed", "blocks.0", "blocks.1")}
+    model = SimpleNamespace(named_parameters=lambda: parameters.items())
+    torch = ModuleType("torch")
+    torch.no_grad, torch.optim = nullcontext, SimpleNamespace(Adam=lambda groups: {g["name"]: g for g in groups})
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    names = {"tp": tp, "torch": torch, "model": model}
+    exec(example("param_groups"), names)
+    assert [len(g["params"]) for g in names["groups"]] == [1, 2, 3, 1]
+    assert {k: g["lr"] for k, g in names["optimizer"].items()} == {"W[1]": 3e-3, "W[l]": 3e-3 / 8, "b[l]": 3e-3, "v": 3e-3 / 8}
+    assert parameters["blocks.1.weight"].std == pytest.approx(0.1 / 8**0.5) and parameters["head.weight"].std == 0.1 / 8
+    assert not hasattr(parameters["embed.bias"], "std")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

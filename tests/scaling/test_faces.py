@@ -112,6 +112,9 @@ def test_parameters_are_mapped_completely():
             param_groups(model, report, 64, 16, mapping)
     with pytest.raises(tp.DataError):
         param_groups(model, report, 0, 16)
+    for width in ("64", float("nan"), float("inf"), None):
+        with pytest.raises(tp.DataError, match="positive numbers"):
+            param_groups(model, report, 64, width)
 
 
 def test_torch_optimizers_take_the_groups():

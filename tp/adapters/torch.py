@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from math import inf
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from tp.errors import NOWHERE, DataError, Message
@@ -43,8 +45,9 @@ def param_groups(
     by weight, with * and ?; without it a weight `W` matches ``W`` and ``W.weight``, and `W[l]` matches ``W.3`` and
     ``W3.weight``. ``weight_decay`` and ``eps`` are scaled as the report says.
     """
-    if width <= 0 or base_width <= 0:
-        raise DataError(Message(NOWHERE, f"widths {width} and {base_width}", "give both widths", "no width"))
+    for size in (width, base_width):
+        if isinstance(size, bool) or not isinstance(size, Real) or not 0 < size < inf:
+            raise DataError(Message(NOWHERE, f"a width is {size!r}", "give both widths as positive numbers", "no width"))
     ratio = width / base_width
     degree = optimizer(report.optimizer).degree
     found = _assigned([n for n, p in model.named_parameters() if p.requires_grad], report, mapping)
@@ -63,19 +66,18 @@ def param_groups(
     return groups
 
 
-def initialize_(
-    groups: Iterable[Mapping[str, Any]], std: float | Mapping[str, float], generator: torch.Generator | None = None
-) -> None:
-    """Draw every group's parameters from N(0, (std · init_factor)²); weights that ``std`` does not name keep their values."""
+def initialize_(groups: Iterable[Mapping[str, Any]], std: Mapping[str, float], generator: torch.Generator | None = None) -> None:
+    """Draw parameters of the groups that ``std`` names from N(0, (std · init_factor)²); others keep theirs, such as gains."""
     import torch
 
+    named = {group["name"]: group for group in groups}
+    for name in std:
+        if name not in named:
+            raise DataError(Message(NOWHERE, f"no group is called `{name}`", f"there are {', '.join(named)}", "no group"))
     with torch.no_grad():
-        for group in groups:
-            base = std.get(group["name"]) if isinstance(std, Mapping) else std
-            if base is None:
-                continue
-            for p in group["params"]:
-                p.normal_(0.0, base * group["init_factor"], generator=generator)
+        for name, base in std.items():
+            for p in named[name]["params"]:
+                p.normal_(0.0, base * named[name]["init_factor"], generator=generator)
 
 
 def _assigned(
