@@ -12,7 +12,7 @@ import sympy as sp
 
 from tp.errors import Span
 from tp.faces.notation import instructions
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple, Sum
 
 
 class Times(sp.Expr):
@@ -150,6 +150,6 @@ def _matrices(expr: sp.Expr) -> sp.Expr:
     def product(e: sp.Sum) -> sp.Expr:
         first, second = sorted(e.function.args, key=lambda r: (not r.name[0].isupper(), -len(r.index), r.name))
         inner = Times(Ref(first.name, *first.index[:-1]), Ref(second.name, *second.index[:-1]))
-        return sp.Sum(inner, *e.limits[1:]) if len(e.limits) > 1 else inner
+        return Sum(inner, *e.limits[1:]) if len(e.limits) > 1 else inner
 
     return expr.replace(is_product, product)

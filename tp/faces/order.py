@@ -8,7 +8,7 @@ import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Equation, I, J, Value, Z
-from tp.program.ir import Domain, Ref
+from tp.program.ir import Domain, Ref, Sum
 
 
 class Short(sp.Symbol):
@@ -29,7 +29,7 @@ def outside(expr: sp.Expr) -> sp.Expr:
         bound = set(total.bound_symbols)
         for factor in sp.Mul.make_args(total.function):
             (inside if factor.free_symbols & bound or factor.has(*_VARYING) else scalar).append(factor)
-        return sp.Mul(*scalar) * sp.Sum(sp.Mul(*inside), *total.limits) if scalar and inside else total
+        return sp.Mul(*scalar) * Sum(sp.Mul(*inside), *total.limits) if scalar and inside else total
 
     return expr.replace(lambda e: isinstance(e, sp.Sum), pulled)
 

@@ -29,7 +29,7 @@ from tp.faces.order import (
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import Activation
 from tp.limit.equations import Entry, I, J, Value, Z
-from tp.program.ir import Ref, Softmax
+from tp.program.ir import Ref, Softmax, Sum
 
 BRANCH = 14.0
 """Room for a value in a case distinction."""
@@ -278,7 +278,7 @@ class LimitPrinter(LatexPrinter):
             over = rf"{self.index(lo)}\le {self._print(own)}\le {self.index(hi)}"
             return rf"\operatorname*{{softmax}}_{{{over}}}{paren(self._print(at))}"
         fresh = bound if bound not in at.free_symbols else sp.Symbol(f"{bound}'", integer=True)
-        below = self.sigma(sp.Sum(body, (bound, lo, hi)).xreplace({bound: fresh}))
+        below = self.sigma(Sum(body, (bound, lo, hi)).xreplace({bound: fresh}))
         return rf"\frac{{\exp{paren(self._print(at))}}}{{{below}\exp{paren(self._print(body.xreplace({bound: fresh})))}}}"
 
     def _print_Function(self, expr: sp.Function, exp: str | None = None) -> str:

@@ -18,7 +18,7 @@ from tp.gaussian.expectation import Expectation
 from tp.kernel.indices import Env, holds, inside, integer, points
 from tp.kernel.quadrature import FUNCTIONS, expect
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
-from tp.program.ir import Ref, Softmax
+from tp.program.ir import Ref, Softmax, Sum
 
 Array = NDArray[np.float64]
 Samples = Mapping[str, Array]
@@ -136,7 +136,7 @@ class Interpreter:
 
     def sum(self, expr: sp.Sum, env: Env) -> Any:
         *inner, (index, lo, hi) = expr.limits
-        body = sp.Sum(expr.function, *inner) if inner else expr.function
+        body = Sum(expr.function, *inner) if inner else expr.function
         total: Any = 0.0
         for k in range(integer(lo, env), integer(hi, env) + 1):
             total = total + self.value(body, {**env, index: k})

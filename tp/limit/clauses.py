@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, Span
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Weight
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Sum, Weight
 from tp.program.reads import plain
 
 
@@ -70,7 +70,7 @@ def _free_of(expr: sp.Basic, names: set[sp.Basic]) -> sp.Basic:
             body = body.subs(index, new)
             limits[:k] = [(i, a.subs(index, new), b.subs(index, new)) for i, a, b in limits[:k]]
             limits[k] = (new, lo, hi)
-    return sp.Sum(body, *limits)
+    return Sum(body, *limits)
 
 
 def fresh(symbol: sp.Symbol, taken: set[sp.Basic]) -> sp.Symbol:

@@ -20,7 +20,7 @@ from tp.limit.clauses import Clause, Families, at
 from tp.limit.integrands import in_units, unit
 from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, terms
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, derivative
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Sum, derivative
 
 
 class Ambiguous(Exception):
@@ -212,7 +212,7 @@ class Forms:
             return expr
         if isinstance(expr, sp.Sum):
             inner = domain + tuple(Range(s, lo, hi) for s, lo, hi in expr.limits)
-            return sp.Sum(self._named_arguments(expr.function, inner), *expr.limits)
+            return Sum(self._named_arguments(expr.function, inner), *expr.limits)
         if isinstance(expr, (sp.Add, sp.Mul)) or (isinstance(expr, sp.Pow) and expr.exp.is_Integer and expr.exp > 0):
             return expr.func(*(self._named_arguments(a, domain) for a in expr.args))
         return expr.func(*(self._argument(a, domain) for a in expr.args))
@@ -294,7 +294,7 @@ def _alpha(expr: sp.Basic, depth: int = 0) -> sp.Basic:
             new = sp.Symbol(f"_bound{depth + k}", integer=True)
             body = body.subs(index, new)
             limits.append((new, lo, hi))
-        return sp.Sum(_alpha(body, depth + len(limits)), *limits)
+        return Sum(_alpha(body, depth + len(limits)), *limits)
     if isinstance(expr, Softmax):
         entry, body, index, lo, hi = expr.args
         new = sp.Symbol(f"_bound{depth}", integer=True)
@@ -308,7 +308,7 @@ class Deviation(Ref):
 
 def _total(term: Term) -> sp.Expr:
     body = term.coef * term.core
-    return sp.Sum(body, *((r.index, r.lo, r.hi) for r in reversed(term.bounds))) if term.bounds else body
+    return Sum(body, *((r.index, r.lo, r.hi) for r in reversed(term.bounds))) if term.bounds else body
 
 
 def _recursive(families: Families) -> set[str]:

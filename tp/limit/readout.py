@@ -18,7 +18,7 @@ from tp.limit.moments import Moments
 from tp.limit.powers import degree
 from tp.limit.sums import sum_over
 from tp.limit.terms import Term, terms, times
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Ref, Space
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Ref, Space, Sum
 
 Binding = dict[sp.Symbol, sp.Expr]
 
@@ -277,4 +277,4 @@ def at_clause(clause: Clause, binding: Binding) -> Clause:
 
 
 def _summed(expr: sp.Expr, term: Term) -> sp.Expr:
-    return sp.Sum(expr, *((r.index, r.lo, r.hi) for r in reversed(term.bounds))) if term.bounds else expr
+    return Sum(expr, *((r.index, r.lo, r.hi) for r in reversed(term.bounds))) if term.bounds else expr

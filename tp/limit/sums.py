@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from tp.limit.equations import Entry, Value
-from tp.program.ir import Range, Ref
+from tp.program.ir import Range, Ref, Sum
 
 
 def sum_over(value: sp.Expr, bounds: list[Range]) -> sp.Expr:
@@ -22,7 +22,7 @@ def sum_over(value: sp.Expr, bounds: list[Range]) -> sp.Expr:
         if gram is None:
             for factor in sp.Mul.make_args(value):
                 (inside if r.index in factor.free_symbols else outside).append(factor)
-            value = sp.Mul(*outside) * sp.Sum(sp.Mul(*inside), (r.index, r.lo, r.hi))
+            value = sp.Mul(*outside) * Sum(sp.Mul(*inside), (r.index, r.lo, r.hi))
         else:
             value = gram
     return value

@@ -7,6 +7,7 @@ from dataclasses import replace
 import sympy as sp
 
 from tp.limit.equations import Entry, Equation
+from tp.program.ir import Sum
 
 
 def tidy(expr: sp.Expr) -> sp.Expr:
@@ -32,7 +33,7 @@ def _term(term: sp.Expr) -> sp.Expr:
 def _sum(total: sp.Sum) -> sp.Expr:
     """Σ (a + c b) = Σ a + c Σ b."""
     if len(total.limits) > 1:
-        inner = _sum(sp.Sum(total.function, *total.limits[:-1]))
+        inner = _sum(Sum(total.function, *total.limits[:-1]))
         return _sum_terms(inner, total.limits[-1])
     return _sum_terms(tidy(total.function), total.limits[0])
 
@@ -45,7 +46,7 @@ def _sum_terms(body: sp.Expr, limit: sp.Tuple) -> sp.Expr:
         for f in sp.Mul.make_args(term):
             (inside if limit[0] in f.free_symbols else outside).append(f)
         if inside:
-            pieces.append(sp.Mul(*outside) * sp.Sum(sp.Mul(*inside), limit))
+            pieces.append(sp.Mul(*outside) * Sum(sp.Mul(*inside), limit))
         else:
             pieces.append(term * (limit[2] - limit[1] + 1))
     return sp.Add(*pieces)

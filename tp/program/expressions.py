@@ -17,7 +17,7 @@ from tp.errors import Message, Span, SpecError
 from tp.gaussian import functions
 from tp.network.tree import Binary, Call, Expr, Name, Neg, Num, Reduce, Table, Transpose
 from tp.network.tree import Range as TreeRange
-from tp.program.ir import Ref, Softmax, Space
+from tp.program.ir import Ref, Softmax, Space, Sum
 from tp.program.temporaries import BOUND, Temporaries
 
 Coordinates = tuple[sp.Symbol, ...]
@@ -171,7 +171,7 @@ class Lowering:
         self.coordinates += [*c, j]
         term = left.at((*c, j)) * right.at((j,))
         del self.coordinates[-1 - len(c) :]
-        return sp.Sum(term, (j, 1, self.world.dims[axis]))
+        return Sum(term, (j, 1, self.world.dims[axis]))
 
     # ------------------------------------------------------------ calls
 
@@ -241,7 +241,7 @@ class Lowering:
             inner = inner.bind(r.index, symbol)
         body = self.value(e.body, inner)
         number = _count(limits) if e.kind == "mean" else sp.S.One
-        return Value(body.axes, lambda c: sp.Sum(body.at(c), *reversed(limits)) / number)
+        return Value(body.axes, lambda c: Sum(body.at(c), *reversed(limits)) / number)
 
     def ends(self, r: TreeRange, scope: Scope) -> tuple[sp.Expr, sp.Expr]:
         """The bounds of a range, which ``check`` has filled in."""

@@ -64,6 +64,15 @@ def _as_expr(value: Any) -> sp.Expr:
     return sp.Integer(value)
 
 
+class Sum(sp.Sum):
+    """``Σ_{k=a..b} body`` over a finite index, of variables: no number, though no symbol in it is free.
+
+    SymPy takes its own closed sums for numbers, and evaluates them to many digits wherever a function asks for a sign.
+    """
+
+    is_number = False
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """A width axis. ``size`` is an expression in the free width symbols: ``n``, ``4*n``, ``m``."""

@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from tp.errors import NOWHERE, Message, SpecError
-from tp.program.ir import Outer, Range, Ref, Softmax
+from tp.program.ir import Outer, Range, Ref, Softmax, Sum
 from tp.readings.elementwise import TABLE
 from tp.readings.indexing import Indexer
 from tp.readings.ops import (
@@ -87,7 +87,7 @@ class Compiler(Indexer):
     def _sum(self, expr: sp.Sum, known: Any) -> Op:
         """Σ over several indices is a sum of sums; the last limit is the outermost."""
         *inner, (index, lo, hi) = expr.limits
-        body = self.op(sp.Sum(expr.function, *inner) if inner else expr.function)
+        body = self.op(Sum(expr.function, *inner) if inner else expr.function)
         return SumOver(body, Range(index, lo, hi), self, **known)
 
     def _outers(self, expr: sp.Expr, known: Any) -> Op | None:

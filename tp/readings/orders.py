@@ -16,7 +16,7 @@ from dataclasses import replace
 import sympy as sp
 
 from tp.errors import LimitError, Message
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple, Sum
 from tp.transform.train import EARLIER, SAMPLE, STEP
 
 Orders = dict[str, sp.Expr]
@@ -218,7 +218,7 @@ def _inner(term: sp.Expr, orders: Orders, widths: list[sp.Symbol], ins: Nonlin |
     factors = []
     for f in sp.Mul.make_args(term):
         if isinstance(f, sp.Sum):
-            factors.append(sp.Sum(_keep(f.function, _order(f.function, orders, widths), ins, orders, widths), *f.limits))
+            factors.append(Sum(_keep(f.function, _order(f.function, orders, widths), ins, orders, widths), *f.limits))
         else:
             factors.append(f)
     return sp.Mul(*factors)

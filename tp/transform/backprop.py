@@ -35,6 +35,7 @@ from tp.program.ir import (
     Simple,
     Softmax,
     Space,
+    Sum,
     derivative,
 )
 from tp.program.reads import plain
@@ -263,7 +264,7 @@ class _Reverse:
             if not self._vanishes_beyond(left, solution, solved):
                 conditions.append(inside(solution, solved))
         total = left * sp.Mul(*conditions)
-        return sp.Sum(total, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else total
+        return Sum(total, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else total
 
     def _vanishes_beyond(self, value: sp.Expr, solution: sp.Expr, r: Range) -> bool:
         """Whether a factor is an adjoint read at ``solution`` in a slot of that very range: beyond it, it is 0.

@@ -12,7 +12,7 @@ from typing import Any
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message, SpecError, under
-from tp.program.ir import Domain, Nonlin, Ref
+from tp.program.ir import Domain, Nonlin, Ref, Sum
 
 REMEDY = 'give "mse", "logistic", "xent", or an expression in f and y such as "abs(f - y)"'
 COMMAND = 'give --loss mse, logistic, xent, or an expression in f and y such as "abs(f - y)"'
@@ -67,7 +67,7 @@ def cross_entropy(f: Ref, y: Ref, ranges: Domain) -> sp.Expr:
 
 
 def _summed(expr: sp.Expr, ranges: Domain) -> sp.Expr:
-    return sp.Sum(expr, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else expr
+    return Sum(expr, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else expr
 
 
 def _own(loss: sp.Expr) -> sp.Expr:

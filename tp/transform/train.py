@@ -35,6 +35,7 @@ from tp.program.ir import (
     Ref,
     Simple,
     Space,
+    Sum,
     Weight,
     derivative,
 )
@@ -265,7 +266,7 @@ class _Training:
         same = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in pairs))
         body = Ref(self.push, STEP, EARLIER) * rate * same * overlap * left
         bounds = [*reversed(ranges), other, earlier]
-        return sp.Sum(body, *((r.index, r.lo, r.hi) for r in bounds))
+        return Sum(body, *((r.index, r.lo, r.hi) for r in bounds))
 
     def _rank_one(self, ins: MatMul) -> bool:
         """Whether the update is the sign of one outer product, and so an outer product itself."""
@@ -280,7 +281,7 @@ class _Training:
         out = Ref(self._fresh(f"o_{ins.out.name}"), STEP, SAMPLE, *(r.index for r in domain))
         self.gradients[out.name] = weight
         update = Ref(self.push, STEP, EARLIER) * self._entrywise(lambda step: self._gradient(ins, step))
-        entry = sp.Sum(update, (EARLIER, 0, STEP - 1))
+        entry = Sum(update, (EARLIER, 0, STEP - 1))
         lifted = (self.steps, self.every, *domain)
         over = self._space(x)
         self.new.append((OuterNonlin(out, entry, x, ins.transpose, ins.space, over, lifted, ins.span), lifted))
@@ -299,7 +300,7 @@ class _Training:
             pairs = zip(ins.W.index, W.index, strict=True)
             same = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in pairs))
             other = Range(OTHER, sp.S.Zero, self.every.hi)
-            total += sp.Sum(same * Outer(rows, cols), *((r.index, r.lo, r.hi) for r in (*reversed(ranges), other)))
+            total += Sum(same * Outer(rows, cols), *((r.index, r.lo, r.hi) for r in (*reversed(ranges), other)))
         return total
 
     def _space(self, ref: Ref) -> Space:
@@ -324,18 +325,18 @@ class _Training:
             rate = w.rate * w.multiplier**2 / scale
             gradient = Ref(adjoint, EARLIER, OTHER, *w.ref.index)
             body = Ref(self.push, STEP, EARLIER) * rate * gradient
-            total -= sp.Sum(body, (OTHER, 0, self.every.hi), (EARLIER, 0, STEP - 1))
+            total -= Sum(body, (OTHER, 0, self.every.hi), (EARLIER, 0, STEP - 1))
         lifted = (self.steps, *w.domain)
         if self.schedule.entrywise is not None and adjoint is not None:
             gradient = Ref(self._fresh(f"g_{w.ref.name}"), STEP, *w.ref.index)
-            whole = sp.Sum(Ref(adjoint, STEP, OTHER, *w.ref.index), (OTHER, 0, self.every.hi))
+            whole = Sum(Ref(adjoint, STEP, OTHER, *w.ref.index), (OTHER, 0, self.every.hi))
             self.gradients[gradient.name] = w
             self.new.append((Nonlin(gradient, whole, w.rows, lifted, w.span), lifted))
             scaled = Ref(self._fresh(f"q_{w.ref.name}"), STEP, *w.ref.index)
             rule = self._entrywise(lambda step: gradient.xreplace({STEP: step})).xreplace({EARLIER: STEP})
             self.new.append((Nonlin(scaled, rule, w.rows, lifted, w.span), lifted))
             update = Ref(self.push, STEP, EARLIER) * w.rate * w.multiplier * scaled.xreplace({STEP: EARLIER})
-            total = Ref(self.keep, STEP) * before - sp.Sum(update, (EARLIER, 0, STEP - 1))
+            total = Ref(self.keep, STEP) * before - Sum(update, (EARLIER, 0, STEP - 1))
         self.new.append((Nonlin(Ref(w.ref.args[0], STEP, *w.ref.index), total, w.rows, lifted, w.span), lifted))
 
     def _entrywise(self, gradient: Callable[[sp.Expr], sp.Expr]) -> sp.Expr:
@@ -343,7 +344,7 @@ class _Training:
         assert self.schedule.entrywise is not None
 
         def mean(table: str, power: int) -> sp.Expr:
-            return sp.Sum(Ref(table, EARLIER, BEFORE) * gradient(BEFORE) ** power, (BEFORE, 0, EARLIER))
+            return Sum(Ref(table, EARLIER, BEFORE) * gradient(BEFORE) ** power, (BEFORE, 0, EARLIER))
 
         swap = {GRADIENT: gradient(EARLIER), FIRST: mean(self.first, 1), SECOND: mean(self.second, 2)}
         return self.schedule.entrywise.rule.xreplace(swap)

@@ -16,7 +16,7 @@ from typing import Any
 import sympy as sp
 
 from tp.limit.equations import Random, Z
-from tp.program.ir import Ref
+from tp.program.ir import Ref, Sum
 
 
 class Hat(Random):
@@ -71,7 +71,7 @@ class Drive(sp.Expr):
     def total(self) -> sp.Sum:
         """The sum, in the vectors of the program."""
         c, u, j, lo, hi, s = self.args
-        return sp.Sum(c * Z(u, s), (j, lo, hi))
+        return Sum(c * Z(u, s), (j, lo, hi))
 
     @property
     def free_symbols(self) -> set[sp.Basic]:

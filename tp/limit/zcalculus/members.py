@@ -16,7 +16,7 @@ import sympy as sp
 from tp.errors import LimitError, Message, Span, with_values
 from tp.limit.clauses import Clause, Families, at, flatten
 from tp.limit.zcalculus.atoms import Update
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Weight
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Program, Range, Ref, Softmax, Sum, Weight
 from tp.readings.indexing import resolve
 
 LARGEST = 4000
@@ -155,7 +155,7 @@ class Members:
         """``expr`` at a point, its sums first: a maximum is not to see sums that look like numbers."""
         if isinstance(expr, sp.Sum):
             *inner, (s, lo, hi) = expr.limits
-            body = sp.Sum(expr.function, *inner) if inner else expr.function
+            body = Sum(expr.function, *inner) if inner else expr.function
             values = self._values(s, at(lo, binding), at(hi, binding), span)
             return sp.Add(*(self._bound(body, {**binding, s: v}, span) for v in values))
         if isinstance(expr, Ref) or not expr.args:

@@ -15,7 +15,7 @@ from typing import Any
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Simple, Space, Weight
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Simple, Space, Sum, Weight
 from tp.program.reads import flat as simple
 from tp.program.reads import plain
 from tp.readings.scale.concrete import Block, Concrete, Matrix, MatrixUse, Member, VectorWeight
@@ -40,7 +40,7 @@ def concrete(program: Program, growth: dict[str, Fraction], depth: Depth | None 
         ranges = [r for r in domains[output.name] if r.index in output.free_symbols]
         term: sp.Expr = output
         for r in ranges:
-            term = sp.Sum(term, (r.index, r.lo, r.hi))
+            term = Sum(term, (r.index, r.lo, r.hi))
         outputs.append(term)
     last = Nonlin(Ref(total), sp.Add(*outputs), None, ())
     whole = Program(**{**_fields(program), "body": (*program.body, last), "outputs": (Ref(total),)})
