@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, Span
-from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Space, Sum, Weight
+from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Softmax, Space, Sum, Weight, spelled
 from tp.program.reads import plain
 
 
@@ -50,6 +50,8 @@ def at(expr: sp.Basic, binding: dict[sp.Symbol, sp.Expr]) -> sp.Basic:
     """``expr`` with index symbols replaced all at once; an index that a sum binds is renamed before it could capture one."""
     if not binding:
         return expr
+    if not expr.has(sp.Sum, Softmax):  # nothing is bound
+        return expr.xreplace({s: sp.sympify(e, strict=True) for s, e in binding.items()})
     captured = set().union(*(sp.sympify(e).free_symbols for e in binding.values()))
     return _free_of(expr, captured).subs(binding, simultaneous=True)
 
@@ -127,7 +129,7 @@ class Families:
 
     def vectors(self, expr: sp.Basic) -> list[Ref]:
         """The vector refs in ``expr``, in a fixed order."""
-        return sorted((r for r in expr.atoms(Ref) if self.is_vector(r)), key=str)
+        return sorted((r for r in expr.atoms(Ref) if self.is_vector(r)), key=spelled)
 
     def weight(self, ref: Ref, matrix: bool = False) -> Weight:
         """The declaration that covers ``ref``."""

@@ -17,10 +17,10 @@ import sympy as sp
 from tp.errors import LimitError, Message
 from tp.gaussian.functions import rectified
 from tp.limit.clauses import Clause, Families, at
-from tp.limit.integrands import in_units, unit
+from tp.limit.integrands import in_units, slope, unit
 from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, terms
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Sum, derivative
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Sum
 
 
 class Ambiguous(Exception):
@@ -43,7 +43,7 @@ class Forms:
     recursive: set[str] = field(init=False)
     named: list[tuple[Ref, sp.Expr, Domain]] = field(default_factory=list)
     _memo: dict[tuple[sp.Expr, Domain, bool], sp.Expr] = field(default_factory=dict)
-    _known_affine: dict[sp.Expr, bool] = field(default_factory=dict)
+    _known_affine: dict[tuple[sp.Expr, Ref], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.recursive = _recursive(self.families)
@@ -74,9 +74,10 @@ class Forms:
         return not scalars or (c is not None and not in_units(expr, ref, c).has(*scalars))
 
     def _affine(self, expr: sp.Expr, ref: Ref) -> bool:
-        if expr not in self._known_affine:
-            self._known_affine[expr] = bool(derivative(expr, ref).is_number)
-        return self._known_affine[expr]
+        if (expr, ref) not in self._known_affine:
+            c = slope(expr, ref)
+            self._known_affine[expr, ref] = c is not None and bool(c.is_number)
+        return self._known_affine[expr, ref]
 
     def _recursive_sum(self, ref: Ref) -> bool:
         return ref.name in self.recursive and ref.name not in self.gaussian

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from tp.limit.equations import Entry, Value, Z
-from tp.program.ir import Softmax, derivative
+from tp.program.ir import Softmax, spelled
 
 
 def even_shares(expr: sp.Expr) -> sp.Expr:
@@ -19,7 +19,7 @@ def two_bare(group: sp.Expr) -> tuple[Z, Z] | None:
     if isinstance(group, sp.Pow) and isinstance(group.base, Z) and group.exp == 2:
         return group.base, group.base
     if isinstance(group, sp.Mul) and len(group.args) == 2 and all(isinstance(a, Z) for a in group.args):
-        one, two = sorted(group.args, key=lambda z: (str(z.s), str(z.a)))
+        one, two = sorted(group.args, key=lambda z: (spelled(z.s), spelled(z.a)))
         return one, two
     return None
 
@@ -37,7 +37,7 @@ def rescaled(group: sp.Expr, atoms: list[Z]) -> tuple[sp.Expr, dict[Z, sp.Expr]]
 
 def unit(group: sp.Expr, z: sp.Expr) -> sp.Expr | None:
     """The one c with which ``z`` stands in the arguments of all functions, φ(±c·z + …); None where there are none or several."""
-    found = {_slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
+    found = {slope(arg, z) for f in group.atoms(sp.Function) for arg in f.args if arg.has(z)}
     slopes = [c for c in found if c is not None]
     if len(slopes) < len(found):
         return None
@@ -53,6 +53,17 @@ def in_units(group: sp.Expr, z: sp.Expr, c: sp.Expr) -> sp.Expr:
     return group.xreplace(swap)
 
 
-def _slope(arg: sp.Expr, z: sp.Expr) -> sp.Expr | None:
-    slope = derivative(arg, z)
-    return None if slope.has(z) else slope
+def slope(arg: sp.Expr, z: sp.Expr) -> sp.Expr | None:
+    """The c of an affine function c·z + …; None of any other."""
+    if arg == z:
+        return sp.S.One
+    if not arg.has(z):
+        return sp.S.Zero
+    if isinstance(arg, sp.Add):
+        slopes = [slope(a, z) for a in arg.args]
+        return None if None in slopes else sp.Add(*slopes)
+    if isinstance(arg, sp.Mul):
+        varying = [a for a in arg.args if a.has(z)]
+        inner = slope(varying[0], z) if len(varying) == 1 else None
+        return None if inner is None else inner * sp.Mul(*(a for a in arg.args if a is not varying[0]))
+    return None

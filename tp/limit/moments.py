@@ -20,7 +20,7 @@ from tp.limit.forms import Forms
 from tp.limit.integrands import even_shares, rescaled, two_bare
 from tp.limit.sums import sum_over
 from tp.limit.terms import Term, times
-from tp.program.ir import Domain, MatMul, Range, Ref, Weight, derivative
+from tp.program.ir import Domain, MatMul, Range, Ref, Weight, derivative, spelled
 
 Demand = Callable[[str, Ref, Ref], None]
 Pair = tuple[Ref, Ref]
@@ -51,18 +51,15 @@ class Moments:
     demand: Demand
     scalar: Callable[[Ref], sp.Expr | None]
     context: dict[sp.Symbol, Range] = field(default_factory=dict)
+    _known: dict[tuple[sp.Expr, Domain], sp.Expr] = field(default_factory=dict)
 
     # ------------------------------------------------------------ E[Z^a Z^b]
 
     def second(self, a: sp.Expr, s: sp.Expr, b: sp.Expr, t: sp.Expr, domain: Domain) -> sp.Expr:
         """E[Z^a(s) Z^b(t)] of two coordinatewise expressions, bilinear in their terms."""
-        left = self.forms.terms(self.forms.prepared(a, domain, True))
-        right = self.forms.terms(self.forms.prepared(b, domain, True))
-        total = sp.S.Zero
-        for ta in left:
-            for tb in right:
-                total += self.average(times(self.at_sample(ta, s), self.at_sample(tb, t)))
-        return total
+        left = [self.at_sample(t, s) for t in self.forms.terms(self.forms.prepared(a, domain, True))]
+        right = [self.at_sample(u, t) for u in self.forms.terms(self.forms.prepared(b, domain, True))]
+        return sp.Add(*(self.average(times(ta, tb)) for ta in left for tb in right))
 
     def mean(self, a: sp.Expr, s: sp.Expr, domain: Domain) -> sp.Expr:
         """E[Z^a(s)]."""
@@ -95,12 +92,14 @@ class Moments:
         """
         left = self._derivatives(a, s, domain)
         right = self._derivatives(b, t, domain)
-        total = sp.S.Zero
-        for ga, ta in left:
-            for gb, tb in right:
-                if not self.forms.letters.independent(ga.a, gb.a):
-                    total += self._tangent_term(ga, ta, gb, tb)
-        return total
+        return sp.Add(
+            *(
+                self._tangent_term(ga, ta, gb, tb)
+                for ga, ta in left
+                for gb, tb in right
+                if not self.forms.letters.independent(ga.a, gb.a)
+            )
+        )
 
     def _tangent_term(self, ga: Z, ta: Term, gb: Z, tb: Term) -> sp.Expr:
         """One product of derivatives; the vectors differentiated by travel with their term's bound indices."""
@@ -330,6 +329,12 @@ class Moments:
 
     def expectation(self, core: sp.Expr) -> sp.Expr:
         """E[core]: independent groups factor; a pair of bare Gaussians is a covariance; the rest is an Expectation."""
+        key = (core, tuple(self.context.values()))
+        if key not in self._known:
+            self._known[key] = self._expectation(core)
+        return self._known[key]
+
+    def _expectation(self, core: sp.Expr) -> sp.Expr:
         result = sp.S.One
         for group in self._groups(core):
             result *= self._group(group)
@@ -338,7 +343,7 @@ class Moments:
         return result
 
     def _group(self, group: sp.Expr) -> sp.Expr:
-        atoms = sorted(group.atoms(Z), key=lambda z: (str(z.s), str(z.a)))
+        atoms = sorted(group.atoms(Z), key=lambda z: (spelled(z.s), spelled(z.a)))
         if not atoms:
             return group
         recursive = [z for z in atoms if self._recursive(z.a)]
@@ -351,16 +356,16 @@ class Moments:
             return self.cov(pair[0].a, pair[0].s, pair[1].a, pair[1].s)
         integrand, scale = rescaled(group, atoms)
         n = len(atoms)
-        cov = sp.zeros(n, n)
+        cov = [[sp.S.Zero] * n for _ in atoms]
         for i in range(n):
             for j in range(i, n):
                 entry = self.cov(atoms[i].a, atoms[i].s, atoms[j].a, atoms[j].s)
-                cov[i, j] = cov[j, i] = scale[atoms[i]] * scale[atoms[j]] * entry
-        live = [i for i in range(n) if cov[i, i] != 0]
-        integrand = integrand.xreplace({atoms[i]: sp.S.Zero for i in range(n) if cov[i, i] == 0})
+                cov[i][j] = cov[j][i] = scale[atoms[i]] * scale[atoms[j]] * entry
+        live = [i for i in range(n) if cov[i][i] != 0]
+        integrand = integrand.xreplace({atoms[i]: sp.S.Zero for i in range(n) if cov[i][i] == 0})
         if not live:
             return integrand
-        return Expectation(integrand, [atoms[i] for i in live], cov.extract(live, live))
+        return Expectation(integrand, [atoms[i] for i in live], [[cov[i][j] for j in live] for i in live])
 
     def _recursive(self, ref: Ref) -> bool:
         return ref.name in self.forms.recursive and ref.name not in self.forms.gaussian
@@ -415,4 +420,4 @@ def _outer(choose: type, a: sp.Expr, b: sp.Expr) -> sp.Expr:
 
 
 def _order(ref: Ref) -> str:
-    return str(ref)
+    return spelled(ref)

@@ -23,7 +23,7 @@ from tp.limit.powers import leading
 from tp.limit.readout import Readout
 from tp.limit.rules import RULES
 from tp.limit.tidy import share_direct_terms, tidy
-from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref
+from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref, spelled
 from tp.progress import tick
 
 Key = tuple[str, str, str]  # kind, name, name
@@ -316,7 +316,7 @@ def _ordered(equations: list[Equation], roots: list[Key]) -> list[Equation]:
             return
         seen.add(key)
         for e in families[key]:
-            for atom in sorted(e.rhs.atoms(Entry, Value), key=lambda a: (a.kind_name == "Theta", str(a))):
+            for atom in sorted(e.rhs.atoms(Entry, Value), key=lambda a: (a.kind_name == "Theta", spelled(a))):
                 visit(_family(atom))
         done.append(key)
 

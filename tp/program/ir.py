@@ -15,6 +15,7 @@ Programs IVb*, section 2.6 (NE⊗OR⊤, for entrywise updates).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import sympy as sp
@@ -62,6 +63,12 @@ def _as_expr(value: Any) -> sp.Expr:
     if isinstance(value, sp.Expr):
         return value
     return sp.Integer(value)
+
+
+@lru_cache(maxsize=100_000)
+def spelled(atom: sp.Basic) -> str:
+    """``str(atom)``, remembered: atoms are put in order by it again and again."""
+    return str(atom)
 
 
 class Sum(sp.Sum):

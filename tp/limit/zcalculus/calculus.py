@@ -19,10 +19,10 @@ from tp.limit.poles import refuse_poles
 from tp.limit.sums import sum_over
 from tp.limit.zcalculus.atoms import RANDOM, Cov, Dot, Drive, Hat, Image, Slope, Update
 from tp.limit.zcalculus.images import Definition, derived, image
-from tp.limit.zcalculus.mean import SINGULAR, gaussians, linear, mean, nested, rough
+from tp.limit.zcalculus.mean import SINGULAR, coefficients, gaussians, mean, nested, rough
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.rules import RULES
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Simple, derivative
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Simple, derivative, spelled
 from tp.progress import tick
 
 LONGEST, MOST = 800, 3
@@ -237,20 +237,13 @@ class Calculus:
 
     def linear(self, expr: sp.Expr) -> Combination | None:
         """``expr`` as a combination of letters; None when it is not linear, or has a mean."""
-        if not linear(expr):
+        found = coefficients(expr)
+        if found is None or sp.expand(found.pop(sp.S.One, sp.S.Zero)) != 0:
             return None
-        atoms = gaussians(expr)
         total: Combination = {}
-        rest = expr
-        for a in atoms:
-            slope = derivative(expr, a)
-            if gaussians(slope) or slope.has(*SINGULAR):
-                return None
-            rest = rest.xreplace({a: sp.S.Zero})
+        for a in sorted(found, key=spelled):
             for letter, c in self.combinations[a].items():
-                total[letter] = total.get(letter, sp.S.Zero) + slope * c
-        if rest != 0 and sp.expand(rest) != 0:
-            return None
+                total[letter] = total.get(letter, sp.S.Zero) + found[a] * c
         return {letter: c for letter, c in total.items() if c != 0}
 
     # ------------------------------------------------------------ scalars
@@ -264,7 +257,7 @@ class Calculus:
                 swap[total] = self._drive(total, *found, s)
         bare = expr.xreplace(swap)
         swap = {}
-        for ref in sorted(bare.atoms(Ref), key=str):
+        for ref in sorted(bare.atoms(Ref), key=spelled):
             if ref.name in self.members.families.data:
                 if not any(v.a == ref for v in bare.atoms(Value)):
                     swap[ref] = Value("data", ref, s)
@@ -314,7 +307,7 @@ class Calculus:
 
     def cov(self, u: sp.Expr, v: sp.Expr) -> sp.Expr:
         """Cov(u, v) of two Gaussian atoms: a number, or its name."""
-        u, v = sorted((u, v), key=lambda a: (str(a.a), str(a.s), str(a)))
+        u, v = sorted((u, v), key=lambda a: (spelled(a.a), spelled(a.s), spelled(a)))
         name = Cov(u, v)
         if name not in self.covariances:
             value = self._cov(u, v)
@@ -329,7 +322,17 @@ class Calculus:
         left, right = self.combinations[u], self.combinations[v]
         if left == {u: 1} and right == {v: 1}:
             return self._base(u, v)
-        return sp.expand_mul(sp.Add(*(a * b * self._letters(x, y) for x, a in left.items() for y, b in right.items())))
+        meeting: dict[object, list[sp.Expr]] = {}
+        for y in right:
+            meeting.setdefault(self._source(y), []).append(y)
+        pairs = [(x, y) for x in left for y in meeting.get(self._source(x), ())]
+        return sp.Add(*(sp.expand_mul(left[x] * right[y] * self._letters(x, y), deep=False) for x, y in pairs))
+
+    def _source(self, letter: sp.Expr) -> object:
+        """What a letter is drawn from: a matrix in one direction, a weight family, or itself. Others are independent of it."""
+        if letter in self.calls:
+            return self.calls[letter].W, self.calls[letter].transpose
+        return (letter.a.name, letter.a.index[:-1]) if isinstance(letter, Drive) else letter
 
     def _letters(self, x: sp.Expr, y: sp.Expr) -> sp.Expr:
         return self._base(x, y) if isinstance(x, Drive) or isinstance(y, Drive) else self.cov(x, y)

@@ -12,7 +12,7 @@ import sympy as sp
 
 from tp.gaussian.expectation import Expectation
 from tp.limit.zcalculus.atoms import RANDOM, Image, Jump
-from tp.program.ir import derivative
+from tp.program.ir import derivative, spelled
 
 Covariance = Callable[[sp.Expr, sp.Expr], sp.Expr]
 SINGULAR = (sp.DiracDelta, sp.Derivative, sp.Subs, Jump)
@@ -32,7 +32,7 @@ def gaussians(expr: sp.Basic) -> list[sp.Expr]:
             continue
         else:
             stack.extend(e.args)
-    return sorted(found, key=str)
+    return sorted(found, key=spelled)
 
 
 def rough(expr: sp.Expr, variables: Iterable[sp.Expr]) -> bool:
@@ -52,11 +52,26 @@ def nested(expr: sp.Expr) -> bool:
     return any(gaussians(f) for a in inside for f in a.atoms(sp.Function, Image))
 
 
-def linear(expr: sp.Expr) -> bool:
-    """Whether no function of Gaussian atoms is in sight, nor a power: sums and products are looked into."""
-    if isinstance(expr, (sp.Add, sp.Mul)):
-        return all(map(linear, expr.args))
-    return isinstance(expr, RANDOM) or not gaussians(expr)
+def coefficients(expr: sp.Expr) -> dict[sp.Expr, sp.Expr] | None:
+    """The c of Σ c·u + c₀ over Gaussian atoms u, c₀ under the key 1; None of what is no such combination."""
+    if isinstance(expr, RANDOM):
+        return {expr: sp.S.One}
+    if not gaussians(expr):
+        return {sp.S.One: expr}
+    if isinstance(expr, sp.Add):
+        terms: dict[sp.Expr, list[sp.Expr]] = {}
+        for found in map(coefficients, expr.args):
+            if found is None:
+                return None
+            for u, c in found.items():
+                terms.setdefault(u, []).append(c)
+        return {u: sp.Add(*cs) for u, cs in terms.items()}
+    if isinstance(expr, sp.Mul):
+        varying = [f for f in expr.args if gaussians(f)]
+        found = coefficients(varying[0]) if len(varying) == 1 else None
+        scale = sp.Mul(*(f for f in expr.args if f is not varying[0]))
+        return None if found is None else {u: scale * c for u, c in found.items()}
+    return None
 
 
 def _opaque(e: sp.Basic) -> bool:
@@ -118,7 +133,7 @@ def _term(term: sp.Expr, cov: Covariance) -> sp.Expr:
 
 
 def _meet(one: set[sp.Expr], two: set[sp.Expr], cov: Covariance) -> bool:
-    return bool(one & two) or any(cov(a, b) != 0 for a in sorted(one, key=str) for b in sorted(two, key=str))
+    return bool(one & two) or any(cov(a, b) != 0 for a in sorted(one, key=spelled) for b in sorted(two, key=spelled))
 
 
 def _group(expr: sp.Expr, cov: Covariance) -> sp.Expr:

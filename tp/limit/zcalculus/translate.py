@@ -17,7 +17,7 @@ from tp.limit.poles import refuse_poles
 from tp.limit.zcalculus.atoms import RANDOM, Cov, Drive, Slope
 from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.rules import RULES
-from tp.program.ir import Ref
+from tp.program.ir import Ref, spelled
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Translation:
 
     def need(self, expr: sp.Expr) -> None:
         """Equations for all named values of ``expr``."""
-        for atom in sorted(_named(expr), key=str):
+        for atom in sorted(_named(expr), key=spelled):
             generic = self.generic(atom)
             lhs = self.left(generic)
             if lhs in self.done or not isinstance(lhs, (Entry, Value)):
