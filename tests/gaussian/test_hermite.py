@@ -28,10 +28,12 @@ def filled(low: Lowered, names: dict[str, Any], variances: tuple[float, float], 
     return vectors
 
 
-def by_sites(low: Lowered, names: dict[str, Any], point: tuple[float, float, float], eps: float = 1e-13) -> tuple[float, ...]:
-    length = max(names[low.sites[0].count](q, eps) for q in (point[0], point[2]))
-    a, b = filled(low, names, (point[0], point[2]), length)
-    return names[low.with_sites](a, b, *point)
+def expanded(low: Lowered, names: dict[str, Any], variances: tuple[float, float]) -> list[np.ndarray]:
+    return filled(low, names, variances, max(names[low.sites[0].count](q, 1e-13) for q in variances))
+
+
+def by_sites(low: Lowered, names: dict[str, Any], point: tuple[float, float, float]) -> tuple[float, ...]:
+    return names[low.with_sites](*expanded(low, names, (point[0], point[2])), *point)
 
 
 def test_coefficients_of_tanh() -> None:
@@ -58,12 +60,13 @@ def test_reference_values(entry: dict[str, Any]) -> None:
 def test_sites_agree_with_quadrature_everywhere(f: Any) -> None:
     """Small and large variances, both ends of the correlation; the length from ``count`` keeps its promise."""
     low = lower(*couple(f))
-    names = compiled(low.sources)
+    names = plain(low.sources)
     for a, b in ((1.0, 1.0), (1e-10, 1e-10), (1e-8, 2.0), (20.0, 0.3)):
+        vectors = expanded(low, names, (a, b))
         scale = [math.sqrt(x * y) for x, y in zip(call(low, names, a, a, a), call(low, names, b, b, b), strict=True)]
         for rho in (0.0, 0.4, -0.95, 1 - 1e-9, -1 + 1e-12):
             point = (a, rho * math.sqrt(a * b), b)
-            found, wanted = by_sites(low, names, point), call(low, names, *point)
+            found, wanted = names[low.with_sites](*vectors, *point), call(low, names, *point)
             for x, y, s in zip(found, wanted, scale, strict=True):
                 assert abs(x - y) <= 5e-12 * s, (point, found, wanted)
 
@@ -97,9 +100,10 @@ def test_kinks_go_to_quadrature_when_the_tail_is_long() -> None:
     f = lambda x: sp.Max(x, 0) * sp.exp(-x / 2)  # noqa: E731
     low = lower(*couple(f))
     assert low.method == "mehler"
-    names = compiled(low.sources)
+    names = plain(low.sources)
+    vectors = expanded(low, names, (1.0, 1.0))
     for rho in (0.3, -0.5, 0.99, -0.9999, 1 - 1e-12):
         point = (1.0, rho, 1.0)
-        assert by_sites(low, names, point) == pytest.approx(call(low, names, *point), rel=1e-11, abs=1e-14)
+        assert names[low.with_sites](*vectors, *point) == pytest.approx(call(low, names, *point), rel=1e-11, abs=1e-14)
     value, _ = integrate(Expectation(f(u) * f(v), (u, v), [[1, sp.Rational(1, 3)], [sp.Rational(1, 3), 1]]), {})
-    assert by_sites(low, names, (1.0, 1 / 3, 1.0))[0] == pytest.approx(float(value), rel=1e-11)
+    assert names[low.with_sites](*vectors, 1.0, 1 / 3, 1.0)[0] == pytest.approx(float(value), rel=1e-11)

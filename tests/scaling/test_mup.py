@@ -149,7 +149,7 @@ class TestArchitectures:
             assert [report.exponents[k].changes[-1] for k in ("h1", "z", "h2", "f")] == [-F(1, 4), -F(1, 4), -F(1, 4), -HALF]
 
     def test_transformer(self, optimizer):
-        found = rules(tp.zoo("transformer"), optimizer)
+        found = rules(tp.zoo("transformer", L=1), optimizer)
         for name, role in {"E": INPUT, "P[t]": INPUT, "g": INPUT, "c1[l]": INPUT, "Q[l,a]": HIDDEN, "A[l]": HIDDEN}.items():
             assert found[name][2] == role[optimizer]
 
