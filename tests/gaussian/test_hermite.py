@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
-from gaussian.run import call, compiled, couple, plain, q1, u, v
+from gaussian.run import call, couple, plain, q1, u, v
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import softplus

@@ -96,8 +96,9 @@ class ConjugateGradients:
 
     def _few(self, right: Array) -> Solved:
         """Runs until what is left, computed anew after each, is small: the recursion for it drifts by rounding."""
-        largest = np.abs(right).max(axis=0)
-        norms = largest * np.linalg.norm(right / np.where(largest > 0, largest, 1.0), axis=0)
+        from scipy.linalg.blas import dnrm2
+
+        norms = np.array([dnrm2(column) for column in right.T])  # which neither overflows nor vanishes where squares do
         scale = np.where(norms > 0, norms, 1.0)
         rest = right / scale
         x, taken, worst = np.zeros_like(rest), 0, float(np.any(norms > 0))

@@ -14,7 +14,7 @@ from math import prod
 
 import sympy as sp
 
-from tp.kernel.cells import Cell, Formula, Table, parts
+from tp.kernel.cells import Cell, Table, parts
 from tp.kernel.demand import Plan
 from tp.kernel.sizes import CACHE
 
@@ -120,9 +120,4 @@ def _pairs(slots: Slots, tables: list[Table], pair: tuple[Slot, Slot]) -> dict[s
     return found
 
 
-def lane_symbol(f: Formula, layout: Layout) -> sp.Expr | None:
-    """What stands at a left side's lanes."""
-    return f.index[layout.lane[f.table]] if f.table in layout.lane else None
-
-
-__all__ = ["Layout", "Slots", "lane_symbol", "layouts"]
+__all__ = ["Layout", "Slots", "layouts"]

@@ -1,12 +1,14 @@
-r"""A Z-limit as text, LaTeX and data: the printers of limit equations with the atoms Ẑ, Ż, Cov and E[∂Z/∂Ẑ]."""
+"""A Z-limit as text, LaTeX and data: the printers of limit equations with the atoms Ẑ, Ż, Cov and E[∂Z/∂Ẑ]."""
 
 from __future__ import annotations
 
 import json
 import textwrap
 from collections.abc import Iterator
+from typing import ClassVar
 
 import sympy as sp
+from sympy.printing.printer import Printer
 
 from tp.faces.display import ranges
 from tp.faces.latex import _spec, _steps
@@ -75,8 +77,10 @@ def _placed(digits: str, places: int) -> str:
 # ---------------------------------------------------------------- text
 
 
-class ZText(TextPrinter):
-    """One-line formulas; what does not depend on an input has no sample."""
+class Atoms(Printer):
+    """Z, Ẑ, Ż and what they are of, in any notation; what does not depend on an input has no sample."""
+
+    letters_of: ClassVar[dict[type, str]]
 
     def __init__(self, style: Notation, sampled: frozenset[str]) -> None:
         super().__init__(style)
@@ -85,20 +89,29 @@ class ZText(TextPrinter):
     def at(self, ref: Ref, s: sp.Expr) -> str:
         return f"({self.sample(s)})" if ref.name in self.sampled else ""
 
-    def _print_Z(self, expr: Z) -> str:
-        return f"Z_{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
+    def _print_Z(self, expr: Z | Hat | Dot) -> str:
+        return f"{self.letters_of[type(expr)]}{self.over(self._print_Ref(expr.a))}{self.at(expr.a, expr.s)}"
 
-    def _print_Hat(self, expr: Hat) -> str:
-        return f"Ẑ_{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
+    _print_Hat = _print_Dot = _print_Z
 
-    def _print_Dot(self, expr: Dot) -> str:
-        return f"Ż_{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
+    def over(self, name: str) -> str:
+        """The vector that a Z is of, beside its letter."""
+        raise NotImplementedError
 
     def _print_Output(self, expr: Output) -> str:
         return f"{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
 
     def _print_Drive(self, expr: Drive) -> str:
-        return self._print(expr.total)
+        return str(self._print(expr.total))
+
+
+class ZText(Atoms, TextPrinter):
+    """One-line formulas."""
+
+    letters_of: ClassVar[dict[type, str]] = {Z: "Z", Hat: "Ẑ", Dot: "Ż"}
+
+    def over(self, name: str) -> str:
+        return f"_{name}"
 
     def _print_Written(self, expr: Written) -> str:
         return str(expr.name)
@@ -158,33 +171,13 @@ def _legend(limit: ZLimit) -> Iterator[str]:
 # ---------------------------------------------------------------- LaTeX
 
 
-class ZTex(LimitPrinter):
+class ZTex(Atoms, LimitPrinter):
     """LaTeX of the same atoms."""
 
-    def __init__(self, style: Notation, sampled: frozenset[str]) -> None:
-        super().__init__(style)
-        self.sampled = sampled
+    letters_of: ClassVar[dict[type, str]] = {Z: "Z", Hat: r"\hat{Z}", Dot: r"\dot{Z}"}
 
-    def at(self, ref: Ref, s: sp.Expr) -> str:
-        return f"({self.sample(s)})" if ref.name in self.sampled else ""
-
-    def _variable(self, letter: str, expr: sp.Expr) -> str:
-        return f"{letter}^{{{self._print_Ref(expr.a)}}}{self.at(expr.a, expr.s)}"
-
-    def _print_Z(self, expr: Z) -> str:
-        return self._variable("Z", expr)
-
-    def _print_Hat(self, expr: Hat) -> str:
-        return self._variable(r"\hat{Z}", expr)
-
-    def _print_Dot(self, expr: Dot) -> str:
-        return self._variable(r"\dot{Z}", expr)
-
-    def _print_Output(self, expr: Output) -> str:
-        return f"{self._print_Ref(expr.a)}{self.at(expr.a, expr.s)}"
-
-    def _print_Drive(self, expr: Drive) -> str:
-        return str(self._print(expr.total))
+    def over(self, name: str) -> str:
+        return f"^{{{name}}}"
 
     def _print_Written(self, expr: Written) -> str:
         digits, _, power = str(expr.name).partition("e")
