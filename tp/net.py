@@ -204,7 +204,7 @@ class Net:
                     if device == "cuda":
                         reason = "its expectations hold more than two Gaussians: they are integrated pair by pair, on the CPU"
                         raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device", "use --device cpu"))
-                    return pair_kernel(limit, names, constants)
+                    return pair_kernel(limit, names, constants, output, settled(device, dtype)[1].name)
             settled(device, dtype)  # is it there?
             made = planned(limit, names, constants, output)
             remember(key, self._key, made)

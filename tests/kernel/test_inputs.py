@@ -108,6 +108,9 @@ def test_symbolic_constants_need_a_number():
     with pytest.raises(tp.DataError, match="value for `s`"):
         kernel(text)
     assert kernel(text, constants={"s": 0.1})[0].source == kernel(mlp())[0].source
+    for constants in ({"s": 0.1, "sw2": 3}, {"s": 0.1, "t": 1}):
+        with pytest.raises(tp.DataError, match="no constant that this network leaves open"):
+            kernel(text, constants=constants)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

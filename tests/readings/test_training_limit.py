@@ -162,6 +162,17 @@ def test_the_train_line_gives_defaults() -> None:
     assert net.train([[1.0, 0.0]], [1.0], steps=1).steps == 1
 
 
+def test_a_fraction_of_the_width_has_no_size_at_infinity() -> None:
+    text = (
+        MLP.replace("ACT", "")
+        .replace("width n", "width n, m = n/3")
+        .replace("U : [n,", "U : [m,")
+        .replace("V : [k, n]", "V : [k, m]")
+    )
+    one, other = (tp.parse(t, L=1).train([[1.0, 0.5]], [1.0], steps=2, lr=0.1).limit() for t in (text, MLP.replace("ACT", "")))
+    assert one.outputs[0] == other.outputs[0] and one.outputs[2] != other.outputs[2]
+
+
 def test_the_train_line_gives_batches_and_a_loss() -> None:
     text = MLP.replace("ACT", "") + "  train sgd, lr = 1, steps = 3, batch = B, loss = LOSS\n"
     X = np.eye(2)[[0, 1, 0]]

@@ -83,6 +83,12 @@ def numbers(limit: Limit, constants: Mapping[str, Any]) -> dict[sp.Symbol, sp.Ex
     """Values for the symbolic constants; all must be given."""
     program = limit.program
     wanted = {s.name: s for s in program.constants}
+    families = {name for name, (_, rows) in program.tables.items() if rows is None}
+    for name in constants:
+        if name not in wanted and name not in families:
+            listed = f"it has {', '.join(map(str, wanted))}" if wanted else "all of them have values: give another when loading"
+            reason = f"`{name}` is no constant that this network leaves open"
+            raise DataError(Message(NOWHERE, reason, listed, "unknown constant"))
     missing = [name for name in wanted if name not in constants]
     if missing:
         names = ", ".join(f"`{n}`" for n in missing)

@@ -30,17 +30,22 @@ def environment(
     program: Program, width: int | Mapping[str, int], constants: Mapping[str, Any], indexer: Indexer
 ) -> dict[str, Any]:
     """Numbers for every constant, free width and space of ``program``, by name."""
+    env = numbers_of(program, constants)
+    free = sorted({s.name for space in program.spaces for s in space.size.free_symbols} - set(env))
+    env.update(_widths(width, free))
+    env.update({space.name: size_of(space, env, indexer) for space in program.spaces})
+    return env
+
+
+def numbers_of(program: Program, constants: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers for every constant of ``program``, by name: all that the shapes of data depend on."""
     families = {name for name, (_, rows) in program.tables.items() if rows is None}
     wanted = {s.name for s in program.constants}
     _reject_unknown(constants, wanted | families, "constant")
     missing = sorted(wanted - set(constants))
     if missing:
         raise complain(NOWHERE, "missing constant", f"`{missing[0]}` has no value in the spec", *with_values("give", missing))
-    env: dict[str, Any] = {name: _constant(name, constants[name]) for name in wanted}
-    free = sorted({s.name for space in program.spaces for s in space.size.free_symbols} - wanted)
-    env.update(_widths(width, free))
-    env.update({space.name: size_of(space, env, indexer) for space in program.spaces})
-    return env
+    return {name: _constant(name, constants[name]) for name in wanted}
 
 
 def _constant(name: str, value: Any) -> int | float | Fraction:

@@ -17,7 +17,7 @@ from tp.program.ir import Program
 from tp.readings.expression import Compiler
 from tp.readings.feature_limit import limit
 from tp.readings.indexing import Key
-from tp.readings.inputs import environment, samples_of
+from tp.readings.inputs import numbers_of, samples_of
 from tp.readings.orders import leading_order, output_orders
 from tp.transform.backprop import flat
 from tp.transform.normalize import normalize
@@ -46,7 +46,7 @@ def moments(
     orders = output_orders(program)
     leading = leading_order(program)
     compiler = Compiler()
-    env = environment(program, 1000, {}, compiler)
+    env = numbers_of(program, {})
     count, data = samples_of(program, inputs, env, compiler) if program.data else (1, {})
     wanted = {name: _members(leading, name, compiler) for name in orders}
     tables = table_numbers(leading, compiler)

@@ -16,7 +16,7 @@ from tp.network.tree import Name, Train
 from tp.network.values import lookup
 from tp.program.ir import Program
 from tp.readings.expression import Compiler
-from tp.readings.inputs import environment, samples_of
+from tp.readings.inputs import numbers_of, samples_of
 from tp.readings.training import TrainingRun, output_indices
 from tp.transform.backprop import flat
 from tp.transform.entrywise import BETAS, NAMES, Entrywise, entrywise, reads
@@ -53,7 +53,7 @@ def prepare(
     _check_program(program)
     steps, rates = _schedule(steps, lr, every)
     compiler = Compiler()
-    env = environment(program, 1000, {}, compiler)
+    env = numbers_of(program, {})
     rows, _ = samples_of(program, X, env, compiler)
     train_rows = {name: np.asarray(a, dtype=np.float64) for name, a in X.items()}
     targets = _targets(program, y, rows)

@@ -23,7 +23,7 @@ from tp.progress import over
 from tp.readings.checkpoint import Checkpoint, Story
 from tp.readings.expression import Compiler
 from tp.readings.indexing import Key
-from tp.readings.inputs import environment, samples_of
+from tp.readings.inputs import numbers_of, samples_of
 from tp.readings.moments import table_numbers
 from tp.readings.trained import Exact, Trained
 from tp.target import target
@@ -265,7 +265,7 @@ class TrainingRun:
         """Data, targets and tables by member."""
         found: dict[Key, float] = {}
         compiler = Compiler()
-        _, data = samples_of(self.program, self.X, environment(self.program, 1000, {}, compiler), compiler)
+        _, data = samples_of(self.program, self.X, numbers_of(self.program, {}), compiler)
         for (name, *index), array in data.items():
             found.update({(name, i, *index): float(v) for i, v in enumerate(array)})
         for i, row in enumerate(self.y):

@@ -166,3 +166,33 @@ def test_the_tangent_kernel_of_a_tied_autoencoder() -> None:
     seen = width * np.array([kernels_of(net.simulate(x, width, s), ["Theta"])["Theta"] for s in range(seeds)])
     error = seen.std(axis=0, ddof=1) / np.sqrt(seeds) + 0.02
     assert (np.abs(seen.mean(axis=0) - exact) < 4 * error).all()
+
+
+def test_pairs_are_of_the_output_and_the_data_that_are_named():
+    text = """network two
+  width n
+  dim d = 3
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight W : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n)
+  weight w : [n] ~ N(0, 1/n)
+  h = U @ x
+  z = W.T @ tanh(W @ tanh(h))
+  output f = v @ tanh(z)
+  output g = w @ h
+"""
+    net, X = tp.parse(text), np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
+    kernel = net.kernel("nngp", output="g", dtype="float32")
+    assert isinstance(kernel, PairKernel) and kernel(X).dtype == np.float32
+    np.testing.assert_allclose(kernel(X), X @ X.T / 3, rtol=1e-6)
+    np.testing.assert_allclose(kernel.diag(X), np.diag(X @ X.T / 3), rtol=1e-6)
+    for wrong in (X[:, :2], X[0], X * np.nan, X.astype(complex), {"y": X}, {"x": X, "y": X}, X[:0]):
+        with pytest.raises(tp.DataError):
+            kernel(wrong)
+    for settings in ({"output": "q"}, {"dtype": "float16"}, {"s": 1}):
+        with pytest.raises(tp.DataError):
+            net.kernel("nngp", **settings)
+    for refused in (kernel.gram, kernel.solve):
+        with pytest.raises(tp.LimitError, match="pair by pair"):
+            refused(X, out="K.npy")

@@ -21,6 +21,8 @@ from tp.limit.zcalculus.integrals import Integrals
 from tp.limit.zcalculus.mean import gaussians
 from tp.limit.zcalculus.measured import Measured, measured, valued
 from tp.program.ir import Ref
+from tp.readings.expression import Compiler
+from tp.readings.inputs import numbers_of, samples_of
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -39,16 +41,43 @@ def _meeting(e: Expectation) -> bool:
 
 @dataclass(frozen=True)
 class PairKernel:
-    """``kernel(X1, X2)``: [N1, N2] per kind, as compiled kernels return it. ``constants`` are numbers by name."""
+    """``kernel(X1, X2)``: [N1, N2] per kind, as compiled kernels return it; ``kernel.diag(X)`` [N].
+
+    ``constants`` are numbers by name; ``output`` is the one of several outputs whose kernel it is (None: the first).
+    """
 
     limit: Limit
     kinds: tuple[str, ...]
     constants: Mapping[str, Any] = field(default_factory=dict)
+    output: str | None = None
+    dtype: str = "float64"
 
-    def __call__(self, X1: Any, X2: Any = None) -> Array | tuple[Array, ...]:
+    def __repr__(self) -> str:
+        return f"<PairKernel {' '.join(self.kinds)} of {self.limit.program.name}, {self.dtype}, integrated pair by pair>"
+
+    def __call__(self, X1: Any, X2: Any = None) -> Any:
+        """All pairs of samples; one array per kind."""
         pairs = self._pairs(X1, X2)
-        found = pairs.tables(valued(pairs.run))
-        return found[0] if len(found) == 1 else found
+        return self._returned(pairs.tables(valued(pairs.run)))
+
+    def diag(self, X: Any) -> Any:
+        """Each sample with itself; equal to the diagonal of ``k(X)``."""
+        data = self._named(X, "X")
+        one = [self._pairs({name: a[i : i + 1] for name, a in data.items()}, None) for i in range(len(next(iter(data.values()))))]
+        rows = [pairs.tables(valued(pairs.run)) for pairs in one]
+        return self._returned(tuple(np.concatenate([row[k][0] for row in rows]) for k in range(len(self.kinds))))
+
+    def gram(self, *_: Any, **__: Any) -> Any:
+        """Refused: such kernels are for few samples."""
+        raise _in_memory("np.save(out, k(X)) writes the matrix of few samples")
+
+    def solve(self, *_: Any, **__: Any) -> Any:
+        """Refused, as ``gram``."""
+        raise _in_memory("give the matrices k(X) and k(X_test, X) to a regression of your own")
+
+    def _returned(self, found: tuple[Array, ...]) -> Any:
+        arrays = tuple(a.astype(self.dtype) for a in found)
+        return arrays[0] if len(arrays) == 1 else arrays
 
     def measured(
         self, X1: Any, X2: Any = None, method: str = "auto", tol: float | None = None, seed: int = 0
@@ -60,26 +89,41 @@ class PairKernel:
         return tuple(Measured(values, errors, found.method) for values, errors in both)
 
     def _pairs(self, X1: Any, X2: Any) -> _Pairs:
-        one = self._named(X1)
-        two = one if X2 is None else self._named(X2)
+        one = self._named(X1, "X" if X2 is None else "X1")
+        two = one if X2 is None else self._named(X2, "X2")
         n1, n2 = (len(next(iter(x.values()))) for x in (one, two))
         data = {k: np.concatenate([one[k], two[k]]) if X2 is not None else one[k] for k in one}
         return _Pairs(self, data, n1, n2, X2 is None, tuple(map(self._outputs, self.kinds)))
 
     def _outputs(self, kind: str) -> list[Entry]:
-        name = self.limit.outputs[0].name
+        name = self._answer.name
         entries = [e.lhs for e in self.limit.equations if isinstance(e.lhs, Entry)]
         return [f for f in entries if f.kind_name == kind and f.a.name == name]
 
-    def _named(self, X: Any) -> dict[str, Array]:
-        data = self.limit.program.data
-        arrays = dict(X) if isinstance(X, Mapping) else {data[0].ref.name: X}
-        out = {k: np.asarray(v, float) for k, v in arrays.items()}
-        for d in data:
-            if d.ref.name not in out or out[d.ref.name].ndim != 1 + len(d.domain):
-                reason = f"the input `{d.ref.name}` needs an array of {1 + len(d.domain)} axes"
-                raise DataError(Message(NOWHERE, reason, "the samples first, then its indices and features", "wrong shape"))
-        return out
+    @property
+    def _answer(self) -> Ref:
+        """The output whose kernel it is."""
+        names = [f.name for f in self.limit.outputs]
+        if self.output is not None and self.output not in names:
+            reason = f"the network has no output `{self.output}`"
+            raise DataError(Message(NOWHERE, reason, f"it has {', '.join(names)}", "unknown output"))
+        return self.limit.outputs[0 if self.output is None else names.index(self.output)]
+
+    def _named(self, X: Any, argument: str) -> dict[str, Array]:
+        """One array [N, …indices, …axes] per input, checked."""
+        program = self.limit.program
+        names = list(dict.fromkeys(d.ref.name for d in program.data))
+        if not isinstance(X, Mapping) and len(names) != 1:
+            reason = f"the network has the inputs {', '.join(names)}, but {argument} is one array"
+            raise DataError(Message(NOWHERE, reason, "pass a dict: {name: array}", "several inputs"))
+        arrays = dict(X) if isinstance(X, Mapping) else {names[0]: X}
+        samples_of(program, arrays, numbers_of(program, self.constants), Compiler())
+        return {name: np.asarray(a, dtype=np.float64) for name, a in arrays.items()}
+
+
+def _in_memory(remedy: str) -> LimitError:
+    reason = "this kernel's expectations hold more than two Gaussians and are integrated pair by pair, in memory"
+    return LimitError(Message(NOWHERE, reason, remedy, "few samples only"))
 
 
 @dataclass(frozen=True)
@@ -112,7 +156,7 @@ class _Pairs:
         if self.symmetric:
             full[j, i] = flat
         parts = np.split(full, np.cumsum([len(of_kind) for of_kind in self.outputs])[:-1], axis=2)
-        return tuple(part if self.kernel.limit.outputs[0].index else part[..., 0] for part in parts)
+        return tuple(part if self.kernel._answer.index else part[..., 0] for part in parts)
 
 
 @dataclass
@@ -186,6 +230,11 @@ def _together(expr: sp.Expr) -> sp.Expr:
     return expr.xreplace(swap).xreplace({J: I})
 
 
-def pair_kernel(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any]) -> PairKernel:
-    """The kernel of a limit that no compiled rule integrates."""
-    return PairKernel(limit, tuple(kinds), constants)
+def pair_kernel(
+    limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None, dtype: str = "float64"
+) -> PairKernel:
+    """The kernel of a limit that no compiled rule integrates. Raises ``DataError`` for an output or constant it has not."""
+    kernel = PairKernel(limit, tuple(kinds), constants, output, dtype)
+    numbers_of(limit.program, constants)
+    _ = kernel._answer
+    return kernel
