@@ -36,6 +36,8 @@ def test_rows_of_sums_are_those_of_single_pairs():
         np.testing.assert_allclose(ours, theirs, rtol=2e-11)
     for whole, some in zip(k(X), k(X[::13]), strict=True):  # whose coefficients are interpolated, and not
         np.testing.assert_allclose(whole[::13, ::13], some, rtol=1e-11)
+    for ours, theirs in zip(k(X[:2]), reference(limit, X[:2]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
 
 
 @pytest.mark.parametrize("many", [False, True])

@@ -13,13 +13,15 @@ from tests.truth.specs import from_layers
 
 COMPILED = {
     "test_layer_lists[mlp_relu_depth3]",
-    "test_layer_lists[mlp_tanh_depth3_quadrature]",
     "test_layer_lists[mlp_layernorm_relu]",
     "test_layer_lists[attention_softmax_linear_scaling]",
     "test_recurrent_networks_in_the_ntk_parametrization[C081]",
     "test_convolutions[C079]",
 }
-"""Of every kind of network one is compiled, as it is for users; for the others their kernels' text is run as plain Python."""
+"""Of every kind of network one is compiled, as it is for users; for the others their kernels' text is run as plain Python.
+
+Expansions are compiled in tests/kernel/test_precision.py.
+"""
 
 
 @pytest.fixture(autouse=True)
