@@ -312,19 +312,7 @@ def solved(
     """As :func:`mup`; ``Blocked`` where no stable point is maximal, without looking for ways out."""
     walk = engine.walk(optimizer_name)
     known = {k: Fraction(v) for k, v in (constants or {}).items()}
-    last = steps or engine.steps
-    while True:
-        solver = Solver(engine, walk, last, dict(known))
-        point, search, found = solver.solve()
-        silent = {p for p in walk.u if not any(p in s.gradients for s in found)}
-        later = [] if steps is not None else classify.violations(walk, walk.run(point, last + 1, roles=0))
-        if not silent and not later:
-            break
-        if steps is not None or last >= 4:
-            if later:
-                raise _unsteady(walk, later[0], last, solver.temps)
-            break
-        last += 1
+    solver, (point, search, found), last = _steady(engine, walk, known, steps)
     _bounded(solver, point)
     free, facets = solver.free(search, found)
     found = walk.certified(point, last)
@@ -349,6 +337,24 @@ def solved(
         gauge=str(gauge or "table3"),
         depth=depth,
     )
+
+
+def _steady(
+    engine: Engine, walk: Walk, known: Mapping[str, Fraction], steps: int | None
+) -> tuple[Solver, tuple[dict[str, Fraction], _Search, list[Step]], int]:
+    """A maximal point for ``steps``; without these, for so few that all gradients have come and nothing grows later."""
+    last = steps or engine.steps
+    while True:
+        solver = Solver(engine, walk, last, dict(known))
+        point, search, found = solver.solve()
+        silent = {p for p in walk.u if not any(p in s.gradients for s in found)}
+        later = [] if steps is not None else classify.violations(walk, walk.run(point, last + 1, roles=0))
+        if steps is None and last < 4 and (silent or later):
+            last += 1
+            continue
+        if later:
+            raise _unsteady(walk, later[0], last, solver.temps)
+        return solver, (point, search, found), last
 
 
 def _bounded(solver: Solver, point: Mapping[str, Fraction]) -> None:

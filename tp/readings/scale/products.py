@@ -1,6 +1,6 @@
 """What a matrix makes of a vector, in exponents: W₀ x with the dot parts that it owes to earlier Wᵀ y, and ΔW x.
 
-Source: Yang 2020, *Tensor Programs III*, Definition E.5 (hat and dot parts); Yang & Hu 2021, *Tensor Programs IV*, section 7
+Source: Yang 2020, *Tensor Programs III*, Definition E.3 (hat and dot parts); Yang & Hu 2021, *Tensor Programs IV*, section 7
 (updates as stored outer products).
 """
 

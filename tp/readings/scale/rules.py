@@ -1,6 +1,6 @@
 """Rules of the calculus: nonlinearities by Taylor's formula, averages by the law of large numbers or the central limit.
 
-Source: Yang & Hu 2021, *Tensor Programs IV*, appendix H; the page on theory calls these rules 1, 4 and 5 of scaling inference.
+Source: Yang & Hu 2021, *Tensor Programs IV*, appendix H.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ exactly if no letter remains odd in their product. A tag is a pair of bit masks 
 (value, node): *base*, what is there at initialization, and *pert*, what updates caused.
 
 Source: Yang & Hu 2021, *Tensor Programs IV*, section 7 and appendix H (which products are central-limit-, which
-law-of-large-numbers-sized); Yang 2020, *Tensor Programs III*, Definition E.5 (hat and dot parts).
+law-of-large-numbers-sized); Yang 2020, *Tensor Programs III*, Definition E.3 (hat and dot parts).
 """
 
 from __future__ import annotations
