@@ -30,8 +30,12 @@ WEIGHTS = np.repeat([node(i)[1] for i in range(8)], 2)
         (lambda x: 1 / (1 + x * x), math.pi / 2),
         (lambda x: np.abs(x - 0.23), (1.23**2 + 0.77**2) / 2),
         (lambda x: np.where(x > 0.23, 1.0, 0.0), 0.77),
+        (
+            lambda x: np.exp(-1.6 * x * x) + 8e-5 * np.abs(x - 0.02),
+            math.sqrt(math.pi / 1.6) * math.erf(math.sqrt(1.6)) + 8e-5 * 1.0004,
+        ),
     ],
-    ids=["wave", "fast", "aliased", "poles", "kink", "jump"],
+    ids=["wave", "fast", "aliased", "poles", "kink", "jump", "hidden kink"],
 )
 def test_doubt_is_no_smaller_than_the_error(f: Any, integral: float) -> None:
     """On half a panel; where nothing is resolved both are of order 1."""
@@ -74,6 +78,21 @@ def test_squares_reach_farther_than_means(q: float, rho: float) -> None:
     e = math.exp(q / 2)
     assert value == pytest.approx(math.exp((q + v) / 4) - 2 * math.exp(q / 8) + 1, abs=1e-13 * e)
     assert slope == pytest.approx(math.exp((q + v) / 4) / 4, abs=1e-13 * e)
+
+
+@pytest.mark.parametrize(
+    "f", [sp.log(1 + sp.exp(3 * u)) / 3 - u / 2, sp.log(sp.exp(u) + sp.exp(-u)) / 2], ids=["softplus", "cosh"]
+)
+def test_logarithms_of_sums_of_exponentials(f: sp.Expr) -> None:
+    """Both are |u|/2 but near 0, also where the exponentials are beyond double precision; and log(1 + |u|) is |u| near 0."""
+    assert call(*alone(f**2), 1e8)[0] == pytest.approx(0.25e8, rel=1e-10)
+    assert call(*alone(sp.log(1 + sp.Abs(u)) ** 2), 1e-24)[0] == pytest.approx(1e-24, rel=1e-11)
+
+
+def test_waves_behind_a_kink() -> None:
+    """Of opposite variables one is below 0, where sin(relu) is."""
+    low = lower(*couple(lambda x: sp.sin(relu(x))))
+    assert call(low, plain(low.sources), 1.0, -1.0, 1.0) == (0.0, 0.0)
 
 
 def test_what_is_too_fast_has_no_number() -> None:

@@ -158,6 +158,8 @@ NARROW = {
     "exp(−50 (x − 2)²)": (lambda x: sp.exp(-50 * (x - 2) ** 2), lambda x: np.exp(-50 * (x - 2) ** 2)),
     "1/(1 + 100 (x − 1)²)": (lambda x: 1 / (1 + 100 * (x - 1) ** 2), lambda x: 1 / (1 + 100 * (x - 1) ** 2)),
     "tanh(10 x³ − 10)": (lambda x: sp.tanh(10 * x**3 - 10), lambda x: np.tanh(10 * x**3 - 10)),
+    "nested": (lambda x: sp.exp(-1e5 * (sp.tanh(x) - 0.5) ** 2), lambda x: np.exp(-1e5 * (np.tanh(x) - 0.5) ** 2)),
+    "waves": (lambda x: sp.exp(-50 * sp.sin(3 * x) ** 2), lambda x: np.exp(-50 * np.sin(3 * x) ** 2)),
 }
 
 

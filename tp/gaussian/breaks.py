@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,22 @@ import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian import functions as known
+from tp.gaussian.quadrature import evaluate
 
 JUMPS: tuple[Any, ...] = (known.step, sp.sign, sp.Heaviside, sp.Piecewise)
+BOUNDED: tuple[Any, ...] = (
+    sp.tanh,
+    sp.erf,
+    sp.atan,
+    sp.sin,
+    sp.cos,
+    known.sigmoid,
+    known.normal_cdf,
+    known.normal_pdf,
+    *JUMPS[:3],
+)
+COUNTED = 16
+"""Zeros and turns of an argument that are counted one by one; where there are more it is said to oscillate."""
 KINKS: tuple[Any, ...] = (known.relu, known.leaky_relu, known.elu, sp.Abs)
 
 
@@ -47,37 +62,78 @@ def has_pole(f: sp.Expr, x: sp.Expr) -> bool:
 
 def centres(f: sp.Expr, x: sp.Expr) -> tuple[sp.Expr, ...]:
     """Points about which ``f`` may vary fast though smoothly: where arguments of functions and bases of powers vanish or turn."""
-    return tuple(dict.fromkeys(c for argument in _arguments(f, x) for c in _centres(argument, x)))
+    found = [_centres(argument, x) for argument in _arguments(f, x)]
+    return tuple(dict.fromkeys(c for some in found if len(some) <= COUNTED for c in some))
 
 
 def sharpness(f: sp.Expr, x: sp.Expr) -> float:
     """How much narrower than 1 features of ``f`` are: from slopes and curvatures of arguments, and zeros of bases of powers."""
+    bases = {p.base: None for p in f.atoms(sp.Pow) if not (p.exp.is_Integer and p.exp.is_positive)}
     most = 1.0
     for argument in _arguments(f, x):
-        for c in _centres(argument, x):
-            rates = [abs(sp.diff(argument, x).subs(x, c)), sp.sqrt(abs(sp.diff(argument, x, 2).subs(x, c)))]
-            most = max([most, *(float(r) for r in rates if r.is_number and r.is_finite)])
-    for part in f.atoms(sp.Pow):
-        if part.base.has(x) and part.base.is_polynomial(x) and not (part.exp.is_Integer and part.exp.is_positive):
-            most = max([most, *(1.0 / abs(y) for _, y in _roots_near(part.base, x) if abs(y) > 1e-9)])
+        most = max([most, *(r for r in _rates(argument, x, argument in bases) if np.isfinite(r))])
+    for base in bases:
+        if base.has(x) and base.is_polynomial(x):
+            most = max([most, *(1.0 / abs(y) for _, y in _roots_near(base, x) if abs(y) > 1e-9)])
     return most
 
 
+def _rates(argument: sp.Expr, x: sp.Expr, base: bool) -> list[float]:
+    """How fast an argument, or the logarithm of the base of a power that is no polynomial, varies at its centres."""
+    slopes = [sp.diff(argument, x, k) for k in (1, 2)]
+    if not argument.is_polynomial(x):
+        at = np.array([float(c) for c in _centres(argument, x)])
+        if not at.size:
+            return []
+        with np.errstate(all="ignore"):
+            whole, slope, bend = (np.abs(np.broadcast_to(evaluate(e, {x: at}), at.shape)) for e in (argument, *slopes))
+            return [*(np.sqrt(bend / whole) if base else np.maximum(slope, np.sqrt(bend)))]
+    found = [r for c in _centres(argument, x) for r in (abs(slopes[0].subs(x, c)), sp.sqrt(abs(slopes[1].subs(x, c))))]
+    return [float(r) for r in found if r.is_number]
+
+
 def _arguments(f: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
-    """Arguments of functions and bases of powers that are polynomials in x."""
+    """Arguments of functions and bases of powers that are smooth in x: polynomials, or without parameters."""
     found = [p.args[-1 if isinstance(p, known.hermite) else 0] for p in f.atoms(sp.Function) if p.args]
     found += [p.base for p in f.atoms(sp.Pow) if not (p.exp.is_Integer and p.exp.is_positive)]
-    return [a for a in dict.fromkeys(found) if a.has(x) and a.is_polynomial(x)]
+    smooth = [a for a in dict.fromkeys(found) if not a.has(sp.Max, sp.Min, *JUMPS, *KINKS)]
+    return [a for a in smooth if a.has(x) and (a.is_polynomial(x) or a.free_symbols == {x})]
 
 
 def _centres(argument: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
-    """Real parts of the zeros of a polynomial and of its derivative; of a linear one its zero, whatever its coefficients are."""
+    """Where it vanishes or turns: of a polynomial the real parts of zeros, of a linear one its zero, whatever it is."""
+    if not argument.is_polynomial(x):
+        found = _changes(argument, x) + _changes(sp.diff(argument, x), x)
+        return [sp.Float(c) for c in sorted({round(c, 9) + 0.0 for c in found})]
     poly = sp.Poly(argument, x)
     if poly.degree() == 1:
         b, a = poly.all_coeffs()
         return [-a / b]
     turns = _roots_near(argument, x) + _roots_near(sp.diff(argument, x), x)
     return [sp.Float(c) for c in sorted({round(re, 9) + 0.0 for re, _ in turns})]
+
+
+@cache
+def _changes(e: sp.Expr, x: sp.Expr) -> tuple[float, ...]:
+    """Where ``e`` changes its sign between places that are 0.01 apart up to 20, and farther out 1 % of where they are."""
+    far = np.geomspace(20.0, 1e4, 620)
+    places = np.concatenate([-far[:0:-1], np.linspace(-20.0, 20.0, 4001) + 0.00314, far[1:]])
+
+    def sign(at: Any) -> Any:
+        return np.sign(np.broadcast_to(evaluate(e, {x: at}), at.shape))
+
+    try:
+        with np.errstate(all="ignore"):
+            signs = sign(places)
+            where = np.flatnonzero(signs[1:] * signs[:-1] < 0.0)
+            low, high = places[where], places[where + 1]
+            for _ in range(50):
+                middle = 0.5 * (low + high)
+                left = sign(middle) == signs[where]
+                low, high = np.where(left, middle, low), np.where(left, high, middle)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return ()
+    return tuple(map(float, low))
 
 
 def _roots_near(argument: sp.Expr, x: sp.Expr) -> list[tuple[float, float]]:
@@ -134,4 +190,10 @@ def _unknown(e: sp.Expr) -> LimitError:
 
 def periodic(f: sp.Expr, x: sp.Expr) -> bool:
     """Whether ``f`` oscillates however far out, so that panels must not grow there."""
-    return any(isinstance(part, (sp.sin, sp.cos, sp.tan)) and part.has(x) for part in sp.preorder_traversal(f))
+    waves = [w for w in f.atoms(sp.sin, sp.cos, sp.tan) if _unbounded(w.args[0], x)]
+    return bool(waves) or any(len(_centres(a, x)) > COUNTED for a in _arguments(f, x))
+
+
+def _unbounded(e: sp.Expr, x: sp.Expr) -> bool:
+    """Whether x is in ``e`` outside functions that stay between two numbers."""
+    return bool(e.xreplace(dict.fromkeys(e.atoms(*BOUNDED), sp.S.One)).has(x))

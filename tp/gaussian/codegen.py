@@ -16,6 +16,7 @@ from types import FunctionType
 from typing import Any
 
 import sympy as sp
+from sympy.codegen.cfunctions import log1p
 
 from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian import functions as known
@@ -119,6 +120,7 @@ MATH = {
     sp.sin: "sin", sp.cos: "cos", sp.tan: "tan", sp.sinh: "sinh", sp.cosh: "cosh", sp.tanh: "tanh", sp.asin: "asin",
     sp.acos: "acos", sp.atan: "atan", sp.asinh: "asinh", sp.acosh: "acosh", sp.atanh: "atanh", sp.log: "log", sp.erf: "erf",
     sp.erfc: "erfc", sp.atan2: "atan2",
+    log1p: "log1p",
 }  # fmt: skip
 OURS: dict[type, Function] = {
     sp.exp: scalars.exponential, sp.sign: scalars.sign, known.relu: scalars.relu, known.step: scalars.step,
@@ -212,6 +214,36 @@ class Printer:
         raise LimitError(Message(NOWHERE, f"the condition `{e}` has no numerical value here", "", "no numbers"))
 
 
+def _in_logarithms(e: sp.Expr) -> sp.Expr:
+    """log Σ c eᵃ as M + log Σ c e^{a − M}, M the largest a, and so in roots of such sums: where eᵃ itself would be cut.
+
+    And log(1 + y) as ``log1p``.
+    """
+
+    def grows(total: sp.Expr) -> bool:
+        return isinstance(total, sp.Add) and any(isinstance(p, sp.exp) for t in total.args for p in sp.Mul.make_args(t))
+
+    def scaled(total: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+        terms = []
+        for t in total.args:
+            grown = [p for p in sp.Mul.make_args(t) if isinstance(p, sp.exp)]
+            terms.append((t / sp.Mul(*grown), sp.Add(*(p.args[0] for p in grown))))
+        most = sp.Max(*(a for _, a in terms))
+        return most, sp.Add(*(c * sp.exp(a - most) for c, a in terms))
+
+    def root(part: sp.Expr) -> sp.Expr:
+        most, rest = scaled(part.base)
+        return sp.exp(part.exp * most) * rest**part.exp
+
+    def logarithm(part: sp.Expr) -> sp.Expr:
+        most, rest = scaled(part.args[0])
+        return most + sp.log(rest)
+
+    e = e.replace(lambda p: isinstance(p, sp.Pow) and not p.exp.is_Integer and grows(p.base), root)
+    e = e.replace(lambda p: isinstance(p, sp.log) and grows(p.args[0]), logarithm)
+    return e.replace(lambda p: isinstance(p, sp.log) and sp.S.One in sp.Add.make_args(p.args[0]), lambda p: log1p(p.args[0] - 1))
+
+
 def scalar_function(
     kind: str, results: Sequence[sp.Expr], arguments: Sequence[sp.Basic], names: Sequence[str], first: Sequence[str] = ()
 ) -> tuple[Source, ...]:
@@ -219,7 +251,7 @@ def scalar_function(
 
     ``first`` are lines that go before. Its name is ``kind`` and a digest of its text, so equal functions are one function.
     """
-    shared, plain = sp.cse(results, symbols=(sp.Dummy(f"t{k}") for k in range(10**6)), order="none")
+    shared, plain = sp.cse([_in_logarithms(e) for e in results], symbols=(sp.Dummy(f"t{k}") for k in range(10**6)), order="none")
     table = dict(zip(arguments, names, strict=True))
     printer, lines = Printer(table), list(first)
     for k, (symbol, value) in enumerate(shared):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import sympy as sp
 
@@ -46,9 +47,9 @@ def factor(f: sp.Expr, slope: sp.Expr | None, x: sp.Expr, names: Mapping[sp.Basi
     edges = breaks(f, x)
     made = _Maker(params, {"": code[-1][0]}, list(code))
     printer = Printer(names)
-    made.breaks([printer(e) for e in dict.fromkeys((*edges, *centres(f, x)))], periodic(f, x))
-    made.sources[:0] = sources_of(*printer.used.values())
     size = 2.0 / sharpness(f, x)
+    made.breaks([printer(e) for e in dict.fromkeys((*edges, *centres(f, x)))], size if periodic(f, x) else inf)
+    made.sources[:0] = sources_of(*printer.used.values())
     made.constant("_size", [], f"return {size!r}")
     made.constant("_most", [], f"return {SMOOTH_TERMS if not edges else KINKED_TERMS}")
     made.constant("_blur", ["s"], "return s" if edges else f"return max(s, {size!r})")
@@ -88,8 +89,8 @@ class _Maker:
         name = f"phi{part}_{digest(*arguments, body)}"
         self.add(part, (name, f"def {name}({', '.join(arguments)}):{body}"))
 
-    def breaks(self, edges: Sequence[str], oscillates: bool) -> None:
-        """``next``, ``last`` and ``gap`` of kinks, jumps and centres; 0 is always one of them."""
+    def breaks(self, edges: Sequence[str], widest: float) -> None:
+        """``next``, ``last`` and ``gap`` of kinks, jumps and centres; 0 is always one of them, and no panel is wider."""
         points = ["0.0", *(e for e in edges if e not in ("0.0", "0"))]
         arguments = ["z", *self.params]
         up = [f"t = {p}\n    b = t if z < t < b else b" for p in points]
@@ -97,7 +98,7 @@ class _Maker:
         near = [f"t = abs(z - {p})\n    b = t if t < b else b" for p in points]
         self.constant("_next", arguments, "b = math.inf", *up, "return b")
         self.constant("_last", arguments, "b = -math.inf", *down, "return b")
-        self.constant("_gap", arguments, *(["return 0.0"] if oscillates else ["b = math.inf", *near, "return b"]))
+        self.constant("_gap", arguments, f"b = {widest / 0.6!r}" if widest < inf else "b = math.inf", *near, "return b")
 
     def template(self, function: Function) -> None:
         names = {f"phi{p}": n for p, n in self.parts.items()}

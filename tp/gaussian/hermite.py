@@ -31,7 +31,7 @@ def samples(q: float, top: int) -> Any:
     y = ends[0] = -end
     while y < end and tries < 8192 and panels < 4096:
         stop = min(phi_panel(0.0, r, y, phi_size(), widest), min(y + 2.0 * width, end))
-        while not phi_fits(0.0, r, y, stop, norm, steep, room) and tries < 8192:
+        while not phi_fits(0.0, r, y, stop, norm, steep, 2.0, room) and tries < 8192:
             stop, tries = y + 0.5 * (stop - y), tries + 1
         width, panels = stop - y, panels + 1
         y = ends[panels] = stop

@@ -77,22 +77,29 @@ def psi_reach(m: float, s: float, moment: float, norm: float, steep: float) -> t
 def phi_reach(m: float, s: float, moment: float, norm: float, steep: float) -> tuple[float, float, float]:
     """Standard deviations beyond which φ(m + s y) times the density is below rounding of what it is before, 9 to 37; sizes.
 
-    So for φ', and where ``moment`` is 2 for φ² and φ'². Sizes are the largest |φ| and |φ'| times the density's root at some
-    places, or those given if larger: what errors are measured with.
+    So for φ', and where ``moment`` is 2 for φ² and φ'². Sizes are the largest |φ| and |φ'| times the density, or its root where
+    ``moment`` is 2, at some places, or those given if larger: what errors are measured with. Narrow features are looked for at
+    their places.
     """
-    b, top, fast, least = 0.0, 0.0, 0.0, 1e-15 if moment == 1.0 else 3e-8
+    b, top, fast, least, near = 0.0, 0.0, 0.0, 1e-15 if moment == 1.0 else 3e-8, phi_next(m - 37.0 * s)
+    given = norm > 0.0
+    while not given and near < m + 37.0 * s:
+        for k in range(3):
+            z = near + 0.25 * (k - 1) * phi_size()
+            f, df = phi(z)
+            rare = math.exp(-0.5 * ((z - m) / s) ** 2 / moment)
+            norm, steep = max(norm, abs(f) * rare), max(steep, abs(df) * rare)
+        near = phi_next(near)
     while b < 37.0:
         f, df = phi(m + s * b)
         g, dg = phi(m - s * b)
-        root = math.exp(-0.25 * b * b)
-        value, slope = max(abs(f), abs(g)) * root, max(abs(df), abs(dg)) * root
-        norm, steep = max(norm, value), max(steep, slope)
-        value, slope = (value * root, slope * root) if moment == 1.0 else (value, slope)
+        rare = math.exp(-0.5 * b * b / moment)
+        value, slope = max(abs(f), abs(g)) * rare, max(abs(df), abs(dg)) * rare
         top, fast = max(top, value), max(fast, slope)
-        if b >= 9.0 and norm > 0.0 and value <= least * top and slope <= least * fast:
-            return b, norm, steep
+        if b >= 9.0 and (given or top > 0.0) and value <= least * top and slope <= least * fast:
+            break
         b += 1.5 if b < 9.0 else 1.0
-    return b, norm, steep
+    return b, max(norm, top), max(steep, fast)
 
 
 def phi_panel(m: float, s: float, y: float, size: float, widest: float) -> float:
@@ -108,8 +115,9 @@ def phi_panel(m: float, s: float, y: float, size: float, widest: float) -> float
 def doubt(row: Any) -> float:
     """How far the 16-point rule may be off where ``row`` are the values at its nodes, relative to half the panel.
 
-    The last Legendre coefficients, 14 and 15, times their decay since 12 and 13 to the sixth: of smooth functions those that the
-    rule misses, from 32 on, are smaller, and of an unseen kink (decay 0.75, taken for 1) no larger. Rounding is left out.
+    The last Legendre coefficients, 14 and 15, or a share of those before, should these be small by chance. Of smooth functions
+    the rule misses far less, what comes from 32 on; but what a kink of size 1e-6 adds to one is in no decay that could be
+    extrapolated, and its error is no larger than this. Rounding is left out.
     """
     k12, k13, k14, k15, largest = 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(8):
@@ -117,12 +125,10 @@ def doubt(row: Any) -> float:
         even, odd = row[2 * i + 1] + row[2 * i], row[2 * i + 1] - row[2 * i]
         largest = max(largest, max(abs(row[2 * i]), abs(row[2 * i + 1])))
         k12, k13, k14, k15 = k12 + a * even, k13 + b * odd, k14 + c * even, k15 + d * odd
-    before, last = abs(k12) + abs(k13), abs(k14) + abs(k15)
-    decay = last / before if 2.0 * last < before else 1.0
-    return max(last * decay**6 - 1e-14 * largest, 0.0)
+    return max(max(abs(k14) + abs(k15), 0.03 * (abs(k12) + abs(k13))) - 1e-14 * largest, 0.0)
 
 
-def phi_fits(m: float, s: float, y: float, stop: float, norm: float, steep: float, room: Any) -> bool:
+def phi_fits(m: float, s: float, y: float, stop: float, norm: float, steep: float, moment: float, room: Any) -> bool:
     """Whether the rule is right on a panel; ``room`` gets φ(m + s t) and φ' at its nodes, the lower one of each pair first."""
     half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
     for i in range(8):
@@ -132,7 +138,7 @@ def phi_fits(m: float, s: float, y: float, stop: float, norm: float, steep: floa
             room[0, 2 * i + side] = f
             room[1, 2 * i + side] = df
     near = max(max(y, -stop), 0.0)
-    most = 1e-13 * math.exp(0.25 * near * near) / half
+    most = 1e-13 * math.exp(0.5 * near * near / moment) / half
     return not (doubt(room[0]) > most * norm or doubt(room[1]) > most * steep)
 
 
@@ -147,7 +153,7 @@ def phi_mean(m: float, s: float, norm: float, steep: float, most: int) -> tuple[
     y, value, slope, width, room = -end, 0.0, 0.0, 1.5, np.empty((2, 16))
     while y < end and most > 0:
         stop = min(phi_panel(m, s, y, phi_size(), 1.5), min(y + 2.0 * width, end))
-        while not phi_fits(m, s, y, stop, norm, steep, room) and most > 0:
+        while not phi_fits(m, s, y, stop, norm, steep, 1.0, room) and most > 0:
             stop, most = y + 0.5 * (stop - y), most - 1
         half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
         for i in range(8):
