@@ -88,6 +88,36 @@ BELLS = """network bells
   g[r] = sum(B[k] @ u[r+k] for k in 0..1)
   output f = v @ mean(relu(g[r]) for r)
 """
+CHAIN = """network chain
+  width n
+  dim c = 2
+  index p in 2..13 boundary zero
+  index r in 1..6  boundary zero
+  index s in 1..3  boundary zero
+  input x[p] : [c]
+  weight A[k] : [n, c] ~ N(0, 2/(3*c))  for k in -1..1
+  weight B[k] : [n, n] ~ N(0, 2/(3*n))  for k in -1..1
+  weight C[k] : [n, n] ~ N(0, 1/n)      for k in 0..2
+  weight b : [n] ~ N(0, 0.1)
+  weight v : [n] ~ N(0, 1/n)
+  h[p] = sum(A[k] @ x[p+k] for k in -1..1)
+  u[r] = mean(relu(h[2*r+i]) for i in -1..1)
+  g[r] = sum(B[k] @ u[r+k] for k in -1..1) + b
+  y[s] = sum(C[k] @ relu(g[2*s+k]) for k in 0..2)
+  output f = v @ mean(relu(y[s]) for s)
+"""
+MEANS = """network means
+  width n
+  dim c = 2
+  index p in 0..5 boundary zero
+  index r in 0..1 boundary zero
+  input x[p] : [c]
+  weight A[k] : [n, c] ~ N(0, 2/(3*c))  for k in -1..1
+  weight v : [n] ~ N(0, 1/n)
+  h[p] = sum(A[k] @ x[p+k] for k in -1..1)
+  u[r] = mean(relu(h[3*r+i]) for i in 0..2)
+  output f = v @ mean(u[r] for r)
+"""
 VALID = """network valid
   width n
   dim c = 2
@@ -123,6 +153,7 @@ OTHERS = {
     "circular": images(mode="circular"),
     "reflect": images(3, 3, mode="reflect"),
     "not 0 beyond": images(2, 2, phi="cos"),
+    "mean of means": MEANS,
     "recurrence": RNN.format(phi="relu", readout="mean(relu(h[t]) for t)"),
 }
 
@@ -156,6 +187,17 @@ def test_one_axis_of_positions_runs_along_its_diagonals(monkeypatch, uncompiled)
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)
         np.testing.assert_array_equal(np.diag(ours), alone)
         np.testing.assert_array_equal(ours[:1, 1:], apart)
+
+
+def test_windows_over_diagonals_of_one_axis(monkeypatch, uncompiled):
+    """Pools that overlap, then a stride; two samples are equal, part of one is blank."""
+    dense, limit, neither = by_rows(CHAIN, monkeypatch, 1 << 60)
+    monkeypatch.setattr(slots, "CACHE", 0)
+    k, _, rows = by_rows(CHAIN, monkeypatch)
+    assert rows and not neither and k.compiled.lanes["rows"] < 0.75 * dense.compiled.lanes["pairs"]
+    X = data(limit, 3)
+    X[1], X[2, :3] = X[0], 0.0
+    np.testing.assert_allclose(np.array(k(X)), np.array(dense(X)), rtol=1e-13)
 
 
 def test_vectors_of_coefficients_along_diagonals(monkeypatch, uncompiled):

@@ -97,6 +97,8 @@ class _Exchange:
             for x, y in self.pairs.get(cell.table, ()) if cell.side == "ij" else ():
                 one, two = (cell.index[k].free_symbols & bounds.keys() for k in (x, y))
                 if one != two:
+                    if len(one) > 1 or len(two) > 1:
+                        raise Unfit
                     (a,), (b,) = one or (None,), two or (None,)
                     if a is None or b is None or bounds[a] != bounds[b] or inner.setdefault(a, b) != b:
                         raise Unfit

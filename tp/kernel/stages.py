@@ -204,10 +204,13 @@ class _Stager:
             stored.insert(0, shift)
         lane = next(r for r in (*domain, *bounds) if r.index == LANE)
         if self.layout.diagonal and has_lane:
-            raise Unfit
+            lane = Range(LANE, lane.lo.xreplace(here), lane.hi.xreplace(here))
+            span = (lane.hi - lane.lo).xreplace({OTHER: sp.S.Zero})
+            loops.insert(0, shift := Range(OTHER, -span, span))
+            stored.insert(0, shift)
         if rows:
             bounds, loops, body = self._one_offset(name, rows, bounds, loops, body)
-        here_lane = next(r for r in (*domain, *bounds) if r.index == LANE)
+        here_lane = lane if has_lane else next(r for r in bounds if r.index == LANE)
         alone = {e for c in cells for e in c.index}
         inner = [
             r for r in bounds if r.index not in (LANE, ROW) and not _steers(r, rows, self) and small(r) and r.index not in alone
