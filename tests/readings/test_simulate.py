@@ -231,6 +231,9 @@ def test_constants() -> None:
             simulate(program, {}, 8, constants={"s": value})
     with pytest.raises(DataError, match="`t` is no constant"):
         simulate(program, {}, 8, constants={"s": 1, "t": 1})
+    for seed in (-1, "a", 1.5):
+        with pytest.raises(DataError, match="give a whole number that is not negative"):
+            simulate(program, {}, 8, seed, constants={"s": 1})
 
 
 def test_memory_is_counted_first() -> None:

@@ -160,6 +160,8 @@ def test_the_train_line_gives_defaults() -> None:
     run = net.train([[1.0, 0.0]], [1.0])
     assert (run.steps, run.rates, run.momentum) == (3, (0.25,) * 3, 0.5)
     assert net.train([[1.0, 0.0]], [1.0], steps=1).steps == 1
+    shown = net.train([[1.0, 0.0]], [1.0]).simulate(8)
+    assert "nan" not in repr(shown) + shown.table()
 
 
 def test_a_fraction_of_the_width_has_no_size_at_infinity() -> None:
@@ -199,6 +201,11 @@ def test_a_result_is_shown_and_drawn(tmp_path: Path) -> None:
         ({"y": [1.0, np.nan]}, "y[1, 0]"),
         ({"batches": [[0], [2]]}, "row 2"),
         ({"batches": [[0]]}, "1 batches for 2 steps"),
+        ({"batches": 0}, "how many rows a step"),
+        ({"decay": "a"}, "decay is 'a'"),
+        ({"momentum": True}, "momentum is True"),
+        ({"optimizer": "adam", "betas": 0.9}, "betas 0.9"),
+        ({"optimizer": "adam", "eps": "a"}, "eps 'a'"),
         ({"batches": [[0], []]}, "batch 1 is empty"),
         ({"lr": [0.1]}, "1 learning rates"),
         ({"lr": np.inf}, "learning rate is inf"),

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from tp.errors import NOWHERE, DataError, Message
 from tp.progress import over
 from tp.readings.coord_report import CoordCheck, Row
+from tp.readings.inputs import generator
 from tp.readings.measure import Experiment, Name, Sizes, flips, repeats
 from tp.readings.scale.infer import Engine, scaling
 from tp.readings.scale.optimizers import Optimizer, optimizer
@@ -104,9 +105,9 @@ def experiment(
 ) -> Experiment:
     """Finite networks of the program under ``rules``, ready to be run."""
     program = parametrize(engine.program, rules, engine.growth)
-    generator = np.random.default_rng(seed)
-    data = _data(program, inputs, generator, constants or {})
-    return Experiment(engine, program, opt, steps, data, constants or {}, int(generator.integers(2**31)))
+    random = generator(seed)
+    data = _data(program, inputs, random, constants or {})
+    return Experiment(engine, program, opt, steps, data, constants or {}, int(random.integers(2**31)))
 
 
 def rules_of(engine: Engine, parametrization: Any, opt: Optimizer) -> dict[str, ABC]:

@@ -48,6 +48,14 @@ def numbers_of(program: Program, constants: Mapping[str, Any]) -> dict[str, Any]
     return {name: _constant(name, constants[name]) for name in wanted}
 
 
+def generator(seed: Any) -> np.random.Generator:
+    """Random numbers from a seed, a whole number that is not negative; a generator is taken as it is."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise complain(NOWHERE, "seed", f"the seed is {seed!r}", "give a whole number that is not negative") from None
+
+
 def _constant(name: str, value: Any) -> int | float | Fraction:
     if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
         raise complain(NOWHERE, "not a number", f"constant `{name}` is {type(value).__name__}")

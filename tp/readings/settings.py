@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 LINEAR = ("sgd", "momentum", "nesterov")
 """Optimizers that are linear in the gradients."""
+NUMBER = (int, float, np.integer, np.floating)
 LONGEST = 500
 """Steps of an entrywise optimizer at most: every update is a function of all gradients before it."""
 
@@ -59,7 +60,7 @@ def prepare(
     targets = _targets(program, y, rows)
     rows_of = _batches(batches, steps, rows)
     rule = _entrywise(optimizer, steps, momentum, betas, eps)
-    beta = (0.9 if str(optimizer) in LINEAR[1:] else 0.0) if momentum is None else float(momentum)
+    beta = (0.9 if str(optimizer) in LINEAR[1:] else 0.0) if momentum is None else momentum
     _check_shares(momentum=beta, decay=decay)
     all_rows, test = train_rows, tuple(range(rows))
     if X_test is not None:
@@ -70,7 +71,8 @@ def prepare(
     padded[:rows] = targets
     _check_loss(loss, targets)
     nesterov = isinstance(optimizer, str) and optimizer == "nesterov"
-    return TrainingRun(program, all_rows, padded, test, rows_of, rates, loss, beta, float(decay), nesterov, rule, int(every))
+    beta, decay = float(beta), float(decay)
+    return TrainingRun(program, all_rows, padded, test, rows_of, rates, loss, beta, decay, nesterov, rule, int(every))
 
 
 def _schedule(steps: Any, lr: Any, every: Any) -> tuple[int, tuple[float, ...]]:
@@ -87,11 +89,11 @@ def _schedule(steps: Any, lr: Any, every: Any) -> tuple[int, tuple[float, ...]]:
     return int(steps), _rates(lr, int(steps))
 
 
-def _check_shares(**shares: float) -> None:
+def _check_shares(**shares: Any) -> None:
     for name, value in shares.items():
-        if not 0 <= value < 1:
+        if isinstance(value, bool) or not isinstance(value, NUMBER) or not 0 <= value < 1:
             remedy = f"{name} of at least 0 and below 1"
-            raise _wrong("optimizer", f"{name} is {value}", f"give a {remedy}", f"give a --{remedy}")
+            raise _wrong("optimizer", f"{name} is {value!r}", f"give a {remedy}", f"give a --{remedy}")
 
 
 def _check_loss(loss: Any, targets: Array) -> None:
@@ -107,7 +109,8 @@ def _check_loss(loss: Any, targets: Array) -> None:
 def _entrywise(optimizer: Any, steps: int, momentum: Any, betas: Any, given_eps: float | None) -> Entrywise | None:
     """The rule of an entrywise optimizer; None for one that is linear in the gradients."""
     eps = 1e-8 if given_eps is None else given_eps
-    if (betas is not None and (len(betas) != 2 or not all(0 <= b < 1 for b in betas))) or not eps >= 0:
+    pair = (0, 0) if betas is None else betas
+    if not (_is_pair(pair) and isinstance(eps, NUMBER) and eps >= 0):
         raise _wrong("optimizer", f"betas {betas!r}, eps {eps!r}", "two betas at least 0 and below 1, and eps at least 0")
     if isinstance(optimizer, str) and optimizer in LINEAR:
         _refuse_unread(optimizer, betas, given_eps)
@@ -128,6 +131,12 @@ def _entrywise(optimizer: Any, steps: int, momentum: Any, betas: Any, given_eps:
             "leave --momentum out; entrywise optimizers have --betas B1,B2",
         )
     return rule
+
+
+def _is_pair(betas: Any) -> bool:
+    """Whether these are two numbers of at least 0 and below 1."""
+    found = isinstance(betas, Sequence | np.ndarray) and len(betas) == 2
+    return found and all(isinstance(b, NUMBER) and 0 <= b < 1 for b in betas)
 
 
 def _refuse_unread(optimizer: Any, betas: Any, eps: float | None) -> None:

@@ -20,7 +20,7 @@ from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin
 from tp.program.reads import flat, reads
 from tp.readings.expression import Compiler
 from tp.readings.indexing import Edge, Env, Key, resolve, show
-from tp.readings.inputs import environment, samples_of, table_members
+from tp.readings.inputs import environment, generator, samples_of, table_members
 from tp.readings.memory import check_size
 from tp.readings.ops import Entries, Frame
 
@@ -131,7 +131,7 @@ def simulate(
     run.given = frozenset(run.values)
     run.edges = _edges(run)
     with np.errstate(all="ignore"):
-        _draw(run, np.random.default_rng(seed))
+        _draw(run, generator(seed))
         _execute(run, program.body, run.env)
     _check_finite(run)
     return run

@@ -68,7 +68,8 @@ class Trained:
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.outputs.shape))
-        how = f"{self.method}{self._experimental}, error ≤ {self.errors.max():.1e}"
+        error = "" if np.isnan(self.errors).any() else f", error ≤ {self.errors.max():.1e}"
+        how = f"{self.method}{self._experimental}{error}"
         return f"<{self.name} trained for {self.steps} steps: outputs {shape}, {how}>"
 
     @property
@@ -80,11 +81,11 @@ class Trained:
         """Outputs and loss after every step, as text."""
         rows = [f"{self.name}, {self.method}{self._experimental}", f"{'step':>4} {'loss':>12} {'(error)':>9}  outputs (error)"]
         for t, (f, e) in enumerate(zip(self.outputs, self.errors, strict=True)):
-            values = "  ".join(f"{a:+.6f} ({b:.0e})" for a, b in list(zip(f.ravel(), e.ravel(), strict=True))[:6])
+            values = "  ".join(f"{a:+.6f} {_within(b)}" for a, b in list(zip(f.ravel(), e.ravel(), strict=True))[:6])
             if self.exact is not None:
                 values = "  ".join(_ratio(a, f"{float(a):+.6f}…") for a in self.exact.outputs[t].ravel()[:6])
             more = "  …" if f.size > 6 else ""
-            rows.append(f"{self.times[t]:4d} {self.losses[t]:12.6f} {f'({self.loss_errors[t]:.0e})':>9}  {values}{more}")
+            rows.append(f"{self.times[t]:4d} {self.losses[t]:12.6f} {_within(self.loss_errors[t]):>9}  {values}{more}")
         return "\n".join(rows)
 
     def __str__(self) -> str:
@@ -137,6 +138,11 @@ class Trained:
 
 DIGITS = 40
 """Digits of a numerator or denominator that are still printed."""
+
+
+def _within(error: float) -> str:
+    """An error in brackets; a dash where one network cannot tell it."""
+    return "(–)" if np.isnan(error) else f"({error:.0e})"
 
 
 def _ratio(value: Any, otherwise: Any, form: str = "{}/{}") -> Any:

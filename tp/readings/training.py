@@ -17,13 +17,14 @@ import sympy as sp
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.kernel.disk.tiles import bytes_of
 from tp.kernel.module import digest
 from tp.program.ir import Program
 from tp.progress import over
 from tp.readings.checkpoint import Checkpoint, Story
 from tp.readings.expression import Compiler
 from tp.readings.indexing import Key
-from tp.readings.inputs import numbers_of, samples_of
+from tp.readings.inputs import generator, numbers_of, samples_of
 from tp.readings.moments import table_numbers
 from tp.readings.trained import Exact, Trained
 from tp.target import target
@@ -122,7 +123,7 @@ class TrainingRun:
         tol: float | None = None,
         seed: int = 0,
         progress: bool | None = None,
-        memory: int | None = None,
+        memory: int | str | None = None,
         checkpoint: str | Path | None = None,
     ) -> Trained:
         """The run at infinite width.
@@ -131,8 +132,8 @@ class TrainingRun:
         of these that applies. Exact are polynomial networks as rational numbers, ``.exact``, over a few steps
         (:mod:`tp.readings.rational`), and linear networks in floating point over many (:mod:`tp.readings.linear_limit` for
         one hidden layer, :mod:`tp.readings.closed_system`); ``"auto"`` takes rationals where they cost half a second at most.
-        ``tol`` is the error aimed at, of all numbers (two standard errors of Sobol points); ``memory`` limits the bytes of
-        the arrays (4 GiB). A Sobol run keeps its finished scramblings in the file ``checkpoint`` (.npz) and goes on from
+        ``tol`` is the error aimed at, of all numbers (two standard errors of Sobol points); ``memory`` limits the arrays, in
+        bytes or as "2GB" (4 GiB). A Sobol run keeps its finished scramblings in the file ``checkpoint`` (.npz) and goes on from
         there when it is started again; the file also serves runs of other lengths that begin alike
         (:mod:`tp.readings.checkpoint`). ``progress`` shows a bar when it takes long (None: at a terminal or in a notebook).
         Raises ``LimitError`` where training diverges, and where ``tol`` is out of reach.
@@ -145,6 +146,8 @@ class TrainingRun:
             if linear is not None and (method == "auto" or self.samples * linear.d * (self.steps + 1) > QUICK_MEMBERS):
                 return replace(linear_limit.train(self, linear), run=self)
         done = None if checkpoint is None else Checkpoint.load(target(checkpoint), self.story(seed))
+        generator(seed)  # is it one?
+        memory = None if memory is None else bytes_of(memory)
         marked = self.training.gradients
         found = limit(self.leading, self._numbers(), self._wanted(), method, tol, seed, progress, memory, done, marked)
         outputs, losses, kernels = self._arranged(found.values)
@@ -197,12 +200,12 @@ class TrainingRun:
 
         if seeds < 1:
             raise DataError(Message(NOWHERE, f"{seeds} seeds", "give at least one", "nothing to run"))
-        generator = np.random.default_rng(seed)
+        random = generator(seed)
         given = {name: array[None] for name, array in self.X.items()} | {self.training.targets: self.y[None]}
         wanted = self._wanted()
         values = np.empty((seeds, len(wanted)))
         for s in over(range(seeds), "finite width", " networks", progress):
-            run = simulate(self.training.program, given, width, generator.spawn(1)[0])
+            run = simulate(self.training.program, given, width, random.spawn(1)[0])
             values[s] = [run.values[key][0] for key in wanted]
         spread = values.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(len(wanted), np.nan)
         outputs, losses, kernels = self._arranged(dict(zip(wanted, values.mean(axis=0).tolist(), strict=True)))

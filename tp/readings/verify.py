@@ -20,6 +20,7 @@ from tp.errors import NOWHERE, DataError, Message, with_values
 from tp.progress import over
 from tp.readings.empirical import kernels_of
 from tp.readings.fit import Fit, power_law
+from tp.readings.inputs import generator
 from tp.readings.simulate import Run, simulate
 from tp.target import picture
 
@@ -150,13 +151,13 @@ def verify(
 ) -> Report:
     """See :meth:`tp.net.Net.verify`. Without ``inputs``, three standard normal samples drawn from ``seed``."""
     widths = checked_widths(widths, seeds)
-    generator = np.random.default_rng(seed)
-    data = net.inputs(inputs) if inputs is not None else random_inputs(net, generator, constants)
+    random = generator(seed)
+    data = net.inputs(inputs) if inputs is not None else random_inputs(net, random, constants)
     derived = _derived(net, data, kinds, constants)
     errors = {(kind, name): np.zeros((len(widths), seeds)) for name in derived for kind in kinds}
     runs = [(w, s) for w in range(len(widths)) for s in range(seeds)]
     for w, s in over(runs, "finite widths", " networks", progress):
-        run = simulate(net.program, data, widths[w], generator.spawn(1)[0], constants)
+        run = simulate(net.program, data, widths[w], random.spawn(1)[0], constants)
         for (kind, name), found in errors.items():
             found[w, s] = _error(run, kind, derived[name][kind], name, widths[w])
     labelled = {kind if len(derived) == 1 else f"{kind} {name}": e for (kind, name), e in errors.items()}

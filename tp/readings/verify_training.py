@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tp.progress import over
+from tp.readings.inputs import generator
 from tp.readings.verify import Report, _fit, checked_widths
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def verify(run: TrainingRun, widths: Sequence[int], seeds: int, seed: int, progr
     limit = run.limit(method, seed=seed)
     kinds = ["outputs"] + (["kernels"] if limit.kernels is not None else [])
     errors = {kind: np.zeros((len(widths), seeds)) for kind in kinds}
+    generator(seed)  # is it one?
     draws = np.random.SeedSequence(seed).generate_state(len(widths) * seeds)
     runs = [(w, s) for w in range(len(widths)) for s in range(seeds)]
     for w, s in over(runs, "finite widths", " networks", progress):

@@ -193,6 +193,8 @@ def test_pairs_are_of_the_output_and_the_data_that_are_named():
     for settings in ({"output": "q"}, {"dtype": "float16"}, {"s": 1}):
         with pytest.raises(tp.DataError):
             net.kernel("nngp", **settings)
+    with pytest.raises(tp.DataError, match="no constant"):
+        net.z(s=1)
     for refused in (kernel.gram, kernel.solve):
         with pytest.raises(tp.LimitError, match="pair by pair"):
             refused(X, out="K.npy")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
+from tp.errors import NOWHERE, DataError, Message
 from tp.limit.equations import I, Value, Z
 from tp.limit.independence import gradient_dependence
 from tp.limit.zcalculus.atoms import Cov, Slope
@@ -124,6 +125,12 @@ def z_limit(program: Program, constants: Mapping[str, Any] | None = None, naive:
     such limit.
     Source: Yang 2020, *Tensor Programs III*, Definition E.3 (Netsor⊤⁺).
     """
+    wanted = sorted(s.name for s in program.constants)
+    if unknown := sorted({*(constants or {})} - {*wanted}):
+        known = f"it has {', '.join(wanted)}" if wanted else "all of them have values: give another when loading"
+        raise DataError(
+            Message(NOWHERE, f"`{unknown[0]}` is no constant that this network leaves open", known, "unknown constant")
+        )
     at_one = leading(program)
     members = Members(at_one, constants or {})
     readouts = Readouts(program, members)

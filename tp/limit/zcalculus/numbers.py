@@ -17,6 +17,7 @@ from tp.limit.zcalculus.integrals import Integrals
 from tp.limit.zcalculus.limit import ZLimit
 from tp.limit.zcalculus.measured import measured
 from tp.program.ir import Ref
+from tp.readings.inputs import checked_array
 
 Array = NDArray[np.float64]
 
@@ -85,11 +86,14 @@ def _data(limit: ZLimit, X: Any) -> dict[sp.Basic, float]:
     if X is None:
         return {}
     given = X if isinstance(X, Mapping) else {inputs[0].ref.name: X}
-    arrays = {k: np.asarray(v, float) for k, v in given.items()}
+    arrays: dict[str, Any] = {}
     for d in inputs:
-        if d.ref.name not in arrays or arrays[d.ref.name].ndim != len(d.domain):
-            reason = f"one sample of the input `{d.ref.name}` has {len(d.domain)} axes"
+        extents = [r.hi - r.lo + 1 for r in d.domain]
+        if d.ref.name not in given or np.ndim(given[d.ref.name]) != len(extents):
+            reason = f"one sample of the input `{d.ref.name}` has {len(extents)} axes"
             raise DataError(Message(d.span, reason, "pass an array of its indices and features", "wrong shape"))
+        wanted = [int(e) if e.is_Integer else n for e, n in zip(extents, np.shape(given[d.ref.name]), strict=True)]
+        arrays[d.ref.name] = checked_array(d.ref.name, given[d.ref.name], tuple(wanted), d.span, samples=False)
     known: dict[sp.Basic, float] = {}
     firsts = {d.ref.name: [int(r.lo) for r in d.domain] for d in inputs if d.ref.name in arrays}
     for atom in sorted({a for line in limit.lines for a in line.rhs.atoms(Value, Entry)}, key=str):
