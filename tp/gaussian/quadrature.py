@@ -193,12 +193,20 @@ def _branches(e: sp.Expr) -> set[sp.Expr]:
     return {d for choice in choices for d in _branches(e.xreplace({inner: choice}))}
 
 
-_erf = np.vectorize(math.erf, otypes=[float])
-_erfc = np.vectorize(math.erfc, otypes=[float])
-
-
 def _cdf(x: Array) -> Array:
     return np.asarray(_erfc(-x / math.sqrt(2)) / 2)
+
+
+def _erf(x: Array) -> Array:
+    from scipy.special import erf
+
+    return np.asarray(erf(x))
+
+
+def _erfc(x: Array) -> Array:
+    from scipy.special import erfc
+
+    return np.asarray(erfc(x))
 
 
 def _sigmoid(x: Array) -> Array:
