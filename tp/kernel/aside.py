@@ -56,15 +56,20 @@ Signature = tuple[Kind, ...]
 
 
 class Recorder:
-    """Looks like a module; ``calls`` has the arguments' kinds of each function that was called. Without one, they do nothing."""
+    """Looks like a module; ``calls`` has the arguments' kinds of each function that was called.
 
-    def __init__(self, module: Any = None) -> None:
+    Without one, they do nothing but declare pairs of images ``hard``, if told to.
+    """
+
+    def __init__(self, module: Any = None, hard: bool = False) -> None:
         self.calls: dict[str, Signature] = {}
-        self.module = module
+        self.module, self.hard = module, hard
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def called(*arguments: Any) -> Any:
             self.calls.setdefault(name, tuple(kind(a) for a in arguments))
+            if self.hard and name == "rows":
+                arguments[4][:] = 1
             return 1 if self.module is None else getattr(self.module, name)(*arguments)
 
         return called

@@ -141,8 +141,13 @@ class Kernel:
         return done
 
     def _rehearse(self, one: Side, two: Side) -> None:
-        """Before the first call, compile what it needs, side by side; two samples tell what that is, without being computed."""
-        whole = self._call(one.count * two.count, recorder := Recorder())
+        """Before the first call, compile what it needs, side by side; two samples tell what that is, without being computed.
+
+        Of many pairs of images some are hard.
+        """
+        pairs = one.count * two.count
+        recorder = Recorder(hard=pairs * self.compiled.lanes.get("rows", 0) > sizes.HARD)
+        whole = self._call(pairs, recorder)
         if whole.pairs in self._rehearsed or self.device != "cpu" or self.threads < 2:
             return
         few = one.few(2)

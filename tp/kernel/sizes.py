@@ -23,6 +23,9 @@ MANY = 1 << 20
 FEW = 1 << 17
 """Numbers, of all pairs, up to which plain Python may be sooner done than a compiler."""
 
+HARD = 1 << 25
+"""Numbers, of all pairs, from which on some are taken to be hard for short forms."""
+
 LONGEST = 1024
 """Terms of a coefficient vector at most."""
 
