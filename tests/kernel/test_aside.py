@@ -128,3 +128,16 @@ def test_a_rehearsal_names_what_is_called():
         k._filled(k._call(module=recorder), sides[0], sides[-1])
         found[name] = set(recorder.calls)
     assert found["two sides"] == found["one side"] == {"sites", "pairs"}  # what is exact only in part is not needed yet
+
+
+def test_a_rehearsal_may_call_images_hard():
+    for hard in (True, False):
+        recorder, seen = aside.Recorder(hard=hard), np.zeros(3, np.int64)
+        recorder.rows(seen, seen, seen, False, seen[:2])
+        assert seen.tolist() == [int(hard), int(hard), 0]
+
+
+def test_conditions_that_mean_the_same_are_asked_once():
+    """Positions t and s of one sample coincide where t - 1 and s - 1 do."""
+    (diagonal,) = (f for f in tp.zoo("rnn").kernel("ntk").source.split("\n\n\n") if "def diagonal(" in f)
+    assert diagonal.count(" if ") == 2 and diagonal.count("else:") == 1  # the other one is how many samples are left

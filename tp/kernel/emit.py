@@ -233,11 +233,11 @@ class Emitter:
         if where is None:
             self.point(formulas)
             return
-        together = [decided(f, where.args[0], True) for f in formulas]
-        apart = [decided(f, where.args[0], False) for f in formulas]
+        met = self.meeting(where)
+        together, apart = ([self.decided(f, met, one) for f in formulas] for one in (True, False))
         if not self.same:
             self.branches(apart)
-        elif not where.args[0]:
+        elif not met:
             self.branches(together)
         else:
             test = " and ".join(f"{self.spot(a)} == {self.spot(b)}" for a, b in where.args[0])
@@ -246,10 +246,32 @@ class Emitter:
             with self.out.block("else:"), self.scope():
                 self.branches(apart)
 
+    def meeting(self, where: Same) -> frozenset[sp.Basic]:
+        """What decides whether sites coincide: differences of indices that are 0 then, of spots within their axes."""
+        found = set()
+        for a, b in where.args[0]:
+            if self.within(a) and self.within(b):
+                difference = sp.expand(a.args[0] - b.args[0])
+                found.add(min(difference, -difference, key=sp.default_sort_key))
+            else:
+                found.add(sp.Tuple(a, b))
+        return frozenset(found - {sp.S.Zero})
+
+    def decided(self, f: Formula, met: frozenset[sp.Basic], together: bool) -> Formula:
+        """The formula where all sites coincide that do so for one reason, or do not."""
+        for where in dict.fromkeys(s.args[0] for s in parts(f.rhs, Same) if self.meeting(s) == met):
+            f = decided(f, where, together)
+        return f
+
+    def within(self, spot: Spot) -> bool:
+        """Whether a spot is on its axis, and not beyond a boundary."""
+        e, lo, hi, mode = spot.args
+        return str(mode) == "plain" or (least(e, tuple(self.ranges)) >= int(lo) and greatest(e, tuple(self.ranges)) <= int(hi))
+
     def spot(self, spot: Spot) -> str:
         e, lo, hi, mode = spot.args
         axis = Axis(int(lo), int(hi), str(mode))
-        if str(mode) == "plain" or (least(e, tuple(self.ranges)) >= axis.lo and greatest(e, tuple(self.ranges)) <= axis.hi):
+        if self.within(spot):
             return self.index(e)
         low, size = self.library.numbers.integer(axis.lo), self.library.numbers.integer(axis.hi - axis.lo + 1)
         text = f"({self.index(e)} - {low})"
