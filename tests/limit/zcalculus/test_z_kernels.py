@@ -60,6 +60,14 @@ def test_pairs_and_compiled_kernels_are_the_same() -> None:
     assert np.allclose(slow(X[:1], X[1:])[1], fast(X)[1][:1, 1:], atol=1e-10)
 
 
+def test_an_input_inside_a_nonlinearity_is_as_one_with_a_name() -> None:
+    inside = tp.parse(HEAD + "  z = W.T @ erf(W @ sin(U @ x))\n  output f = v @ z\n")
+    named = tp.parse(HEAD + "  h = U @ x\n  z = W.T @ erf(W @ sin(h))\n  output f = v @ z\n")
+    X = inputs(inside)
+    for one, two in zip(*(PairKernel(net.ntk(), ("K", "Theta"))(X) for net in (inside, named)), strict=True):
+        assert np.allclose(one, two, rtol=0, atol=1e-12)
+
+
 def test_the_calculus_and_the_recursions_agree_where_gradients_are_independent() -> None:
     net = tp.parse(HEAD + "  weight b : [n] ~ N(0, 1/10)\n  h = U @ x + b\n  output f = v @ erf(W @ tanh(h) + h)\n")
     X = inputs(net)

@@ -259,8 +259,7 @@ class Calculus:
         swap = {}
         for ref in sorted(bare.atoms(Ref), key=spelled):
             if ref.name in self.members.families.data:
-                if not any(v.a == ref for v in bare.atoms(Value)):
-                    swap[ref] = Value("data", ref, s)
+                swap[ref] = Value("data", ref, s)
             elif self.members.families.is_vector(ref):
                 found_ref = self.members.find(ref)
                 swap[ref] = sp.S.Zero if found_ref is None else vector(found_ref)
