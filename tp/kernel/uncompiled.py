@@ -112,7 +112,8 @@ def _with_lanes(found: ModuleType, text: str, watched: Callable[..., range]) -> 
         if name in names and name not in entries:
             inside[name] = lanewise.lanewise(function, inside[name] if name in straight else None)
     inside |= dict.fromkeys(names & {"mehler_rows", "mehler_rows_single"}, lanewise.mehler_rows)
-    found.__dict__.update({name: inside[name] for name in entries})
+    ignoring = np.errstate(all="ignore")  # a side of a condition is computed where it is not taken, too
+    found.__dict__.update({name: ignoring(inside[name]) for name in entries})
 
 
 @lru_cache(16)
