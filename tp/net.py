@@ -179,6 +179,10 @@ class Net:
         [N, …indices, …features] it returns [N1, N2], a tuple for several kinds. ``output`` names one of several
         outputs (default: the first); an output over an index, ``f[t]``, gives [N1, N2, T], one kernel per coordinate.
         ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
+
+        Where an expectation holds more than two Gaussians, as behind a matrix and its transpose, it is a ``PairKernel``, called
+        alike and integrated pair by pair, for few samples. Raises ``DataError`` for a kind, output, constant or dtype that there
+        is not, ``DeviceError`` for a device, and ``LimitError`` where no rule gives the limit.
         """
         wanted = kinds or ("ntk",)
         for kind in wanted:
