@@ -42,6 +42,8 @@ def parse(text: str, **lets: Number) -> Net:
 
     Raises ``SpecError`` with every mistake of the text, each at its line and column.
     """
+    if not isinstance(text, str):
+        raise DataError(Message(NOWHERE, f"a spec is text, not {type(text).__name__}", "tp.load reads files", "not a text"))
     return Net(text, lets)
 
 

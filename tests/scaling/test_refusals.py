@@ -71,3 +71,28 @@ def test_a_depth_that_cannot_be_followed_leaves_the_rules_of_the_width(monkeypat
     assert main(["mup", str(spec), "--let", "L=", "--explain"]) == 0
     out = capsys.readouterr().out
     assert "fewer --steps" in out and "steps=…" not in out and "width is complete" in out and "tight: " in out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 0}, "at least 1"),
+        ({"steps": "x"}, "at least 1"),
+        ({"foo": 2}, "no constant"),
+        ({"growth": {"n": "x"}}, "exact number"),
+    ],
+)
+def test_wrong_settings(settings, said):
+    net = tp.zoo("linear_mup")
+    for ask in (net.mup, net.scaling):
+        with pytest.raises(tp.DataError, match=said):
+            ask(**settings)
+
+
+def test_what_is_no_spec():
+    for wrong in (3, b"network a"):
+        with pytest.raises(tp.DataError, match="a spec is text"):
+            tp.parse(wrong)
+    for wrong in (3, "a\0b", "/nowhere/at/all.tp"):
+        with pytest.raises(tp.SpecError, match="cannot read the spec"):
+            tp.load(wrong)

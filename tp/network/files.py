@@ -11,9 +11,13 @@ from tp.network import limits
 
 def load_text(path: str | PathLike[str]) -> str:
     """The text of a spec file, read only when it is small enough to be one."""
-    path = Path(path)
     try:
+        path = Path(path)
         return _read(path).decode("utf-8")
+    except TypeError:
+        from tp.network import diagnostics as say
+
+        raise SpecError(say.NoSuchFile(NOWHERE, repr(path), "no file name")) from None
     except UnicodeDecodeError as error:
         from tp.network import diagnostics as say
         from tp.network.syntax import place
@@ -26,10 +30,10 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(4 * limits.TEXT + 1)
         size = path.stat().st_size
-    except OSError as error:
+    except (OSError, ValueError) as error:
         from tp.network import diagnostics as say
 
-        raise SpecError(say.NoSuchFile(NOWHERE, str(path), error.strerror or "not readable")) from None
+        raise SpecError(say.NoSuchFile(NOWHERE, str(path), getattr(error, "strerror", None) or "no file name")) from None
     if len(data) > 4 * limits.TEXT:
         from tp.network import diagnostics as say
 

@@ -20,7 +20,7 @@ from typing import Any
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.readings.scale import classify
 from tp.readings.scale.forms import Form
-from tp.readings.scale.infer import Engine, report
+from tp.readings.scale.infer import Engine, known_constants, report
 from tp.readings.scale.report import DepthReport, ScalingReport
 from tp.readings.scale.sizes import Sized, Step
 from tp.readings.scale.walk import Walk
@@ -311,7 +311,7 @@ def solved(
 ) -> ScalingReport:
     """As :func:`mup`; ``Blocked`` where no stable point is maximal, without looking for ways out."""
     walk = engine.walk(optimizer_name)
-    known = {k: Fraction(v) for k, v in (constants or {}).items()}
+    known = known_constants(engine, constants, steps)
     solver, (point, search, found), last = _steady(engine, walk, known, steps)
     _bounded(solver, point)
     free, facets = solver.free(search, found)

@@ -100,10 +100,33 @@ def growths(program: Program, given_: Mapping[str, Any] | None) -> dict[str, Fra
         if name not in growth:
             reason = f"there is no free width `{name}`"
             raise DataError(Message(NOWHERE, reason, f"the widths are {', '.join(widths)}", "unknown width"))
-        growth[name] = Fraction(value)
+        growth[name] = exact(value, f"the growth of `{name}`")
         if growth[name] < 0:
             raise DataError(Message(NOWHERE, f"`{name}` would shrink", "give an exponent of at least 0", "no width"))
     return growth
+
+
+def exact(value: Any, what: str) -> Fraction:
+    """A number such as 2, "1/2" or a ``Fraction``."""
+    try:
+        return Fraction(value)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        raise DataError(Message(NOWHERE, f"{what} is {value!r}", 'give an exact number, such as "1/2"', "no exponent")) from None
+
+
+def known_constants(engine: Engine, constants: Mapping[str, Any] | None, steps: int | None) -> dict[str, Fraction]:
+    """Values of symbols; ``DataError`` for those that the network has not, and for a number of steps that is none."""
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+        raise DataError(Message(NOWHERE, f"{steps!r} steps", "give a whole number of at least 1", "steps"))
+    deep = engine.deep.constants if engine.deep is not None else ()
+    names = {str(c) for c in (*engine.concrete.constants, *deep, *engine.program.constants, *engine.program.tables)}
+    for name in constants or {}:
+        if name not in names | {c.split("[")[0] for c in names}:
+            remedy = f"it has {', '.join(sorted(names))}" if names else "all of them have values: give another when loading"
+            raise DataError(
+                Message(NOWHERE, f"`{name}` is no constant that this network leaves open", remedy, "unknown constant")
+            )
+    return {name: exact(value, f"`{name}`") for name, value in (constants or {}).items()}
 
 
 def scaling(
@@ -116,7 +139,7 @@ def scaling(
     """The classification under a named parametrization, under (a, b, c) per weight, or (None) as the spec declares."""
     opt = optimizer(optimizer_name)
     walk = engine.walk(optimizer_name)
-    known = {k: Fraction(v) for k, v in (constants or {}).items()}
+    known = known_constants(engine, constants, steps)
     if isinstance(parametrization, str):
         rules = named(engine.program, parametrization, opt.normalised, engine.growth)
         title = parametrization
