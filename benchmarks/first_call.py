@@ -1,7 +1,7 @@
 """What a user waits for before the first number: ``python -m benchmarks.first_call``.
 
 Every figure is that of a fresh process: ``import tp``; the first kernel call with an empty cache and with a warm one, process
-start included, until the number is there and until the process has ended, for few samples, which need no compiler, and for more;
+start included, until the number is there and until the process has ended, for few samples and for some hundred;
 the derivation of each shipped spec. Writes ``results/first_call.{json,md}``.
 """
 
@@ -41,7 +41,7 @@ print(time.perf_counter() - start)
 """
 
 SAMPLES = (2, 300)
-"""Few, and more than are computed without a compiler."""
+"""Few, and some hundred: where samples are lanes, neither takes a compiler."""
 
 TIED = ("hopfield", "autoencoder", "symmetric_rnn", "transformer")
 """Specs whose limit needs the Z-calculus."""

@@ -289,7 +289,7 @@ class _Entry(_Lanes):
             case ast.For(target=ast.Name(id="i"), body=[ast.For() as lanes]):
                 return self.over_pairs(lanes, ast.Constant(None))
             case ast.For(target=ast.Name(id="at")) if ast.unparse(s.iter) == SAMPLES:
-                return ast.For(_target("at", "b"), _over("samples", "start", "stop"), self.lanes(s), [])
+                return ast.For(_target("at", "b"), _over("samples", "start", "stop", "width"), self.lanes(s), [])
         s.iter = self.visit(s.iter)
         s.body = self.block(s.body)
         return s
@@ -297,7 +297,7 @@ class _Entry(_Lanes):
     def over_pairs(self, s: ast.For, hard: ast.expr) -> ast.For:
         if ast.unparse(s.iter) != PAIRS:
             raise Unfit(ast.unparse(s.iter))
-        pairs = _over("pieces", "i0", "i1", "j0", "j1", "upper")
+        pairs = _over("pieces", "i0", "i1", "j0", "j1", "upper", "width")
         pairs.args.append(hard)
         return ast.For(_target("i", "at", "b"), pairs, self.lanes(s), [])
 

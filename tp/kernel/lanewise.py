@@ -12,6 +12,9 @@ import numpy as np
 LANES = 1 << 13
 """Lanes of a piece: arrays of so many numbers stay in a core's cache, and take longer to compute than to ask for."""
 
+VECTORS = 64
+"""Of the vectors of lanes that compiled functions take, those in a piece at most: tables of many numbers have fewer lanes."""
+
 
 class Vectors:
     """A vector for each lane, of which lanes may share some: ``rows[which]``, [lanes, K], seen as [K, lanes]."""
@@ -154,20 +157,23 @@ def count(hard: Any, at: Any, missed: Any) -> None:
     np.add.at(hard, at, missed)
 
 
-def samples(start: int, stop: int) -> Iterator[tuple[Any, int]]:
-    """All lanes at once: which they are, and how many."""
-    yield np.arange(start, stop), stop - start
+def samples(start: int, stop: int, width: int) -> Iterator[tuple[Any, int]]:
+    """Samples, some thousand at a time: which they are, and how many."""
+    step = min(LANES, VECTORS * width)
+    for k in range(start, stop, step):
+        yield np.arange(k, min(k + step, stop)), min(step, stop - k)
 
 
-def pieces(i0: int, i1: int, j0: int, j1: int, upper: bool, hard: Any) -> Iterator[tuple[Any, Any, int]]:
+def pieces(i0: int, i1: int, j0: int, j1: int, upper: bool, width: int, hard: Any) -> Iterator[tuple[Any, Any, int]]:
     """Rows and columns of the pairs of a block, of hard rows alone, some thousand at a time."""
     rows = np.arange(i0, i1) if hard is None else i0 + np.flatnonzero(hard)
     first = np.maximum(rows + 1, j0) if upper else np.full(len(rows), j0)
     counts = np.maximum(j1 - first, 0)
     i = np.repeat(rows, counts)
     at = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts - first, counts)
-    for k in range(0, len(i), LANES):
-        yield i[k : k + LANES], at[k : k + LANES], len(i[k : k + LANES])
+    step = min(LANES, VECTORS * width)
+    for k in range(0, len(i), step):
+        yield i[k : k + step], at[k : k + step], len(i[k : k + step])
 
 
 # ------------------------------------------------------------ functions
