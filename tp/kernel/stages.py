@@ -309,6 +309,8 @@ class _Stager:
             where[name] = stages[home]
             stages[home].adds.append(f)
         self._offsets(list(stages.values()), where, {k: s for k, s in stages.items() if k[1]})
+        if self.layout.diagonal and any(_too_short(s) for s in stages.values()):
+            raise Unfit
         sums, totals = tuple(self.adds), frozenset(self.totals)
         return Staged(list(stages.values()), self.tables, self.lane, self.row, sums, totals, self.layout.diagonal)
 
@@ -408,6 +410,15 @@ def within(f: Formula, table: Table) -> Formula:
                     raise Unfit
                 domain[k] = Range(r.index, r.lo, sp.Integer(axis.hi))
     return replace(f, domain=tuple(domain))
+
+
+def _too_short(stage: Stage) -> bool:
+    """Whether offsets of a stage leave some of its formulas, over fewer positions than others, without a lane."""
+    if stage.offsets is None:
+        return False
+    far = max(-stage.offsets[0], stage.offsets[1])
+    lanes = [r for f in stage.formulas for r in f.domain if r.index == LANE]
+    return any((r.hi - r.lo).xreplace({OFFSET: sp.S.Zero}) < far for r in lanes)
 
 
 def _own(e: sp.Expr) -> list[Cell]:
