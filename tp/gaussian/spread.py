@@ -56,7 +56,7 @@ def agrees(low: float, high: float, series: Any) -> bool:
     return good
 
 
-def panel(rows: Any, first: int, m: int, bottom: float, high: float, count: int) -> None:
+def panel(rows: Any, first: int, m: int, bottom: float, high: float, count: float) -> None:
     """The results at the ``count`` variances from ``bottom`` to ``high``."""
     q, nodes, found = rows[first], 17, False
     low, top = math.log(bottom) - 0.005, math.log(high) + 0.005  # nodes stay apart where all variances are about the same
@@ -88,12 +88,12 @@ def spread(rows: Any, first: int, m: int) -> None:
             for r in range(results()):
                 rows[first + 1 + r, z] = one[r]
     while done < math.inf:
-        low, high, count = math.inf, 0.0, 0
+        low, high, count = math.inf, 0.0, 0.0  # no integer: for a literal 0 numba compiles ``panel`` once more
         for z in range(m):
             low = q[z] if done < q[z] < low else low
         for z in range(m):
             if low <= q[z] <= 2.0 * low and q[z] < math.inf:
-                high, count = max(high, q[z]), count + 1
-        if count > 0:
+                high, count = max(high, q[z]), count + 1.0
+        if count > 0.0:
             panel(rows, first, m, low, high, count)
         done = 2.0 * low
