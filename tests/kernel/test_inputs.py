@@ -130,4 +130,7 @@ def test_squares_of_samples_have_to_fit(size: float, what: str) -> None:
 
     with pytest.raises(tp.DataError, match=f"squares are too {what} for float64"):
         converted("x", np.full((2, 3), size), np.float64)
+    with pytest.raises(tp.DataError, match=f"in sample 1: squares are too {what} for float64"):
+        converted("x", np.array([[1.0, 0.0, size**-0.1], [0.0, size, size]]), np.float64)
+    assert (converted("x", np.array([[1.0, 1e-200], [0.0, 0.0]]), np.float64)[1] == 0.0).all()
     assert (converted("x", np.full((2, 3), size**0.5), np.float64) == size**0.5).all()

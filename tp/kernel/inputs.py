@@ -105,16 +105,20 @@ def converted(name: str, array: Array, dtype: Any, argument: str = "X", first: i
         index = [first + at[0], *at[1:]]
         raise _wrong("not a finite number", f"{argument} for the input `{name}` is {what} at index {index}", "")
     if found.size:
-        _squares(name, max(float(found.max()), -float(found.min())), found.dtype, argument)
+        _squares(name, found.reshape(len(found), -1), argument, first)
     return found if found.flags.writeable else found.copy()
 
 
-def _squares(name: str, largest: float, dtype: np.dtype[Any], argument: str) -> None:
-    """Refuses samples whose squared norms the precision does not hold: kernels are made of them."""
-    numbers = np.finfo(dtype)
-    if largest > float(numbers.max) ** 0.49 or 0.0 < largest < float(numbers.tiny) ** 0.5:
-        what = "large" if largest > 1.0 else "small"
-        reason = f"{argument} for the input `{name}` has {largest:.0e} as its largest entry: squares are too {what} for {dtype}"
+def _squares(name: str, rows: Array, argument: str, first: int) -> None:
+    """Refuses samples whose squared norms the precision does not hold: kernels are made of them, and of ratios of them."""
+    numbers = np.finfo(rows.dtype)
+    largest = np.maximum(rows.max(1), -rows.min(1))
+    beyond = (largest > float(numbers.max) ** 0.49) | ((largest > 0.0) & (largest < float(numbers.tiny) ** 0.5))
+    if beyond.any():
+        k = int(beyond.argmax())
+        what = "large" if largest[k] > 1.0 else "small"
+        of = f"{argument} for the input `{name}` has {largest[k]:.0e} as its largest entry in sample {first + k}"
+        reason = f"{of}: squares are too {what} for {rows.dtype}"
         raise _wrong(f"samples too {what}", reason, "scale the samples, and the weights the other way")
 
 
