@@ -44,7 +44,8 @@ def table(rows: list[Row]) -> str:
         f"{peaks['copy_gb_s']:.0f} GB/s (copy){_touched(peaks)}.",
         "Ours and the peer called alternately; medians, in brackets minimum and maximum. Error: largest off the diagonal,",
         "relative to the largest entry, against fifty digits on a few samples (two nearly parallel).",
-        "Bound: of the expectations, by the kernel. First: our first call with what the kernel cache held, then the peer's.",
+        "Bound: of one expectation in the kernel's precision, by the kernel. "
+        "First: our first call with what the kernel cache held, then the peer's.",
         "",
         "| workload | precision | ours, s | peer, s | ratio | aim | error | bound | X Xᵀ, s | first, s |",
         "|---|---|---|---|---|---|---|---|---|---|",

@@ -190,6 +190,29 @@ def test_elu_reduces_to_relu_and_linear() -> None:
     assert slope == pytest.approx(1.0, rel=1e-9)
 
 
+@pytest.mark.parametrize(("q1", "rho", "q2"), [(1e-12, -(1 - 1e-8), 1e8), (3.3e7, 1 - 1e-8, 0.02)])
+def test_elu_at_hard_points(q1: float, rho: float, q2: float) -> None:
+    """Against quadrature over u of what is closed given u."""
+    c = rho * math.sqrt(q1) * math.sqrt(q2)
+    a, b, _, det = exact(q1, c, q2)
+    r, slope, s = mp.sqrt(a), b / a, mp.sqrt(det / a)
+
+    def inner(m: Any) -> tuple[Any, Any]:
+        below = mp.exp(m + s * s / 2) * mp.ncdf(-(m + s * s) / s)
+        return m * mp.ncdf(m / s) + s * mp.npdf(m / s) + below - mp.ncdf(-m / s), mp.ncdf(m / s) + below
+
+    def mean(f: Callable[[Any], Any], k: int) -> Any:
+        width = min(s / abs(slope), r)
+        ends = [x for x in (0, width, 5 * width, 12 * width, r, 4 * r, 1, 10, 60) if x <= 4 * r]
+        knots = sorted({-12 * r, 12 * r, *ends, *(-x for x in ends)})
+        with mp.workdps(18):
+            return mp.quad(lambda u: f(u) * inner(slope * u)[k] * mp.npdf(u / r) / r, knots)
+
+    value, dot = elu.elu_pair(q1, c, q2, 1.0, 1.0)
+    assert_close(value, mean(lambda u: u if u > 0 else mp.expm1(u), 0), 1e-13, rho)
+    assert_close(dot, mean(lambda u: mp.mpf(1) if u > 0 else mp.exp(u), 1), 1e-13, rho)
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.5, -0.9, 0.999, -0.999, 1 - 1e-10])
 def test_ramps(rho: float) -> None:
     """Ramps against E[max(u + t1, 0) E[max(v + t2, 0) | u]], the inner mean in closed form."""

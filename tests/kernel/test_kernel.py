@@ -101,6 +101,7 @@ def test_single_precision(relu):
     for low, high in zip(small(X), k(X), strict=True):
         assert low.dtype == np.float32
         np.testing.assert_allclose(low, high, rtol=2e-5)
+    assert k.bound < 1e-12 < 1e-7 < small.bound < 1e-5
     np.testing.assert_array_equal(np.diag(small(X)[1]), small.diag(X)[1])
 
 
