@@ -73,3 +73,8 @@ def test_comments_cannot_leave_the_listing():
 @pytest.mark.parametrize("name", ZOO)
 def test_graphs(name):
     assert graph(tp.zoo(name).program).count("<rect") > 3
+
+
+def test_a_shipped_network_is_no_file() -> None:
+    with pytest.raises(tp.SpecError, match=r"ships with the library: tp.zoo\('mlp'\)"):
+        tp.load("mlp")

@@ -54,7 +54,7 @@ def script(name: str, *arguments: object) -> str:
 # ---------------------------------------------------------------- numbers
 
 
-@pytest.mark.parametrize("executor", [None, Here(), ThreadPoolExecutor(3)], ids=["own", "least", "threads"])
+@pytest.mark.parametrize("executor", ["threads", Here(), ThreadPoolExecutor(3)], ids=["own", "least", "threads"])
 @pytest.mark.parametrize("name", ["K.npy", "K.zarr"])
 def test_tiles_hold_what_the_kernel_gives(both, tmp_path, name, executor):
     if name == "K.zarr":

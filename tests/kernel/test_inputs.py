@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 import tp
 from tests.kernel.plain import data, kernel
@@ -39,6 +40,7 @@ def bad(value, index):
         (np.ma.masked_less(X, X.mean()), "masked numbers"),
         (SimpleNamespace(__cuda_array_interface__={}), "memory of a device"),
         (X.astype(object), "object, not real numbers"),
+        (csr_array(X), r"a kernel takes dense arrays: X.toarray\(\)"),
         (np.array([["a", "b", "c"]]), "not real numbers"),
         ([[1.0, 2.0], [3.0]], "no rectangular array"),
         ({"y": X}, "no input `y`"),

@@ -295,6 +295,7 @@ def test_tables_from_outside():
     ("overrides", "said"),
     [
         ({"l": 3}, "did you mean `L`?"),
+        ({"depth": 3}, "it has `L`, `sw2`, `sb2`, `d`"),
         ({"n": 3}, "`n` is a width"),
         ({"L": "3"}, "`L` cannot be '3'"),
         ({"L": float("nan")}, "`L` cannot be nan"),

@@ -85,7 +85,8 @@ def _shaped(name: str, want: tuple[int, ...], value: Any, argument: str) -> Arra
     if array.dtype.kind not in "fiub":
         reason = f"{argument} for the input `{name}` holds {array.dtype}, not real numbers"
         apart = "give real and imaginary parts as coordinates of their own: np.concatenate([X.real, X.imag], axis=-1)"
-        raise _wrong("wrong dtype", reason, apart if array.dtype.kind == "c" else "convert it with .astype(float)")
+        remedy = apart if array.dtype.kind == "c" else "convert it with .astype(float)"
+        raise _wrong("wrong dtype", reason, "a kernel takes dense arrays: X.toarray()" if hasattr(value, "toarray") else remedy)
     if array.ndim != len(want) + 1 or array.shape[1:] != want:
         full = f"[N{''.join(f', {k}' for k in want)}]"
         reason = f"the input `{name}` has shape {full}, but {argument} has shape {list(array.shape)}"

@@ -192,8 +192,8 @@ class Kernel:
 
         A tile counts as done when its marker is there, which comes after its numbers; ``out`` appears when all are done.
         ``memory`` is what tasks hold at once, on top of what their processes hold anyway: all tasks of a pool, or of one worker
-        of a cluster. ``executor`` is "processes", any ``concurrent.futures.Executor`` or a ``dask.distributed.Client``; its
-        workers must see the folder of ``out``. ``progress`` shows a bar (None: at a terminal or in a notebook).
+        of a cluster. ``executor`` is "threads", "processes", a ``concurrent.futures.Executor`` or a ``dask.distributed.Client``;
+        its workers must see the folder of ``out``. ``progress`` shows a bar (None: at a terminal or in a notebook).
         Raises ``DataError`` where ``out`` holds, or was begun with, another kernel or other data, or where another process is at
         work on it.
         """

@@ -377,12 +377,15 @@ class Moments:
             return Value("m", group.a, group.s)
         if pair is not None and self._recursive(pair[0].a) and self._recursive(pair[1].a):
             return self.entry("S", pair[0].a, pair[0].s, pair[1].a, pair[1].s)
-        names = ", ".join(f"`{z.a}`" for z in atoms)
+        names = ", ".join(dict.fromkeys(f"`{z.a}`" for z in atoms))
+        place = next((z.a.name for z in atoms if self._recursive(z.a)), atoms[0].a.name)
+        clauses = self.families.clauses.get(place)
         raise LimitError(
             Message(
-                self.families.span(atoms[0].a.name),
+                clauses[-1].ins.span if clauses else self.families.span(place),
                 f"the moment of {names} needs the joint law of a recursion that is not Gaussian",
-                "apply a weight matrix to the recursive vector before it meets a nonlinearity of its own past",
+                "apply a weight matrix to the recursive vector before it meets a nonlinearity of its own past, "
+                "or give what multiplies it weights of each step's own",
                 "no closed recursion",
             )
         )

@@ -287,7 +287,10 @@ def _sweep(name: str, placed: list[tuple[Region, Clause]], report: Report) -> No
 
 def _overlap(name: str, point: Sequence[int], first: Clause, second: Clause, report: Report) -> None:
     what = f"{name}[{', '.join(map(str, point))}]" if point else name
-    report(faults.ClausesOverlap(left_side(second), what, first.span.line))
+    hint = (
+        "lines that define one name must not overlap: narrow the range of one of them" if point else "give it a name of its own"
+    )
+    report(faults.ClausesOverlap(left_side(second), what, first.span.line, hint))
 
 
 def _meet(a: Region, b: Region) -> tuple[int, ...] | None:

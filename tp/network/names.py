@@ -167,12 +167,21 @@ def _enter(d: Declarations, name: str, s: Statement) -> None:
 # ---------------------------------------------------------------- values from outside
 
 
+def _settable(d: Declarations) -> str:
+    names = [f"`{n}`" for n in (*d.lets, *d.dims)]
+    return f"it has {', '.join(names)}" if names else "it has no lets and dims"
+
+
 def _override(d: Declarations, overrides: Mapping[str, Any], report: Report) -> None:
     for name, value in overrides.items():
         table: dict[str, Any] = d.dims if name in d.dims else d.lets
         if name not in table:
             known = d.kind(name)
-            hint = f"`{name}` is {known[0]}; lets and dims can be set" if known else nearest(name, (*d.lets, *d.dims))
+            hint = (
+                f"`{name}` is {known[0]}; lets and dims can be set"
+                if known
+                else nearest(name, (*d.lets, *d.dims)) or _settable(d)
+            )
             report(faults.UnknownOverride(NOWHERE, name, hint))
             continue
         given = _given(name, value, bool(table is d.lets and d.lets[name].index), table[name].span)

@@ -192,6 +192,8 @@ class References:
             case Binary(op, left, right):
                 if scope.constant and op == "@":
                     return self.fail(faults.NotConstant(e.span, show(e), scope.constant))
+                if op == "^" and isinstance(right, Name) and right.name == "T" and self.d.kind("T") is None:
+                    return self.fail(faults.UndefinedName(_head(right), "T", f"the transpose is written `{show(left)}.T`"))
                 return every([self.expr(left, scope), self.expr(right, scope)])
             case Call():
                 return self.call(e, scope)
@@ -309,11 +311,20 @@ class References:
         if known:
             return self.fail(faults.NotAFunction(span, e.fn, known[0]))
         hint = self.near(e.fn, (*self.d.callables(), "N"))
-        if e.fn in ("U", "Uniform", "uniform", "Normal", "normal"):
-            hint = "weights are Gaussian: `~ N(0, variance)`; U(-a, a) has variance a^2/3"
+        hint = FOREIGN.get(e.fn, hint)
         if not hint and scope_free(e):
             hint = f"define it: `let {e.fn}(z) = …`"
         return self.fail(faults.UndefinedFunction(span, e.fn, hint))
+
+
+_GAUSSIAN = "weights are Gaussian: `~ N(0, variance)`; U(-a, a) has variance a^2/3"
+_JOINED = "vectors are not joined: `A @ x + B @ y` is what a matrix [A, B] makes of x and y"
+FOREIGN = {
+    **dict.fromkeys(("U", "Uniform", "uniform", "Normal", "normal"), _GAUSSIAN),
+    **dict.fromkeys(("concat", "cat", "concatenate", "stack"), _JOINED),
+    **dict.fromkeys(("dropout", "Dropout"), "a network is random in its weights alone: leave it out"),
+}
+"""Functions of other languages, and what stands for them here."""
 
 
 def scope_free(e: Call) -> bool:

@@ -39,6 +39,15 @@ CHARACTERS = {
     "×": "a product is written `a*b`",
 }
 CLOSING = {"(": ")", "[": "]"}
+FOREIGN = {
+    "def": "a function of your own is a `let`: `let phi(z) = …`",
+    "return": "what the network returns is marked: `output f = …`",
+    "param": "parameters are weights: `weight W : [n, d] ~ N(0, 1/d)`",
+    "parameter": "parameters are weights: `weight W : [n, d] ~ N(0, 1/d)`",
+    "if": "cases are written with `step(z)`, which is 1 for z > 0 and 0 otherwise",
+    "else": "cases are written with `step(z)`, which is 1 for z > 0 and 0 otherwise",
+}
+"""Words of other languages, and what stands for them here."""
 
 
 def explain(source: Source, error: UnexpectedInput) -> Diagnostic:
@@ -102,7 +111,8 @@ def _first_word(source: Source, at: int) -> Diagnostic | None:
         return None
     if (following := source.text[at : at + 1]) and re.match(r"\w", following):
         words = listing(f"`{s}`" for s in STATEMENTS[1:])
-        hint = nearest(word, STATEMENTS) or f"statements begin with {words}, or define: `h = …`; `tp language` prints them all"
+        hint = FOREIGN.get(word) or nearest(word, STATEMENTS)
+        hint = hint or f"statements begin with {words}, or define: `h = …`; `tp language` prints them all"
         return say.UnknownStatement(span, word, hint)
     if following == "(":
         return say.Unexpected(place(source, at), "`(`", "`=`", f"functions are defined by `let {word}(z) = …`")
@@ -147,10 +157,16 @@ def _hint(token: Token, accepts: set[str], before: Token | None) -> str:
         return hint
     if token.type == "NAME" and token.value == "where":
         return "ranges are written `for l in a..b`"
+    if token.value in FOREIGN:
+        return FOREIGN[token.value]
     if accepts == {"NAME", "_RSQB"} and token.value[:1].isdigit():
-        return "axes are names, with sizes of their own: `width k = 2*n`, `dim k = 3`"
+        return "axes are names, with sizes of their own: `width k = 2*n`, `dim k = 3`; a third axis is an index, `W[k] : [n, m]`"
     if "_IN" in accepts or "_DOTS" in accepts:
         return "ranges are written `l in a..b`"
+    if token.type == "COLON" and "_RSQB" in accepts:
+        return "there are no slices: an index takes one value, `x[p]`, and lines run over it, `… for p in a..b`"
+    if "_EQUAL" in accepts and token.value in ("+", "-", "*", "/"):
+        return "a name is defined once, with `=`"
     if "COLON" in accepts and token.type == "COMMA":
         return "declare one on a line"
     if "COLON" in accepts:
@@ -180,10 +196,19 @@ def _character(source: Source, at: int) -> Diagnostic:
     c = source.text[at]
     if re.match(r"\.[A-Za-z]+", source.text[at:]):
         word = re.match(r"\.[A-Za-z]+", source.text[at:]).group()  # type: ignore[union-attr]
-        return say.StrangeCharacter(place(source, at, len(word)), f"`{word}`", "the transpose is written `W.T`")
+        return say.StrangeCharacter(place(source, at, len(word)), f"`{word}`", _method(word, source.text[at + len(word) :]))
     hint = CHARACTERS.get(c, "names consist of ASCII or Greek letters, digits and `_`" if c.isalnum() else "")
     shown = f"`{c}`" if c.isprintable() else f"the character U+{ord(c):04X}"
     return say.StrangeCharacter(place(source, at), shown, hint)
+
+
+def _method(word: str, rest: str) -> str:
+    """What stands for ``.word`` of another language."""
+    if word in (".dot", ".matmul", ".mm"):
+        return "products are written `W @ x`"
+    if rest.startswith("(") and word.lower() not in (".t", ".transpose"):
+        return f"functions stand alone, without a prefix: `{word[1:]}(z)`"
+    return "the transpose is written `W.T`"
 
 
 # ---------------------------------------------------------------- places

@@ -204,12 +204,14 @@ def _at_once(kernel: Kernel, executor: Executor | str | None) -> int:
 
 
 def _executor(executor: Any) -> Executor | str | None:
-    """What tasks are submitted to: "processes", or an executor; that of a dask client, where one is given."""
+    """What tasks are submitted to: "processes", or an executor, that of a dask client where one is given; None: threads."""
+    if isinstance(executor, str) and executor == "threads":
+        return None
     if hasattr(executor, "get_executor"):
         executor = executor.get_executor(retries=2)
     if executor is None or (isinstance(executor, str) and executor == "processes") or callable(getattr(executor, "submit", None)):
         return executor
-    remedy = 'give "processes", a concurrent.futures.Executor or a dask.distributed.Client'
+    remedy = 'give "threads", "processes", a concurrent.futures.Executor or a dask.distributed.Client'
     raise DataError(Message(NOWHERE, f"{executor!r} is no executor", remedy, "executor"))
 
 

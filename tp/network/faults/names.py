@@ -41,9 +41,10 @@ class DefinedTwice(Diagnostic):
 class ClausesOverlap(Diagnostic):
     what: str
     line: int
+    hint: str
     title = "defined twice"
     label = "`{what}` is already defined on line {line}"
-    help = "lines that define one name must not overlap: narrow the range of one of them"
+    help = "{hint}"
 
 
 @dataclass(frozen=True)
