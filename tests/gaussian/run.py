@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from tp.gaussian.expectation import Expectation
-from tp.gaussian.numeric import Lowered
+from tp.gaussian.lowered import Lowered
 
 u, v = sp.symbols("u v", real=True)
 q1, c, q2 = sp.symbols("q1 c q2", real=True)
@@ -45,3 +45,9 @@ def call(low: Lowered, names: dict[str, Any], *covariance: float) -> tuple[float
 def couple(f: Any) -> tuple[Expectation, Expectation]:
     """E[φ(u)φ(v)] and E[φ'(u)φ'(v)]."""
     return Expectation(f(u) * f(v), (u, v), COV), Expectation(sp.diff(f(u), u) * sp.diff(f(v), v), (u, v), COV)
+
+
+def same_site(e: Expectation) -> Expectation:
+    """E[φ(u) ψ(u)], u ~ N(0, q1), of E[φ(u) ψ(v)]."""
+    one, other = e.variables
+    return Expectation(e.integrand.xreplace({other: one}), (one,), [[e.cov[0, 0]]])

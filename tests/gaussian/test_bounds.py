@@ -12,7 +12,8 @@ from gaussian.run import call, couple, plain, q1, u
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import gelu, relu, softplus
-from tp.gaussian.numeric import Lowered, lower
+from tp.gaussian.lowered import Lowered
+from tp.gaussian.numeric import lower
 from tp.gaussian.panels import doubt
 from tp.gaussian.powers import node
 from tp.gaussian.stable import cancels, taylor

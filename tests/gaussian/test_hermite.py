@@ -14,7 +14,8 @@ from gaussian.run import call, couple, plain, q1, u, v
 
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import softplus
-from tp.gaussian.numeric import Lowered, lower
+from tp.gaussian.lowered import Lowered
+from tp.gaussian.numeric import lower
 from tp.gaussian.quadrature import integrate
 
 ENTRIES = json.loads((Path(__file__).parent / "data" / "duals.json").read_text("utf-8"))["entries"]

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import sympy as sp
 from gaussian.activations import activation, exact
-from gaussian.run import COV, call, couple, plain, q1, q2, u, v
+from gaussian.run import COV, call, couple, plain, q1, q2, same_site, u, v
 from gaussian.run import c as cov
 
 from tp.errors import LimitError
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import elu, gelu, hermite, leaky_relu, normal_cdf, relu, silu, softplus, step
-from tp.gaussian.numeric import lower, same_site
+from tp.gaussian.numeric import lower
 from tp.gaussian.quadrature import integrate
 
 ENTRIES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "duals.json").read_text("utf-8"))["entries"]

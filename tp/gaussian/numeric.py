@@ -24,8 +24,8 @@ float64. Compiled functions do not raise; an input outside the domain gives nan.
 ``args`` holds the covariance first (``q`` for one variable, ``q1, c, q2`` for two), then means, shifts, slopes and
 coefficients, whatever the integrand contains: symbols of the caller or numbers. A scaled argument is already absorbed.
 
-The same site (u and v one variable) must not go through the two-variable function: ask ``lower(same_site(V), same_site(Vdot))``,
-which has the single covariance argument ``q`` and is exact there.
+The same site (u and v one variable) must not go through the two-variable function: ask for expectations of u alone, which have
+the single covariance argument ``q`` and are exact there.
 
 **Without closed form** (tanh, a user's function) ``low.function`` always works pair by pair (adaptive quadrature,
 0.1–1 ms a pair). When ``low.sites`` is not empty there is the fast way, with coefficients computed once per sample and layer::
@@ -53,60 +53,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian.breaks import has_jump, has_pole
-from tp.gaussian.codegen import Printer, Source, digest, merge, sources_of
+from tp.gaussian.codegen import Source, digest, merge, sources_of
 from tp.gaussian.decompose import separate
-from tp.gaussian.easy import Easy, easy_form
+from tp.gaussian.easy import easy_form
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.factor import Factor, Pair, factor, pair, spreading
 from tp.gaussian.functions import hermite
 from tp.gaussian.hermite import mehler_rows
 from tp.gaussian.laws import Term, bounded_by_ramps, kinds, law, mean
+from tp.gaussian.lines import Lines
+from tp.gaussian.lowered import Lowered, Site
 from tp.gaussian.stable import cancels
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Coefficients of one factor at one site: ``function(*args, out)``; ``count(*args, eps)`` is the length of ``out``.
-
-    ``squares(args[0], out)``: the part of the function's square that they hold, and of its derivative's.
-    """
-
-    function: str
-    count: str
-    squares: str
-    args: tuple[sp.Expr, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """How to get the numbers of ``results`` expectations: see the module's text."""
-
-    function: str
-    args: tuple[sp.Expr, ...]
-    results: int
-    sources: tuple[tuple[str, str], ...]
-    method: str
-    rule: str
-    bound: float
-    sites: tuple[Site, ...] = ()
-    with_sites: str = ""
-    pair_args: tuple[sp.Expr, ...] = ()
-    easy: Easy | None = None
-    sums: str = ""
-    spread: str = ""
-
-
-def same_site(e: Expectation) -> Expectation:
-    """``e`` with its second variable put equal to the first: E[φ(u) ψ(u)], u ~ N(0, q1)."""
-    u, v = e.variables
-    return Expectation(e.integrand.xreplace({v: u}), (u,), [[e.cov[0, 0]]])
 
 
 def lower(*expectations: Expectation) -> Lowered:
@@ -143,36 +107,14 @@ class Prefer(Enum):
 Product = tuple[sp.Expr, sp.Expr, sp.Expr]  # coef · f(u) · g(v)
 
 
-class _Lowering:
+class _Lowering(Lines):
     """Turns integrands over inner symbols into the lines of one function."""
 
     def __init__(self, e: Expectation, integrands: Sequence[sp.Expr], prefer: Prefer = Prefer.BEST) -> None:
-        self.cov, self.prefer = e.cov, prefer
-        self.variables = tuple(sp.Dummy(f"u{k}", real=True) for k in range(len(e.variables)))
-        self.inner = dict(zip(e.variables, self.variables, strict=True))
-        self.params: dict[sp.Expr, sp.Dummy] = {}
-        self.integrands = [self._inside(g) for g in integrands]
-        self.names: dict[sp.Basic, str] = {symbol: f"p{k}" for k, symbol in enumerate(self.params.values())}
-        self.lines: list[str] = []
-        self.answers: list[str] = [""] * len(integrands)
-        self.sources: list[tuple[Source, ...]] = []
-        self.printer = Printer(self.names)
+        super().__init__(e, integrands)
+        self.prefer = prefer
         self.numeric: list[tuple[Pair, sp.Expr, tuple[int, ...]]] = []
-        self.calls: list[tuple[str, tuple[str, ...]]] = []
         self.ratio: dict[int, sp.Expr] = {}  # of an integrand to the mixed derivative that it is computed as
-
-    def _inside(self, e: sp.Expr) -> sp.Expr:
-        """``e`` with inner variables, and with parameters for whatever else it depends on."""
-        if e in self.inner:
-            return self.inner[e]
-        if e.is_number:
-            return e
-        if not e.has(*self.inner) or not e.args:
-            if e not in self.params:
-                sign = {"positive": True} if e.is_positive else {"negative": True} if e.is_negative else {"real": True}
-                self.params[e] = sp.Dummy(f"p{len(self.params)}", **sign)
-            return self.params[e]
-        return e.func(*(self._inside(a) for a in e.args))
 
     # ------------------------------------------------------------ the whole function
 
@@ -346,13 +288,13 @@ class _Lowering:
         found: list[list[tuple[sp.Expr, str]]] = [[], []]
         for t in terms:
             if t.pair is None:
-                found[0].append((t.coef, self._call(t.single, t)))
+                found[0].append((t.coef, self.call(t.single, t)))
                 continue
-            name = self._call(t.pair, t)
+            name = self.call(t.pair, t)
             found[0].append((t.coef, f"{name}[0]"))
             if not t.constant:
                 found[1].append((t.coef * self.ratio.get(m, sp.S.One), f"{name}[1]"))
-        self.answers[k], self.answers[m] = self._sum(found[0]), self._sum(found[1])
+        self.answers[k], self.answers[m] = self.sum(found[0]), self.sum(found[1])
         return True
 
     def _closed_terms(self, k: int, terms: list[Term] | None) -> bool:
@@ -362,23 +304,7 @@ class _Lowering:
         return True
 
     def _sum_of(self, terms: list[Term]) -> str:
-        return self._sum([(t.coef, self._call(t.single, t)) for t in terms])
-
-    def _call(self, function: object, t: Term) -> str:
-        """The name of a local variable that holds the value; equal calls are made once."""
-        texts = tuple(a if isinstance(a, str) else str(a) if isinstance(a, int) else self.printer(a) for a in t.args)
-        self.sources.append(sources_of(function))  # type: ignore[arg-type]
-        return self._store(function.__name__, texts)  # type: ignore[attr-defined]
-
-    def _store(self, function: str, texts: tuple[str, ...]) -> str:
-        if (function, texts) not in self.calls:
-            self.lines.append(f"t{len(self.calls)} = {function}({', '.join(texts)})")
-            self.calls.append((function, texts))
-        return f"t{self.calls.index((function, texts))}"
-
-    def _sum(self, summands: list[tuple[sp.Expr, str]]) -> str:
-        texts = [value if coef == 1 else f"{self.printer(coef)} * {value}" for coef, value in summands if coef != 0]
-        return " + ".join(texts) if texts else "0.0"
+        return self.sum([(t.coef, self.call(t.single, t)) for t in terms])
 
     def _wide(self, f: sp.Expr, h: sp.Expr, params: Sequence[str]) -> tuple[str, tuple[Source, ...]]:
         """E[f(u) h(v)] and its derivative in closed form, as a function of (q1, c, q2, *params); "" where there is none."""
@@ -387,12 +313,9 @@ class _Lowering:
         low = _Lowering(e, [f * h, sp.diff(f, u) * sp.diff(h, v)], Prefer.CLOSED).run()
         if low.method != "closed":
             return "", ()
-        text = f"({', '.join(('q1', 'c', 'q2', *params))}):\n    return {low.function}({', '.join(map(self._text, low.args))})"
+        text = f"({', '.join(('q1', 'c', 'q2', *params))}):\n    return {low.function}({', '.join(map(self.text, low.args))})"
         name = f"wide_{digest(text)}"
         return name, (*low.sources, (name, f"def {name}{text}"))
-
-    def _text(self, e: sp.Expr) -> str:
-        return str(e) if isinstance(e, sp.Symbol) and e.name in ("q1", "c", "q2") else self.printer(e)
 
     def _numeric(self, products: list[Product], where: tuple[int, ...]) -> None:
         """Quadrature for V (``where`` has one place) or V and V̇ (two)."""
@@ -406,14 +329,14 @@ class _Lowering:
             one, two = (factor(a, s if smooth else None, x, self.names) for a, s, x in ((f, slopes[0], u), (h, slopes[1], v)))
             wide = self._wide(f, h, sorted({*one.params, *two.params})) if smooth and self._cancels([(coef, f, h)]) else ("", ())
             numbers = pair(one, two, smooth, wide)
-            value = self._store(numbers.pair, ("q1", "c", "q2", *numbers.params))
+            value = self.store(numbers.pair, ("q1", "c", "q2", *numbers.params))
             self.sources.append(numbers.sources)
             self.numeric.append((numbers, coef, where))
             for place, total in enumerate(sums):
                 ratio = self.ratio.get(where[place], sp.S.One) if place else sp.S.One
                 total.append((coef * ratio, f"{value}[{place}]"))
         for at, total in zip(where, sums, strict=True):
-            self.answers[at] = self._sum(total)
+            self.answers[at] = self.sum(total)
 
     # ------------------------------------------------------------ one variable
 
@@ -430,7 +353,7 @@ class _Lowering:
         if closed:
             self.answers[k] = f"({closed} if q > 1.0 else {function}({', '.join(texts)})[0])"
         else:
-            self.answers[k] = f"{self._store(function, texts)}[0]"
+            self.answers[k] = f"{self.store(function, texts)}[0]"
 
     def _closed_alone(self, g: sp.Expr, u: sp.Expr) -> str:
         """E[g(u)] in closed form, or ""."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import sympy as sp
 
 from tp.gaussian.expectation import Expectation
-from tp.gaussian.numeric import Lowered
+from tp.gaussian.lowered import Lowered
 from tp.kernel.cells import (
     Axis,
     Cell,

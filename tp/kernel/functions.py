@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from tp.gaussian.expectation import Expectation
-from tp.gaussian.numeric import Lowered, Site
+from tp.gaussian.lowered import Lowered, Site
 from tp.kernel.cells import Axis, Cell, Formula, Over, Table, U, hull, parts
 from tp.kernel.demand import Plan
 from tp.kernel.emit import Emitter

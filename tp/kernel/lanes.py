@@ -9,7 +9,8 @@ import sympy as sp
 
 from tp.gaussian.easy import Easy
 from tp.gaussian.expectation import Expectation
-from tp.gaussian.numeric import Lowered, lower
+from tp.gaussian.lowered import Lowered
+from tp.gaussian.numeric import lower
 from tp.kernel.cells import Cell, Total, ordered, parts
 from tp.kernel.expressions import call_text, condition_text, power_text
 from tp.kernel.text import Lines, Numbers

@@ -14,7 +14,7 @@ from dataclasses import replace
 import sympy as sp
 
 from tp.gaussian.expectation import Expectation
-from tp.gaussian.numeric import Lowered, Site
+from tp.gaussian.lowered import Lowered, Site
 from tp.kernel.cells import Axis, Cell, Formula, Over, Same, Table, Total, greatest, least, outermost, parts
 from tp.kernel.emit import Emitter, decided
 from tp.kernel.ends import small

@@ -1,0 +1,41 @@
+"""What :mod:`tp.gaussian.numeric` says of expectations that became functions: names, arguments, texts, and an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from tp.gaussian.easy import Easy
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Coefficients of one factor at one site: ``function(*args, out)``; ``count(*args, eps)`` is the length of ``out``.
+
+    ``squares(args[0], out)``: the part of the function's square that they hold, and of its derivative's.
+    """
+
+    function: str
+    count: str
+    squares: str
+    args: tuple[sp.Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """How to get the numbers of ``results`` expectations: see the module's text."""
+
+    function: str
+    args: tuple[sp.Expr, ...]
+    results: int
+    sources: tuple[tuple[str, str], ...]
+    method: str
+    rule: str
+    bound: float
+    sites: tuple[Site, ...] = ()
+    with_sites: str = ""
+    pair_args: tuple[sp.Expr, ...] = ()
+    easy: Easy | None = None
+    sums: str = ""
+    spread: str = ""
