@@ -1,5 +1,8 @@
 """A symmetric matrix whose lower triangle is written from its upper one, block by block."""
 
+import sys
+
+import numba
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from tp.kernel import aside, mirror
 @pytest.mark.parametrize("edge", [100, 400], ids=["numpy", "compiled"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_block_at_its_mirror_image(edge, dtype):
+    assert numba.__name__ in sys.modules  # else nothing is compiled
     n = 850
     table = np.random.default_rng(0).normal(size=(n, n)).astype(dtype)
     upper = np.triu(table)

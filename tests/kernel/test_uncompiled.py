@@ -86,6 +86,13 @@ def test_what_takes_long_is_compiled(monkeypatch):
     assert k._soon(16, forbidden) is None  # all patience is spent
 
 
+def test_pairs_that_are_many_when_compiled_are_not_here(monkeypatch):
+    monkeypatch.setattr("tp.kernel.sizes.MANY", 4)
+    seen = []
+    tp.parse(SPEC.replace("PHI", "relu")).kernel("nngp")._soon(16, lambda call: seen.append(call.pairs))
+    assert seen == ["pairs"]
+
+
 def test_late_is_noticed_in_loops():
     text = "def f(n):\n    for i in range(n):\n        pass\n    return 1.0 / n\n"
     assert uncompiled.module(text).f(2) == 0.5

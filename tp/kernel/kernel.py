@@ -142,7 +142,7 @@ class Kernel:
 
         def noted(module: ModuleType) -> T:
             recorder.module = module
-            return work(replace(self._call(pairs, recorder), threads=1, progress=False))
+            return work(replace(self._call(pairs, recorder), threads=1, progress=False, many=False))
 
         done = carried_out(self._text, numbers, noted)
         if done is not None:

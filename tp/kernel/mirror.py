@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,9 +47,9 @@ USUAL = {"mirror": (("float64", 2, "C", False, True), *["int64"] * 4)}
 def write(table: Array, i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> bool:
     """Entries (i, j), i < j, of a block also at (j, i): lines of the cache at a time. Returns whether they are finite.
 
-    Compiled where there is much to copy; for little, compiling takes longer than NumPy.
+    Compiled where there is much to copy; for little, or where nothing else is compiled, that takes longer than NumPy.
     """
-    if table.size >= MUCH:
+    if table.size >= MUCH and "numba" in sys.modules:
         return bool(load(TEXT).mirror(table, i0, i1, j0, j1) == 0)
     for a in range(i0, i1, tile):
         for b in range(j0, j1, tile):

@@ -30,8 +30,8 @@ T = TypeVar("T")
 COMPILING = 0.7
 """Seconds spent without compiled functions before they are made: some part of what that takes, and more for long texts."""
 
-COMPILED = 25_000.0
-"""Characters of text that are compiled in a second, of what a call needs."""
+COMPILED = 15_000.0
+"""Characters of text for each second of that: for all that a call needs compilers take some three times as long."""
 
 LOADING = 0.3
 """Seconds spent without them where they only have to be loaded, and numba with them."""
