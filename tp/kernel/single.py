@@ -10,6 +10,9 @@ from __future__ import annotations
 import ast
 from copy import deepcopy
 
+INTEGRATES = "pair_"
+"""Functions of two variables by quadrature: in single precision their panels would never be good enough."""
+
 
 def single(text: str) -> str:
     """The module with ``pairs`` or ``rows`` in single precision, and without ``pairs_near``."""
@@ -38,7 +41,9 @@ def single(text: str) -> str:
 def _reach(function: ast.FunctionDef, functions: dict[str, ast.FunctionDef], names: dict[str, str]) -> None:
     """All functions called from here, and what they are called in single precision."""
     for node in ast.walk(function):
-        if isinstance(node, ast.Name) and node.id in functions and node.id not in names and node.id != function.name:
+        if not isinstance(node, ast.Name) or node.id.startswith(INTEGRATES):
+            continue
+        if node.id in functions and node.id not in names and node.id != function.name:
             names[node.id] = f"{node.id}_single"
             _reach(functions.get(names[node.id], functions[node.id]), functions, names)
 
@@ -68,6 +73,8 @@ class _Single(ast.NodeTransformer):
             return _float32(self.visit(node.args[0]))
         made = self.generic_visit(node)
         assert isinstance(made, ast.Call)
+        if isinstance(made.func, ast.Name) and made.func.id.startswith(INTEGRATES):
+            made.args = [ast.Call(ast.Name("float", ast.Load()), [a], []) for a in made.args]
         if isinstance(made.func, ast.Attribute) and made.func.attr in ("empty", "zeros"):
             made.args.append(ast.Attribute(ast.Name("np", ast.Load()), "float32", ast.Load()))
         return made
