@@ -69,3 +69,9 @@ def test_the_pair_loop_is_in_single_precision_throughout():
     pairs = pairs[: pairs.index("@njit")]
     assert "mehler_rows_single" in pairs and "np.float32)" in pairs
     assert "float(" not in pairs and ".0" not in pairs.replace("np.float32(", "")
+
+
+def test_quadrature_stays_in_double_precision():
+    """Panels are halved until rounding of double precision: in single precision they would be refused."""
+    text = single("def pair_1(c):\n    return c * 0.5\n\ndef pairs(c):\n    return pair_1(c) + 0.5\n")
+    assert "return c * 0.5" in text and "pair_1(float(c)) + np.float32(0.5)" in text and "pair_1_single" not in text
