@@ -96,3 +96,8 @@ def test_what_is_no_spec():
     for wrong in (3, "a\0b", "/nowhere/at/all.tp"):
         with pytest.raises(tp.SpecError, match="cannot read the spec"):
             tp.load(wrong)
+
+
+def test_some_width_grows_like_n():
+    with pytest.raises(tp.DataError, match="no width grows like n itself"):
+        tp.zoo("mlp").mup("adam", growth={"n": 2})

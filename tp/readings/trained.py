@@ -81,11 +81,11 @@ class Trained:
         """Outputs and loss after every step, as text."""
         rows = [f"{self.name}, {self.method}{self._experimental}", f"{'step':>4} {'loss':>12} {'(error)':>9}  outputs (error)"]
         for t, (f, e) in enumerate(zip(self.outputs, self.errors, strict=True)):
-            values = "  ".join(f"{a:+.6f} {_within(b)}" for a, b in list(zip(f.ravel(), e.ravel(), strict=True))[:6])
+            values = "  ".join(f"{_value(a, '+')} {_within(b)}" for a, b in list(zip(f.ravel(), e.ravel(), strict=True))[:6])
             if self.exact is not None:
-                values = "  ".join(_ratio(a, f"{float(a):+.6f}…") for a in self.exact.outputs[t].ravel()[:6])
+                values = "  ".join(_ratio(a, f"{_value(float(a), '+')}…") for a in self.exact.outputs[t].ravel()[:6])
             more = "  …" if f.size > 6 else ""
-            rows.append(f"{self.times[t]:4d} {self.losses[t]:12.6f} {_within(self.loss_errors[t]):>9}  {values}{more}")
+            rows.append(f"{self.times[t]:4d} {_value(self.losses[t]):>12} {_within(self.loss_errors[t]):>9}  {values}{more}")
         return "\n".join(rows)
 
     def __str__(self) -> str:
@@ -138,6 +138,11 @@ class Trained:
 
 DIGITS = 40
 """Digits of a numerator or denominator that are still printed."""
+
+
+def _value(value: float, sign: str = "") -> str:
+    """A number with six decimals, or digits where it has run away."""
+    return f"{value:{sign}.6f}" if abs(value) < 1e6 else f"{value:{sign}.6e}"
 
 
 def _within(error: float) -> str:

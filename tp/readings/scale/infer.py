@@ -103,6 +103,9 @@ def growths(program: Program, given_: Mapping[str, Any] | None) -> dict[str, Fra
         growth[name] = exact(value, f"the growth of `{name}`")
         if growth[name] < 0:
             raise DataError(Message(NOWHERE, f"`{name}` would shrink", "give an exponent of at least 0", "no width"))
+    if widths and 1 not in growth.values():
+        reason = "no width grows like n itself, in whose powers all sizes are given"
+        raise DataError(Message(NOWHERE, reason, f"leave one at 1, as it is of itself: {', '.join(widths)}", "no width"))
     return growth
 
 
