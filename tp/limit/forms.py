@@ -19,7 +19,7 @@ from tp.gaussian.functions import rectified
 from tp.limit.clauses import Clause, Families, at
 from tp.limit.integrands import in_units, slope, unit
 from tp.limit.letters import LetterTable
-from tp.limit.terms import Term, terms
+from tp.limit.terms import Term, TooMany, terms
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Sum
 
 
@@ -84,7 +84,10 @@ class Forms:
 
     def affine(self, expr: sp.Expr) -> list[Term] | None:
         """``expr`` as a combination of bare vectors and a constant (core 1); None when it is none."""
-        found = self.terms(expr)
+        try:
+            found = self.terms(expr)
+        except TooMany:
+            return None
         return found if all(t.core == 1 or isinstance(t.core, Ref) for t in found) else None
 
     def centred(self, ref: Ref) -> bool:

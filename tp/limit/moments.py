@@ -57,8 +57,29 @@ class Moments:
 
     def second(self, a: sp.Expr, s: sp.Expr, b: sp.Expr, t: sp.Expr, domain: Domain) -> sp.Expr:
         """E[Z^a(s) Z^b(t)] of two coordinatewise expressions, bilinear in their terms."""
-        left = [self.at_sample(t, s) for t in self.forms.terms(self.forms.prepared(a, domain, True))]
-        right = [self.at_sample(u, t) for u in self.forms.terms(self.forms.prepared(b, domain, True))]
+        pairs = self._apart(self.forms.prepared(a, domain, True), self.forms.prepared(b, domain, True))
+        return sp.Mul(*(self._bilinear(one, s, two, t) for one, two in pairs))
+
+    def _apart(self, left: sp.Expr, right: sp.Expr) -> list[tuple[sp.Expr, sp.Expr]]:
+        """Two products as pairs of factors, each pair independent of all others: the mean is the product of their means."""
+        if not (left.is_Mul or right.is_Mul):
+            return [(left, right)]
+        groups: list[tuple[list[Ref], sp.Expr, sp.Expr]] = []
+        for factor, side in [(f, 0) for f in sp.Mul.make_args(left)] + [(f, 1) for f in sp.Mul.make_args(right)]:
+            vectors = self.families.vectors(factor)
+            met = [g for g in groups if any(not self.forms.letters.independent(u, v) for u in vectors for v in g[0])]
+            one, two = (sp.S.One, factor) if side else (factor, sp.S.One)
+            joined = (
+                [*vectors, *(v for g in met for v in g[0])],
+                sp.Mul(one, *(g[1] for g in met)),
+                sp.Mul(two, *(g[2] for g in met)),
+            )
+            groups = [g for g in groups if g not in met] + [joined]
+        return [(one, two) for _, one, two in groups]
+
+    def _bilinear(self, a: sp.Expr, s: sp.Expr, b: sp.Expr, t: sp.Expr) -> sp.Expr:
+        left = [self.at_sample(one, s) for one in self.forms.terms(a)]
+        right = [self.at_sample(two, t) for two in self.forms.terms(b)]
         return sp.Add(*(self.average(times(ta, tb)) for ta in left for tb in right))
 
     def mean(self, a: sp.Expr, s: sp.Expr, domain: Domain) -> sp.Expr:

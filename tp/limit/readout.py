@@ -205,8 +205,11 @@ class Readout:
 
     def readouts(self, ins: Moment) -> list[Ref] | None:
         """The readout weights a Moment is linear in, one per term; None when some term has none."""
+        whole = self.moments.forms.unfolded(ins.expr)
+        if whole.is_Mul and (readout := self._readout(Term(sp.S.One, whole))) is not None:
+            return [readout]
         found = []
-        for term in self.moments.forms.terms(self.moments.forms.unfolded(ins.expr)):
+        for term in self.moments.forms.terms(whole):
             readout = self._readout(term)
             if readout is None:
                 return None

@@ -22,6 +22,7 @@ from tp.limit.poles import refuse_poles
 from tp.limit.powers import leading
 from tp.limit.readout import Readout
 from tp.limit.rules import RULES
+from tp.limit.terms import MOST, TooMany
 from tp.limit.tidy import share_direct_terms, tidy
 from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref, spelled
 from tp.progress import tick
@@ -138,6 +139,15 @@ class Derivation:
         self._record(kind, lhs, rhs, domain, one)
 
     def _right(self, kind: str, lhs: Ref | tuple[Ref, Ref], domain: Domain, one: Clause, two: Clause) -> sp.Expr:
+        try:
+            return self._value(kind, lhs, domain, one, two)
+        except TooMany:
+            names = " or ".join(f"`{x}`" for x in dict.fromkeys((one.out, two.out)))
+            reason = f"{names} multiplies out to more than {MOST} terms, exponentially many in its factors"
+            remedy = "use fewer factors, or apply a weight matrix to some of the sums before they are multiplied"
+            raise LimitError(Message(one.ins.span, reason, remedy, "too many terms")) from None
+
+    def _value(self, kind: str, lhs: Ref | tuple[Ref, Ref], domain: Domain, one: Clause, two: Clause) -> sp.Expr:
         if kind == "theta":
             return self.readout.deterministic(one, _bind(one, lhs), domain)
         if kind == "m":

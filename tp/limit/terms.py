@@ -17,6 +17,13 @@ from tp.program.ir import Domain, Range
 
 IsVector = Callable[[sp.Basic], bool]
 
+MOST = 1000
+"""Terms that a product is multiplied out to, at most: the number grows exponentially with its factors."""
+
+
+class TooMany(Exception):
+    """A product of sums over indices would be more than ``MOST`` terms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
@@ -30,7 +37,8 @@ class Term:
 def terms(expr: sp.Expr, has_vector: IsVector, whole: IsVector | None = None) -> list[Term]:
     """``expr`` as a list of terms. Products distribute over sums; powers of sums over indices multiply out.
 
-    What is ``whole`` stays one core, sum or not: ``1 - tanh(u)^2`` is one function of u.
+    What is ``whole`` stays one core, sum or not: ``1 - tanh(u)^2`` is one function of u; so does a product of very many terms.
+    Raises ``TooMany`` where such a product holds sums over indices.
     """
     if not has_vector(expr):
         return [Term(expr, sp.S.One)] if expr != 0 else []
@@ -45,11 +53,26 @@ def terms(expr: sp.Expr, has_vector: IsVector, whole: IsVector | None = None) ->
         scale = sp.Mul(*(a for a in expr.args if not has_vector(a)))
         product = [Term(scale, sp.S.One)]
         for factor in (a for a in expr.args if has_vector(a)):
-            product = [times(left, right) for left in product for right in terms(factor, has_vector, whole)]
+            inner = terms(factor, has_vector, whole)
+            if len(product) * len(inner) > MOST:
+                if expr.has(sp.Sum):
+                    raise TooMany
+                return [Term(scale, sp.Mul(*(a for a in expr.args if has_vector(a))))]
+            product = _collected([times(left, right) for left in product for right in inner])
         return product
     if isinstance(expr, sp.Pow) and expr.exp.is_Integer and 1 < expr.exp <= 4 and _splits(expr.base, whole):
         return terms(sp.Mul(*[expr.base] * int(expr.exp), evaluate=False), has_vector, whole)
     return [Term(sp.S.One, expr)]
+
+
+def _collected(product: list[Term]) -> list[Term]:
+    """Terms with the same core taken together, as far as they hold no bound indices."""
+    coefficients: dict[sp.Expr, list[sp.Expr]] = {}
+    for t in product:
+        if not t.bounds:
+            coefficients.setdefault(t.core, []).append(t.coef)
+    bound = [t for t in product if t.bounds]
+    return [Term(sp.Add(*cs), core) for core, cs in coefficients.items()] + bound
 
 
 def _splits(base: sp.Expr, whole: IsVector | None) -> bool:

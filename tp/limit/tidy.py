@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import sympy as sp
 
 from tp.limit.equations import Entry, Equation
+from tp.limit.terms import MOST
 from tp.program.ir import Sum
 
 
@@ -17,15 +19,24 @@ def tidy(expr: sp.Expr) -> sp.Expr:
 
 def multiplied_out(expr: sp.Expr) -> list[sp.Expr]:
     """The terms of a sum of products of sums; what stands inside functions and expectations is left alone."""
-    expanded = sp.expand_mul(expr, deep=False)
+    expanded = sp.expand_mul(expr, deep=False) if _few(expr) else expr
     if not expanded.is_Add:
         return [expanded]
     return [t for arg in expanded.args for t in multiplied_out(arg)]
 
 
+def _few(expr: sp.Expr) -> bool:
+    """Whether a product is few terms multiplied out."""
+    return math.prod(len(f.args) for f in sp.Mul.make_args(expr) if f.is_Add) <= MOST
+
+
 def _term(term: sp.Expr) -> sp.Expr:
     factors = [_sum(f) if isinstance(f, sp.Sum) else f for f in sp.Mul.make_args(term)]
-    if any(isinstance(f, sp.Add) for f in factors) and any(isinstance(f, sp.Sum) for f in sp.Mul.make_args(term)):
+    if (
+        _few(sp.Mul(*factors))
+        and any(isinstance(f, sp.Add) for f in factors)
+        and any(isinstance(f, sp.Sum) for f in sp.Mul.make_args(term))
+    ):
         return tidy(sp.Mul(*factors))
     return sp.Mul(*factors)
 

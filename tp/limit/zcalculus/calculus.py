@@ -325,7 +325,7 @@ class Calculus:
         for y in right:
             meeting.setdefault(self._source(y), []).append(y)
         pairs = [(x, y) for x in left for y in meeting.get(self._source(x), ())]
-        return sp.Add(*(sp.expand_mul(left[x] * right[y] * self._letters(x, y), deep=False) for x, y in pairs))
+        return sp.Add(*(_terms(left[x] * right[y] * self._letters(x, y)) for x, y in pairs))
 
     def _source(self, letter: sp.Expr) -> object:
         """What a letter is drawn from: a matrix in one direction, a weight family, or itself. Others are independent of it."""
@@ -409,6 +409,11 @@ class Calculus:
         while names := [a for a in value.atoms(Cov, Slope) if a in self.lines]:
             value = value.xreplace({a: self.lines[a].rhs for a in names})
         return sp.expand(value)
+
+
+def _terms(product: sp.Expr) -> sp.Expr:
+    """A product multiplied out."""
+    return sp.expand_mul(product, deep=False) if any(f.is_Add for f in sp.Mul.make_args(product)) else product
 
 
 def _swapped(expr: sp.Expr, swap: dict[sp.Basic, sp.Basic]) -> sp.Expr:

@@ -11,6 +11,7 @@ from itertools import combinations
 import sympy as sp
 
 from tp.gaussian.expectation import Expectation
+from tp.limit.terms import MOST
 from tp.limit.zcalculus.atoms import RANDOM, Image, Jump
 from tp.program.ir import derivative, spelled
 
@@ -87,24 +88,30 @@ def mean(expr: sp.Expr, cov: Covariance) -> sp.Expr:
 
 
 def products(expr: sp.Expr) -> list[sp.Expr]:
-    """The terms of ``expr`` with products multiplied out; a nonlinear sum in one atom stays whole."""
+    """The terms of ``expr`` with products multiplied out; a nonlinear sum in one atom stays whole, and so do very many terms."""
     if isinstance(expr, sp.Add):
         if len(gaussians(expr)) == 1 and _curved(expr):
             return [expr]
         return [t for a in expr.args for t in products(a)]
     if isinstance(expr, sp.Mul):
-        out = [sp.S.One]
-        for factor in expr.args:
-            out = [a * b for a in out for b in products(factor)]
-        return out if len(out) > 1 else [expr]
+        out = _multiplied([products(factor) for factor in expr.args])
+        return [expr] if out is None or len(out) == 1 else out
     if isinstance(expr, sp.Pow) and expr.exp.is_Integer and 1 < expr.exp <= 8 and isinstance(expr.base, sp.Add):
         inner = products(expr.base)
-        if len(inner) > 1:
-            out = [sp.S.One]
-            for _ in range(int(expr.exp)):
-                out = [a * b for a in out for b in inner]
-            return list(sp.Add.make_args(sp.Add(*out)))
+        out = _multiplied([inner] * int(expr.exp)) if len(inner) > 1 else None
+        return [expr] if out is None else out
     return [expr]
+
+
+def _multiplied(factors: list[list[sp.Expr]]) -> list[sp.Expr] | None:
+    """The terms of a product of sums, equal ones taken together; None of more than ``MOST``."""
+    out = [sp.S.One]
+    for terms in factors:
+        if len(out) * len(terms) > MOST:
+            return None
+        out = [a * b for a in out for b in terms]
+        out = list(sp.Add.make_args(sp.Add(*out))) if min(len(out), len(terms)) > 1 else out
+    return out
 
 
 def _curved(expr: sp.Expr) -> bool:
@@ -139,13 +146,10 @@ def _meet(one: set[sp.Expr], two: set[sp.Expr], cov: Covariance) -> bool:
 def _group(expr: sp.Expr, cov: Covariance) -> sp.Expr:
     """The mean of a product whose atoms all meet."""
     atoms = gaussians(expr)
-    if expr.is_polynomial(*atoms):
-        degree = sp.Poly(expr, *atoms).total_degree()
-        if degree == 1:
-            return sp.S.Zero
-        if degree == 2 and not isinstance(expr, sp.Add):
-            a, b = (atoms * 2)[:2] if len(atoms) == 1 else atoms
-            return cov(a, b) * expr / (a * b)
+    if expr == atoms[0]:
+        return sp.S.Zero
+    if len(atoms) <= 2 and expr == atoms[0] * atoms[-1]:
+        return cov(atoms[0], atoms[-1])
     flipped = expr.xreplace({a: -a for a in atoms})
     if flipped == -expr:
         return sp.S.Zero
