@@ -172,6 +172,12 @@ class Families:
             return weight.span
         return NOWHERE
 
+    def recursion(self, name: str) -> Span:
+        """Where a family reads itself; where it does so by way of others, its last clause."""
+        clauses = self.clauses.get(name, ())
+        own = [c for c in clauses if not isinstance(c.ins, MatMul) and any(r.name == name for r in c.expr.atoms(Ref))]
+        return (own or [*clauses])[-1].ins.span if clauses else self.span(name)
+
     def natural(self, expr: sp.Expr) -> sp.Expr:
         """``expr`` with every width written in the free widths."""
         return expr.xreplace(self.sizes) if self.sizes else expr

@@ -20,6 +20,7 @@ from tp.limit.clauses import Clause, Families, at
 from tp.limit.integrands import in_units, slope, unit
 from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, TooMany, terms
+from tp.program.affine import affine, highest, lowest
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Sum
 
 
@@ -150,12 +151,14 @@ class Forms:
 
     # ------------------------------------------------------------ unfolding
 
-    def unfolded(self, expr: sp.Expr, values: bool = True) -> sp.Expr:
-        """``expr`` in centred Gaussians; a vector that is not Gaussian but recursive, or read beyond its range, stays:
-        its moments get equations of their own."""
+    def unfolded(self, expr: sp.Expr, values: bool = True, domain: Domain = ()) -> sp.Expr:
+        """``expr``, for indices in ``domain``, in centred Gaussians.
+
+        A vector that is not Gaussian but recursive, or read beyond its range, stays: its moments get equations of their own.
+        """
         expr = self.without_vanishing(expr)
         for _ in range(200):
-            swap = {r: self._definition(r, values) for r in self.families.vectors(expr) if not self._stays(r)}
+            swap = {r: self._definition(r, values, domain) for r in self.families.vectors(expr) if not self._stays(r)}
             swap = {r: e for r, e in swap.items() if e != r}
             if not swap:
                 return expr
@@ -168,12 +171,12 @@ class Forms:
             return ref.name in self.gaussian or ref.name in self.recursive
         return isinstance(ref, Deviation) or self.centred(ref)
 
-    def _definition(self, ref: Ref, values: bool) -> sp.Expr:
+    def _definition(self, ref: Ref, values: bool, domain: Domain) -> sp.Expr:
         if ref.name not in self.families.clauses:
             weight = self.families.weight(ref)
             binding = self.families.binding(weight, ref)
             return at(weight.multiplier * weight.mean, binding) + Deviation(ref.args[0], *ref.index)
-        covering = self.families.covering(ref)
+        covering = [(c, b) for c, b in self.families.covering(ref) if not _misses(c.out, ref, domain)]
         if len(covering) > 1:
             raise _ambiguity(ref, covering)
         if not covering:
@@ -195,7 +198,7 @@ class Forms:
         """Unfolded, with one Gaussian per nonlinearity's argument; ``values`` puts constant weights at their constant."""
         key = (expr, domain, values)
         if key not in self._memo:
-            unfolded = self.unfolded(expr, values)
+            unfolded = self.unfolded(expr, values, domain)
             self._memo[key] = self._named_arguments(self.constants(unfolded) if values else unfolded, domain)
         return self._memo[key]
 
@@ -233,7 +236,7 @@ class Forms:
             if t.core.name in self.recursive and t.core.name not in self.gaussian:
                 raise LimitError(
                     Message(
-                        self.families.span(t.core.name),
+                        self.families.recursion(t.core.name),
                         f"`{t.core}` is not Gaussian and recursive, or read beyond its range: no recursion of a nonlinearity",
                         f"apply a weight matrix between `{t.core.name}` and the nonlinearity",
                         "no closed recursion",
@@ -262,6 +265,15 @@ class Forms:
         self.named.append((ref, linear, ranges))
         self.letters = LetterTable(self.families)
         return ref
+
+
+def _misses(out: Ref, ref: Ref, domain: Domain) -> bool:
+    """Whether a clause for a constant index, ``h[0]``, is none of ``h[t-1]`` as ``t`` runs over its range."""
+    for slot, e in zip(out.index, ref.index, strict=True):
+        difference = affine(e - slot) if slot.is_number else None
+        if difference is not None and (lowest(difference, domain) > 0 or highest(difference, domain) < 0):
+            return True
+    return False
 
 
 def _same_up_to_indices(ref: Ref, pattern: sp.Expr, linear: sp.Expr) -> Ref | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import sympy as sp
 
@@ -24,6 +25,9 @@ from tp.program.ir import Domain, MatMul, Range, Ref, Weight, derivative, spelle
 
 Demand = Callable[[str, Ref, Ref], None]
 Pair = tuple[Ref, Ref]
+
+LONGEST = 60
+"""Expectations in the covariance of two unnamed products written where it is used; longer ones have equations of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +265,9 @@ class Moments:
             return sp.S.Zero
         one, two = (self.matmul(r) if c else None for r, c in zip((a, b), computed, strict=True))
         if one and two:
-            return self.matmuls(kind, one, s, two, t)
+            value = self.matmuls(kind, one, s, two, t)
+            if not _long(value):
+                return value
         return self.entry(kind, a, s, b, t)
 
     def _weights(self, kind: str, a: Ref, b: Ref) -> sp.Expr:
@@ -398,15 +404,13 @@ class Moments:
             return Value("m", group.a, group.s)
         if pair is not None and self._recursive(pair[0].a) and self._recursive(pair[1].a):
             return self.entry("S", pair[0].a, pair[0].s, pair[1].a, pair[1].s)
-        names = ", ".join(dict.fromkeys(f"`{z.a}`" for z in atoms))
-        place = next((z.a.name for z in atoms if self._recursive(z.a)), atoms[0].a.name)
-        clauses = self.families.clauses.get(place)
+        ref = next(z.a for z in atoms if self._recursive(z.a))
         raise LimitError(
             Message(
-                clauses[-1].ins.span if clauses else self.families.span(place),
-                f"the moment of {names} needs the joint law of a recursion that is not Gaussian",
-                "apply a weight matrix to the recursive vector before it meets a nonlinearity of its own past, "
-                "or give what multiplies it weights of each step's own",
+                self.families.recursion(ref.name),
+                f"`{ref}` is carried on without a weight matrix, times functions that depend on its past: it is not Gaussian,"
+                " and its moments need the joint law of all steps",
+                f"apply a weight matrix to `{ref}`, `W @ {ref}`, or give what multiplies it weights of each step's own",
                 "no closed recursion",
             )
         )
@@ -427,6 +431,12 @@ class _State:
         self.bounds = [Range(r.index, at(r.lo, binding), at(r.hi, binding)) for r in self.bounds]
         if self.theta:
             self.theta = (at(self.theta[0], binding), at(self.theta[1], binding))
+
+
+def _long(value: sp.Expr) -> bool:
+    """Whether a formula holds so many expectations, inside one another, that it had better be an equation of its own."""
+    found = (e for e in sp.preorder_traversal(value) if isinstance(e, Expectation))
+    return next(islice(found, LONGEST, None), None) is not None
 
 
 class _Tag(sp.Expr):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from tp.errors import NOWHERE, LimitError, Message
+from tp.errors import LimitError, Message, Span
 from tp.gaussian.expectation import Expectation
 from tp.limit.clauses import Clause, Families, at, fresh, provably
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
@@ -132,7 +132,7 @@ class Derivation:
         try:
             rhs = self._right(kind, lhs, domain, one, two)
         except Ambiguous as where:
-            for part, binding in _parts(domain, where):
+            for part, binding in _parts(domain, where, one.ins.span):
                 bound = tuple(at(x, binding) for x in lhs) if isinstance(lhs, tuple) else at(lhs, binding)
                 self._split(kind, bound, part, one, two)
             return
@@ -278,16 +278,17 @@ def _smaller(a: sp.Expr, b: sp.Expr) -> sp.Expr:
     return a if provably(b - a, 1) or a == b else b if provably(a - b, 1) else sp.Min(a, b)
 
 
-def _parts(domain: Domain, where: Ambiguous) -> list[tuple[Domain, dict[sp.Symbol, sp.Expr]]]:
+def _parts(domain: Domain, where: Ambiguous, span: Span) -> list[tuple[Domain, dict[sp.Symbol, sp.Expr]]]:
     """The domain with ``index == value`` set apart."""
     r = next((r for r in domain if r.index == where.index), None)
     if r is None:
         raise LimitError(
-            Message(
-                NOWHERE, f"the definition read depends on the summed index `{where.index}`", "split the sum", "ambiguous index"
-            )
+            Message(span, f"the definition read depends on the summed index `{where.index}`", "split the sum", "ambiguous index")
         )
     binding = {r.index: where.value}
+    if provably(r.lo - where.value, 1) or provably(where.value - r.hi, 1):
+        reason = f"which definition is read does not depend on `{r}` alone"
+        raise LimitError(Message(span, reason, "write the ranges so that one applies", "ambiguous index"))
     others = tuple(x for x in domain if x is not r)
     parts: list[tuple[Domain, dict[sp.Symbol, sp.Expr]]] = [
         (tuple(Range(x.index, at(x.lo, binding), at(x.hi, binding)) for x in others), binding)

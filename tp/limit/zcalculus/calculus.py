@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, Span
+from tp.gaussian.expectation import Expectation
 from tp.limit.equations import I, Value, Z
 from tp.limit.poles import refuse_poles
 from tp.limit.sums import sum_over
@@ -25,6 +26,8 @@ from tp.limit.zcalculus.rules import RULES
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Simple, derivative, spelled
 from tp.progress import tick
 
+HUGE = 400
+"""Nodes of a vector's formula at most: it doubles with every product where a matrix meets its transpose."""
 LONGEST, MOST = 800, 3
 """Operations in the formula of a vector, and hats that a dot part is derived from, of a run that is no polynomial."""
 Combination = dict[sp.Expr, sp.Expr]
@@ -75,6 +78,7 @@ class Calculus:
     slopes: dict[sp.Expr, sp.Expr] = field(default_factory=dict)
     made: dict[tuple[Ref, bool, Ref, sp.Expr], tuple[Ref, sp.Expr]] = field(default_factory=dict)
     definitions: dict[Ref, Definition] = field(default_factory=dict)
+    sizes: dict[sp.Basic, int] = field(default_factory=dict)
 
     def write(self, lhs: sp.Expr, rhs: sp.Expr, rule: str, span: Span) -> None:
         refuse_poles(rhs, span)
@@ -132,6 +136,22 @@ class Calculus:
             remedy = "derive fewer steps, `run.z(1)`; the numbers of all are those of `run.limit()`"
             raise LimitError(Message(ins.span, reason, remedy, "formulas too long"))
 
+    def _foreseen(self, backs: list[sp.Expr], ins: MatMul) -> None:
+        """``LimitError`` where a product's formula would be beyond use, before expected derivatives are taken for it."""
+        calls = [self.calls[back] for back in backs]
+        size = sum(self._size(self.vector(c.x, c.s)) for c in calls)
+        if size > HUGE:
+            reason = f"`{ins.out}` would be a formula of {size:,} operations, with {len(backs)} earlier products of its transpose"
+            remedy = "use fewer steps or layers; net.simulate(X, width=…) computes any number of them"
+            raise LimitError(Message(ins.span, reason, remedy, "formulas too long"))
+
+    def _size(self, expr: sp.Basic) -> int:
+        """Nodes of a formula as it is written, where equal parts are shared."""
+        if expr not in self.sizes:
+            opaque = isinstance(expr, (*RANDOM, Value, Cov, Slope, Expectation))
+            self.sizes[expr] = 1 if opaque else 1 + sum(map(self._size, expr.args))
+        return self.sizes[expr]
+
     def _initial(self, ref: Ref) -> sp.Expr:
         """ZInit: an initial vector is Gaussian as given."""
         weight, binding = self.members.weight(ref)
@@ -171,7 +191,9 @@ class Calculus:
         self.calls[letter] = Call(ins.W, ins.transpose, x, at, v, ins.span)
         self.combinations[letter] = {letter: sp.S.One}
         shown, unfolded = [], []
-        for back in [] if self.naive else self.opposite(argument, ins):
+        backs = [] if self.naive else self.opposite(argument, ins)
+        self._foreseen(backs, ins)
+        for back in backs:
             call = self.calls[back]
             slope = self.slope(x, at, back)
             shown.append(v * slope * Z(call.x, call.s))

@@ -10,7 +10,8 @@ Sources: Yang 2020, *Tensor Programs III*, Master Theorem 2.10; Yang 2020, *Tens
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import sympy as sp
@@ -89,10 +90,29 @@ def _tangents(forward: _Kernels, outputs: list[Ref], names: dict[object, str]) -
         raise LimitError(Message(forward.span(outputs[0]), reason, f"keep at most {OUTPUTS} outputs", "too large"))
     found = []
     for k, f in enumerate(outputs, 1):
-        one = _Kernels(forward.program, forward.reading, f)
         suffix = "" if len(outputs) == 1 else f"_{k}"
-        found.append(_Root(f, *one.tangent(), Translation(one.calculus, names=names, suffix=suffix, own=one.adjoints)))
+        try:
+            one = _Kernels(forward.program, forward.reading, f)
+            found.append(_Root(f, *one.tangent(), Translation(one.calculus, names=names, suffix=suffix, own=one.adjoints)))
+        except LimitError as error:
+            raise LimitError([_forward_words(m, forward) for m in error.diagnostics if isinstance(m, Message)]) from None
     return found
+
+
+def _forward_words(message: Message, forward: _Kernels) -> Message:
+    """A refusal of the backward pass in names of the spec: ``d_y`` is the gradient by y."""
+
+    def spoken(name: re.Match[str]) -> str:
+        own, index = name[1], name[2] or ""
+        families, temps = forward.members.families, forward.wide.temps
+        if own in families.clauses or own in families.weights or own in families.data:
+            return name[0] if own not in temps else "a product on this line"
+        of = own.removeprefix("d_").rstrip("_")
+        named = of not in temps and (of in families.clauses or of in families.weights)
+        return f"the gradient by `{of}{index}`" if named else "the gradient by a product on this line"
+
+    names = r"`(\w+)(\[[^`]*\])?`"
+    return replace(message, reason=re.sub(names, spoken, message.reason))
 
 
 @dataclass

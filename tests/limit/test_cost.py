@@ -1,0 +1,99 @@
+"""What a formula costs is the size of the answer, not of a detour: sharing, independence and counts known beforehand."""
+
+import pytest
+import sympy as sp
+
+import tp
+from tp.gaussian.expectation import Expectation
+from tp.limit import moments
+from tp.limit.equations import Entry
+from tp.limit.zcalculus import calculus
+
+HEAD = """network a
+  width n
+  dim d = 2
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight V : [n, d] ~ N(0, 1/d)
+  weight W : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n)
+"""
+
+
+def net(*lines):
+    return tp.parse(HEAD + "".join(f"  {line}\n" for line in lines))
+
+
+def test_a_closed_sum_of_variables_is_no_number():
+    nested = "U @ x"
+    for _ in range(60):
+        nested = f"tanh({nested})"
+    assert len(net(f"output f = v @ {nested}").nngp().equations) == 2
+
+
+def test_products_of_sums_factor_and_collect():
+    product = " * ".join(f"(tanh(g) + {k} * tanh(h))" for k in range(1, 20))
+    (f,) = (e for e in net("g = U @ x", "h = V @ x", f"output f = v @ ({product})").nngp().equations if e.lhs.a.name == "f")
+    assert len(f.rhs.atoms(Expectation)) <= 2 * 20 * 20  # 2^38 multiplied out
+
+
+def test_independent_factors_have_the_product_of_their_means():
+    (f,) = (
+        e for e in net("g = U @ x", "h = V @ x", "output f = v @ ((g + 1) * (h + 2))").nngp().equations if e.lhs.a.name == "f"
+    )
+    assert f.rhs.xreplace(dict.fromkeys(f.rhs.atoms(Entry), sp.Integer(3))) == (3 + 1) * (3 + 4)
+
+
+def test_a_gated_recursion_with_a_matrix_has_a_limit():
+    """``h[t-1]`` is ``h[0]`` at t = 1 only: the other times know it, and do not ask again."""
+    text = """network lstm
+  width n
+  index t in 1..4
+  dim d = 2
+  input x[t] : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight V : [n, d] ~ N(0, 1/d)
+  weight A : [n, n] ~ N(0, 1/n)
+  weight B : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n)
+  h[0] = 0
+  h[t] = sigmoid(U @ x[t] + A @ h[t-1]) * tanh(V @ x[t] + B @ h[t-1])
+  output f = v @ h[4]
+"""
+    limit = tp.parse(text).nngp()
+    assert [str(r) for e in limit.equations for r in e.domain] == ["t in 2..4", "t in 2..4"]
+
+
+def test_long_covariances_are_equations_of_their_own(monkeypatch):
+    body = ("h = U @ x", "y = sigmoid(W @ tanh(h)) * h", "output f = v @ tanh(y)")
+    whole = net(*body).ntk()
+    monkeypatch.setattr(moments, "LONGEST", 0)
+    cut = net(*body).ntk()
+    assert len(cut.equations) > len(whole.equations)
+
+
+def test_formulas_that_double_with_every_product_are_refused(monkeypatch):
+    monkeypatch.setattr(calculus, "HUGE", 20)
+    deep = net("h[0] = U @ x", "h[l] = W @ tanh(W.T @ tanh(h[l-1])) for l in 1..30", "output f = v @ tanh(h[30])")
+    with pytest.raises(tp.LimitError, match="would be a formula of"):
+        deep.nngp()
+
+
+def test_a_carried_state_is_refused_where_it_is_carried():
+    text = """network gru
+  width n
+  index t in 1..3
+  dim d = 2
+  input x[t] : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight A : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n)
+  h[0] = 0
+  z[t] = sigmoid(U @ x[t] + A @ h[t-1])
+  h[t] = (1 - z[t]) * h[t-1] + z[t]
+  output f = v @ h[3]
+"""
+    with pytest.raises(tp.LimitError, match="carried on without a weight matrix") as refusal:
+        tp.parse(text).nngp()
+    assert refusal.value.diagnostics[0].span.line == 11
+    assert "u1" not in str(refusal.value)
