@@ -97,9 +97,16 @@ def first_kernel(name: str, repeats: int) -> dict[str, list[tuple[float, float]]
             with tempfile.TemporaryDirectory() as cache:
                 for state in ("cold", "warm"):
                     found.setdefault(f"{state} {samples}", []).append(process(KERNEL, name, samples, cache=cache))
+                    settle(Path(cache))
     shown = ", ".join(f"{key} {median(times):5.2f} s" for key, times in found.items())
     print(f"{name:>14}: first kernel {shown}", flush=True)
     return found
+
+
+def settle(cache: Path) -> None:
+    """Until what the process has left to be compiled is there: nothing is locked, and nothing written for three seconds."""
+    while any(cache.glob("*.lock")) or time.time() - max(f.stat().st_mtime for f in [cache, *cache.rglob("*")]) < 3.0:
+        time.sleep(0.1)
 
 
 def median(times: list[tuple[float, float]], which: int = 0) -> float:
@@ -120,8 +127,9 @@ def table(found: dict[str, Any]) -> str:
         "",
         f"Fresh processes, medians. `import tp` takes {statistics.median(found['import']):.2f} s, "
         f"of which an empty Python {found['python']:.2f} s.",
-        "First kernel: NNGP and NTK of so many samples, cold (an empty cache) and warm: until the number is there, with process",
-        "start, imports, derivation and compilation; in brackets until the process has ended.",
+        "First kernel: NNGP and NTK of so many samples, cold (an empty cache) and warm (what the first process left to be",
+        "compiled is there): until the number is there, with process start, imports, derivation and compilation; in brackets",
+        "until the process has ended.",
         "",
         "| spec | derivation, s |" + "".join(f" {n} samples, cold, s | warm, s |" for n in SAMPLES),
         "|---|---|" + "---|---|" * len(SAMPLES),

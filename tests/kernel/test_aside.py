@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import pytest
 import tp
 from tp.kernel import aside
 from tp.kernel.build import build
+from tp.kernel.disk.lock import locked
 from tp.kernel.module import digest
 
 SPEC = """network small
@@ -82,6 +86,38 @@ def test_a_process_that_is_gone_is_not_waited_for(monkeypatch, tmp_path):
     helper.give("", {})  # says nothing
     helper.end()
     assert aside._taken() == [helper] and aside._ahead == []
+
+
+ENDS_FIRST = """
+import tp
+from tp.kernel import aside
+aside.idle = lambda: 1
+kernel = tp.parse(%r).kernel("nngp")
+kernel([[1.0, 2.0]])
+print(kernel._text in aside._behind)
+"""
+
+
+def test_what_nobody_waits_for_outlives_its_process(tmp_path):
+    code, environment = ENDS_FIRST % SPEC.replace("VARIANCE", "2"), os.environ | {"TP_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n", done.stderr
+    end = time.monotonic() + 60.0
+    while not (compiled := [*tmp_path.glob("__pycache__/*.pairs-*.nbc")]) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert compiled
+
+
+def test_what_nobody_waits_for_is_compiled_by_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("TP_CACHE_DIR", str(tmp_path))
+    done = []
+    monkeypatch.setattr(aside, "work", lambda text, calls: done.append(text))
+    place = tmp_path / f"tp_kernel_{digest('text')}.lock"
+    with locked(place, "text"):
+        aside.work_behind("text", {})
+    assert done == []
+    aside.work_behind("text", {})
+    assert done == ["text"] and not place.exists()
 
 
 def test_work_is_dealt_to_who_has_least():

@@ -3,7 +3,8 @@
 numba compiles one function at a time in a process. So others compile in processes of their own and leave what they made in
 numba's cache, from which it is loaded here; what one of them fails to make is compiled here when it is called. One of them is
 started before there is anything to compile: it loads numba while the kernel is derived. Which functions are needed, and for
-arrays of which kinds, a rehearsal tells: a call with a :class:`Recorder` in the place of the module.
+arrays of which kinds, a rehearsal tells: a call with a :class:`Recorder` in the place of the module. What is compiled while
+nobody waits for it goes on when this process has ended, with what time others leave, so that the next process finds it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from tp.errors import DataError
 from tp.kernel import mirror
-from tp.kernel.module import is_compiled, load
+from tp.kernel.disk.lock import locked
+from tp.kernel.module import cache_folder, digest, is_compiled, load
 from tp.kernel.quick import in_cache, warm
 from tp.kernel.threads import default_threads
 from tp.seldom import seldom
@@ -41,6 +44,9 @@ LOADING = 4_000
 
 PATIENCE = 60.0
 """Seconds that a process started ahead waits for something to do."""
+
+LONGEST = 120.0
+"""Seconds that one works on for nobody at most."""
 
 START_UP = """
 import json, sys
@@ -134,11 +140,11 @@ def compile_aside(text: str, calls: Mapping[str, Signature], processes: int) -> 
 
 
 def compile_behind(text: str, calls: Mapping[str, Signature]) -> None:
-    """Functions that are not needed yet, left to a process that was started ahead; it goes on while this one does."""
+    """Functions that are not needed yet, left to a process that was started ahead, whether this one goes on or not."""
     with _compiling:
         for helper in _taken():
             if helper.waits():
-                helper.give(text, calls)
+                helper.give(text, calls, waited=False)
                 _behind[text] = helper
 
 
@@ -224,12 +230,14 @@ class Helper:
         """Whether it is there, and there for this process."""
         return self.owner == os.getpid() and self.process.poll() is None
 
-    def give(self, text: str, calls: Mapping[str, Signature]) -> None:
-        """Functions of the module with this text."""
-        self._say({"text": text, "calls": calls})
+    def give(self, text: str, calls: Mapping[str, Signature], waited: bool = True) -> None:
+        """Functions of the module with this text; where nobody waits for them it does not end with this process."""
+        self._say([text, calls, waited])
         assert self.process.stdin is not None
         with suppress(OSError):
             self.process.stdin.close()
+        if not waited:
+            atexit.unregister(self.end)
 
     def wait(self) -> None:
         self.process.wait()
@@ -249,17 +257,38 @@ class Helper:
 
 def serve() -> None:
     """What such a process does: it is ready first, and told what to compile then."""
-    impatience = threading.Timer(PATIENCE, os._exit, (0,))
-    impatience.daemon = True
-    impatience.start()
+    impatience = _ends_after(PATIENCE)
     with seldom():
         warm()
         work(mirror.TEXT, mirror.USUAL)
         job = sys.stdin.readline()
         impatience.cancel()
         if job:
-            work(**json.loads(job))
+            text, calls, waited = json.loads(job)
+            if waited:
+                work(text, calls)
+            else:
+                _ends_after(LONGEST)
+                if hasattr(os, "nice"):
+                    os.nice(10)
+                work_behind(text, calls)
     os._exit(0)  # somebody waits
+
+
+def _ends_after(seconds: float) -> threading.Timer:
+    timer = threading.Timer(seconds, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def work_behind(text: str, calls: Mapping[str, Sequence[Any]]) -> None:
+    """Compile what nobody waits for, unless another process is at it."""
+    name = digest(text)
+    place = cache_folder() / f"tp_kernel_{name}.lock"
+    with suppress(DataError), locked(place, name):
+        work(text, calls)
+        place.unlink()
 
 
 def work(text: str, calls: Mapping[str, Sequence[Any]]) -> None:
