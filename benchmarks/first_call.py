@@ -105,7 +105,12 @@ def first_kernel(name: str, repeats: int) -> dict[str, list[tuple[float, float]]
 
 def settle(cache: Path) -> None:
     """Until what the process has left to be compiled is there: nothing is locked, and nothing written for three seconds."""
-    while any(cache.glob("*.lock")) or time.time() - max(f.stat().st_mtime for f in [cache, *cache.rglob("*")]) < 3.0:
+    seen: set[Path] = set()
+    since = time.perf_counter()
+    while time.perf_counter() - since < 3.0:
+        there = {*cache.rglob("*")}
+        if there != seen or any(path.suffix == ".lock" for path in there):
+            seen, since = there, time.perf_counter()
         time.sleep(0.1)
 
 
