@@ -194,3 +194,16 @@ def test_over_a_norm_a_slope_stays_one_function(activation):
     slopes = equation(limit, "Theta[f, f](i,j)").rhs.atoms(Expectation)
     assert len(slopes) == 1
     assert not any(e.integrand.has(Value) for e in slopes)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_recursion_may_have_its_nonlinearity_outside() -> None:
+    head = "network r\n  width n\n  dim d = 2\n  index t in 1..3\n  input x[t] : [d]\n"
+    weights = "  weight U : [n, d] ~ N(0, 1/d)\n  weight W : [n, n] ~ N(0, 3/(2*n))\n  weight v : [n] ~ N(0, 1/n)\n"
+    outside = head + weights + "  h[0] = 0\n  h[t] = erf(W @ h[t-1] + U @ x[t])\n  output f = v @ mean(h[t] for t)\n"
+    inside = head + weights + "  u[0] = 0\n  u[t] = W @ erf(u[t-1]) + U @ x[t]\n  output f = v @ mean(erf(u[t]) for t)\n"
+    X = np.random.default_rng(0).normal(size=(2, 3, 2))
+    for one, two in zip(*(tp.parse(s).kernel("nngp", "ntk")(X) for s in (outside, inside)), strict=True):
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-12)
+    assert tp.parse(outside.replace("f = v @ mean(h[t] for t)", "f = v @ h[3]")).ntk().equations
+    assert tp.parse(outside.replace("f = v @ mean(h[t] for t)", "f[t] = v @ h[t]")).ntk().equations

@@ -158,7 +158,8 @@ class Forms:
         """
         expr = self.without_vanishing(expr)
         for _ in range(200):
-            swap = {r: self._definition(r, values, domain) for r in self.families.vectors(expr) if not self._stays(r)}
+            known = _ranges(expr, domain)
+            swap = {r: self._definition(r, values, known) for r in self.families.vectors(expr) if not self._stays(r)}
             swap = {r: e for r, e in swap.items() if e != r}
             if not swap:
                 return expr
@@ -363,6 +364,13 @@ def _read_beyond(families: Families) -> set[str]:
                 if any(edge and edge[0] and c for edge, c in zip(edges, computed, strict=True)):
                     found.add(ref.name)
     return found
+
+
+def _ranges(expr: sp.Expr, domain: Domain) -> Domain:
+    """The ranges of the indices of ``expr``, those of its sums included; an index that has several is left out."""
+    sums = sorted(expr.atoms(sp.Sum), key=str)
+    ranges = dict.fromkeys((*domain, *(Range(*limit) for total in sums for limit in reversed(total.limits))))
+    return tuple(r for r in ranges if sum(r.index == other.index for other in ranges) == 1)
 
 
 def _ambiguity(ref: Ref, covering: list[tuple[Clause, dict[sp.Symbol, sp.Expr]]]) -> Exception:

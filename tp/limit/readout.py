@@ -119,7 +119,7 @@ class Readout:
             weight = families.weight(factor)
             return degree(families.natural(weight.multiplier**2 * weight.variance), self._widths()) / 2
 
-        products = (sp.Mul.make_args(t) for t in sp.Add.make_args(sp.expand(forms.unfolded(ins.expr))))
+        products = (sp.Mul.make_args(t) for t in sp.Add.make_args(sp.expand(forms.unfolded(ins.expr, domain=ins.domain))))
         return sp.Max(*(sum(map(power, factors), sp.S.Zero) for factors in products))
 
     def _widths(self) -> set[sp.Symbol]:
@@ -205,7 +205,7 @@ class Readout:
 
     def readouts(self, ins: Moment) -> list[Ref] | None:
         """The readout weights a Moment is linear in, one per term; None when some term has none."""
-        whole = self.moments.forms.unfolded(ins.expr)
+        whole = self.moments.forms.unfolded(ins.expr, domain=ins.domain)
         if whole.is_Mul and (readout := self._readout(Term(sp.S.One, whole))) is not None:
             return [readout]
         found = []

@@ -282,8 +282,9 @@ def _parts(domain: Domain, where: Ambiguous, span: Span) -> list[tuple[Domain, d
     """The domain with ``index == value`` set apart."""
     r = next((r for r in domain if r.index == where.index), None)
     if r is None:
+        remedy = "let the argument of the nonlinearity be the recursion, `u[t] = W @ tanh(u[t-1]) + …`, or split the sum"
         raise LimitError(
-            Message(span, f"the definition read depends on the summed index `{where.index}`", "split the sum", "ambiguous index")
+            Message(span, f"the definition read depends on the summed index `{where.index}`", remedy, "ambiguous index")
         )
     binding = {r.index: where.value}
     if provably(r.lo - where.value, 1) or provably(where.value - r.hi, 1):
