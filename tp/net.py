@@ -49,7 +49,7 @@ def parse(text: str, **lets: Number) -> Net:
 
 def load(path: str | Path, **lets: Number) -> Net:
     """The network in a spec file."""
-    if not Path(path).exists() and str(path) in zoo():
+    if str(path) in zoo() and not Path(path).exists():
         remedy = f"that network ships with the library: tp.zoo({str(path)!r})"
         raise SpecError(Message(NOWHERE, f"{path}: no such file", remedy, "cannot read the spec"))
     return Net(load_text(path), lets, str(path))

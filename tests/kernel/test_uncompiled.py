@@ -132,8 +132,9 @@ def test_functions_are_compiled_behind(monkeypatch):
         def waits(self):
             return True
 
-        def give(self, text, calls):
+        def give(self, text, calls, waited):
             given.append((text, sorted(calls)))
+            assert not waited
 
         def wait(self):
             given.append("waited for")
