@@ -84,6 +84,7 @@ def run(samples: int, out: Path, client: Any, cluster: Any, given: argparse.Name
     X = np.random.default_rng(0).standard_normal((samples, given.dim))
     kernel = tp.parse(DEEP, d=given.dim, L=given.depth).kernel("ntk", dtype=given.dtype)
     edge = -(-samples // 12)
+    kernel.load()
     kernel(X[:edge], X[-edge:])  # compiled, and kept on disk for the workers
     tiles = len(Tiling(samples, samples, edge, True).tiles)
     watch = Watch(cluster, out.with_name(out.name + ".partial") / "done", tiles, given.kills)

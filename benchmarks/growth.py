@@ -26,6 +26,7 @@ def warm(w: Workload, shape: tuple[int, ...], lets: dict[str, Any]) -> float:
     """Shortest of three warm calls, in seconds."""
     kernel = tp.parse(w.text(), **(dict(w.lets) | lets)).kernel("nngp", "ntk", progress=False)
     x = w.data("float64", shape)
+    kernel.load()
     kernel(x)
     return machine.best(lambda: kernel(x), 3)
 
