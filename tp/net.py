@@ -64,7 +64,7 @@ def zoo(name: str | None = None, **lets: Number) -> Any:
     if name not in names:
         import difflib
 
-        near = difflib.get_close_matches(name, names, 1)
+        near = difflib.get_close_matches(str(name), names, 1)
         remedy = f"did you mean `{near[0]}`?" if near else f"the zoo has {', '.join(names)}"
         raise SpecError(Message(NOWHERE, f"there is no network `{name}` in the zoo", remedy, "unknown network"))
     return Net(load_text(folder / f"{name}.tp"), lets, f"{name}.tp")

@@ -101,3 +101,23 @@ def test_what_is_no_spec():
 def test_some_width_grows_like_n():
     with pytest.raises(tp.DataError, match="no width grows like n itself"):
         tp.zoo("mlp").mup("adam", growth={"n": 2})
+
+
+@pytest.mark.parametrize(
+    "said, ask",
+    [
+        ("1.5 seeds", lambda net: net.verify(widths=(8, 16), seeds=1.5)),
+        ("1.5 seeds", lambda net: net.coord_check("sgd", widths=(8, 16), seeds=1.5)),
+        ("'a' steps", lambda net: net.coord_check("sgd", widths=(8, 16), steps="a")),
+        ("the rate is 'a'", lambda net: net.coord_check("sgd", widths=(8, 16), lr="a")),
+        ("the budget is 'a'", lambda net: net.coord_check("sgd", widths=(8, 16), budget="a")),
+    ],
+)
+def test_settings_that_are_no_numbers(said, ask):
+    with pytest.raises(tp.DataError, match=said):
+        ask(tp.zoo("mlp"))
+
+
+def test_a_number_names_no_network():
+    with pytest.raises(tp.SpecError, match="no network `3`"):
+        tp.zoo(3)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,15 @@ def coord_check(
     constants: Mapping[str, Any],
 ) -> CoordCheck:
     """See :meth:`tp.net.Net.coord_check`."""
+    whole = all(isinstance(n, Integral) for n in (*widths, steps, seeds))
     widths = tuple(sorted(set(widths)))
-    if len(widths) < 2 or widths[0] < 2 or steps < 1 or seeds < 1:
-        reason = f"widths {list(widths)}, {steps} steps, {seeds} seeds"
+    if not whole or len(widths) < 2 or widths[0] < 2 or steps < 1 or seeds < 1:
+        reason = f"widths {list(widths)}, {steps!r} steps, {seeds!r} seeds"
         raise DataError(Message(NOWHERE, reason, "give two widths at least, one step and one seed", "nothing to fit"))
-    if not 0 <= budget < float("inf"):
-        raise DataError(Message(NOWHERE, f"the budget is {budget}", "give a number of at least 0", "no budget"))
+    if not isinstance(budget, Real) or not 0 <= budget < float("inf"):
+        raise DataError(Message(NOWHERE, f"the budget is {budget!r}", "give a number of at least 0", "no budget"))
+    if lr is not None and not isinstance(lr, Real):
+        raise DataError(Message(NOWHERE, f"the rate is {lr!r}", "give a number, or none to have one found", "no rate"))
     optimizer_name = chosen(optimizer_name, parametrization)
     opt = optimizer(optimizer_name)
     rules = rules_of(engine, parametrization, opt)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,6 +130,9 @@ class Report:
 
 def checked_widths(widths: Sequence[int], seeds: int) -> tuple[int, ...]:
     """``widths`` in order and each once: two at least, for a power is fitted to them. Raises ``DataError``."""
+    if not all(isinstance(n, Integral) for n in (*widths, seeds)):
+        reason = f"widths {list(widths)} with {seeds!r} seeds"
+        raise DataError(Message(NOWHERE, reason, "give whole numbers", "nothing to run"))
     found = tuple(sorted(set(widths)))
     if len(found) < 2:
         reason = f"a power of the width is fitted, and there is only {list(found)}"
