@@ -1,10 +1,12 @@
 """What a formula costs is the size of the answer, not of a detour: sharing, independence and counts known beforehand."""
 
+import numpy as np
 import pytest
 import sympy as sp
 
 import tp
 from tp.gaussian.expectation import Expectation
+from tp.kernel.build import build
 from tp.limit import moments
 from tp.limit.equations import Entry
 from tp.limit.zcalculus import calculus
@@ -70,6 +72,18 @@ def test_long_covariances_are_equations_of_their_own(monkeypatch):
     monkeypatch.setattr(moments, "LONGEST", 0)
     cut = net(*body).ntk()
     assert len(cut.equations) > len(whole.equations)
+
+
+@pytest.mark.usefixtures("quick")
+def test_covariances_are_the_same_in_one_formula_and_in_several(monkeypatch):
+    body = ("y = sigmoid(W @ tanh(U @ x)) * (U @ x)", "output f = v @ (y + tanh(V @ x) * y)")
+    X = np.linspace(-1.0, 1.0, 6).reshape(3, 2)
+    whole = net(*body).ntk()
+    monkeypatch.setattr(moments, "LONGEST", 0)
+    cut = net(*body).ntk()
+    assert len(cut.equations) > len(whole.equations)
+    for one, other in zip(*(build(limit, progress=False)(X) for limit in (cut, whole)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
 def test_formulas_that_double_with_every_product_are_refused(monkeypatch):

@@ -36,6 +36,26 @@ VECTOR = {
   y = g*layernorm(relu(h)) + b
   output f = v @ relu(W @ y)
 """,
+    "gates between a vector and its image": """
+  weight U : [n, d] ~ N(0, 1/d)
+  weight A : [n, n] ~ N(0, 1/n)
+  weight B : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n)
+  h = U @ x
+  g = sigmoid(A @ h)
+  output f = v @ (g * tanh(B @ h) + (1 - g) * h)
+""",
+    "gated recursion": """
+  index t in 1..3
+  weight U : [n, d] ~ N(0, 1/d)
+  weight V : [n, d] ~ N(0, 1/d)
+  weight A : [n, n] ~ N(0, 1/n)
+  weight B : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n)
+  h[0] = 0
+  h[t] = sigmoid(U @ x + A @ h[t-1]) * tanh(V @ x + B @ h[t-1])
+  output f = v @ h[3]
+""",
     "product of branches": """
   weight A : [n, d] ~ N(0, 1/d)
   weight B : [n, d] ~ N(0, 1/d)
