@@ -100,14 +100,30 @@ def converted(name: str, array: Array, dtype: Any, argument: str = "X", first: i
     """Rows ``first …`` of an input, contiguous, finite and of the kernel's precision."""
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(array, dtype=dtype)
+    rows = found.reshape(len(found), -1)
+    if not _plain(rows):
+        _finite(name, array, found, argument, first)
+        _squares(name, rows, argument, first)
+    return found if found.flags.writeable else found.copy()
+
+
+def _plain(rows: Array) -> bool:
+    """Whether squared norms tell, in one pass, that all is well; zeros, as much as what is wrong, make them say no."""
+    if not rows.size:
+        return True
+    numbers = np.finfo(rows.dtype)
+    with np.errstate(all="ignore"):
+        norms = rows[:, None, :] @ rows[:, :, None]
+    return bool(norms.min() >= rows.shape[1] * float(numbers.tiny) and norms.max() <= float(numbers.max) ** 0.98)
+
+
+def _finite(name: str, array: Array, found: Array, argument: str, first: int) -> None:
+    """Refuses what is no finite number, or is none any more in the kernel's precision."""
     if not np.isfinite(found).all():
         at = tuple(int(k) for k in np.argwhere(~np.isfinite(found))[0])
-        what = array[at] if not np.isfinite(array[at]) else f"{array[at]:g}, too large for {np.dtype(dtype)},"
+        what = array[at] if not np.isfinite(array[at]) else f"{array[at]:g}, too large for {found.dtype},"
         index = [first + at[0], *at[1:]]
         raise _wrong("not a finite number", f"{argument} for the input `{name}` is {what} at index {index}", "")
-    if found.size:
-        _squares(name, found.reshape(len(found), -1), argument, first)
-    return found if found.flags.writeable else found.copy()
 
 
 def _squares(name: str, rows: Array, argument: str, first: int) -> None:

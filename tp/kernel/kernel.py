@@ -113,9 +113,7 @@ class Kernel:
         few = one.few(one.count)
         done = self._soon(one.count * two.count, lambda c: self._filled(c, few, few if two is one else two.few(two.count)))
         if done is None:
-            with seldom():
-                self._rehearse(one, two)
-                call = self._call(one.count * two.count)
+            call = self._ready(one, two)
             done = self._filled(call, one, two)
         results, fine = done
         return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], fine)
@@ -149,8 +147,17 @@ class Kernel:
             compile_behind(self._text, recorder.calls)
         return done
 
+    def _ready(self, one: Side, two: Side) -> Call:
+        """The call for all pairs. Before the first one what it needs is compiled."""
+        pairs = one.count * two.count
+        if "_module" in vars(self) and (call := self._call(pairs)).pairs in self._rehearsed:
+            return call
+        with seldom():
+            self._rehearse(one, two)
+            return self._call(pairs)
+
     def _rehearse(self, one: Side, two: Side) -> None:
-        """Before the first call, compile what it needs, side by side; two samples tell what that is, without being computed.
+        """Compiles what a call needs, side by side; two samples tell what that is, without being computed.
 
         Of many pairs of images some are hard.
         """

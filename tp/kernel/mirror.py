@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,11 +56,26 @@ def write(table: Array, i0: int, i1: int, j0: int, j1: int, tile: int = 64) -> b
         for b in range(j0, j1, tile):
             block = table[a : min(a + tile, i1), b : min(b + tile, j1)]
             if a == b:
-                np.copyto(block, block.T.copy(), where=np.tri(len(block), k=-1, dtype=bool))
+                np.copyto(block, block.T.copy(), where=_above(len(block), len(block), 0).T)
             elif a < b:
                 table[b : min(b + tile, j1), a : min(a + tile, i1)] = block.T
-    above = np.arange(j0, j1) > np.arange(i0, i1)[:, None]
-    return bool((np.isfinite(table[i0:i1, j0:j1]) | ~above).all())
+    return _finite_above(table[i0:i1, j0:j1], j0 - i0)
+
+
+def _finite_above(block: Array, shift: int) -> bool:
+    """Whether entries (i, j) of [..., i, j] with i < j + shift are finite."""
+    seen = np.isfinite(block)
+    return bool(seen.all()) or bool((seen | ~_above(block.shape[-2], block.shape[-1], shift)).all())
+
+
+def _above(rows: int, columns: int, shift: int) -> NDArray[np.bool_]:
+    """Whether i < j + shift."""
+    return (_small if rows * columns <= MUCH else _small.__wrapped__)(rows, columns, shift)
+
+
+@lru_cache(8)
+def _small(rows: int, columns: int, shift: int) -> NDArray[np.bool_]:
+    return np.arange(columns) + shift > np.arange(rows)[:, None]
 
 
 def tables(results: Mapping[str, Array], task: tuple[int, int, int, int], crossed: bool) -> bool:
@@ -76,11 +92,10 @@ def table(a: Array, task: tuple[int, int, int, int], crossed: bool) -> bool:
     upper = a[..., i0:i1, j0:j1]
     flipped = np.moveaxis(transposed(np.moveaxis(upper, (-2, -1), (0, 1)), crossed), (0, 1), (-2, -1))
     if i0 == j0:
-        np.copyto(upper, flipped.copy(), where=np.tri(i1 - i0, k=-1, dtype=bool))
+        np.copyto(upper, flipped.copy(), where=_above(i1 - i0, i1 - i0, 0).T)
     else:
         a[..., j0:j1, i0:i1] = flipped
-    above = np.arange(j0, j1) > np.arange(i0, i1)[:, None]
-    return bool((np.isfinite(upper) | ~above).all())
+    return _finite_above(upper, j0 - i0)
 
 
 def transposed(block: Array, crossed: bool) -> Array:
