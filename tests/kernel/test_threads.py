@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
 
+from tp.kernel.cores import SHORT, core
 from tp.kernel.room import LINE, room
-from tp.kernel.threads import _core, _move_apart, run
+from tp.kernel.threads import run
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -28,14 +30,31 @@ def test_no_more_threads_than_asked_for_and_this_one_among_them():
     assert threading.current_thread() in found
 
 
-@pytest.mark.skipif(_core() < 0 or len(os.sched_getaffinity(0)) < 2, reason="takes Linux and two cores")
-def test_threads_work_on_cores_of_their_own():
+@pytest.mark.skipif(core() < 0 or len(os.sched_getaffinity(0)) < 2, reason="takes Linux and two cores")
+def test_threads_work_on_cores_of_their_own_for_a_short_time():
     allowed = os.sched_getaffinity(0)
-    cores = allowed - {max(allowed)}
-    _move_apart(cores)
-    assert cores == allowed == os.sched_getaffinity(0)  # it went to the one that was left, and may go anywhere
-    _move_apart(cores)
-    assert cores == allowed == os.sched_getaffinity(0)  # none was left
+    meeting = threading.Barrier(2, timeout=30)
+
+    def work(seconds: float) -> set[int]:
+        meeting.wait()
+        time.sleep(seconds)
+        return os.sched_getaffinity(0)
+
+    one, two = run(work, [0.0, 0.0], 2, None)
+    assert one and two and not one & two and one | two == allowed == os.sched_getaffinity(0)
+    late = run(work, [2 * SHORT, 2 * SHORT, 0.0, 0.0], 2, None)
+    assert not late[0] & late[1] and late[2] == late[3] == allowed
+
+
+@pytest.mark.skipif(core() < 0 or len(os.sched_getaffinity(0)) < 2, reason="takes Linux and two cores")
+def test_helpers_go_no_farther_than_the_thread_that_calls():
+    allowed, mine = os.sched_getaffinity(0), {core()}
+    os.sched_setaffinity(0, mine)
+    try:
+        meeting = threading.Barrier(2, timeout=30)
+        assert run(lambda k: (meeting.wait(), os.sched_getaffinity(0))[1], range(2), 2, None) == [mine, mine]
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
+from tp.kernel.cores import Leave, cores_of_their_own
 from tp.progress import bar
 
 T = TypeVar("T")
@@ -33,7 +32,7 @@ def run(work: Callable[[Any], T], tasks: Sequence[Any], threads: int, what: str 
     left = deque(range(len(tasks)))
     errors: list[BaseException] = []
 
-    def take(done: Callable[[int], object] = lambda count: None) -> None:
+    def take(leave: Leave, done: Callable[[int], object] = lambda count: None) -> None:
         told = 0
         try:
             while (k := _next(left)) is not None:
@@ -41,51 +40,23 @@ def run(work: Callable[[Any], T], tasks: Sequence[Any], threads: int, what: str 
                 count = len(tasks) - len(left)
                 done(count - told)
                 told = count
+                leave.take()
         except BaseException as error:
             left.clear()
             errors.append(error)
 
-    cores: set[int] = set()
-
-    def help_out() -> None:
-        _move_apart(cores)
-        take()
-
-    helpers = [_Help(help_out) for _ in range(min(threads, len(tasks)) - 1)]
-    _move_apart(cores)
-    for h in helpers:
-        _helpers(threads).put(h)
-    with bar(what or "", len(tasks), progress=None if what else False) as done:
-        take(done)
-        for h in helpers:
-            h.end()
+    helpers = _helpers(threads if len(tasks) > 1 else 1)
+    with cores_of_their_own(helpers.numbers) as leave:
+        helps = [_Help(partial(take, Leave(leave.anywhere))) for _ in range(min(threads, len(tasks)) - 1)]
+        for h in helps:
+            helpers.queue.put(h)
+        with bar(what or "", len(tasks), progress=None if what else False) as done:
+            take(leave, done)
+            for h in helps:
+                h.end()
     if errors:
         raise errors[0]
     return cast("list[T]", found)
-
-
-def _core() -> int:
-    """The core that runs this thread; -1 where the system does not say."""
-    return int(_sched_getcpu()) if _sched_getcpu is not None else -1
-
-
-_sched_getcpu = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
-
-
-def _move_apart(cores: set[int]) -> None:
-    """This thread to a core that is not among ``cores``, if there is one; then it is.
-
-    Linux likes to put a thread that is woken on the core of the one that woke it, and takes longer than a short call to find
-    out that another core is idle. A core that is forbidden is left at once; that it may be used again changes nothing.
-    """
-    if (here := _core()) in cores:
-        allowed = os.sched_getaffinity(0)
-        with suppress(OSError, ValueError):  # not allowed to, or no core left
-            os.sched_setaffinity(0, allowed - cores)
-            os.sched_setaffinity(0, allowed)
-        here = _core()
-    if here >= 0:
-        cores.add(here)
 
 
 class _Help:
@@ -107,28 +78,37 @@ class _Help:
             self.done.acquire()
 
 
-_queues: dict[int, SimpleQueue[_Help]] = {}
-
-
-def _helpers(threads: int) -> SimpleQueue[_Help]:
-    """The queue of the threads beside this one, which stay: to start one takes as long as a short call.
+class _Helpers:
+    """Threads beside the one that calls, which stay: to start one takes as long as a short call.
 
     Executors of the standard library take a tenth of a millisecond more for a call, in locks and conditions.
     """
-    if threads not in _queues:
-        queue = _queues[threads] = SimpleQueue()
-        for _ in range(threads - 1):
-            threading.Thread(target=_serve, args=(queue,), name="tensor-programs", daemon=True).start()
-    return _queues[threads]
+
+    def __init__(self, count: int) -> None:
+        self.queue: SimpleQueue[_Help] = SimpleQueue()
+        threads = [threading.Thread(target=self._serve, name="tensor-programs", daemon=True) for _ in range(count)]
+        for t in threads:
+            t.start()
+        self.numbers = [n for t in threads if (n := t.native_id) is not None]
+        """What the system calls them."""
+
+    def _serve(self) -> None:
+        while True:
+            self.queue.get()()
 
 
-def _serve(queue: SimpleQueue[_Help]) -> None:
-    while True:
-        queue.get()()
+_teams: dict[int, _Helpers] = {}
+
+
+def _helpers(threads: int) -> _Helpers:
+    """The threads for work on so many, this one among them."""
+    if threads not in _teams:
+        _teams[threads] = _Helpers(threads - 1)
+    return _teams[threads]
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_queues.clear)  # a fork has none of its parent's threads
+    os.register_at_fork(after_in_child=_teams.clear)  # a fork has none of its parent's threads
 
 
 def _next(left: deque[int]) -> int | None:

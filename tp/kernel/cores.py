@@ -1,0 +1,64 @@
+"""Threads of a call on cores of their own, for as long as the system would need to see that this is better.
+
+Linux likes to put a thread that is woken on the core of the one that woke it, above all where cores are virtual, and takes longer
+than a short call to find out that another one is idle. So threads are sent to their cores while they sleep, and stay there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from time import perf_counter
+
+SHORT = 0.02
+"""Seconds for which threads stay where they are put; from then on the system knows better."""
+
+
+@dataclass(slots=True)
+class Leave:
+    """A thread at work may go to ``anywhere`` once it is not a short time any more; nothing is said where that is empty."""
+
+    anywhere: Collection[int] = ()
+    since: float = field(default_factory=perf_counter)
+
+    def take(self, now: bool = False) -> None:
+        """This thread goes free, if it is time."""
+        if self.anywhere and (now or perf_counter() > self.since + SHORT):
+            _stay(0, self.anywhere)
+            self.anywhere = ()
+
+
+@contextmanager
+def cores_of_their_own(helpers: Sequence[int]) -> Iterator[Leave]:
+    """This thread and ``helpers``, by the system's numbers, share out the cores that this one may use; in the end it may again.
+
+    Where the system does not say, or does not allow it, they stay as they are.
+    """
+    here = core()
+    allowed = os.sched_getaffinity(0) if helpers and here >= 0 else set[int]()
+    order = [here, *sorted(allowed - {here})]
+    leave = Leave(allowed)
+    try:
+        for k, thread in enumerate((0, *helpers) if allowed else ()):
+            _stay(thread, order[k :: len(helpers) + 1] or allowed)
+        yield leave
+    finally:
+        leave.take(now=True)
+
+
+def core() -> int:
+    """The core that runs this thread; -1 where the system does not say."""
+    return int(_sched_getcpu()) if _sched_getcpu is not None else -1
+
+
+_sched_getcpu = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
+
+
+def _stay(thread: int, cores: Collection[int]) -> None:
+    """A thread, 0 is this one, on some cores."""
+    with suppress(OSError, ValueError):
+        os.sched_setaffinity(thread, cores)
