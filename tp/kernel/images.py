@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,40 @@ KEPT = 1 << 14
 """Pairs whose order is kept for the next call."""
 
 
-def fill(call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
+@dataclass(eq=False)
+class Pairing:
+    """Which pairs a call has. No site table tells, so that they may be found while these are filled."""
+
+    call: Call
+    one: Side
+    two: Side
+
+    @cached_property
+    def twins(self) -> tuple[NDArray[np.int64], ...]:
+        """As :func:`tp.kernel.twins.twins` has them."""
+        return twins(self.one, self.two)
+
+    @cached_property
+    def tiles(self) -> NDArray[np.int64]:
+        """All pairs [pair, (i, j, i, j)], by tiles whose samples a core's cache can hold."""
+        names = {a[:-2] for a in self.call.plan.functions["rows"]}
+        known = [a for n, a in self.two.sites.items() if n in names]
+        numbers = sum(a.size for a in (*known, *self.two.data.values())) // self.two.count
+        edge = max(1, sizes.CACHE // (2 * numbers))
+        tiled = _tiled if self.one.count * self.two.count <= KEPT else _tiled.__wrapped__
+        return tiled(self.one.count, self.two.count, self.one is self.two, edge)
+
+    def find(self) -> None:
+        """Finds them."""
+        _ = self.twins, self.tiles
+
+
+def fill(pairing: Pairing, results: dict[str, Array]) -> bool:
     """Fills in all pairs, those of equal samples last; whether they are finite."""
-    rows, columns, need, position = twins(one, two)
+    call, one, two = pairing.call, pairing.one, pairing.two
+    rows, columns, need, position = pairing.twins
     alone = call.blank(len(need))
-    tasks = _tasks(call, one, two, _in_tiles(call, one, two), False, results) + _alone(call, one, need, alone)
+    tasks = _tasks(call, one, two, pairing.tiles, False, results) + _alone(call, one, need, alone)
     keep_freed(8 * call.plan.lanes["rows"])
     call.run(lambda task: task(), tasks, "pairs")
     fine = mirror.tables(results, (0, one.count, 0, one.count), call.plan.crossed) if one is two else finite(results)
@@ -81,13 +111,6 @@ def _shares(work: NDArray[np.int64], threads: int, least: int) -> Iterator[NDArr
         stop = start + max(least, min(MOST, (len(work) - start) // (2 * threads)))
         yield work[start:stop]
         start = stop
-
-
-def _in_tiles(call: Call, one: Side, two: Side) -> NDArray[np.int64]:
-    """All pairs [pair, (i, j, i, j)], by tiles whose samples a core's cache can hold."""
-    edge = max(1, sizes.CACHE // (2 * sum(a[0].size for a in sample_first(call, two).values())))
-    tiled = _tiled if one.count * two.count <= KEPT else _tiled.__wrapped__
-    return tiled(one.count, two.count, one is two, edge)
 
 
 @lru_cache(4)

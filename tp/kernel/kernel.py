@@ -121,15 +121,14 @@ class Kernel:
     def _filled(self, call: Call, one: Side, two: Side) -> tuple[dict[str, Array], bool]:
         """All tables [out axes…, N1, N2], and whether they are finite."""
         results = call.blank(one.count, two.count)
-        prepare(call, *([one] if two is one else [one, two]))
-        return results, self._pairs(call, one, two, results)
-
-    def _pairs(self, call: Call, one: Side, two: Side, results: dict[str, Array]) -> bool:
-        """Fills in all pairs; whether they are finite."""
+        sides = [one] if two is one else [one, two]
         if call.by_rows:
-            return images.fill(call, one, two, results)
+            pairing = images.Pairing(call, one, two)
+            prepare(call, *sides, beside=pairing.find)
+            return results, images.fill(pairing, results)
+        prepare(call, *sides)
         seen = blocks.fill(call, one, two, results)
-        return diagonal.fill(call, one, two, results) and seen
+        return results, diagonal.fill(call, one, two, results) and seen
 
     def _soon(self, pairs: int, work: Callable[[Call], T]) -> T | None:
         """Work on few pairs without a compiler, where that is sooner done; None where it is not."""

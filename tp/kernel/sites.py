@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -14,11 +16,15 @@ from tp.kernel.plan import Root
 from tp.kernel.room import room
 
 
-def prepare(call: Call, *sides: Side) -> None:
-    """Site tables of all samples, then coefficient vectors of one common length."""
+def prepare(call: Call, *sides: Side, beside: Callable[[], None] | None = None) -> None:
+    """Site tables of all samples, then coefficient vectors of one common length.
+
+    ``beside`` may be called on the way, by one thread while others are at work.
+    """
     for side in sides:
         if call.plan.sites_by_rows:
-            _by_rows(call, side)
+            _by_rows(call, side, beside)
+            beside = None
             continue
         _by_samples(call, side)
         for name, root in call.plan.roots.items():
@@ -58,7 +64,7 @@ def _by_samples(call: Call, side: Side) -> None:
     call.run(work, list(range(0, side.count, step)), "sites")
 
 
-def _by_rows(call: Call, side: Side) -> None:
+def _by_rows(call: Call, side: Side, beside: Callable[[], None] | None) -> None:
     """Samples one by one where positions are lanes, [sample, axes…]."""
     kept = _tables(call, side.count)
     side.sites = {n: a.transpose(*range(1, a.ndim), 0) for n, a in kept.items()}
@@ -74,7 +80,8 @@ def _by_rows(call: Call, side: Side) -> None:
             arrays[f"{n}_1"] = arrays[f"{n}_2"] = a[part].astype(np.float64, copy=False)
         call.module.sites(call.integers, call.floats, 0, part.stop - start, *(arrays[a] for a in function))
 
-    call.run(work, list(range(0, side.count, step)), "sites")
+    tasks = [partial(work, start) for start in range(0, side.count, step)]
+    call.run(lambda task: task(), tasks if beside is None else [beside, *tasks], "sites")
 
 
 def _tables(call: Call, count: int) -> dict[str, Array]:
