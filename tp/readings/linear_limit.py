@@ -30,7 +30,6 @@ from tp.readings.orders import output_orders
 from tp.readings.trained import Trained
 from tp.transform.backprop import flat
 from tp.transform.losses import NAMES
-from tp.transform.normalize import normalize
 
 if TYPE_CHECKING:
     from tp.readings.training import TrainingRun
@@ -57,9 +56,8 @@ def recognised(run: TrainingRun) -> Linear | None:
     """A linear network with one hidden layer, or None. Raises ``LimitError`` for random outputs and where it diverges."""
     if run.entrywise is not None or run.nesterov or len(run.X) != 1:
         return None
-    program = normalize(run.program)
-    output_orders(program)
-    found = _shape(program)
+    output_orders(run.normal)
+    found = _shape(run.normal)
     return found if found is not None and len(run.coordinates) == found.k else None
 
 

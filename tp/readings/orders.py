@@ -16,7 +16,7 @@ from dataclasses import replace
 import sympy as sp
 
 from tp.errors import LimitError, Message
-from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple, Sum
+from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple, Sum, Weight
 from tp.transform.train import EARLIER, SAMPLE, STEP
 
 Orders = dict[str, sp.Expr]
@@ -35,19 +35,26 @@ def leading_order(program: Program) -> Program:
     sizes = {s.name: s.size for s in program.spaces}
     weights = []
     for w in program.weights:
-        multiplier, variance = w.multiplier, w.variance
         if w.cols is not None:
             variance = sp.expand(w.multiplier**2 * w.variance * sizes[w.cols.name])
             if variance.free_symbols & set(widths):
                 reason = f"`{w.ref}` has entries whose variance times the width is {variance}"
                 raise LimitError(Message(w.span, reason, "scale its variance like 1/n", "no Θ(1) limit"))
             # kept as the variance of a hat per unit of E[x²]
-            multiplier = sp.S.One
+            weights.append(replace(w, multiplier=sp.S.One, variance=variance))
         else:
-            multiplier = multiplier.subs(one)
-            variance = variance.subs(one)
-        weights.append(replace(w, multiplier=multiplier, variance=variance))
+            weights.append(_initial(w, widths, one))
     return replace(program, body=body, spaces=spaces, weights=tuple(weights))
+
+
+def _initial(w: Weight, widths: list[sp.Symbol], one: dict[sp.Symbol, sp.Expr]) -> Weight:
+    """A vector weight whose size is 1, by its updates at least: what of its initial value is smaller is 0."""
+
+    def kept(part: sp.Expr, power: int) -> sp.Expr:
+        small = part != 0 and _order(sp.powsimp(w.multiplier**power * part), {}, widths) < 0
+        return sp.S.Zero if small else part.subs(one)
+
+    return replace(w, multiplier=w.multiplier.subs(one), mean=kept(w.mean, 1), variance=kept(w.variance, 2))
 
 
 def adjoint_scale(program: Program) -> sp.Expr:

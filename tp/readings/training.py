@@ -82,12 +82,18 @@ class TrainingRun:
     # ------------------------------------------------------------ programs
 
     @cached_property
+    def normal(self) -> Program:
+        """The network with vectors of size 1, its weights being trained."""
+        from tp.transform.normalize import Updates, normalize
+
+        return normalize(self.program, Updates(2 if self.entrywise is None else 1))
+
+    @cached_property
     def training(self) -> Training:
         """The program of this training run."""
         from tp.readings.orders import adjoint_scale
-        from tp.transform.normalize import normalize
 
-        scale = adjoint_scale(normalize(self.program))
+        scale = adjoint_scale(self.normal)
         numbers = [_float(r) for r in self.rates]
         batches = [list(b) for b in self.batches] or [[0]]
         beta, decay = _float(self.momentum), _float(self.decay)
@@ -98,9 +104,8 @@ class TrainingRun:
     def leading(self) -> Program:
         """Its leading order in the width: the program whose limit is evaluated."""
         from tp.readings.orders import leading_order, output_orders
-        from tp.transform.normalize import normalize
 
-        output_orders(normalize(self.program))
+        output_orders(self.normal)
         try:
             return leading_order(self.training.program)
         except LimitError as error:

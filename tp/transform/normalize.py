@@ -4,25 +4,47 @@ A tensor program's vectors have Θ(1) coordinates. A readout declared ``~ N(0, 1
 is rewritten as n^(-1) times a weight of size 1, with the multiplier that keeps the function and its training the same:
 the symmetry (a, b, c) → (a + θ, b − θ, c − 2θ) of abc-parametrizations, exact at every width.
 
+In training a weight is as large as the larger of its initial value and its updates: one that starts at 0, as biases do, has the
+size of its updates alone. Updates count for no more than makes Θ(1) of what reads the weight: what is larger diverges. Where
+entries are normalised an initial value is never left out, for updates do not depend on the size of gradients.
+
 Source: Yang & Hu 2021, *Tensor Programs IV*, section 3.2 (symmetries of abc-parametrizations).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Weight
+from tp.program.reads import flat
 
 
-def normalize(program: Program) -> Program:
-    """The same program with vector and scalar weights of size 1: multiplier·n^b, and n^(-b) at every use."""
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """What updates are like: ``degree`` 2 where they are proportional to gradients, 1 where entries are normalised.
+
+    ``scale`` is the N for which N ∂f/∂x of vectors x is Θ(1); None: the width.
+    """
+
+    degree: int
+    scale: sp.Expr | None = None
+
+
+def normalize(program: Program, updates: Updates | None = None) -> Program:
+    """The same program with vector and scalar weights of size 1: multiplier·n^b, and n^(-b) at every use.
+
+    ``updates``: it is trained by such updates; None: sizes are those at initialization.
+    """
     widths = sorted(set().union(*(s.size.free_symbols for s in program.spaces)), key=str)
     factors = {}
     weights = []
     for w in program.weights:
-        factor = _size(w, widths) if w.cols is None else sp.S.One
+        factor = sp.S.One
+        if w.cols is None:
+            factor = _size(w, widths) if updates is None else _trained(program, w, updates, widths)
         if factor != 1:
             factors[w.ref.name, len(w.ref.index)] = factor
             w = replace(w, multiplier=sp.expand(w.multiplier / factor))
@@ -34,13 +56,61 @@ def normalize(program: Program) -> Program:
 
 
 def _size(w: Weight, widths: list[sp.Symbol]) -> sp.Expr:
-    """The power of the width in the size of an entry: of multiplier · std, or multiplier · mean."""
-    square = w.multiplier**2 * (w.variance if w.variance != 0 else sp.S.One)
-    factor = sp.S.One
-    for n in widths:
-        if square.has(n):
-            factor *= n ** (_exponent(square, n) / 2)
-    return factor
+    """The power of the width in the size of an entry: of multiplier · std, or multiplier · mean, the larger one."""
+    parts = [part for part in (w.variance, w.mean**2) if part != 0] or [sp.S.One]
+    return sp.sqrt(max((_power(w.multiplier**2 * part, widths) for part in parts), key=_order))
+
+
+def _trained(program: Program, w: Weight, updates: Updates, widths: list[sp.Symbol]) -> sp.Expr:
+    """The power of the width in the size of an entry that is trained."""
+    zero = w.variance == 0 and w.mean == 0
+    initial = _size(w, widths)
+    reads = list(_reads(program, w, updates, widths))
+    unmoved = w.frozen or w.rows is None or not reads or w.multiplier == 0 or w.rate == 0
+    if unmoved or (updates.degree == 1 and not zero):  # of what is ever so small entries still have a sign
+        return initial
+    gradient = max((g for _, g in reads), key=_order) if updates.degree == 2 else sp.S.One
+    moved = _power(w.multiplier**updates.degree * w.rate * gradient, widths)
+    allowed = min((1 / factor for factor, _ in reads), key=_order)
+    moved = min(moved, allowed, key=_order)
+    return moved if zero else max(initial, moved, key=_order)
+
+
+def _reads(program: Program, w: Weight, updates: Updates, widths: list[sp.Symbol]) -> Iterator[tuple[sp.Expr, sp.Expr]]:
+    """For every term that reads ``w``: the power of the width before it, and that in the gradient that comes from there."""
+    key = (w.ref.name, len(w.ref.index))
+    outputs = {out.name for out in program.outputs}
+    scale = updates.scale if updates.scale is not None else widths[0]
+    for ins in flat(program.body):
+        if not isinstance(ins, Nonlin | Moment) or ins.space is None:
+            continue
+        read_out = isinstance(ins, Moment) and ins.out.name in outputs
+        for term in _terms(sp.expand_mul(ins.coeff * ins.expr) if isinstance(ins, Moment) else ins.expr):
+            if any((r.name, len(r.index)) == key for r in term.atoms(Ref)):
+                factor = _power(sp.Mul(*(f for f in sp.Mul.make_args(term) if not f.has(Ref))), widths)
+                yield factor, _power(factor / (ins.space.size if read_out else scale), widths)
+
+
+def _terms(expr: sp.Expr) -> Iterator[sp.Expr]:
+    """The terms of a sum, and of sums over indices."""
+    for term in sp.Add.make_args(expr):
+        sums = [f for f in sp.Mul.make_args(term) if isinstance(f, sp.Sum)]
+        if len(sums) == 1:
+            yield from (
+                sp.Mul(inner, *(f for f in sp.Mul.make_args(term) if f is not sums[0])) for inner in _terms(sums[0].function)
+            )
+        else:
+            yield term
+
+
+def _power(expr: sp.Expr, widths: list[sp.Symbol]) -> sp.Expr:
+    """The powers of widths in a product."""
+    return sp.Mul(*(n ** _exponent(expr, n) for n in widths if expr.has(n)))
+
+
+def _order(power: sp.Expr) -> sp.Expr:
+    """The exponent of a power of the width, of all widths together."""
+    return sp.Add(*(f.as_base_exp()[1] for f in sp.Mul.make_args(power) if f.free_symbols))
 
 
 def _exponent(expr: sp.Expr, n: sp.Symbol) -> sp.Expr:

@@ -43,7 +43,7 @@ from tp.program.reads import plain
 from tp.transform.backprop import Use, arranged, backprop, flat
 from tp.transform.entrywise import FIRST, GRADIENT, SECOND, Entrywise
 from tp.transform.losses import Loss
-from tp.transform.normalize import normalize
+from tp.transform.normalize import Updates, normalize
 
 STEP, EARLIER, BEFORE = (sp.Symbol(name, integer=True) for name in ("step", "step'", "step''"))
 SAMPLE, OTHER = sp.Symbol("i", integer=True), sp.Symbol("i'", integer=True)
@@ -62,6 +62,11 @@ class Schedule:
     weight: tuple[tuple[sp.Expr, ...], ...]
     entrywise: Entrywise | None = None
     """What every entry's gradient is replaced by, if it is."""
+
+    @property
+    def degree(self) -> int:
+        """How often the multiplier counts in an update."""
+        return 2 if self.entrywise is None else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,8 @@ def train(program: Program, schedule: Schedule, loss: Loss, scale: sp.Expr) -> T
 
     ``scale`` is the N of :func:`tp.transform.backprop.backprop`.
     """
-    return _Training(normalize(program), schedule, loss, scale).run()
+    updates = Updates(schedule.degree, scale)
+    return _Training(normalize(program, updates), schedule, loss, scale).run()
 
 
 @dataclass
