@@ -10,6 +10,7 @@ import pytest
 import sympy as sp
 from gaussian.run import call, couple, plain, q1, u
 
+from tp.gaussian.codegen import scalar_function
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import gelu, relu, softplus
 from tp.gaussian.lowered import Lowered
@@ -17,9 +18,10 @@ from tp.gaussian.numeric import lower
 from tp.gaussian.panels import doubt
 from tp.gaussian.powers import node
 from tp.gaussian.stable import cancels, taylor
+from tp.kernel import uncompiled
 
-NODES = np.array([side * node(i)[0] for i in range(8) for side in (-1, 1)])
-WEIGHTS = np.repeat([node(i)[1] for i in range(8)], 2)
+NODES = np.array([side * node(i)[0] for i in range(9) for side in (-1, 1)])
+WEIGHTS = np.repeat([node(i)[1] for i in range(9)], 2)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +37,16 @@ WEIGHTS = np.repeat([node(i)[1] for i in range(8)], 2)
             lambda x: np.exp(-1.6 * x * x) + 8e-5 * np.abs(x - 0.02),
             math.sqrt(math.pi / 1.6) * math.erf(math.sqrt(1.6)) + 8e-5 * 1.0004,
         ),
+        (lambda x: np.abs(x - 0.993), (1.993**2 + 0.007**2) / 2),
+        (lambda x: np.where(x < -0.996, 1.0, 0.0), 0.004),
     ],
-    ids=["wave", "fast", "aliased", "poles", "kink", "jump", "hidden kink"],
+    ids=["wave", "fast", "aliased", "poles", "kink", "jump", "hidden kink", "kink at an end", "jump at an end"],
 )
 def test_doubt_is_no_smaller_than_the_error(f: Any, integral: float) -> None:
-    """On half a panel; where nothing is resolved both are of order 1."""
-    assert abs(WEIGHTS @ f(NODES) - integral) <= 2 * doubt(f(NODES)) + 1e-15
+    """On half a panel; where nothing is resolved both are of order 1. Its twin for plain Python says the same."""
+    values = f(NODES)
+    assert abs(WEIGHTS @ values - integral) <= 2 * doubt(values) + 1e-15
+    assert uncompiled.doubt(values) == pytest.approx(doubt(values), rel=1e-12, abs=1e-15)
 
 
 def alone(f: sp.Expr) -> tuple[Lowered, dict[str, Any]]:
@@ -88,6 +94,41 @@ def test_logarithms_of_sums_of_exponentials(f: sp.Expr) -> None:
     """Both are |u|/2 but near 0, also where the exponentials are beyond double precision; and log(1 + |u|) is |u| near 0."""
     assert call(*alone(f**2), 1e8)[0] == pytest.approx(0.25e8, rel=1e-10)
     assert call(*alone(sp.log(1 + sp.Abs(u)) ** 2), 1e-24)[0] == pytest.approx(1e-24, rel=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("f", "value", "slope"),
+    [
+        (u * sp.exp(u) / (sp.exp(u) + 2), 800.0, 1.0),
+        (sp.exp(2 * u) / (1 + sp.exp(u)) ** 2, 1.0, 0.0),
+        (sp.exp(u) / (1 + sp.exp(2 * u)), 0.0, 0.0),
+        ((sp.exp(u) - sp.exp(-u)) / (sp.exp(u) + sp.exp(-u)), 1.0, 0.0),
+        (u * ((1 + sp.exp(u)) ** 2 - 1) / ((1 + sp.exp(u)) ** 2 + 1), 800.0, 1.0),
+        (sp.sqrt(1 + sp.exp(u)), math.exp(400), math.exp(400) / 2),
+        (u / (1 + sp.exp(-u)), 800.0, 1.0),
+    ],
+    ids=["swish", "square", "bell", "tanh", "mish", "root", "silu"],
+)
+def test_quotients_of_exponentials(f: sp.Expr, value: float, slope: float) -> None:
+    """Far out, where each power of e is beyond double precision."""
+    source = scalar_function("phi", [f, sp.diff(f, u)], [u], ["x"])
+    assert plain(source)[source[-1][0]](800.0) == pytest.approx((value, slope), rel=1e-12, abs=1e-300)
+
+
+def test_what_is_too_large_has_no_number() -> None:
+    """E[e^{2u}/4(1 + e^u)] has its mass at q."""
+    low, names = alone(sp.diff(sp.sqrt(1 + sp.exp(u)), u) ** 2)
+    assert call(low, names, 200.0)[0] == pytest.approx(math.exp(100) / 4, rel=1e-12)
+    assert math.isnan(call(low, names, 900.0)[0])
+
+
+def test_sizes_are_not_those_of_one_place() -> None:
+    """The slope of a hat vanishes in the middle."""
+    low = lower(*couple(lambda x: relu(x - 1) * relu(2 - x)))
+    names = plain(low.sources)
+    reach = next(f for name, f in names.items() if name.startswith("phi_reach"))
+    for s in (0.5, 1.0, 30.0):
+        assert min(reach(0.0, s, 2.0, 0.0, 0.0)[1:]) > 1e-3
 
 
 def test_waves_behind_a_kink() -> None:

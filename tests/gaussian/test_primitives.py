@@ -93,14 +93,12 @@ def test_slopes_and_levels() -> None:
             assert_close(found[0], left * right * b + (right - left) ** 2 * relu, 2e-15, (point, left))
             level = left * right + (right - left) ** 2 * psi / (2 * mp.pi)
             assert_close(found[1], level, 2e-15, (point, left))
-        assert_close(primitives.sign_sign(*point), 2 / mp.pi * mp.atan2(b, mp.sqrt(det)), 1e-15, point)
 
 
 def test_zero_variance() -> None:
     """A relu's slope at 0 is 0, an absolute value's too, a leaky relu's the left one."""
     assert primitives.relu_pair(0.0, 0.0, 1.0) == (0.0, 0.0)
     assert primitives.relu_pair(0.0, 0.0, 0.0) == (0.0, 0.0)
-    assert primitives.relu_self(0.0) == (0.0, 0.0)
     assert primitives.levels(0.0, 0.0, 1.0, -1.0, 1.0, -1.0, 1.0) == 0.0
     assert primitives.levels(0.0, 0.0, 1.0, 0.5, 1.0, 0.5, 1.0) == pytest.approx(0.5 * 0.75)
     assert primitives.gelu_pair(0.0, 0.0, 1.0, 1.0, 1.0) == pytest.approx((0.0, 0.25))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,7 @@ def _centres(argument: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
     return [sp.Float(c) for c in sorted({round(re, 9) + 0.0 for re, _ in turns})]
 
 
-@cache
+@lru_cache(256)
 def _changes(e: sp.Expr, x: sp.Expr) -> tuple[float, ...]:
     """Where ``e`` changes its sign between places that are 0.01 apart up to 20, and farther out 1 % of where they are."""
     far = np.geomspace(20.0, 1e4, 620)

@@ -214,33 +214,53 @@ class Printer:
         raise LimitError(Message(NOWHERE, f"the condition `{e}` has no numerical value here", "", "no numbers"))
 
 
+def _grows(e: sp.Expr) -> bool:
+    """Whether ``e`` is a sum with powers of e."""
+    return isinstance(e, sp.Add) and any(isinstance(p, sp.exp) for t in e.args for p in sp.Mul.make_args(t))
+
+
+def _multiplied_out(e: sp.Expr) -> sp.Expr:
+    """A sum in which sums with powers of e were squared."""
+    terms = [p for t in sp.Add.make_args(e) for p in sp.Mul.make_args(t)] if isinstance(e, sp.Add) else []
+    return sp.expand(e) if any(isinstance(p, sp.Pow) and p.exp.is_Integer and p.exp > 1 and _grows(p.base) for p in terms) else e
+
+
+def _scaled(total: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Σ c eᵃ as e^M times a sum, M the largest a."""
+    terms = []
+    for t in total.args:
+        grown = [p for p in sp.Mul.make_args(t) if isinstance(p, sp.exp)]
+        terms.append((t / sp.Mul(*grown), sp.Add(*(p.args[0] for p in grown))))
+    most = sp.Max(*(a for _, a in terms))
+    return most, sp.Add(*(c * sp.exp(a - most) for c, a in terms))
+
+
+def _uncut(e: sp.Expr) -> sp.Expr:
+    """With one power of e for each product of such, of roots of their sums and of quotients by them: each alone would be cut."""
+    if not e.has(sp.exp) or not e.args:
+        return e
+    factors = sp.Mul.make_args(e)
+    powers = [(f, sp.S.One) if isinstance(f, sp.exp) else f.as_base_exp() for f in factors]
+    powers = [(_multiplied_out(b), p) for b, p in powers]
+    grown = [(b, p) for b, p in powers if isinstance(b, sp.exp) or _grows(b)]
+    if not any(_grows(b) and (not p.is_Integer or (p.is_negative and len(grown) > 1)) for b, p in grown):
+        return e.func(*map(_uncut, e.args))
+    shift, rest = sp.S.Zero, []
+    for b, p in powers:
+        most, left = (b.args[0], sp.S.One) if isinstance(b, sp.exp) else _scaled(b) if _grows(b) else (sp.S.Zero, b)
+        shift += p * most
+        rest.append(_uncut(left) ** p)
+    return sp.exp(shift) * sp.Mul(*rest)
+
+
 def _in_logarithms(e: sp.Expr) -> sp.Expr:
-    """log Σ c eᵃ as M + log Σ c e^{a − M}, M the largest a, and so in roots of such sums: where eᵃ itself would be cut.
-
-    And log(1 + y) as ``log1p``.
-    """
-
-    def grows(total: sp.Expr) -> bool:
-        return isinstance(total, sp.Add) and any(isinstance(p, sp.exp) for t in total.args for p in sp.Mul.make_args(t))
-
-    def scaled(total: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-        terms = []
-        for t in total.args:
-            grown = [p for p in sp.Mul.make_args(t) if isinstance(p, sp.exp)]
-            terms.append((t / sp.Mul(*grown), sp.Add(*(p.args[0] for p in grown))))
-        most = sp.Max(*(a for _, a in terms))
-        return most, sp.Add(*(c * sp.exp(a - most) for c, a in terms))
-
-    def root(part: sp.Expr) -> sp.Expr:
-        most, rest = scaled(part.base)
-        return sp.exp(part.exp * most) * rest**part.exp
+    """log Σ c eᵃ as M + log Σ c e^{a − M}, M the largest a, where eᵃ itself would be cut; and log(1 + y) as ``log1p``."""
 
     def logarithm(part: sp.Expr) -> sp.Expr:
-        most, rest = scaled(part.args[0])
+        most, rest = _scaled(part.args[0])
         return most + sp.log(rest)
 
-    e = e.replace(lambda p: isinstance(p, sp.Pow) and not p.exp.is_Integer and grows(p.base), root)
-    e = e.replace(lambda p: isinstance(p, sp.log) and grows(p.args[0]), logarithm)
+    e = _uncut(e).replace(lambda p: isinstance(p, sp.log) and _grows(p.args[0]), logarithm)
     return e.replace(lambda p: isinstance(p, sp.log) and sp.S.One in sp.Add.make_args(p.args[0]), lambda p: log1p(p.args[0] - 1))
 
 

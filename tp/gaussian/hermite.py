@@ -24,10 +24,10 @@ from tp.gaussian.powers import node
 
 
 def samples(q: float, top: int) -> Any:
-    """Rows y, weight·e^{−y²/4}/√(2π), φ(√q y), φ'(√q y) over all nodes of panels that also resolve h_top; none if too many."""
+    """Rows y, weight·e^{−y²/4}/√(2π), φ(√q y), φ'(√q y) at nodes of panels that resolve h_top; none if too many or large."""
     r, ends, panels = math.sqrt(q), np.empty(4097), 0
     end, norm, steep = phi_reach(0.0, r, 2.0, 0.0, 0.0)
-    widest, room, width, tries = min(1.5, 10.0 / math.sqrt(top)), np.empty((2, 16)), 1.5, 0
+    widest, room, width, tries = min(1.5, 10.0 / math.sqrt(top)), np.empty((2, 18)), 1.5, 0
     y = ends[0] = -end
     while y < end and tries < 8192 and panels < 4096:
         stop = min(phi_panel(0.0, r, y, phi_size(), widest), min(y + 2.0 * width, end))
@@ -35,7 +35,7 @@ def samples(q: float, top: int) -> Any:
             stop, tries = y + 0.5 * (stop - y), tries + 1
         width, panels = stop - y, panels + 1
         y = ends[panels] = stop
-    rows = np.empty((4, 16 * panels if y >= end and tries < 8192 else 0))
+    rows = np.empty((4, 16 * panels if y >= end and tries < 8192 and norm < math.inf else 0))
     for p in range(rows.shape[1] // 16):
         half, middle = 0.5 * (ends[p + 1] - ends[p]), 0.5 * (ends[p + 1] + ends[p])
         for i in range(8):

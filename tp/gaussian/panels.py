@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tp.gaussian.powers import node, tail
+from tp.gaussian.powers import beyond, node, tail
 from tp.gaussian.primitives import radii
 
 
@@ -84,8 +84,9 @@ def phi_reach(m: float, s: float, moment: float, norm: float, steep: float) -> t
     b, top, fast, least, near = 0.0, 0.0, 0.0, 1e-15 if moment == 1.0 else 3e-8, phi_next(m - 37.0 * s)
     given = norm > 0.0
     while not given and near < m + 37.0 * s:
-        for k in range(3):
-            z = near + 0.25 * (k - 1) * phi_size()
+        width = min(phi_next(near) - near, phi_size())
+        for k in range(6):
+            z = near + (0.25 * (k - 1) * phi_size() if k < 3 else (0.31 * k - 0.8) * width)
             f, df = phi(z)
             rare = math.exp(-0.5 * ((z - m) / s) ** 2 / moment)
             norm, steep = max(norm, abs(f) * rare), max(steep, abs(df) * rare)
@@ -93,8 +94,9 @@ def phi_reach(m: float, s: float, moment: float, norm: float, steep: float) -> t
     while b < 37.0:
         f, df = phi(m + s * b)
         g, dg = phi(m - s * b)
-        rare = math.exp(-0.5 * b * b / moment)
-        value, slope = max(abs(f), abs(g)) * rare, max(abs(df), abs(dg)) * rare
+        rare, value, slope = math.exp(-0.5 * b * b / moment), max(abs(f), abs(g)), max(abs(df), abs(dg))
+        norm = norm if max(value, slope) < 1e290 else math.inf
+        value, slope = value * rare, slope * rare
         top, fast = max(top, value), max(fast, slope)
         if b >= 9.0 and (given or top > 0.0) and value <= least * top and slope <= least * fast:
             break
@@ -113,25 +115,29 @@ def phi_panel(m: float, s: float, y: float, size: float, widest: float) -> float
 
 
 def doubt(row: Any) -> float:
-    """How far the 16-point rule may be off where ``row`` are the values at its nodes, relative to half the panel.
+    """How far the 16-point rule may be off, ``row`` the values at its nodes and near the ends, relative to half the panel.
 
     The last Legendre coefficients, 14 and 15, or a share of those before, should these be small by chance. Of smooth functions
     the rule misses far less, what comes from 32 on; but what a kink of size 1e-6 adds to one is in no decay that could be
-    extrapolated, and its error is no larger than this. Rounding is left out.
+    extrapolated, and its error is no larger than this. A kink or jump beyond the last node they do not show: what the values
+    near the ends are off the polynomial through the others counts for the share of the panel there. Rounding is left out.
     """
-    k12, k13, k14, k15, largest = 0.0, 0.0, 0.0, 0.0, 0.0
+    k12, k13, k14, k15, largest, low, high = 0.0, 0.0, 0.0, 0.0, 0.0, row[16], row[17]
     for i in range(8):
         a, b, c, d = tail(i)
         even, odd = row[2 * i + 1] + row[2 * i], row[2 * i + 1] - row[2 * i]
         largest = max(largest, max(abs(row[2 * i]), abs(row[2 * i + 1])))
         k12, k13, k14, k15 = k12 + a * even, k13 + b * odd, k14 + c * even, k15 + d * odd
-    return max(max(abs(k14) + abs(k15), 0.03 * (abs(k12) + abs(k13))) - 1e-14 * largest, 0.0)
+        a, b = beyond(i)
+        low, high = low - (a * row[2 * i] + b * row[2 * i + 1]), high - (a * row[2 * i + 1] + b * row[2 * i])
+    inside = max(abs(k14) + abs(k15), 0.03 * (abs(k12) + abs(k13)))
+    return max(max(inside, 0.0106 * max(abs(low), abs(high))) - 1e-14 * largest, 0.0)
 
 
 def phi_fits(m: float, s: float, y: float, stop: float, norm: float, steep: float, moment: float, room: Any) -> bool:
-    """Whether the rule is right on a panel; ``room`` gets φ(m + s t) and φ' at its nodes, the lower one of each pair first."""
+    """Whether the rule is right on a panel; ``room`` gets φ(m + s t), φ' at nodes and near ends, the lower first."""
     half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
-    for i in range(8):
+    for i in range(9):
         x, _ = node(i)
         for side in range(2):
             f, df = phi(m + s * (middle + half * (x if side == 1 else -x)))
@@ -145,12 +151,12 @@ def phi_fits(m: float, s: float, y: float, stop: float, norm: float, steep: floa
 def phi_mean(m: float, s: float, norm: float, steep: float, most: int) -> tuple[float, float]:
     """E[φ(m + s y)] and E[φ'(m + s y)], y standard normal, to 1e-13 of their sizes here or of the sizes given, what is larger.
 
-    Where ``most`` panels are too few, nan.
+    Where ``most`` panels are too few, or φ too large, nan.
     """
     if not s > 0.0:
         return phi(m)
     end, norm, steep = phi_reach(m, s, 1.0, norm, steep)
-    y, value, slope, width, room = -end, 0.0, 0.0, 1.5, np.empty((2, 16))
+    y, value, slope, width, room = -end, 0.0, 0.0, 1.5, np.empty((2, 18))
     while y < end and most > 0:
         stop = min(phi_panel(m, s, y, phi_size(), 1.5), min(y + 2.0 * width, end))
         while not phi_fits(m, s, y, stop, norm, steep, 1.0, room) and most > 0:
@@ -164,7 +170,7 @@ def phi_mean(m: float, s: float, norm: float, steep: float, most: int) -> tuple[
                 value += w1 * room[0, 2 * i + side]
                 slope += w1 * room[1, 2 * i + side]
         y, width, most = stop, stop - y, most - 1
-    if most <= 0:
+    if most <= 0 or norm == math.inf:
         return math.nan, math.nan
     return 0.3989422804014327 * value, 0.3989422804014327 * slope
 
@@ -195,12 +201,12 @@ def pair(q1: float, c: float, q2: float) -> tuple[float, float]:
     if math.isnan(psi_mean(0.0, r2, 0.0, 0.0, 4000)[0]) or math.isnan(phi_mean(0.0, r1, 0.0, 0.0, 4000)[0]):
         return math.nan, math.nan
     slope, s, most = c / r1, radii(q1, c, q2)[0] / r1, 2000
-    y, value, dot, width, room = -end, 0.0, 0.0, 1.5, np.empty((2, 16))
+    y, value, dot, width, room = -end, 0.0, 0.0, 1.5, np.empty((2, 18))
     while y < end and most > 0:
         stop = min(phi_panel(0.0, r1, y, phi_size(), 1.5), min(mean_panel(slope, s, y), min(y + 2.0 * width, end)))
         while True:
             half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
-            for i in range(8):
+            for i in range(9):
                 x, _ = node(i)
                 for side in range(2):
                     t = middle + half * (x if side == 1 else -x)

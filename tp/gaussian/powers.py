@@ -56,14 +56,17 @@ def radial_moment(k: int) -> float:
 
 
 def node(i: int) -> tuple[float, float]:
-    """Node in (0, 1) and weight of the 16-point Gauss–Legendre rule on [−1, 1]; i = 0..7, the rule is symmetric."""
+    """Node in (0, 1) and weight of the 16-point Gauss–Legendre rule on [−1, 1]; i = 0..7, the rule is symmetric.
+
+    i = 8 is just before the end, and has no weight: the rule itself leaves a 200th of the panel at either end unseen.
+    """
     x = (
         0.09501250983763744, 0.2816035507792589, 0.45801677765722737, 0.6178762444026438,
-        0.755404408355003, 0.8656312023878318, 0.9445750230732326, 0.9894009349916499,
+        0.755404408355003, 0.8656312023878318, 0.9445750230732326, 0.9894009349916499, 0.999999,
     )  # fmt: skip
     w = (
         0.1894506104550685, 0.18260341504492358, 0.16915651939500254, 0.14959598881657674,
-        0.12462897125553388, 0.09515851168249279, 0.062253523938647894, 0.027152459411754096,
+        0.12462897125553388, 0.09515851168249279, 0.062253523938647894, 0.027152459411754096, 0.0,
     )  # fmt: skip
     return x[i], w[i]
 
@@ -87,6 +90,19 @@ def tail(i: int) -> tuple[float, float, float, float]:
         -0.31691961779722094, 0.21159853063188455, -0.112220912450588, 0.03278130486396186,
     )  # fmt: skip
     return a[i], b[i], c[i], d[i]
+
+
+def beyond(i: int) -> tuple[float, float]:
+    """What the polynomial through the values at all nodes takes of those at ``node(i)`` and its mirror image for ``node(8)``."""
+    a = (
+        -0.3385031176333947, 0.4035299288093562, -0.4769352773991091, 0.5626750748682376,
+        -0.6686540760185922, 0.8126745725714857, -1.0449014530401326, 1.5962425389742452,
+    )  # fmt: skip
+    b = (
+        0.2797602998542781, -0.22619654143536577, 0.17728919365590418, -0.13289711358058798,
+        0.09316899460095786, -0.058531048839195694, 0.02978163512259419, -0.00850361051068086,
+    )  # fmt: skip
+    return a[i], b[i]
 
 
 def rectified_pair(q1: float, c: float, q2: float, m: int, n: int) -> tuple[float, float]:

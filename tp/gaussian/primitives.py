@@ -9,8 +9,8 @@ Smoothing: Φ_e(u) = P(u + √e Z > 0), Z standard normal, so that Φ_0 is the s
 erf(au) = 2 Φ_{1/2a²}(u) − 1, and u Φ_e(u) is relu at e = 0, gelu at e = 1.
 
 Rounding: D is formed without cancellation, angles as arcs of √D and c, and differences that vanish at ρ → −1 as series
-or as sums of one sign; relative error is a few units in the last place for every ρ. One-variable versions
-(``…_self``) are for u = v, where no rounding of c can matter. Zero variance: the step is 0 at 0.
+or as sums of one sign; relative error is a few units in the last place for every ρ.
+Zero variance: the step is 0 at 0.
 
 Everything up to ``gelu_gelu`` is free of branches and of library calls but for sqrt: inlined into a loop over
 contiguous rows (``@njit(error_model="numpy", forceinline=True)``) it becomes vector instructions.
@@ -112,11 +112,6 @@ def step_step(q1: float, c: float, q2: float) -> float:
     return 0.15915494309189535 * arc(radii(q1, c, q2)[0], -c)
 
 
-def sign_sign(q1: float, c: float, q2: float) -> float:
-    """E[sign(u) sign(v)] = (2/π) arcsin ρ.  Sheppard 1899."""
-    return 0.6366197723675814 * signed_arc(c, radii(q1, c, q2)[0])
-
-
 def slopes_pair(q1: float, c: float, q2: float, a1: float, b1: float, a2: float, b2: float) -> tuple[float, float]:
     """V, V̇ for φ with slope b1 right of 0 and a1 left of it (leaky relu, abs), ψ with b2 and a2.
 
@@ -149,11 +144,6 @@ def levels(q1: float, c: float, q2: float, a1: float, b1: float, a2: float, b2: 
     odd = 1.5707963267948966 * (a1 + b1) * (a2 + b2) + (b1 - a1) * (b2 - a2) * signed_arc(c, root)
     value = 0.15915494309189535 * (odd if same < 0.0 or other < 0.0 else even)
     return value if q1 > 0.0 and q2 > 0.0 else mean_level(q1, a1, b1) * mean_level(q2, a2, b2) + 0.0 * (q1 + q2)
-
-
-def relu_self(q: float) -> tuple[float, float]:
-    """E[relu(u)²] = q/2 and E[step(u)] = 1/2 (0 when u = 0)."""
-    return 0.5 * q, 0.5 if q != 0.0 else 0.0
 
 
 def smoothed_root(q1: float, c: float, q2: float, e1: float, e2: float) -> float:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tp.gaussian.powers import tail
+from tp.gaussian.powers import beyond, tail
 from tp.kernel import lanewise, sizes
 from tp.kernel.arrays import Unfit, array_code
 from tp.kernel.aside import at_work
@@ -162,17 +162,18 @@ def squares(q: float, out: Any) -> tuple[float, float]:
 
 @lru_cache(1)
 def _tails() -> Any:
-    """What takes the values at a panel's nodes to their last four Legendre coefficients."""
-    found = np.empty((4, 16))
+    """What takes a panel's values to their last four Legendre coefficients, and to what the ends are off the polynomial."""
+    found = np.zeros((6, 18))
     for i in range(8):
-        found[:, 2 * i + 1] = tail(i)
-        found[:, 2 * i] = found[:, 2 * i + 1] * (1.0, -1.0, 1.0, -1.0)
+        found[:4, 2 * i + 1] = tail(i)
+        found[:4, 2 * i] = found[:4, 2 * i + 1] * (1.0, -1.0, 1.0, -1.0)
+        found[4, [2 * i, 2 * i + 1]] = found[5, [2 * i + 1, 2 * i]] = beyond(i)
+    found[[4, 5], [16, 17]] = -1.0
     return found
 
 
 def doubt(row: Any) -> float:
     """:func:`tp.gaussian.panels.doubt`, of all nodes at a time."""
-    k12, k13, k14, k15 = map(abs, (_tails() @ row).tolist())
-    before, last = k12 + k13, k14 + k15
-    decay = last / before if 2.0 * last < before else 1.0
-    return max(last * decay**6 - 1e-14 * float(np.abs(row).max()), 0.0)
+    k12, k13, k14, k15, low, high = map(abs, (_tails() @ row).tolist())
+    worst = max(k14 + k15, 0.03 * (k12 + k13), 0.0106 * max(low, high))
+    return max(worst - 1e-14 * float(np.abs(row[:16]).max()), 0.0)
