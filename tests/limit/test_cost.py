@@ -8,7 +8,7 @@ import tp
 from tp.gaussian.expectation import Expectation
 from tp.kernel.build import build
 from tp.limit import moments
-from tp.limit.equations import Entry
+from tp.limit.equations import Entry, I, J
 from tp.limit.zcalculus import calculus
 
 HEAD = """network a
@@ -67,7 +67,7 @@ def test_a_gated_recursion_with_a_matrix_has_a_limit():
 
 
 def test_long_covariances_are_equations_of_their_own(monkeypatch):
-    body = ("h = U @ x", "y = sigmoid(W @ tanh(h)) * h", "output f = v @ tanh(y)")
+    body = ("h = U @ x", "y = W @ tanh(h) + h", "output f = v @ tanh(y)")
     whole = net(*body).ntk()
     monkeypatch.setattr(moments, "LONGEST", 0)
     cut = net(*body).ntk()
@@ -78,8 +78,10 @@ def test_long_covariances_are_equations_of_their_own(monkeypatch):
 def test_covariances_are_the_same_in_one_formula_and_in_several(monkeypatch):
     body = ("y = sigmoid(W @ tanh(U @ x)) * (U @ x)", "output f = v @ (y + tanh(V @ x) * y)")
     X = np.linspace(-1.0, 1.0, 6).reshape(3, 2)
+    monkeypatch.setattr(moments, "INSIDE", 60)
     whole = net(*body).ntk()
     monkeypatch.setattr(moments, "LONGEST", 0)
+    monkeypatch.setattr(moments, "INSIDE", 0)
     cut = net(*body).ntk()
     assert len(cut.equations) > len(whole.equations)
     for one, other in zip(*(build(limit, progress=False)(X) for limit in (cut, whole)), strict=True):
@@ -111,3 +113,43 @@ def test_a_carried_state_is_refused_where_it_is_carried():
         tp.parse(text).nngp()
     assert refusal.value.diagnostics[0].span.line == 11
     assert "u1" not in str(refusal.value)
+
+
+def laws(limit):
+    """Expectations within the covariances of others."""
+    return [e for q in limit.equations for x in q.rhs.atoms(Expectation) for e in x.cov.atoms(Expectation)]
+
+
+def test_no_expectation_has_another_in_its_law():
+    gate = "sigmoid({g} @ h{i}) * tanh({a} @ h{i}) + (1 - sigmoid({g} @ h{i})) * h{i}"
+    body = [f"h{i + 1} = " + gate.format(g="ABCD"[i], a="EFGH"[i], i=i) for i in range(4)]
+    weights = [f"weight {w} : [n, n] ~ N(0, 1/n)" for w in "ABCDEFGH"]
+    limit = net(*weights, "h0 = U @ x", *body, "output f = v @ h4").ntk()
+    assert not laws(limit)
+    assert len(limit.equations) < 20
+
+
+def test_functions_of_functions_of_norms_are_derived_one_by_one():
+    body = [f"h{i + 1} = layernorm(tanh(h{i}))" for i in range(8)]
+    limit = net("h0 = U @ x", *body, "output f = v @ h8").nngp()
+    assert sum(e.lhs.args[0].name == "theta" for e in limit.equations) == 16  # a mean and a norm in each
+
+
+def test_the_tangent_of_independent_factors_is_a_sum_over_them():
+    weights = [f"weight G{i} : [n, d] ~ N(0, 1/d)" for i in range(8)]
+    y = " * ".join(f"(1 + G{i} @ x)" for i in range(8))
+    limit = net(*weights, f"output f = v @ ({y})").ntk()
+    q = sp.Symbol("q")
+    by_output = {e.lhs.args[0].name: e.rhs for e in limit.equations}
+    values = {k: e.replace(lambda a: isinstance(a, Entry) and a.kind_name == "Gram", lambda a: q) for k, e in by_output.items()}
+    K = (1 + q / 2) ** 8
+    theta = values["Theta"].replace(lambda a: isinstance(a, Entry), lambda a: K)
+    assert sp.expand(values["K"] - K) == 0
+    assert sp.expand(theta - K - 8 * q / 2 * (1 + q / 2) ** 7) == 0
+
+
+def test_high_powers_of_sums_are_powers_of_one_gaussian():
+    (u, f) = net("output f = v @ (U @ x)^3").nngp().closed().equations
+    q, r, c = sp.symbols("q r c")
+    at = {Entry("K", u.lhs.a, u.lhs.a, s, t): z for s, t, z in ((I, I, q), (J, J, r), (I, J, c))}
+    assert sp.expand(f.rhs.xreplace(at) - (9 * q * r * c + 6 * c**3)) == 0

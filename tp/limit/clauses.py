@@ -13,6 +13,7 @@ import sympy as sp
 from tp.errors import NOWHERE, LimitError, Message, Span
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Softmax, Space, Sum, Weight, spelled
 from tp.program.reads import plain
+from tp.program.replace import replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def at(expr: sp.Basic, binding: dict[sp.Symbol, sp.Expr]) -> sp.Basic:
     if not binding:
         return expr
     if not expr.has(sp.Sum, Softmax):  # nothing is bound
-        return expr.xreplace({s: sp.sympify(e, strict=True) for s, e in binding.items()})
+        return replaced(expr, {s: sp.sympify(e, strict=True) for s, e in binding.items()})
     captured = set().union(*(sp.sympify(e).free_symbols for e in binding.values()))
     return _free_of(expr, captured).subs(binding, simultaneous=True)
 

@@ -22,6 +22,10 @@ from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, TooMany, terms
 from tp.program.affine import affine, highest, lowest
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Sum
+from tp.program.replace import rebuilt, replaced
+
+HIGHEST = 2
+"""Powers of a sum over an index that are multiplied out; the number of their terms' indices grows with the power."""
 
 
 class Ambiguous(Exception):
@@ -146,7 +150,7 @@ class Forms:
                     swap[ref] = at(clause.expr, binding)
             if not swap:
                 return expr
-            expr = expr.xreplace(swap)
+            expr = replaced(expr, swap)
         return expr
 
     # ------------------------------------------------------------ unfolding
@@ -164,7 +168,7 @@ class Forms:
             if not swap:
                 return expr
             sums = [r for r, e in swap.items() if e.has(sp.Sum)]
-            expr = self.without_vanishing(rectified(expr, sums).xreplace(swap))
+            expr = self.without_vanishing(replaced(rectified(expr, sums), swap))
         raise AssertionError("unfolding does not end")
 
     def _stays(self, ref: Ref) -> bool:
@@ -221,9 +225,18 @@ class Forms:
         if isinstance(expr, sp.Sum):
             inner = domain + tuple(Range(s, lo, hi) for s, lo, hi in expr.limits)
             return Sum(self._named_arguments(expr.function, inner), *expr.limits)
-        if isinstance(expr, (sp.Add, sp.Mul)) or (isinstance(expr, sp.Pow) and expr.exp.is_Integer and expr.exp > 0):
-            return expr.func(*(self._named_arguments(a, domain) for a in expr.args))
-        return expr.func(*(self._argument(a, domain) for a in expr.args))
+        if isinstance(expr, (sp.Add, sp.Mul)) or _power(expr):
+            expr = self._named_sums(expr, domain) if _degree(expr) > HIGHEST else expr
+            return rebuilt(expr, [self._named_arguments(a, domain) for a in expr.args])
+        return rebuilt(expr, [self._argument(a, domain) for a in expr.args])
+
+    def _named_sums(self, expr: sp.Expr, domain: Domain) -> sp.Expr:
+        """A polynomial of sums over an index, ``(1 + U @ x)^4``, as one of single Gaussians."""
+        if isinstance(expr, sp.Sum):
+            return self._argument(expr, domain)
+        if isinstance(expr, (sp.Add, sp.Mul)) or _power(expr):
+            return rebuilt(expr, [self._named_sums(a, domain) for a in expr.args])
+        return expr
 
     def _argument(self, arg: sp.Expr, domain: Domain) -> sp.Expr:
         """An argument that combines several Gaussians becomes a name, plus what is deterministic in it."""
@@ -264,8 +277,21 @@ class Forms:
         self.families.clauses[name] = [Clause(Nonlin(ref, linear, space, ranges, span), ranges)]
         self.gaussian.add(name)
         self.named.append((ref, linear, ranges))
-        self.letters = LetterTable(self.families)
+        self.letters.add(name)
         return ref
+
+
+def _power(expr: sp.Expr) -> bool:
+    return isinstance(expr, sp.Pow) and bool(expr.exp.is_Integer) and bool(expr.exp > 0)
+
+
+def _degree(expr: sp.Expr) -> int:
+    """The highest power of a sum over an index in a polynomial."""
+    if isinstance(expr, sp.Sum):
+        return 1
+    if isinstance(expr, (sp.Add, sp.Mul)):
+        return max(map(_degree, expr.args))
+    return int(expr.exp) * _degree(expr.base) if _power(expr) else 0
 
 
 def _misses(out: Ref, ref: Ref, domain: Domain) -> bool:

@@ -6,6 +6,7 @@ import sympy as sp
 
 from tp.limit.equations import Entry, Value, Z
 from tp.program.ir import Softmax, spelled
+from tp.program.replace import replaced
 
 
 def even_shares(expr: sp.Expr) -> sp.Expr:
@@ -48,9 +49,9 @@ def unit(group: sp.Expr, z: sp.Expr) -> sp.Expr | None:
 
 def in_units(group: sp.Expr, z: sp.Expr, c: sp.Expr) -> sp.Expr:
     """``group`` as a function of c·z, which is written z: c·(z/c) in a nonlinearity's argument is z."""
-    group = group.xreplace({z: z / c})
+    group = replaced(group, {z: z / c})
     swap = {f: f.func(*(sp.expand(a) for a in f.args)) for f in group.atoms(sp.Function) if f.has(z)}
-    return group.xreplace(swap)
+    return replaced(group, swap)
 
 
 def slope(arg: sp.Expr, z: sp.Expr) -> sp.Expr | None:

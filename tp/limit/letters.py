@@ -34,9 +34,14 @@ class LetterTable:
         self.families = families
         self.table: dict[str, Letters] = {name: {} for name in families.clauses}
         for turn in range(12):
-            if not self._pass(widen=turn >= 3):
+            if not self._pass(families.clauses, widen=turn >= 3):
                 return
         raise AssertionError("letters did not converge")
+
+    def add(self, name: str) -> None:
+        """A new family, made of those that are known."""
+        self.table[name] = {}
+        self._pass((name,), widen=False)
 
     def of(self, ref: Ref) -> Letters:
         """The letters of a vector at an index."""
@@ -54,11 +59,11 @@ class LetterTable:
         left, right = self.of(a), self.of(b)
         return all(_apart(left[key], right[key]) for key in left.keys() & right.keys())
 
-    def _pass(self, widen: bool) -> bool:
+    def _pass(self, names: Iterable[str], widen: bool) -> bool:
         changed = False
-        for name, clauses in self.families.clauses.items():
+        for name in names:
             new = dict(self.table[name])
-            for clause in clauses:
+            for clause in self.families.clauses[name]:
                 for key, slots in self._clause(clause).items():
                     new[key] = self._join(key, new[key], slots, widen) if key in new else slots
             changed |= new != self.table[name]

@@ -21,13 +21,20 @@ from tp.limit.forms import Forms
 from tp.limit.integrands import even_shares, rescaled, two_bare
 from tp.limit.sums import sum_over
 from tp.limit.terms import Term, times
-from tp.program.ir import Domain, MatMul, Range, Ref, Weight, derivative, spelled
+from tp.program.derivative import derivative
+from tp.program.ir import Domain, MatMul, Range, Ref, Weight, spelled
+from tp.program.replace import replaced
 
 Demand = Callable[[str, Ref, Ref], None]
 Pair = tuple[Ref, Ref]
+Both = tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr, Domain]
+"""Two expressions, each followed by its sample, for indices in a domain."""
 
-LONGEST = 60
-"""Expectations in the covariance of two unnamed products written where it is used; longer ones have equations of their own."""
+LONGEST, INSIDE = 16, 0
+"""Expectations in the covariance of two unnamed products written where it is used; longer ones have equations of their own.
+
+In a law, inside an expectation, there are none: formulas inside one another grow exponentially, and nobody can read them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,18 @@ class Moments:
     scalar: Callable[[Ref], sp.Expr | None]
     context: dict[sp.Symbol, Range] = field(default_factory=dict)
     _known: dict[tuple[sp.Expr, Domain], sp.Expr] = field(default_factory=dict)
+    _seconds: dict[Both, sp.Expr] = field(default_factory=dict)
+    _tangents: dict[Both, sp.Expr] = field(default_factory=dict)
 
     # ------------------------------------------------------------ E[Z^a Z^b]
 
     def second(self, a: sp.Expr, s: sp.Expr, b: sp.Expr, t: sp.Expr, domain: Domain) -> sp.Expr:
         """E[Z^a(s) Z^b(t)] of two coordinatewise expressions, bilinear in their terms."""
-        pairs = self._apart(self.forms.prepared(a, domain, True), self.forms.prepared(b, domain, True))
-        return sp.Mul(*(self._bilinear(one, s, two, t) for one, two in pairs))
+        key = (a, s, b, t, domain)
+        if key not in self._seconds:
+            pairs = self._apart(self.forms.prepared(a, domain, True), self.forms.prepared(b, domain, True))
+            self._seconds[key] = sp.Mul(*(self._bilinear(one, s, two, t) for one, two in pairs))
+        return self._seconds[key]
 
     def _apart(self, left: sp.Expr, right: sp.Expr) -> list[tuple[sp.Expr, sp.Expr]]:
         """Two products as pairs of factors, each pair independent of all others: the mean is the product of their means."""
@@ -102,11 +114,11 @@ class Moments:
             elif self.families.is_scalar(ref):
                 known = self.scalar(ref)
                 swap[ref] = Value("theta", ref, s) if known is None else known
-        return even_shares(expr.xreplace(swap)) if swap else expr
+        return even_shares(replaced(expr, swap)) if swap else expr
 
     def variables_at(self, expr: sp.Expr, s: sp.Expr) -> sp.Expr:
         expr = self.scalars_at(expr, s)
-        return expr.xreplace({r: Z(r, s) for r in self.families.vectors(expr)})
+        return replaced(expr, {r: Z(r, s) for r in self.families.vectors(expr)})
 
     # ------------------------------------------------------------ Θ
 
@@ -115,9 +127,17 @@ class Moments:
 
         Source: Yang 2020, *Tensor Programs II*, Theorem (NTK of any architecture), in forward form.
         """
-        left = self._derivatives(a, s, domain)
-        right = self._derivatives(b, t, domain)
-        return sp.Add(
+        key = (a, s, b, t, domain)
+        if key not in self._tangents:
+            pairs = self._apart(self.forms.prepared(a, domain, False), self.forms.prepared(b, domain, False))
+            self._tangents[key] = sp.Add(*(self._tangent_factor(k, pairs, s, t, domain) for k in range(len(pairs))))
+        return self._tangents[key]
+
+    def _tangent_factor(self, k: int, pairs: list[tuple[sp.Expr, sp.Expr]], s: sp.Expr, t: sp.Expr, domain: Domain) -> sp.Expr:
+        """The tangent of the ``k``-th of independent pairs, times the means of the others."""
+        left = self._derivatives(pairs[k][0], s, domain)
+        right = self._derivatives(pairs[k][1], t, domain)
+        value = sp.Add(
             *(
                 self._tangent_term(ga, ta, gb, tb)
                 for ga, ta in left
@@ -125,6 +145,10 @@ class Moments:
                 if not self.forms.letters.independent(ga.a, gb.a)
             )
         )
+        if value == 0:
+            return sp.S.Zero
+        others = (tuple(map(self.forms.constants, pair)) for i, pair in enumerate(pairs) if i != k)
+        return value * sp.Mul(*(self._bilinear(one, s, two, t) for one, two in others))
 
     def _tangent_term(self, ga: Z, ta: Term, gb: Z, tb: Term) -> sp.Expr:
         """One product of derivatives; the vectors differentiated by travel with their term's bound indices."""
@@ -141,9 +165,9 @@ class Moments:
         return self.average(Term(coef, product.core, product.bounds), (first.args[0], other.args[0]))
 
     def _derivatives(self, a: sp.Expr, s: sp.Expr, domain: Domain) -> list[tuple[Z, Term]]:
-        """(g, ∂a/∂g) for every Gaussian (or weight, or recursive vector) g that ``a`` depends on."""
+        """(g, ∂a/∂g) for every Gaussian (or weight, or recursive vector) g that ``a``, prepared, depends on."""
         found = []
-        for term in self.forms.terms(self.forms.prepared(a, domain, False)):
+        for term in self.forms.terms(a):
             inner = domain + term.bounds
             for g in self.families.vectors(term.core):
                 constant, varying = term.core.as_independent(g, as_Add=False)
@@ -243,21 +267,21 @@ class Moments:
 
     # ------------------------------------------------------------ pairs of Gaussians
 
-    def cov(self, a: Ref, s: sp.Expr, b: Ref, t: sp.Expr) -> sp.Expr:
+    def cov(self, a: Ref, s: sp.Expr, b: Ref, t: sp.Expr, inside: bool = False) -> sp.Expr:
         """Cov(Z^a(s), Z^b(t)): δ σ² E[xx'] for two MatMuls by one matrix, δ V for weights, an Entry where a name is kept.
 
-        Source: Yang 2020, *Tensor Programs III*, rule ZHat.
+        ``inside`` an expectation it is no formula that holds another one. Source: Yang 2020, *Tensor Programs III*, rule ZHat.
         """
-        return self._pair("K", a, s, b, t)
+        return self._pair("K", a, s, b, t, INSIDE if inside else LONGEST)
 
     def theta(self, a: Ref, s: sp.Expr, b: Ref, t: sp.Expr) -> sp.Expr:
         """Θ(a, b): the direct term of the shared weight plus what flows through it.
 
         Source: Yang 2020, *Tensor Programs II*; W and Wᵀ of the backward pass independent (gradient independence).
         """
-        return self._pair("Theta", a, s, b, t)
+        return self._pair("Theta", a, s, b, t, LONGEST)
 
-    def _pair(self, kind: str, a: Ref, s: sp.Expr, b: Ref, t: sp.Expr) -> sp.Expr:
+    def _pair(self, kind: str, a: Ref, s: sp.Expr, b: Ref, t: sp.Expr, longest: int) -> sp.Expr:
         computed = a.name in self.families.clauses, b.name in self.families.clauses
         if not any(computed):
             return self._weights(kind, a, b)
@@ -266,7 +290,7 @@ class Moments:
         one, two = (self.matmul(r) if c else None for r, c in zip((a, b), computed, strict=True))
         if one and two:
             value = self.matmuls(kind, one, s, two, t)
-            if not _long(value):
+            if not _long(value, longest):
                 return value
         return self.entry(kind, a, s, b, t)
 
@@ -386,7 +410,7 @@ class Moments:
         cov = [[sp.S.Zero] * n for _ in atoms]
         for i in range(n):
             for j in range(i, n):
-                entry = self.cov(atoms[i].a, atoms[i].s, atoms[j].a, atoms[j].s)
+                entry = self.cov(atoms[i].a, atoms[i].s, atoms[j].a, atoms[j].s, inside=True)
                 cov[i][j] = cov[j][i] = scale[atoms[i]] * scale[atoms[j]] * entry
         live = [i for i in range(n) if cov[i][i] != 0]
         integrand = integrand.xreplace({atoms[i]: sp.S.Zero for i in range(n) if cov[i][i] == 0})
@@ -433,10 +457,10 @@ class _State:
             self.theta = (at(self.theta[0], binding), at(self.theta[1], binding))
 
 
-def _long(value: sp.Expr) -> bool:
-    """Whether a formula holds so many expectations, inside one another, that it had better be an equation of its own."""
+def _long(value: sp.Expr, longest: int) -> bool:
+    """Whether a formula holds more than so many expectations: then it is an equation of its own."""
     found = (e for e in sp.preorder_traversal(value) if isinstance(e, Expectation))
-    return next(islice(found, LONGEST, None), None) is not None
+    return next(islice(found, longest, None), None) is not None
 
 
 class _Tag(sp.Expr):

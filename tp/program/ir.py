@@ -301,9 +301,3 @@ class Softmax(sp.Expr):
     def _sympystr(self, printer: Any) -> str:
         at, _, bound, lo, hi = self.args
         return f"softmax({printer._print(at)} over {bound} in {lo}..{hi})"
-
-
-def derivative(expr: sp.Expr, by: sp.Expr) -> sp.Expr:
-    """∂expr/∂by for an atom of our own, by way of a real symbol, which all of SymPy's rules know how to treat."""
-    symbol = sp.Dummy("u", real=True)
-    return sp.diff(expr.xreplace({by: symbol}), symbol).xreplace({symbol: by})

@@ -9,7 +9,8 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
-from tp.program.ir import Ref, derivative
+from tp.program.derivative import derivative
+from tp.program.ir import Ref
 from tp.readings.expression import Compiler
 from tp.readings.ops import Frame
 from tp.transform.losses import NAMES, loss_named

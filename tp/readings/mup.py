@@ -122,11 +122,12 @@ class Solver:
     def _require(self, search: _Search, form: Form, text: str, equal: bool = False) -> None:
         const = form.const + sum((c * self.fixed[u] for u, c in form.terms if u in self.fixed), Fraction(0))
         terms = {self.index[u]: c for u, c in form.terms if u in self.index}
-        search.polyhedron.require(const, terms)
-        search.texts.append(f"{text}: {form} {'= 0' if equal else '≤ 0'}")
         if equal:
-            search.polyhedron.require(-const, {k: -c for k, c in terms.items()})
-            search.texts.append(f"{text}: {form} = 0")
+            search.polyhedron.equate(const, terms)
+            search.texts += [f"{text}: {form} = 0"] * 2
+        else:
+            search.polyhedron.require(const, terms)
+            search.texts.append(f"{text}: {form} ≤ 0")
 
     def _point(self, search: _Search) -> dict[str, Fraction]:
         return dict(zip(self.unknowns, search.polyhedron.point(), strict=True)) | self.fixed
@@ -241,7 +242,8 @@ class Solver:
                 self._require(face, form, "", True)
                 facets.append(f"{self.words(target)}: {form} = 0")
         face.polyhedron.settle()
-        return [u for u in self.unknowns if self._range(face, u)], facets
+        known = face.polyhedron.determined()
+        return [u for u in self.unknowns if self.index[u] not in known and self._range(face, u)], facets
 
     def _range(self, face: _Search, unknown: str) -> bool:
         """Whether ``unknown`` varies over the face: both ends are certified by evaluation, or cut."""

@@ -36,6 +36,7 @@ class Polyhedron:
         self.n = len(self.boxes)
         self.rows: dict[int, Row] = {}
         self.constraints = 0
+        self.values: dict[int, Row] = {}  # unknowns that equations have been solved for, in those that they have not
         for k, (lo, hi) in enumerate(self.boxes):
             self.rows[self.n + k] = {-1: hi - lo, k: Fraction(-1)}
         self.nonbasic = set(range(self.n))
@@ -48,6 +49,7 @@ class Polyhedron:
         other.boxes, other.n, other.constraints = self.boxes, self.n, self.constraints
         other.rows = {v: dict(r) for v, r in self.rows.items()}
         other.nonbasic, other.objective = set(self.nonbasic), dict(self.objective)
+        other.values = {k: dict(r) for k, r in self.values.items()}
         return other
 
     def point(self) -> list[Fraction]:
@@ -63,6 +65,29 @@ class Polyhedron:
         self.rows[slack] = _clean(row)
         self.constraints += 1
         return self.constraints - 1
+
+    def equate(self, const: Fraction, coefficients: Mapping[int, Fraction]) -> None:
+        """Add ``const + Σ c x = 0``, two constraints."""
+        self.require(const, coefficients)
+        self.require(-const, {k: -c for k, c in coefficients.items()})
+        row: Row = {-1: const}
+        for k, c in coefficients.items():
+            for v, x in self.values.get(k, {k: Fraction(1)}).items():
+                row[v] = row.get(v, ZERO) + c * x
+        row = _clean(row)
+        first = next((v for v in row if v >= 0), None)
+        if first is None:
+            return
+        c = row.pop(first)
+        solved = {v: -x / c for v, x in row.items()}
+        for k, other in self.values.items():
+            if first in other:
+                self.values[k] = _substituted(other, first, solved)
+        self.values[first] = solved
+
+    def determined(self) -> set[int]:
+        """The unknowns that have one value by the equations alone."""
+        return {k for k, row in self.values.items() if not any(v >= 0 for v in row)}
 
     def settle(self) -> None:
         """Restore feasibility by the dual simplex method; raises :class:`Infeasible`."""

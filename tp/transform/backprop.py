@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from tp.errors import LimitError, Message, Span
+from tp.program.derivative import derivative
 from tp.program.ir import (
     Domain,
     Instruction,
@@ -36,7 +37,6 @@ from tp.program.ir import (
     Softmax,
     Space,
     Sum,
-    derivative,
 )
 from tp.program.reads import plain
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
+from tp.program.derivative import derivative
 from tp.program.ir import (
     Data,
     Domain,
@@ -37,7 +38,6 @@ from tp.program.ir import (
     Space,
     Sum,
     Weight,
-    derivative,
 )
 from tp.program.reads import plain
 from tp.transform.backprop import Use, arranged, backprop, flat

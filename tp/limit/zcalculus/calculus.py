@@ -23,7 +23,8 @@ from tp.limit.zcalculus.images import Definition, derived, image
 from tp.limit.zcalculus.mean import SINGULAR, coefficients, gaussians, mean, nested, rough
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.rules import RULES
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Simple, derivative, spelled
+from tp.program.derivative import derivative
+from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Simple, spelled
 from tp.progress import tick
 
 HUGE = 400

@@ -13,7 +13,8 @@ import sympy as sp
 from tp.gaussian.expectation import Expectation
 from tp.limit.terms import MOST
 from tp.limit.zcalculus.atoms import RANDOM, Image, Jump
-from tp.program.ir import derivative, spelled
+from tp.program.derivative import derivative
+from tp.program.ir import spelled
 
 Covariance = Callable[[sp.Expr, sp.Expr], sp.Expr]
 SINGULAR = (sp.DiracDelta, sp.Derivative, sp.Subs, Jump)
