@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.kernel import mirror, sizes
+from tp.kernel.ahead import Ahead
 from tp.kernel.call import Array, Call, Side, finite
 from tp.kernel.room import keep_freed
 from tp.kernel.sites import positions_last
@@ -48,19 +49,26 @@ class Pairing:
         tiled = _tiled if self.one.count * self.two.count <= KEPT else _tiled.__wrapped__
         return tiled(self.one.count, self.two.count, self.one is self.two, edge)
 
+    @property
+    def long(self) -> bool:
+        """Whether a pair takes long, and may begin once its own two samples are known: nothing is known of all together."""
+        plan = self.call.plan
+        return plan.sites_by_rows and plan.lanes["rows"] > LEAST and not plan.coefficients
+
     def find(self) -> None:
         """Finds them."""
         _ = self.twins, self.tiles
 
 
 def fill(pairing: Pairing, results: dict[str, Array]) -> bool:
-    """Fills in all pairs, those of equal samples last; whether they are finite."""
+    """Fills in all pairs, those of equal samples last; whether they are finite. Long ones begin among the site tables."""
     call, one, two = pairing.call, pairing.one, pairing.two
+    ahead = Ahead(call, [one] if two is one else [one, two], _convert) if pairing.long else None
     rows, columns, need, position = pairing.twins
     alone = call.blank(len(need))
-    tasks = _tasks(call, one, two, pairing.tiles, False, results) + _alone(call, one, need, alone)
+    tasks = _tasks(call, one, two, pairing.tiles, False, results, ahead) + _alone(call, one, need, alone, ahead)
     keep_freed(8 * call.plan.lanes["rows"])
-    call.run(lambda task: task(), tasks, "pairs")
+    call.run(lambda task: task(), tasks if ahead is None else [*ahead.tasks, *tasks], "pairs")
     fine = mirror.tables(results, (0, one.count, 0, one.count), call.plan.crossed) if one is two else finite(results)
     for name, values in alone.items():
         results[name][..., rows, columns] = values[..., position]
@@ -74,13 +82,15 @@ def diagonal(call: Call, side: Side, which: NDArray[np.int64]) -> dict[str, Arra
     return results
 
 
-def _alone(call: Call, side: Side, which: NDArray[np.int64], results: dict[str, Array]) -> list[Callable[[], None]]:
+def _alone(
+    call: Call, side: Side, which: NDArray[np.int64], results: dict[str, Array], ahead: Ahead | None = None
+) -> list[Callable[[], None]]:
     work = np.stack([which, which, np.arange(len(which)), np.zeros(len(which), np.int64)], axis=1)
-    return _tasks(call, side, side, work, True, {n: a[..., None] for n, a in results.items()})
+    return _tasks(call, side, side, work, True, {n: a[..., None] for n, a in results.items()}, ahead)
 
 
 def _tasks(
-    call: Call, one: Side, two: Side, work: NDArray[np.int64], same: bool, results: dict[str, Array]
+    call: Call, one: Side, two: Side, work: NDArray[np.int64], same: bool, results: dict[str, Array], ahead: Ahead | None
 ) -> list[Callable[[], None]]:
     """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results; ``same``: i is j."""
     function = call.plan.functions["rows"]
@@ -88,11 +98,14 @@ def _tasks(
     fixed: dict[str, Array] = {n: a.astype(call.dtype, copy=False) for n, a in call.constants.items()}
     for side, mark in ((one, 1), (two, 2)):
         double |= {f"{n}_{mark}": a for n, a in sample_first(call, side).items()}
-        fixed |= {f"{n}_{mark}": a for n, a in _converted(call, side).items()}
+        fixed |= {f"{n}_{mark}": a for n, a in _converted(call, side, ahead is None).items()}
     arrays = fixed | results
     floats = call.floats.astype(call.dtype)
 
     def pairs(part: NDArray[np.int64]) -> None:
+        if ahead is not None:
+            ahead.wait(one, part[:, 0])
+            ahead.wait(two, part[:, 1])
         hard = np.zeros(len(part), np.int64)
         call.module.rows(call.integers, floats, part, same, hard, *(arrays[a] for a in function))
         if hard.any():
@@ -142,10 +155,19 @@ def _first(a: Array, axis: int) -> Array:
     return a.transpose(order.pop(axis), *order)
 
 
-def _converted(call: Call, side: Side) -> dict[str, Array]:
-    """The same in the kernel's precision, as far as pairs read it."""
+def _converted(call: Call, side: Side, known: bool) -> dict[str, Array]:
+    """The same in the kernel's precision, as far as pairs read it; room for it where it is not ``known`` yet."""
     if not side.converted:
         used = {n[:-2] for n in call.plan.functions["rows"]}
         found = sample_first(call, side).items()
-        side.converted = {n: a.astype(call.dtype, copy=False) for n, a in found if n in used}
+        side.converted = {n: a if a.dtype == call.dtype else np.empty(a.shape, call.dtype) for n, a in found if n in used}
+        if known:
+            _convert(side, slice(None))
     return side.converted
+
+
+def _convert(side: Side, part: slice) -> None:
+    """Of these samples."""
+    for n, a in side.converted.items():
+        if a is not side.by_sample[n]:
+            a[part] = side.by_sample[n][part]

@@ -124,7 +124,8 @@ class Kernel:
         sides = [one] if two is one else [one, two]
         if call.by_rows:
             pairing = images.Pairing(call, one, two)
-            prepare(call, *sides, beside=pairing.find)
+            if not pairing.long:
+                prepare(call, *sides, beside=pairing.find)
             return results, images.fill(pairing, results)
         prepare(call, *sides)
         seen = blocks.fill(call, one, two, results)

@@ -66,22 +66,27 @@ def _by_samples(call: Call, side: Side) -> None:
 
 def _by_rows(call: Call, side: Side, beside: Callable[[], None] | None) -> None:
     """Samples one by one where positions are lanes, [sample, axes…]."""
+    tasks = [task for _, task in site_tasks(call, side)]
+    call.run(lambda task: task(), tasks if beside is None else [beside, *tasks], "sites")
+
+
+def site_tasks(call: Call, side: Side) -> list[tuple[slice, Callable[[], None]]]:
+    """What fills the site tables of a side where positions are lanes, so many samples each, and the last the rest."""
     kept = _tables(call, side.count)
     side.sites = {n: a.transpose(*range(1, a.ndim), 0) for n, a in kept.items()}
     side.first = _turned(call, side)
     function = call.plan.functions["sites"]
     step = -(-side.count // (2 * call.threads))
 
-    def work(start: int) -> None:
-        part = slice(start, min(side.count, start + step))
+    def work(part: slice) -> None:
         arrays = {**{n: a[part] for n, a in kept.items()}, **call.constants}
         for n, a in side.first.items():
             _turn(side.data[n.removeprefix("data_")][part], a[part], call.plan.grid)
             arrays[f"{n}_1"] = arrays[f"{n}_2"] = a[part].astype(np.float64, copy=False)
-        call.module.sites(call.integers, call.floats, 0, part.stop - start, *(arrays[a] for a in function))
+        call.module.sites(call.integers, call.floats, 0, part.stop - part.start, *(arrays[a] for a in function))
 
-    tasks = [partial(work, start) for start in range(0, side.count, step)]
-    call.run(lambda task: task(), tasks if beside is None else [beside, *tasks], "sites")
+    parts = [slice(start, min(side.count, start + step)) for start in range(0, side.count, step)]
+    return [(part, partial(work, part)) for part in parts]
 
 
 def _tables(call: Call, count: int) -> dict[str, Array]:
