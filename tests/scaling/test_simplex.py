@@ -61,3 +61,18 @@ def test_random_programs_against_all_vertices():
         cost = [F(rng.randint(-3, 3)), F(rng.randint(-3, 3))]
         assert p.minimise(cost) == min(cost[0] * x + cost[1] * y for x, y in found)
     assert feasible > 100
+
+
+def test_equations_determine_unknowns_by_themselves():
+    polyhedron = Polyhedron([(F(-9), F(9))] * 4, [F(1)] * 4)
+    polyhedron.equate(F(-1), {0: F(1), 1: F(1)})
+    polyhedron.equate(F(0), {2: F(1), 3: F(-1)})
+    assert polyhedron.determined() == set()
+    polyhedron.equate(F(-3), {0: F(1), 1: F(-1)})
+    polyhedron.equate(F(-4), {0: F(2), 1: F(0)})  # implied
+    assert polyhedron.determined() == {0, 1}
+    other = polyhedron.copy()
+    other.equate(F(1), {2: F(1), 1: F(1)})
+    assert other.determined() == {0, 1, 2, 3} and polyhedron.determined() == {0, 1}
+    other.settle()
+    assert other.point() == [2, -1, 0, 0]

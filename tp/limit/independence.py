@@ -18,10 +18,10 @@ from tp.program.ir import MatMul, Moment, Program, Ref
 
 def gradient_dependence(program: Program) -> Message | None:
     """Why gradient independence fails, naming the vector and the two uses; None where it holds."""
-    return _transpose(program) or _shared_readout(program)
+    return transposed(program) or _shared_readout(program)
 
 
-def _transpose(program: Program) -> Message | None:
+def transposed(program: Program) -> Message | None:
     """A matrix that is used both as W and as Wᵀ."""
     uses: dict[tuple[str, bool], MatMul] = {}
     for clause in flatten(program.body):

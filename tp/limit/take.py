@@ -16,7 +16,7 @@ from tp.gaussian.expectation import Expectation
 from tp.limit.clauses import Clause, Families, at, fresh, provably
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.forms import Ambiguous, Forms
-from tp.limit.independence import gradient_dependence
+from tp.limit.independence import gradient_dependence, transposed
 from tp.limit.moments import Moments, Reading
 from tp.limit.poles import refuse_poles
 from tp.limit.powers import leading
@@ -39,11 +39,15 @@ def take_limit(program: Program, kinds: tuple[str, ...] = ("K",), literal: bool 
     Raises ``LimitError`` where no rule gives a limit, naming the line.
     Sources: Yang 2019, *Tensor Programs I* (NNGP); Yang 2020, *Tensor Programs II* (NTK), simple GIA check.
     """
-    if gradient_dependence(program) is not None:
-        from tp.limit.zcalculus.kernels import z_kernels
+    if gradient_dependence(program) is None:
+        return Derivation(program, kinds, Reading(literal)).limit()
+    if kinds == ("K",) and not transposed(program):
+        found = Derivation(program, kinds, Reading(literal)).averages()
+        if found is not None:
+            return found
+    from tp.limit.zcalculus.kernels import z_kernels
 
-        return z_kernels(program, kinds, literal)
-    return Derivation(program, kinds, Reading(literal)).limit()
+    return z_kernels(program, kinds, literal)
 
 
 @dataclass
@@ -70,10 +74,34 @@ class Derivation:
         for kind in self.kinds:
             for output in self.program.outputs:
                 self.demand(kind, output, output)
+        return self._limit([(kind, f.name, f.name) for kind in self.kinds for f in self.program.outputs])
+
+    def averages(self) -> Limit | None:
+        """The limit where all outputs are averages over the width, which do not vary: K is 0; None where they are not.
+
+        Without transposes nothing has a dot part, so that readout weights may stand elsewhere too.
+        Source: Yang 2020, *Tensor Programs III*, Master Theorem 2.10.
+        """
+        roots: list[Key] = []
+        try:
+            for f in self.program.outputs:
+                self._derive(key := ("theta", f.name, f.name))
+                if any(e.rhs == 0 for e in self.found[key]):
+                    return None
+                roots += [("K", f.name, f.name), key]
+                self.order.append(roots[-2])
+                self.found[roots[-2]] = []
+                for clause in self.families.defining(f.name):
+                    self._record("K", (clause.out, clause.out), sp.S.Zero, clause.domain, clause)
+            return self._limit(roots)
+        except (LimitError, TooMany):
+            return None
+
+    def _limit(self, roots: list[Key]) -> Limit:
+        """The equations of what is demanded, as far as the roots reach them."""
         while self.queue:
             self._derive(self.queue.pop())
-        equations = share_direct_terms([e for key in self.order for e in self.found[key]])
-        equations = _used(equations, roots := [(kind, f.name, f.name) for kind in self.kinds for f in self.program.outputs])
+        equations = _used(share_direct_terms([e for key in self.order for e in self.found[key]]), roots)
         used = {r.name for e in equations for r in e.lhs.atoms(Ref) | e.rhs.atoms(Ref)}
         limit = Limit(
             self.program,
@@ -136,7 +164,7 @@ class Derivation:
                 bound = tuple(at(x, binding) for x in lhs) if isinstance(lhs, tuple) else at(lhs, binding)
                 self._split(kind, bound, part, one, two)
             return
-        self._record(kind, lhs, rhs, domain, one)
+        self._record(kind, lhs, rhs, domain, one if one.out.name in self.families.clauses else two)
 
     def _right(self, kind: str, lhs: Ref | tuple[Ref, Ref], domain: Domain, one: Clause, two: Clause) -> sp.Expr:
         try:

@@ -241,9 +241,11 @@ class Solver:
                 form = self._form(sized)
                 self._require(face, form, "", True)
                 facets.append(f"{self.words(target)}: {form} = 0")
-        face.polyhedron.settle()
         known = face.polyhedron.determined()
-        return [u for u in self.unknowns if self.index[u] not in known and self._range(face, u)], facets
+        others = [u for u in self.unknowns if self.index[u] not in known]
+        if others:
+            face.polyhedron.settle()
+        return [u for u in others if self._range(face, u)], facets
 
     def _range(self, face: _Search, unknown: str) -> bool:
         """Whether ``unknown`` varies over the face: both ends are certified by evaluation, or cut."""

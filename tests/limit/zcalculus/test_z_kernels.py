@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import tp
 from tp.kernel.build import build
-from tp.limit.equations import Entry, Value
+from tp.kernel.reference import Interpreter
+from tp.limit.equations import Entry, I, J, Value
 from tp.limit.independence import gradient_dependence
 from tp.limit.take import take_limit
 from tp.limit.zcalculus.kernels import z_kernels
 from tp.limit.zcalculus.pairs import PairKernel
+from tp.program.ir import Ref
 from tp.readings.empirical import kernels_of
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -206,3 +209,21 @@ def test_pairs_are_of_the_output_and_the_data_that_are_named():
     for refused in (kernel.gram, kernel.solve):
         with pytest.raises(tp.LimitError, match="pair by pair"):
             refused(X, out="K.npy")
+
+
+def test_averages_without_transposes_are_recursions() -> None:
+    """The mean of a tied read-out: by the recursions of all members at once, and member by member."""
+    net = tp.zoo("transformer", L=2, T=2, d=3)
+    X = np.random.default_rng(1).normal(size=(2, 2, 3))
+    short, long = net.nngp(), z_kernels(net.program, ("K",))
+    assert len(short.equations) < 20 < len(long.equations)
+    runs = [Interpreter(limit, {I: {"x": X}, J: {"x": X}}, {}) for limit in (short, long)]
+    members = [Value("theta", Ref("f", sp.Integer(t), sp.Integer(j))) for t in (1, 2) for j in (1, 2, 3)]
+    one, other = (np.array([np.squeeze(run.value(m, {})) for m in members]) for run in runs)
+    assert np.abs(one).min() > 1e-3
+    assert np.allclose(one, other, rtol=1e-12)
+
+
+def test_many_tangent_kernels_are_refused_beforehand() -> None:
+    with pytest.raises(tp.LimitError, match="96 outputs"):
+        tp.zoo("transformer").ntk()

@@ -39,6 +39,8 @@ def z_kernels(program: Program, kinds: tuple[str, ...], literal: bool = False) -
 
     Raises ``LimitError`` where an output has no such kernel, or a constant needs a number.
     """
+    if "Theta" in kinds:
+        _refuse_many(program)
     reading = Reading(literal)
     forward = _Kernels(program, reading)
     outputs = [ref for ref in forward.members if ref.name in {f.name for f in program.outputs}]
@@ -83,11 +85,17 @@ class _Root:
     translation: Translation
 
 
+def _refuse_many(program: Program) -> None:
+    members = Members(program)
+    count = sum(ref.name in {f.name for f in program.outputs} for ref in members)
+    if count > OUTPUTS:
+        reason = f"the tangent kernels of {count} outputs, each with a backward pass of its own"
+        span = members.families.span(program.outputs[0].name)
+        raise LimitError(Message(span, reason, f"keep at most {OUTPUTS} outputs, or ask for nngp()", "too large"))
+
+
 def _tangents(forward: _Kernels, outputs: list[Ref], names: dict[object, str]) -> list[_Root]:
     """Θ of each output, from a backward pass of its own."""
-    if len(outputs) > OUTPUTS:
-        reason = f"the tangent kernels of {len(outputs)} outputs, each with a backward pass of its own"
-        raise LimitError(Message(forward.span(outputs[0]), reason, f"keep at most {OUTPUTS} outputs", "too large"))
     found = []
     for k, f in enumerate(outputs, 1):
         suffix = "" if len(outputs) == 1 else f"_{k}"

@@ -89,20 +89,35 @@ class Leaves:
         unit = 2 * lcm(*(v.denominator for v in values))
         return unit, [int(v * unit) for v in values]
 
-    def written(self, node: Node, memo: dict[int, Form] | None = None) -> Form:
-        """The form that a node stands for."""
-        memo = {} if memo is None else memo
-        stack = [node]
-        while stack:
-            top = stack[-1]
-            if isinstance(top, int) or id(top) in memo:
-                stack.pop()
-                continue
-            missing = [n for n in top[:2] if not isinstance(n, int) and id(n) not in memo]
-            if missing:
-                stack.extend(missing)
-                continue
-            left, right = (self.forms[n] if isinstance(n, int) else memo[id(n)] for n in top[:2])
-            memo[id(top)] = left.plus(right, Fraction(top[2]) if len(top) == 3 else Fraction(1))
-            stack.pop()
-        return self.forms[node] if isinstance(node, int) else memo[id(node)]
+    def written(self, node: Node) -> Form:
+        """The form that a node stands for: how often each leaf is in it, from the top down."""
+        leaves: dict[int, Fraction] = {}
+        times = {id(node): Fraction(1)}
+        for top in reversed(_below(node)):
+            here = times[id(top)]
+            for n, c in zip(top[:2], (here, here * top[2] if len(top) == 3 else here), strict=True):
+                if isinstance(n, int):
+                    leaves[n] = leaves.get(n, Fraction(0)) + c
+                else:
+                    times[id(n)] = times.get(id(n), Fraction(0)) + c
+        if isinstance(node, int):
+            return self.forms[node]
+        const, terms = Fraction(0), dict[str, Fraction]()
+        for n, c in leaves.items():
+            const += c * self.forms[n].const
+            for unknown, x in self.forms[n].terms:
+                terms[unknown] = terms.get(unknown, Fraction(0)) + c * x
+        return Form(const, tuple(sorted((u, c) for u, c in terms.items() if c)))
+
+
+def _below(node: Node) -> list[Node]:
+    """A node and those it is made of, but for leaves, each after all that it is made of."""
+    order, seen, stack = [], set(), [(node, False)]
+    while stack:
+        top, done = stack.pop()
+        if done:
+            order.append(top)
+        elif not isinstance(top, int) and id(top) not in seen:
+            seen.add(id(top))
+            stack += [(top, True), *((n, False) for n in top[:2])]
+    return order
