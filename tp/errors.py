@@ -7,8 +7,9 @@ mathematics). No other exception leaves the library on bad input; :class:`Device
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
 
@@ -107,6 +108,15 @@ class LimitError(TPError):
 
 class DeviceError(TPError):
     """The device asked for is not there."""
+
+
+@contextmanager
+def at_line(span: Span) -> Iterator[None]:
+    """A ``LimitError`` from within that knows no place is about this one."""
+    try:
+        yield
+    except LimitError as error:
+        raise LimitError([replace(d, span=span) if d.span == NOWHERE else d for d in error.diagnostics]) from None
 
 
 @dataclass(frozen=True)

@@ -264,10 +264,12 @@ def test_sources_are_self_contained() -> None:
 def test_refusals() -> None:
     clip = sp.Function("clip")
     w = sp.Symbol("w", real=True)
-    with pytest.raises(LimitError, match="3 correlated"):
+    with pytest.raises(LimitError, match="3 correlated Gaussians has a rule for smooth functions, and `relu` is not"):
         lower(Expectation(relu(u) * relu(v) * relu(w), (u, v, w), sp.eye(3)))
-    with pytest.raises(LimitError, match="no sum of products"):
-        lower(two(sp.tanh(u * v)))
+    with pytest.raises(LimitError, match="`relu` is not"):
+        lower(two(relu(u * v)))
+    with pytest.raises(LimitError, match="5 correlated"):
+        lower(Expectation(sp.tanh(sp.Add(*(zs := sp.symbols("z:5", real=True)))), zs, sp.eye(5)))
     with pytest.raises(LimitError, match="clip"):
         lower(two(clip(u) * clip(v)))
     with pytest.raises(LimitError, match="kinks"):

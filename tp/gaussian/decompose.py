@@ -223,8 +223,13 @@ def expression(basis: Basis, x: sp.Expr) -> sp.Expr:
     return value.diff(y, basis.order).subs(y, basis.scale * x + basis.shift)
 
 
-def separate(integrand: sp.Expr, variables: Sequence[sp.Expr]) -> list[tuple[sp.Expr, tuple[sp.Expr, ...]]] | None:
-    """``integrand`` as Σ coefficient · Π_i φ_i(variable_i), multiplied out no more than needed; None if it is not one."""
+def separate(
+    integrand: sp.Expr, variables: Sequence[sp.Expr | tuple[sp.Expr, ...]]
+) -> list[tuple[sp.Expr, tuple[sp.Expr, ...]]] | None:
+    """``integrand`` as Σ coefficient · Π_i φ_i(variable_i), multiplied out no more than needed; None if it is not one.
+
+    Several variables in the place of one are taken by one function.
+    """
     out: list[tuple[sp.Expr, tuple[sp.Expr, ...]]] = []
     pending = [integrand]
     while pending:
@@ -268,5 +273,5 @@ def expanded_size(expr: sp.Expr) -> int:
     return 1
 
 
-def _touched(e: sp.Expr, variables: Sequence[sp.Expr]) -> list[int]:
-    return [i for i, v in enumerate(variables) if e.has(v)]
+def _touched(e: sp.Expr, variables: Sequence[sp.Expr | tuple[sp.Expr, ...]]) -> list[int]:
+    return [i for i, v in enumerate(variables) if (e.has(*v) if isinstance(v, tuple) else e.has(v))]

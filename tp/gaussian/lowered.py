@@ -13,7 +13,8 @@ from tp.gaussian.easy import Easy
 class Site:
     """Coefficients of one factor at one site: ``function(*args, out)``; ``count(*args, eps)`` is the length of ``out``.
 
-    ``squares(args[0], out)``: the part of the function's square that they hold, and of its derivative's.
+    ``squares(args[0], out)``: the part of the function's square that they hold, and of its derivative's; "" where vectors of
+    other variances say nothing of this one's.
     """
 
     function: str

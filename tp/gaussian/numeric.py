@@ -70,6 +70,7 @@ from tp.gaussian.hermite import mehler_rows
 from tp.gaussian.laws import Term, bounded_by_ramps, kinds, law, mean
 from tp.gaussian.lines import Lines
 from tp.gaussian.lowered import Lowered, Site
+from tp.gaussian.sides import lower_sides, one_side
 from tp.gaussian.stable import cancels
 
 
@@ -84,8 +85,9 @@ def lower(*expectations: Expectation) -> Lowered:
     """
     first = expectations[0]
     assert all(e.variables == first.variables and e.cov == first.cov for e in expectations)
-    if len(first.variables) not in (1, 2):
-        raise _refusal(first, f"an expectation over {len(first.variables)} correlated variables")
+    count, couple = len(first.variables), first.variables
+    if count > 2 or (count == 2 and (one_side(couple) or any(separate(e.integrand, couple) is None for e in expectations))):
+        return lower_sides(expectations)
     return _Lowering(first, [e.integrand for e in expectations]).run()
 
 

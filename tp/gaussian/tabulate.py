@@ -41,10 +41,11 @@ class Site:
     """``fill(rows, out)`` computes vectors, [row, length], as ``hermite.site`` does; ``squares(rows, vectors, out)``, [row, 2].
 
     A row holds the variance and what else the function depends on. ``run(work, tasks)`` does tasks, which may be side by side.
+    Without ``squares`` no vector is interpolated.
     """
 
     fill: Callable[[Array, Array], Any]
-    squares: Callable[[Array, Array, Array], Any]
+    squares: Callable[[Array, Array, Array], Any] | None
     run: Callable[[Callable[[Any], Any], Sequence[Any]], Any]
 
     def vectors(self, rows: Array, length: int) -> Array:
@@ -57,6 +58,7 @@ class Site:
     def parts(self, rows: Array, vectors: Array) -> Array:
         """What the vectors make of E φ² and E φ'², [row, 2]."""
         found = np.zeros((len(rows), 2))
+        assert self.squares is not None
         self.squares(rows, vectors, found)
         return found
 

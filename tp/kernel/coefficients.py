@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from tp.gaussian.tabulate import Site, coefficients
 from tp.kernel import sizes
 from tp.kernel.blas import one_thread
-from tp.kernel.call import Array, Call, Side
+from tp.kernel.call import EPS, Array, Call, Side
 
 
 def add_coefficients(call: Call, sides: Sequence[Side]) -> None:
@@ -18,13 +19,12 @@ def add_coefficients(call: Call, sides: Sequence[Side]) -> None:
     rows = {name: np.concatenate([_rows(call, side, name) for side in sides]) for name in call.plan.coefficients}
     lengths: dict[str, int] = {}
     for name, root in call.plan.lengths.items():
-        lengths[root] = max(lengths.get(root, 1), _length(call, name, rows[name]))
+        terms = _length if _interpolated(call, name) else _length_of_planes
+        lengths[root] = max(lengths.get(root, 1), terms(call, name, rows[name]))
     for name, axes in call.plan.coefficients.items():
         length, slots = lengths[call.plan.lengths[name]], tuple(a.size for a in axes)
-        site = _site(call, name)
-        site.parts(rows[name][:1], np.zeros((1, length)))  # which a rehearsal, where no variance is known, would not see
         with one_thread():
-            found = coefficients(site, rows[name], length, 0.01 * call.precise)
+            found = _vectors(call, name, rows[name], length)
         ends = np.cumsum([prod(slots) * side.count for side in sides])
         for side, part in zip(sides, np.split(found, ends[:-1]), strict=True):
             side.sites[name] = part.reshape(*slots, side.count, length)
@@ -79,10 +79,29 @@ def _length(call: Call, name: str, rows: Array) -> int:
     return int(getattr(call.module, f"count_{name}")(asked, call.precise))
 
 
-def _site(call: Call, name: str) -> Site:
-    """A table's functions, on the call's threads."""
-    return Site(
-        getattr(call.module, f"fill_{name}"),
-        getattr(call.module, f"squares_{name}"),
-        lambda work, tasks: call.run(work, tasks, "coefficients"),
-    )
+def _length_of_planes(call: Call, name: str, rows: Array) -> int:
+    """Terms that functions of two variables take where these vary most; in single precision no fewer."""
+    distinct = np.unique(rows, axis=0)
+    first, second = distinct[:, 0], distinct[:, 2]
+    most = np.concatenate([np.argsort(-size, kind="stable")[: MOST // 3] for size in (first + second, first, second)])
+    return int(getattr(call.module, f"count_{name}")(distinct[np.unique(most)], EPS["float64"]))
+
+
+def _interpolated(call: Call, name: str) -> bool:
+    """Whether vectors are known at other variances from those at some."""
+    return f"squares_{name}" in call.plan.functions
+
+
+def _vectors(call: Call, name: str, rows: Array, length: int) -> Array:
+    """The vectors at these rows: some interpolated, or each of those that differ computed."""
+    fill = getattr(call.module, f"fill_{name}")
+
+    def run(work: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        return call.run(work, tasks, "coefficients")
+
+    if _interpolated(call, name):
+        site = Site(fill, getattr(call.module, f"squares_{name}"), run)
+        site.parts(rows[:1], np.zeros((1, length)))  # which a rehearsal, where no variance is known, would not see
+        return coefficients(site, rows, length, 0.01 * call.precise)
+    distinct, where = np.unique(rows, axis=0, return_inverse=True)
+    return Site(fill, None, run).vectors(distinct, length)[where.reshape(-1)]

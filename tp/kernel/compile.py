@@ -200,7 +200,7 @@ def _with_outputs(system: System, sites: list[Want], outputs: list[Want]) -> Pla
 
 def _by_rows(pairs: Demand, raw: Plan, channels: dict[str, int]) -> Plane | None:
     """The pairs' plan with positions as lanes, where it has that form and a pair is large."""
-    if numbers_of(raw) < ROWS:
+    if numbers_of(raw) < ROWS or any(len(e.variables) > 2 for f in raw.formulas for e in parts(f.rhs, Expectation)):
         return None
     plan = arrange(raw, "ij", windows=True)
     mirrored = symmetric(raw)

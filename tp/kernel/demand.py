@@ -8,11 +8,11 @@ asks only for equal positions, so no pair of positions is ever computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from tp.errors import NOWHERE, LimitError, Message
+from tp.errors import NOWHERE, LimitError, Message, at_line
 from tp.gaussian.expectation import Expectation
 from tp.kernel.cells import Axis, Cell, Formula, Spot, Table, hull, parts
 from tp.kernel.expectations import normal
@@ -110,7 +110,7 @@ class Demand:
             raise LimitError(Message(NOWHERE, f"no equation gives {what}", "", "incomplete limit"))
         samples: dict[sp.Basic, sp.Basic] = {J: I} if self.single else {I: J, J: I} if key.flip else {}
         special = (specialise(c, self.tied["local", key]) for c in found)
-        return [Clause(c.kind, c.a, c.b, c.domain, c.rhs.xreplace(samples)) for c in special if c is not None]
+        return [replace(c, rhs=c.rhs.xreplace(samples)) for c in special if c is not None]
 
     # ------------------------------------------------------------ formulas
 
@@ -132,7 +132,8 @@ class Demand:
             if role == "local":
                 for c in self.clauses(key):
                     index = self.slots(c.a, c.b, self.tied[role, key])
-                    plan.formulas.append(Formula(self.names[role, key], index, c.domain, self.cells(c.rhs)))
+                    with at_line(c.span):
+                        plan.formulas.append(Formula(self.names[role, key], index, c.domain, self.cells(c.rhs)))
         for name in dict.fromkeys(c.table for f in plan.formulas for c in parts(f.rhs, Cell) if c.side == "-"):
             domain, _ = self.system.limit.program.tables[name[6:]]
             plan.tables[name] = Table(name, tuple(Axis(int(r.lo), int(r.hi)) for r in domain), "const")
@@ -260,7 +261,7 @@ def specialise(clause: Clause, tied: Tied) -> Clause | None:
         domain = tuple(Range(x.index, x.lo.xreplace(swap), x.hi.xreplace(swap)) for x in domain)
     if any(hull(r, domain[:k])[0] > hull(r, domain[:k])[1] for k, r in enumerate(domain)):
         return None
-    return Clause(clause.kind, a.xreplace(swap), b.xreplace(swap), domain, clause.rhs.xreplace(swap))
+    return Clause(clause.kind, a.xreplace(swap), b.xreplace(swap), domain, clause.rhs.xreplace(swap), clause.span)
 
 
 def _meet(choose: Callable[..., sp.Expr], a: sp.Expr, b: sp.Expr) -> sp.Expr:

@@ -1,4 +1,4 @@
-"""Expectations in normal form: one or two variables, named U and V, over cells.
+"""Expectations in normal form: one or two variables, named U and V, over cells; or three or four, named by sample, U and V first.
 
 Variables that are the same member at the same sample are one; which they are is decided by index, at build time
 where it can be and else by a :class:`Same` at run time.
@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import sympy as sp
 
-from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian.expectation import Expectation
+from tp.gaussian.sides import split
 from tp.kernel.cells import Same, Spot, U, V
 from tp.limit.equations import I, Z
 
@@ -59,8 +59,18 @@ def _pair(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, spo
     u, v = variables[first], variables[second]
     q1, c, q2 = (cells(cov[a][b]) for a, b in ((first, first), (first, second), (second, second)))
     apart = Expectation(_named(integrand, (u, v), cells), (U, V), [[q1, c], [c, q2]])
-    if u.a.name != v.a.name:
+    where = _where(u, v, spots)
+    if where is None:
         return apart
+    one_variable = _named(integrand.xreplace({v: u}), (u,), cells)
+    together = Expectation(one_variable, (U,), [[q1]]) if one_variable.has(U) else one_variable
+    return Same(sp.Tuple(*where), together, apart)
+
+
+def _where(u: Z, v: Z, spots: Spots) -> list[sp.Tuple] | None:
+    """What has to coincide for two variables to be one; None where they never are."""
+    if u.a.name != v.a.name:
+        return None
     where = []
     for one, two in zip(spots(u), spots(v), strict=True):
         difference = sp.expand(one.args[0] - two.args[0])
@@ -70,19 +80,19 @@ def _pair(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, spo
             and one.args[3] == two.args[3]
             and str(one.args[3]) not in ("circular", "reflect")
         ):
-            return apart
+            return None
         if difference != 0:
             where.append(sp.Tuple(one, two))
-    one_variable = _named(integrand.xreplace({v: u}), (u,), cells)
-    together = Expectation(one_variable, (U,), [[q1]]) if one_variable.has(U) else one_variable
-    return Same(sp.Tuple(*where), together, apart)
+    return where
 
 
 def _many(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, spots: Spots) -> sp.Expr:
     """Three or more variables: sums are taken apart, and products where their factors are independent."""
     expanded = sp.expand(integrand)
     if isinstance(expanded, sp.Add):
-        return sp.Add(*(_reduced(t, variables, cov, cells, spots) for t in expanded.args))
+        terms = sp.Add(*(_reduced(t, variables, cov, cells, spots) for t in expanded.args))
+        whole = any(len(e.variables) > 2 for e in terms.atoms(Expectation))
+        return _together(integrand, variables, cov, cells, spots) if whole and len(variables) <= 4 else terms
     groups: list[tuple[set[Z], list[sp.Expr]]] = []
     for factor in sp.Mul.make_args(expanded):
         mine = {z for z in variables if factor.has(z)}
@@ -91,9 +101,28 @@ def _many(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, spo
         groups.append((mine.union(*(g[0] for g in meeting)), [factor, *(f for g in meeting for f in g[1])]))
     if len(groups) > 1:
         return sp.Mul(*(_reduced(sp.Mul(*factors), variables, cov, cells, spots) for _, factors in groups))
-    names = ", ".join(f"`{z}`" for z in variables)
-    reason = f"an expectation over {len(variables)} correlated Gaussians ({names}) has no numerical rule"
-    raise LimitError(Message(NOWHERE, reason, "put a weight matrix between the factors", "no numerical rule"))
+    return _together(expanded, variables, cov, cells, spots)
+
+
+def _together(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, spots: Spots) -> sp.Expr:
+    """One expectation over all variables, named by their sample; where those of both are the same, over half as many."""
+    named: list[sp.Symbol] = []
+    for z in variables:
+        base = V if z.s != I else U
+        taken = sum(x.name.startswith(base.name) for x in named)
+        named.append(sp.Symbol(f"{base.name}{taken or ''}", real=True))
+    inside = cells(integrand.xreplace(dict(zip(variables, named, strict=True))))
+    split([inside], named)  # which says so where there is no rule
+    apart = Expectation(inside, named, [[cells(c) for c in row] for row in cov])
+    half, rest = variables[: len(variables) // 2], variables[len(variables) // 2 :]
+    where = [_where(u, v, spots) for u, v in zip(half, rest, strict=False)]
+    if len(half) < len(rest) or None in where:
+        return apart
+    one = integrand.xreplace(dict(zip(rest, half, strict=True)))
+    own = [sp.Symbol(f"{U.name}{k or ''}", real=True) for k in range(len(half))]
+    block = [[cells(c) for c in row[: len(half)]] for row in cov[: len(half)]]
+    found = Expectation(cells(one.xreplace(dict(zip(half, own, strict=True)))), own, block)
+    return Same(sp.Tuple(*dict.fromkeys(pair for some in where for pair in some or ())), found, apart)
 
 
 def moment(powers: Sequence[int], cov: Matrix, cells: Cells) -> sp.Expr:

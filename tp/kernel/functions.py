@@ -348,19 +348,20 @@ def coefficient_functions(table: Coefficients, library: Library, tables: dict[st
     """``arguments_…(n, c, count, arrays…, out)``: what the site takes, [slots…, sample, argument]; of rows of such arguments
 
     ``count_…(rows, eps)`` is the length of vectors that makes the error small, ``fill_…(rows, out)`` the vectors, [row, length],
-    and ``squares_…(rows, vectors, out)`` what is in them of the squares of the function and its derivative, [row, 2].
+    and ``squares_…(rows, vectors, out)`` what is in them of the squares of the function and its derivative, [row, 2], where
+    vectors may be interpolated.
     """
     site, count = table.site, len(table.args)
     row = ", ".join(f"rows[s, {k}]" for k in range(count))
     length = ["    length = 1", "    for s in range(rows.shape[0]):", f"        length = max(length, {site.count}({row}, eps))"]
     vectors = ["    for s in range(rows.shape[0]):", f"        {site.function}({row}, out[s])"]
     parts_ = ["    for s in range(rows.shape[0]):", f"        out[s, 0], out[s, 1] = {site.squares}(rows[s, 0], vectors[s])"]
-    return (
+    made = (
         _arguments(table, library, tables),
         _of_rows(f"count_{table.name}", "rows, eps", [*length, "    return length"]),
         _of_rows(f"fill_{table.name}", "rows, out", vectors),
-        _of_rows(f"squares_{table.name}", "rows, vectors, out", parts_),
     )
+    return (*made, _of_rows(f"squares_{table.name}", "rows, vectors, out", parts_)) if site.squares else made
 
 
 def _arguments(table: Coefficients, library: Library, tables: dict[str, Table]) -> Function:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import NOWHERE, DataError, LimitError, Message, with_values
+from tp.errors import NOWHERE, DataError, LimitError, Message, Span, with_values
 from tp.gaussian.expectation import Expectation
 from tp.kernel.cells import Largest, Over, Total, hull, parts
 from tp.limit.equations import Entry, I, J, Limit, Value, Z
@@ -28,6 +28,7 @@ class Clause:
     b: Ref | None
     domain: Domain
     rhs: sp.Expr
+    span: Span = field(default=NOWHERE, compare=False)
 
 
 @dataclass
@@ -71,7 +72,7 @@ def prepare(limit: Limit, constants: Mapping[str, Any]) -> System:
         lhs, rhs = e.lhs.xreplace(values), plain(e.rhs.xreplace(values), fresh)
         _check_free(rhs, domain)
         b = lhs.b if isinstance(lhs, Entry) else None
-        clause = Clause(lhs.kind_name, lhs.a, b, domain, rhs)
+        clause = Clause(lhs.kind_name, lhs.a, b, domain, rhs, e.span)
         if b is not None:
             clause = replace(clause, rhs=hoisting.hoist(rhs, domain))
         if not _empty(clause.domain):

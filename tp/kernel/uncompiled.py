@@ -95,7 +95,7 @@ def module(text: str, until: float = math.inf, in_arrays: bool = True) -> Module
     code, repeated = _code(text)
     found.__dict__.update(math=_math, np=np, range=watched, short=range)
     exec(code, vars(found))  # our own text, or one within the language of such texts
-    found.__dict__.update({twin.__name__: twin for twin in (project, squares, doubt) if hasattr(found, twin.__name__)})
+    found.__dict__.update({twin.__name__: twin for twin in TWINS if hasattr(found, twin.__name__)})
     found.__dict__.update({name: lru_cache(1 << 14)(getattr(found, name)) for name in repeated})
     if in_arrays:
         with suppress(Unfit):
@@ -177,3 +177,54 @@ def doubt(row: Any) -> float:
     k12, k13, k14, k15, low, high = map(abs, (_tails() @ row).tolist())
     worst = max(k14 + k15, 0.03 * (k12 + k13), 0.0106 * max(low, high))
     return max(worst - 1e-14 * float(np.abs(row[:16]).max()), 0.0)
+
+
+# ---------------------------------------------------------------- of tp.gaussian.planes
+
+
+@lru_cache(64)
+def _places(top: int) -> tuple[Any, Any]:
+    """Degrees of the first variable and of the second, by place in a vector of coefficients."""
+    second = np.concatenate([np.arange(k + 1) for k in range(top + 1)])
+    return np.repeat(np.arange(top + 1), np.arange(1, top + 2)) - second, second
+
+
+def project_plane(table: Any, values: Any, f: int, out: Any, first: int, row: Any) -> None:
+    """:func:`tp.gaussian.planes.project_plane` as two products of matrices."""
+    one, two = _places(table.shape[1] - 1)
+    out[first : first + len(one)] += (table.T @ (values[:, :, f] @ table))[one, two]
+
+
+def tails(vector: Any, count: int, top: int) -> Any:
+    """:func:`tp.gaussian.planes.tails`, all degrees at a time."""
+    blocks = vector.reshape(count, -1)
+    norms = np.where(blocks[:, -1] > 0.0, blocks[:, -1], math.inf)
+    starts = np.arange(top + 1) * np.arange(1, top + 2) // 2
+    squares_ = np.add.reduceat(blocks[:, : starts[-1] + top + 1] ** 2, starts, axis=1)[:, ::-1].cumsum(1)[:, ::-1]
+    left = (blocks[:, -2] * blocks[:, -1])[:, None] ** 2 + np.concatenate([squares_[:, 1:], np.zeros((count, 1))], 1)
+    return (np.sqrt(left) / norms[:, None]).max(0)
+
+
+def together(a: Any, b: Any, top: int, r11: float, r12: float, r21: float, r22: float, out: Any) -> None:
+    """:func:`tp.gaussian.planes.together`, all terms of a degree at a time."""
+    one, two = a.reshape(out.shape[0], -1), b.reshape(out.shape[1], -1)
+    if top < 0:
+        out[...] = math.nan
+        return
+    out[...] = np.outer(one[:, 0], two[:, 0])
+    before = np.zeros((3, 3))
+    before[1, 1] = 1.0
+    for k in range(1, top + 1):
+        up = np.sqrt(np.arange(k + 1.0))
+        down = up[::-1]
+        same = down[:, None] * before[1:, 1:] * r11 + up[:, None] * before[:-1, 1:] * r21
+        less = down[:, None] * before[1:, :-1] * r12 + up[:, None] * before[:-1, :-1] * r22
+        now = (down * same + up * less) / k
+        at = slice(k * (k + 1) // 2, k * (k + 1) // 2 + k + 1)
+        out += one[:, at] @ now @ two[:, at].T
+        before = np.zeros((k + 3, k + 3))
+        before[1:-1, 1:-1] = now
+
+
+TWINS: tuple[Callable[..., Any], ...] = (project, squares, doubt, project_plane, tails, together)
+"""What takes a place of its own in modules that are not compiled."""
