@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -101,10 +101,7 @@ def _tables(call: Call, count: int) -> dict[str, Array]:
     found = room(shapes, {n: call.dtype for n in plan.roots if n not in exact | plan.coefficients.keys()})
     if not plan.grid:
         for name, a in found.items():
-            a.fill(0.0)
-            if name in plan.roots:
-                _root(plan.roots[name], np.zeros(1), at := np.zeros(1))
-                a.fill(at[0])
+            a.fill(_of_nothing(plan.roots[name]) if name in plan.roots else 0.0)
     return found
 
 
@@ -133,6 +130,13 @@ def _blank(a: Array, grid: tuple[tuple[int, int], ...]) -> None:
         if m:
             beyond: tuple[Any, ...] = (..., slice(n, None), *(slice(None) for _ in grid[k + 1 :]))
             box[beyond] = 0.0
+
+
+@lru_cache(256)
+def _of_nothing(root: Root) -> float:
+    """The power at a variance of 0."""
+    _root(root, np.zeros(1), found := np.zeros(1))
+    return float(found[0])
 
 
 def _root(root: Root, variances: Array, out: Array) -> None:
