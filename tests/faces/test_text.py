@@ -71,3 +71,16 @@ def test_letters_over_a_norm_mean_what_they_replace():
         given = {e: sp.Float(1.5 + k % 3 / 7) for k, e in enumerate(sorted(equation.rhs.atoms(Entry, Value), key=str))}
         assert abs(back.xreplace(given).evalf() - equation.rhs.xreplace(given).evalf()) < 1e-12
         assert not letters or not any(f.has(Value) for f in short.rhs.atoms(sp.asin))
+
+
+def test_products_and_their_laws_are_told() -> None:
+    """An equation with many vectors spells out their Z: what they are, and their laws, stand beside it."""
+    net = tp.parse(
+        "network g\n  width n\n  dim d = 2\n  input x : [d]\n  weight U : [n, d] ~ N(0, 1/d)\n  weight v : [n] ~ N(0, 1/n)\n"
+        + "".join(f"  weight {w} : [n, n] ~ N(0, 1/n)\n" for w in "ABCD")
+        + "  h = U @ x\n  y = tanh(A @ h) * tanh(B @ h) * tanh(C @ h) * tanh(D @ relu(h))\n  output f = v @ y\n"
+    )
+    told = net.nngp().text()
+    assert "m1 := A h" in told and "m3 := C h" in told and "(Z_m1(x), Z_m1(x′)) ~ N(0, Λ_h(x, x′))" in told
+    m = next(line for line in told.splitlines() if line.endswith(":= D relu(h)")).split()[0]
+    assert f"K_{m}(x, x′) = " in told and f"(Z_{m}(x), Z_{m}(x′)) ~" not in told  # it has an equation of its own

@@ -9,7 +9,8 @@ import sympy as sp
 from tp.faces.notation import Notation
 from tp.faces.order import Short
 from tp.gaussian.expectation import Expectation
-from tp.limit.equations import Entry, Equation, Value, Z
+from tp.limit.equations import Entry, Equation, J, Value, Z
+from tp.program.ir import Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def gaussians(equation: Equation, second: sp.Symbol) -> Gaussians:
     free = equation.lhs.free_symbols | equation.rhs.free_symbols
     atoms = list(dict.fromkeys(v for e in expectations for v in e.variables))
     if len(set(map(_name, atoms))) >= MANY or len(atoms) > 2 * MANY:
-        return Gaussians({}, ())
+        return Gaussians({}, tuple(law for law in _laws(expectations) if len(law.variables) <= 2 and not _by_name(law)))
     order: dict[str, int] = {}
     for v in atoms:
         order.setdefault(_name(v), len(order))
@@ -76,6 +77,20 @@ def _laws(expectations: list[Expectation]) -> tuple[Law, ...]:
         if not any(set(e.variables) <= set(law.variables) for law in laws):
             laws.append(Law(e.variables, e.cov, _pair(e)))
     return tuple(laws)
+
+
+def written(equation: Equation) -> set[str]:
+    """Names of vectors that an equation writes: those it is about, and those whose Z it spells out."""
+    names = {r.name for r in equation.lhs.atoms(Ref)}
+    found = equation.rhs.atoms(Z)
+    return names | {z.a.name for z in found} if found and not gaussians(equation, J).variables else names
+
+
+def _by_name(law: Law) -> bool:
+    """Whether the law of ``Z^a`` and ``Z^b`` is just the entries K of a and b."""
+    n = len(law.variables)
+    entries = [(law.cov[i, j], {law.variables[i].args, law.variables[j].args}) for i in range(n) for j in range(i, n)]
+    return all(isinstance(c, Entry) and {(c.a, c.s), (c.b, c.t)} == refs for c, refs in entries)
 
 
 def _pair(e: Expectation) -> Entry | None:

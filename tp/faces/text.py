@@ -15,8 +15,9 @@ from itertools import groupby
 import sympy as sp
 from sympy.printing.str import StrPrinter
 
+from tp.faces.definitions import Times, definitions, vector_names
 from tp.faces.layout import Layout
-from tp.faces.letters import Gaussians, Law, gaussians, shortened
+from tp.faces.letters import Gaussians, Law, gaussians, shortened, written
 from tp.faces.notation import GREEK, Notation, notation
 from tp.faces.order import (
     argument,
@@ -116,6 +117,13 @@ class TextPrinter(StrPrinter):
 
     def _print_Z(self, expr: Z) -> str:
         return f"Z_{self._print_Ref(expr.a)}({self.sample(expr.s)})"
+
+    # -- products with a matrix
+
+    def _print_Times(self, expr: Times) -> str:
+        W, x, transposed = expr.args
+        inner = self._print(x)
+        return f"{self._print(W)}{'ᵀ' if transposed else ''} " + (f"({inner})" if x.is_Add or x.is_Mul else inner)
 
     # -- sums, products, powers
 
@@ -299,8 +307,8 @@ def text(limit: Limit, width: int = 100) -> str:
     style = notation(limit)
     widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
     lines = [f"{greek(limit.program.name)}: the limit of infinite width {widths}"]
-    if limit.named:
-        lines += ["", *_named(limit, style)]
+    if named := [*_named(limit, style)]:
+        lines += ["", *named]
     sources: list[str] = []
     for tangent, group in groupby(sorted(limit.equations, key=_is_tangent), key=_is_tangent):
         lines += ["", _TITLES[tangent], "─" * len(_TITLES[tangent])]
@@ -415,9 +423,15 @@ def ranges(domain: Domain, printer: TextPrinter) -> str:
 
 def _named(limit: Limit, style: Notation) -> Iterator[str]:
     printer = TextPrinter(style)
-    for ref, expr, domain in limit.named:
+    for ref, expr, domain in (*_products(limit), *limit.named):
         where = ranges(domain, printer)
         yield f"{printer.doprint(ref)} := {printer.doprint(expr)}" + (f"    for {where}" if where else "")
+
+
+def _products(limit: Limit) -> Iterator[tuple[Ref, sp.Expr, Domain]]:
+    """Products without a name in the spec that equations are about."""
+    used = set().union(*map(written, limit.equations)) & limit.program.temps & vector_names(limit.program)
+    yield from ((d.lhs, d.rhs, d.domain) for d in definitions(limit.program, used) if d.lhs.name in used)
 
 
 def _legend(limit: Limit, style: Notation, width: int) -> Iterator[str]:
