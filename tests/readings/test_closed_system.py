@@ -52,6 +52,20 @@ def test_rationals(layers: int, steps: int) -> None:
         assert getattr(found, name) == pytest.approx(getattr(exact, name).astype(float), abs=1e-12)
 
 
+def test_what_lies_beyond_a_boundary_is_zero() -> None:
+    text = f"""network conv
+{HEAD.replace("x :", "x[p] :")}  index p in 1..2 boundary zero
+  weight A[k] : [n, n] ~ N(0, 1/n) for k in -1..1
+  h[p] = U @ x[p]
+  g[p] = sum(A[k] @ h[p+k] for k in -1..1)
+  output f = v @ mean(g[p] for p)
+"""
+    run = tp.parse(text).train(X[None], [1.0], steps=2, lr=0.25)
+    found, exact = run.limit(), run.limit(method="exact").exact
+    assert found.exact is None and exact is not None
+    assert found.outputs == pytest.approx(exact.outputs.astype(float), abs=1e-12)
+
+
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.6}, {"decay": 0.1, "loss": "logistic"}])
 @pytest.mark.parametrize("name", SPECS)
 def test_sobol_points(name: str, settings: dict[str, float]) -> None:

@@ -9,6 +9,8 @@ import pytest
 import tp
 from tests.scaling import specs
 from tests.scaling.specs import mlp
+from tp.readings.coord_check import experiment, rules_of
+from tp.readings.scale.optimizers import optimizer
 
 WIDTHS = (128, 512)
 FROZEN = specs.ATTENTION.replace("weight E : [n, d] ~ N(0, 1/d)", "weight E : [n, d] ~ N(0, 1/d), frozen")
@@ -159,3 +161,11 @@ def test_inputs_are_checked():
     X = np.ones((2, 3))
     check = net.coord_check("sgd", "mup", (16, 32), steps=1, seeds=1, inputs=X, lr=0.125, budget=0)
     assert check.rows and check.lr == 0.125
+
+
+def test_initial_outputs_of_different_networks_are_independent():
+    net = tp.parse(mlp(1, "softplus"))
+    run = experiment(net._engine(None), rules_of(net._engine(None), "mup", optimizer("sgd")), optimizer("sgd"), 1)
+    squares = np.array([run.sizes(256, seed, 1e-3)["f", 0, "initial"][0] ** 2 for seed in range(24)])
+    spread = squares.var(ddof=1) / squares.mean() ** 2  # of 33 draws of what is nearly Σ v: 2/33, of shared draws 2/33²
+    assert 0.02 < spread < 0.2

@@ -121,3 +121,29 @@ def test_settings_that_are_no_numbers(said, ask):
 def test_a_number_names_no_network():
     with pytest.raises(tp.SpecError, match="no network `3`"):
         tp.zoo(3)
+
+
+CIRCLE = """network circle
+  width n
+  dim   c = 2
+  index p in 0..3 boundary {boundary}
+  input  x[p] : [c]
+  weight A : [n, c] ~ N(0, 1)
+  weight B[k] : [n, n] ~ N(0, 1/n) for k in -1..1
+  weight v : [n] ~ N(0, 1/n)
+  h[p] = A @ x[p]
+{ends}  g[p] = sum(B[k] @ relu({read}[p+k]) for k in -1..1) for p in 0..3
+  output f = v @ mean(relu(g[p]) for p in 0..3)
+"""
+
+
+@pytest.mark.parametrize(("boundary", "below", "above"), [("circular", 3, 0), ("reflect", 1, 2)])
+def test_reads_beyond_the_ends_may_be_written_out(boundary, below, above):
+    wrapped = tp.parse(CIRCLE.format(boundary=boundary, ends="", read="h"))
+    with pytest.raises(LimitError, match=f"(?s)beyond the range with `boundary {boundary}`.*write the ends out"):
+        wrapped.scaling("mup")
+    ends = f"  y[p] = h[p] for p in 0..3\n  y[-1] = h[{below}]\n  y[4] = h[{above}]\n"
+    written = tp.parse(CIRCLE.format(boundary="zero", ends=ends, read="y"))
+    assert written.scaling("mup").feature_learning
+    X = [[[1.0, 0.0], [0.5, 1.0], [0.0, -1.0], [2.0, 0.3]]]
+    assert written.kernel("nngp")(X) == pytest.approx(wrapped.kernel("nngp")(X), rel=1e-12)

@@ -241,7 +241,7 @@ class System:
                     total += self.mean(sp.expand_mul(term.function), frame, span)
                 continue
             scalars, vectors = self.factors(term, at, span)
-            if vectors is not None:
+            if vectors is not None and scalars.any():  # a vector beyond its range is the number 0
                 total += Value(scalars * inner(vectors), False)
         return total
 

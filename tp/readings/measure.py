@@ -71,7 +71,7 @@ class Experiment:
 
     def sizes(self, width: int, seed: int, lr: float) -> Sizes:
         """What one network is and becomes; without the steps that diverge."""
-        return dict(self._sizes(self.run(width, seed), lr))
+        return dict(self._sizes(width, seed, lr))
 
     def shared(self, width: int, index: int, lr: float) -> Sizes:
         """The changes of all scalars, entry by entry, in the mean over flipped signs of one draw's weights."""
@@ -106,11 +106,13 @@ class Experiment:
         keys = [k for ref in self.program.outputs for k in run.members(ref)]
         return {k: run[k] + 1.0 for k in keys}
 
-    def _sizes(self, run: Run, lr: float) -> Iterator[tuple[Name, Array]]:
+    def _sizes(self, width: int, seed: int, lr: float) -> Iterator[tuple[Name, Array]]:
         """Initial sizes, then those of the parts of all changes, as long as these are finite."""
+        run = self.run(width, seed)
         keys = {name: found for name, m in self.named.items() if (found := alike(run, m))}
         first = {k: run[k] for found in keys.values() for k in found}
-        spread = self._spread(run, [k for name in keys if not self.named[name].vector for k in keys[name]])
+        scalars = [k for name in keys if not self.named[name].vector for k in keys[name]]
+        spread = self._spread(run, scalars, np.random.default_rng([self.seed, width, seed, REDRAWN]))
         for name, found in keys.items():
             yield (name, 0, "initial"), np.sqrt([np.mean([spread.get(k) or np.mean(first[k] ** 2) for k in found])])
         try:
@@ -143,12 +145,11 @@ class Experiment:
             elif step:
                 yield {"change": {k: now[0][k] - x for k, x in first.items()}}
 
-    def _spread(self, run: Run, scalars: list[Key]) -> dict[Key, float]:
+    def _spread(self, run: Run, scalars: list[Key], generator: np.random.Generator) -> dict[Key, float]:
         """Mean squares of those scalars at initialization that read-outs make, over fresh draws of these."""
         weights = [(k, d) for k, d in run.weights.items() if d.weight.ref.name in self.readouts]
         if not weights or not scalars:
             return {}
-        generator = np.random.default_rng([self.seed, len(weights), len(scalars)])
         total = {k: float(np.mean(run[k] ** 2)) for k in scalars}
         for _ in range(REDRAWN):
             drawn = {
@@ -199,7 +200,7 @@ class Experiment:
         """The largest change of anything, in units of its initial size; of 1 for smaller scalars (or all), and for what is 0."""
         sizes: dict[str, float] = {}
         worst, last = 0.0, 0
-        for (name, step, part), root in self._sizes(self.run(width, 0), lr):
+        for (name, step, part), root in self._sizes(width, 0, lr):
             last, square = step, float(root[0]) ** 2
             if part == "initial":
                 own = self.smooth and self.named[name].vector

@@ -251,8 +251,8 @@ class _Reverse:
                 raise LimitError(
                     Message(
                         self._span(flow.ref.name),
-                        f"the backward pass of a {mode} read of `{flow.ref.name}` is not derived",
-                        "use `boundary zero`",
+                        f"gradients are not followed through a read beyond the range with `boundary {mode}`",
+                        "use `boundary zero`, and with it write the ends out, `y[p] = h[p]; y[-1] = h[9]`, where they are not 0",
                         "no backward pass",
                     )
                 )
