@@ -111,7 +111,7 @@ def test_straight_functions():
     """Every statement that such functions have."""
     (tree,) = ast.parse(STRAIGHT).body
     scope = {**vars(lanewise), "math": lanewise.elementary(uncompiled._math)}
-    exec(compile(ast.fix_missing_locations(ast.Module([arrays._Straight(tree).function()], [])), "", "exec"), scope)
+    exec(compile(ast.fix_missing_locations(ast.Module([arrays.Straight(tree).function()], [])), "", "exec"), scope)
     plain = {"math": uncompiled._math}
     exec(STRAIGHT, plain)
     x, y = np.random.default_rng(0).uniform(-2, 2, (2, 64))

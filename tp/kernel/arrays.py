@@ -38,11 +38,11 @@ def array_code(text: str) -> tuple[CodeType, frozenset[str], frozenset[str], fro
     functions = {f.name: f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef) and "_near" not in f.name}
     tables = {name for f in functions.values() for name in _tables(f)}
     entries = {name: f for name, f in functions.items() if _has_lanes(f) or any(_tables(f))}
-    straight = {name: f for name, f in functions.items() if name not in entries and _straight(f.body)}
+    straight = {name: f for name, f in functions.items() if name not in entries and is_straight(f.body)}
     if not entries:
         raise Unfit
     body: list[ast.stmt] = [_Entry(tables).function(f) for f in entries.values()]
-    body += [_Straight(f).function() for f in straight.values()]
+    body += [Straight(f).function() for f in straight.values()]
     code = compile(ast.fix_missing_locations(ast.Module(body, [])), "<arrays>", "exec")
     return code, frozenset(entries), frozenset(straight), frozenset(functions)
 
@@ -65,7 +65,7 @@ def _has_lanes(f: ast.FunctionDef) -> bool:
     return any(isinstance(x, ast.For) and ast.unparse(x.iter) in (PAIRS, SAMPLES) for x in ast.walk(f))
 
 
-def _straight(body: Sequence[ast.stmt]) -> bool:
+def is_straight(body: Sequence[ast.stmt]) -> bool:
     """Whether statements set names alone, by what does not go on for longer in one lane than in another."""
     for k, s in enumerate(body):
         match s:
@@ -77,12 +77,12 @@ def _straight(body: Sequence[ast.stmt]) -> bool:
             case ast.Return():
                 return k == len(body) - 1
             case ast.For(target=ast.Name()):
-                if _leaves(s) or not _straight(s.body):
+                if _leaves(s) or not is_straight(s.body):
                     return False
             case ast.If() if _leaves(s):
-                return not s.orelse and _ends(s.body) and _straight(s.body) and _straight(body[k + 1 :])
+                return not s.orelse and _ends(s.body) and is_straight(s.body) and is_straight(body[k + 1 :])
             case ast.If():
-                if not (_straight(s.body) and _straight(s.orelse)):
+                if not (is_straight(s.body) and is_straight(s.orelse)):
                     return False
             case _:
                 return False
@@ -100,32 +100,32 @@ def _ends(body: Sequence[ast.stmt]) -> bool:
 # ------------------------------------------------------------ expressions
 
 
-class _Lanes(ast.NodeTransformer):
+class Lanes(ast.NodeTransformer):
     """Expressions whose values may be arrays; they call functions of :mod:`tp.kernel.lanewise`."""
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         test, one, other = (self.visit(x) for x in (node.test, node.body, node.orelse))
         if _safe(node.body) and _safe(node.orelse):
-            return _call("pick", test, one, other)
-        return _call("choose", test, _later(one), _later(other))
+            return calling("pick", test, one, other)
+        return calling("choose", test, _later(one), _later(other))
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         *before, last = [self.visit(v) for v in node.values]
         name = "both" if isinstance(node.op, ast.And) else "either"
         for v in reversed(before):
-            last = _call(name, v, _later(last))
+            last = calling(name, v, _later(last))
         return last
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         operand = self.visit(node.operand)
-        return _call("negated", operand) if isinstance(node.op, ast.Not) else ast.UnaryOp(node.op, operand)
+        return calling("negated", operand) if isinstance(node.op, ast.Not) else ast.UnaryOp(node.op, operand)
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         values = [self.visit(x) for x in (node.left, *node.comparators)]
         *before, last = [ast.Compare(a, [op], [b]) for a, op, b in zip(values, node.ops, values[1:], strict=False)]
         found: ast.expr = last
         for one in reversed(before):
-            found = _call("both", one, _later(found))
+            found = calling("both", one, _later(found))
         return found
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
@@ -133,12 +133,12 @@ class _Lanes(ast.NodeTransformer):
             case ast.Call(func=ast.Attribute(attr="float32"), args=[ast.Constant() as number]):
                 return number
             case ast.Call(func=ast.Name(id="min" | "max" | "int" | "float" as name)):
-                return _call(f"{name}_", *(self.visit(a) for a in node.args))
+                return calling(f"{name}_", *(self.visit(a) for a in node.args))
         node.args = [self.visit(a) for a in node.args]
         return node
 
 
-def _call(name: str, *args: ast.expr) -> ast.Call:
+def calling(name: str, *args: ast.expr) -> ast.Call:
     return ast.Call(ast.Name(name, ast.Load()), list(args), [])
 
 
@@ -161,7 +161,7 @@ def _plain(x: ast.Call) -> bool:
 # ------------------------------------------------------------ straight functions
 
 
-class _Straight(_Lanes):
+class Straight(Lanes):
     """A straight function for numbers and arrays alike."""
 
     def __init__(self, f: ast.FunctionDef) -> None:
@@ -233,7 +233,7 @@ class _Straight(_Lanes):
         return ast.FunctionDef(name, arguments, body or [ast.Pass()], []), name
 
     def part(self, test: ast.expr, one: str, other: str, taken: Sequence[str]) -> ast.Call:
-        return _call("part", test, *(ast.Name(n, ast.Load()) for n in (one, other, *taken)))
+        return calling("part", test, *(ast.Name(n, ast.Load()) for n in (one, other, *taken)))
 
 
 def _names(body: Sequence[ast.AST]) -> set[str]:
@@ -243,7 +243,7 @@ def _names(body: Sequence[ast.AST]) -> set[str]:
 # ------------------------------------------------------------ functions with lanes
 
 
-class _Entry(_Lanes):
+class _Entry(Lanes):
     """A function with loops over lanes, for all of them at once.
 
     ``i`` and ``at`` become arrays, of the row and of the column of every lane, ``b`` is how many there are. A table with a place
@@ -324,7 +324,7 @@ class _Entry(_Lanes):
         match target, s.value:
             case ast.Name(id=name), ast.Call(args=[shape, *_]) if name in self.tables:
                 elements = shape.elts[:-1] if isinstance(shape, ast.Tuple) else []
-                s.value = _call("table", *map(self.visit, elements))
+                s.value = calling("table", *map(self.visit, elements))
                 return s
             case ast.Name(id=name), ast.Subscript() if name in self.written:
                 row = self.index(s.value)
@@ -351,7 +351,7 @@ class _Entry(_Lanes):
         match s.target:
             case ast.Subscript(value=ast.Name(id="hard")):
                 at = self.visit(s.target.slice)
-                return ast.Expr(_call("count", ast.Name("hard", ast.Load()), at, value))
+                return ast.Expr(calling("count", ast.Name("hard", ast.Load()), at, value))
             case ast.Subscript():
                 before = self.place(s.target, ast.Load())
                 return ast.Assign([self.place(s.target, ast.Store())], ast.BinOp(before, s.op, value))
@@ -381,7 +381,7 @@ class _Entry(_Lanes):
             case ast.Subscript(value=ast.Name() as row, slice=at) if _is_lane(at) and isinstance(ctx, ast.Load):
                 return row
         if (found := self.index(e)) is not None and isinstance(ctx, ast.Load):
-            return _call("taken", found.value, found.slice)
+            return calling("taken", found.value, found.slice)
         if any(x == "z" for x in _names([e])) or isinstance(ctx, ast.Store):
             raise Unfit(ast.unparse(e))
         return ast.Subscript(self.visit(e.value), self.visit(e.slice), ctx)
@@ -418,7 +418,7 @@ def _target(*names: str) -> ast.Tuple:
 
 
 def _over(name: str, *arguments: str) -> ast.Call:
-    return _call(name, *(ast.Name(a, ast.Load()) for a in arguments))
+    return calling(name, *(ast.Name(a, ast.Load()) for a in arguments))
 
 
 def flags(body: Sequence[ast.stmt]) -> set[str]:

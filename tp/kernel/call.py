@@ -53,6 +53,10 @@ class Call:
     progress: bool
     many: bool = False
     """Whether pairs are so many that a longer compilation of a faster function pays."""
+    at_once: int = 256
+    """Pairs of images of a task at most."""
+    pace: Callable[[int, int], None] | None = None
+    """What is told, after a task with pairs of images, how many tasks are done, and of how many."""
 
     @property
     def by_rows(self) -> bool:

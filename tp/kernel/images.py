@@ -16,9 +16,6 @@ from tp.kernel.room import keep_freed
 from tp.kernel.sites import positions_last
 from tp.kernel.twins import twins
 
-MOST = 256
-"""Pairs of a task at most."""
-
 LEAST = 1 << 16
 """Numbers of all tables that the pairs of a task have at least: fewer are sooner done than a task is begun."""
 
@@ -68,11 +65,25 @@ def fill(pairing: Pairing, results: dict[str, Array]) -> bool:
     alone = call.blank(len(need))
     tasks = _tasks(call, one, two, pairing.tiles, False, results, ahead) + _alone(call, one, need, alone, ahead)
     keep_freed(8 * call.plan.lanes["rows"])
-    call.run(lambda task: task(), tasks if ahead is None else [*ahead.tasks, *tasks], "pairs")
+    tasks = tasks if ahead is None else [*ahead.tasks, *tasks]
+    call.run(_watched(call, len(tasks)), tasks, "pairs")
     fine = mirror.tables(results, (0, one.count, 0, one.count), call.plan.crossed) if one is two else finite(results)
     for name, values in alone.items():
         results[name][..., rows, columns] = values[..., position]
     return finite(alone) and fine
+
+
+def _watched(call: Call, count: int) -> Callable[[Callable[[], None]], None]:
+    """Work on a task, of so many, and tell."""
+    done: list[None] = []
+
+    def work(task: Callable[[], None]) -> None:
+        task()
+        done.append(None)
+        if call.pace is not None:
+            call.pace(len(done), count)
+
+    return work
 
 
 def diagonal(call: Call, side: Side, which: NDArray[np.int64]) -> dict[str, Array]:
@@ -113,15 +124,19 @@ def _tasks(
             precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
             call.module.exact(call.integers, call.floats, part, same, hard, *(precise[a] for a in exact))
 
-    return [partial(pairs, part) for part in _shares(work, call.threads, 1 + LEAST // call.plan.lanes["rows"])]
+    return [partial(pairs, part) for part in _shares(call, work)]
 
 
-def _shares(work: NDArray[np.int64], threads: int, least: int) -> Iterator[NDArray[np.int64]]:
-    """``work`` in pieces that get smaller, so that all threads end together. Polychronopoulos & Kuck 1987, guided scheduling."""
-    least = max(least, 1 + len(work) // (64 * threads))
+def _shares(call: Call, work: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """``work`` in pieces that get smaller, so that all threads end together. Polychronopoulos & Kuck 1987, guided scheduling.
+
+    Of pieces that are told of all are alike.
+    """
+    least = max(1 + LEAST // call.plan.lanes["rows"], 1 + len(work) // (64 * call.threads))
     start = 0
     while start < len(work):
-        stop = start + max(least, min(MOST, (len(work) - start) // (2 * threads)))
+        guided = call.at_once if call.pace is not None else (len(work) - start) // (2 * call.threads)
+        stop = start + max(least, min(call.at_once, guided))
         yield work[start:stop]
         start = stop
 

@@ -140,7 +140,12 @@ class Kernel:
 
         def noted(module: ModuleType) -> T:
             recorder.module = module
-            return work(replace(self._call(pairs, recorder), threads=1, progress=False, many=False))
+            call = replace(self._call(pairs, recorder), threads=1, progress=False, many=False)
+            if call.by_rows and module.in_arrays:  # long statements, which threads can share
+                most = min(sizes.ABREAST, self.memory // (16 * self.threads))
+                at_once = max(1, most // self.compiled.lanes["rows"])
+                call = replace(call, threads=self.threads, at_once=at_once, pace=module.pace)
+            return work(call)
 
         done = carried_out(self._text, numbers, noted)
         if done is not None:

@@ -58,9 +58,17 @@ def _function(f: ast.FunctionDef, functions: set[str]) -> bool:
         return False
     if ast.dump(f.decorator_list[0]) not in _DECORATORS or f.name in _TAKEN:
         return False
-    return all(_allowed(node, functions) for statement in f.body for node in ast.walk(statement))
+    nodes = [node for statement in f.body for node in ast.walk(statement)]
+    return all(type(node) in _ALWAYS or _allowed(node, functions) for node in nodes)
 
 
+def _kinds(kind: type[ast.AST]) -> frozenset[type[ast.AST]]:
+    """A kind of node and those that are of that kind."""
+    return frozenset({kind}).union(*map(_kinds, kind.__subclasses__()))
+
+
+_ALWAYS = frozenset().union(*(_kinds(k) for k in PLAIN if k not in (ast.Name, ast.Constant, ast.Call, ast.Attribute)))
+"""Nodes that are allowed wherever they stand: most are."""
 _TAKEN = CALLS | {"math", "np", "njit"}
 
 

@@ -17,6 +17,9 @@ EDGE = 512
 SHARE = 64
 """Samples, as lanes, that a thread is given at least: a few take less time than handing them over."""
 
+ABREAST = 1 << 23
+"""Numbers of pairs of images that a thread without a compiler has abreast at most."""
+
 MANY = 1 << 20
 """Pairs from which on a faster function is worth that it takes longer to compile."""
 

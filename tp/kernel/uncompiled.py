@@ -12,6 +12,7 @@ import math
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from time import perf_counter
 from types import CodeType, ModuleType, SimpleNamespace
@@ -20,10 +21,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tp.gaussian.powers import beyond, tail
-from tp.kernel import lanewise, sizes
+from tp.kernel import abreast, lanewise, sizes
 from tp.kernel.arrays import Unfit, array_code
 from tp.kernel.aside import at_work
 from tp.kernel.module import digest, is_compiled
+from tp.kernel.room import keep_freed
+from tp.seldom import seldom
 
 T = TypeVar("T")
 
@@ -36,11 +39,23 @@ COMPILED = 15_000.0
 LOADING = 0.3
 """Seconds spent without them where they only have to be loaded, and numba with them."""
 
+FIRST = 4
+"""Tasks done before it is said how long all take."""
+
+LARGEST = 1 << 24
+"""Bytes that stay with the process when they are freed: array code makes and frees what it has at hand all the time."""
+
+LONG = 40_000
+"""Characters of text that take as long to be made array code as to be loaded."""
+
 IN_PYTHON = 2000
 """Numbers that plain Python has made before array code is there."""
 
 IN_ARRAYS = 1e8
 """Numbers that array code makes in a second, about."""
+
+SEEN = 3.0
+"""Times as long it may take in all where it is seen how far it is: as long as to compile it."""
 
 _spent: dict[str, float] = {}
 
@@ -52,54 +67,83 @@ class Late(Exception):
 def carried_out(text: str, numbers: float, work: Callable[[ModuleType], T]) -> T | None:
     """``work`` on so many numbers with the module of this text, not compiled; None where that is not, or was not, worth it."""
     name = digest(text)
-    left = _patience(text) - _spent.get(name, 0.0)
-    if left <= 0.0 or numbers > most(text, numbers):
+    in_arrays = numbers > IN_PYTHON
+    left = _patience(text, in_arrays) - _spent.get(name, 0.0)
+    if left <= 0.0 or (numbers > sizes.FEW and numbers > most(text)):
         return None
     start = perf_counter()
     try:
+        with seldom():
+            made = module(text, left, in_arrays)
+        if numbers > sizes.FEW and not made.in_arrays:
+            return None
         with np.errstate(all="ignore"):
-            return work(module(text, start + left, numbers > IN_PYTHON))
+            return work(made)
     except (Late, ArithmeticError, ValueError, TypeError):  # the last two: roots and powers of negative numbers
         return None
     finally:
         _spent[name] = _spent.get(name, 0.0) + perf_counter() - start
 
 
-def most(text: str, numbers: float) -> float:
+def most(text: str) -> float:
     """Numbers, of all pairs, up to which a module that is not compiled may be sooner done than its compiler."""
-    if numbers <= sizes.FEW:
-        return sizes.FEW
-    try:
-        array_code(text)
-    except Unfit:
-        return sizes.FEW
-    return sizes.FEW * max(1.0, IN_ARRAYS * _patience(text) / (1 << 17))
+    seconds = _patience(text, True) * _seen(text)
+    return max(sizes.FEW, IN_ARRAYS * seconds * sizes.FEW / (1 << 17))
 
 
-def _patience(text: str) -> float:
+def _patience(text: str, in_arrays: bool) -> float:
     """How long calls of a module may take in all before compiled functions would have been the better choice."""
     if not is_compiled(text) or at_work(text):
         return max(COMPILING, len(text) / COMPILED)
-    return 0.0 if "numba" in sys.modules else LOADING
+    if "numba" in sys.modules or (in_arrays and len(text) > LONG):
+        return 0.0
+    return LOADING
 
 
-def module(text: str, until: float = math.inf, in_arrays: bool = True) -> ModuleType:
-    """The functions of a generated text in plain Python, or as array code where it fits; they raise :class:`Late` when it is."""
+def _seen(text: str) -> float:
+    """How many times as long it may take where it tells how far it is."""
+    return SEEN if by_rows(text) and not is_compiled(text) else 1.0
 
-    def watched(*ends: int) -> range:
-        if perf_counter() > until:
+
+@dataclass
+class _Watch:
+    """How long what is not compiled may take, and since when."""
+
+    seconds: float
+    start: float = field(default_factory=perf_counter)
+
+    def range(self, *ends: int) -> range:
+        if perf_counter() > self.start + self.seconds:
             raise Late
         return range(*ends)
 
+    def pace(self, done: int, count: int) -> None:
+        """So many of so many tasks are done."""
+        if done >= FIRST and (perf_counter() - self.start) * count > done * self.seconds:
+            raise Late
+
+
+def module(text: str, seconds: float = math.inf, in_arrays: bool = True) -> ModuleType:
+    """The functions of a generated text in plain Python, or as array code where it fits; they raise :class:`Late` when it is.
+
+    It says whether it is ``in_arrays``; ``pace``, where it has that, is told how far they are.
+    """
+    watch = _Watch(seconds)
     found = ModuleType("tp_uncompiled")
     code, repeated = _code(text)
-    found.__dict__.update(math=_math, np=np, range=watched, short=range)
+    found.__dict__.update(math=_math, np=np, range=watch.range, short=range, in_arrays=False)
     exec(code, vars(found))  # our own text, or one within the language of such texts
     found.__dict__.update({twin.__name__: twin for twin in TWINS if hasattr(found, twin.__name__)})
     found.__dict__.update({name: lru_cache(1 << 14)(getattr(found, name)) for name in repeated})
     if in_arrays:
         with suppress(Unfit):
-            _with_lanes(found, text, watched)
+            if by_rows(text):
+                found.__dict__.update(abreast.functions(text, vars(found)), pace=watch.pace)
+                watch.seconds *= _seen(text)
+            else:
+                _with_lanes(found, text, watch.range)
+            found.__dict__["in_arrays"] = True
+            keep_freed(LARGEST)
     return found
 
 
@@ -110,10 +154,16 @@ def _with_lanes(found: ModuleType, text: str, watched: Callable[..., range]) -> 
     exec(code, inside)
     for name, function in vars(found).items():
         if name in names and name not in entries:
-            inside[name] = lanewise.lanewise(function, inside[name] if name in straight else None)
+            straightened = inside[name] if name in straight else None
+            inside[name] = lanewise.lanewise(function, lanewise.TWINS.get(name, straightened))
     inside |= dict.fromkeys(names & {"mehler_rows", "mehler_rows_single"}, lanewise.mehler_rows)
     ignoring = np.errstate(all="ignore")  # a side of a condition is computed where it is not taken, too
     found.__dict__.update({name: ignoring(inside[name]) for name in entries})
+
+
+def by_rows(text: str) -> bool:
+    """Whether positions are the lanes of a text."""
+    return "\ndef rows(" in text
 
 
 @lru_cache(16)
