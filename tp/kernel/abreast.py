@@ -217,12 +217,16 @@ def flat(function: Callable[..., Any]) -> Callable[..., Any]:
         if not arrays or max(a.ndim for a in arrays) == 1:
             return function(*args)
         shape = np.broadcast(*arrays).shape
-        found = function(*(np.broadcast_to(a, shape).reshape(-1) if type(a) is np.ndarray else a for a in args))
+        found = function(*(_whole(a, shape) if type(a) is np.ndarray else a for a in args))
         if isinstance(found, tuple):
             return tuple(x.reshape(shape) if np.ndim(x) else x for x in found)
         return found.reshape(shape) if np.ndim(found) else found
 
     return call
+
+
+def _whole(a: Array, shape: tuple[int, ...]) -> Array:
+    return (a if a.shape == shape else np.broadcast_to(a, shape)).reshape(-1)
 
 
 # ------------------------------------------------------------ functions
