@@ -102,7 +102,7 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
         sites={n: t.axes for n, t in site_tables.items()},
         outputs=tuple(f"out{k + 1}" for k in range(len(kinds))),
         out_tables={n: t.axes for n, t in pair_plan.tables.items() if t.role == "out"},
-        crossed=any(c.b is not None and c.a.index != c.b.index for c in system.clauses[kinds[0], name, name]),
+        crossed=pairs_members(system.clauses[kinds[0], name, name]),
         constants={n: _constant(limit, n) for p in (site_plan, pair_plan) for n, t in p.tables.items() if t.role == "const"},
         coefficients={t.name: t.axes for t in shelf.tables.values()},
         arguments={t.name: len(t.args) for t in shelf.tables.values()},
@@ -239,14 +239,21 @@ def _output_wants(system: System, kind: str, name: str, out: str) -> list[Want]:
             Message(NOWHERE, f"the limit has no {kind} of the output `{name}`", "ask for it when deriving", "no such kernel")
         )
     wants = []
+    crossed = pairs_members(clauses)
     for c in clauses:
         assert c.b is not None
         alike = {r.index: r.lo for r in c.domain if len(clauses) == 1 and _alike(system, (kind, name, name), r.index)}
         a, b = c.a.xreplace(alike), c.b.xreplace(alike)
-        index = dict.fromkeys(e for e in (*c.a.index, *c.b.index) if e not in alike)
+        slots = tuple(dict.fromkeys([*c.a.index, *c.b.index])) if crossed else c.a.index  # these may be equal numbers
+        index = tuple(e for e in slots if e not in alike)
         domain = tuple(r for r in c.domain if r.index not in alike)
-        wants.append(Want(out, tuple(index), domain, Entry(kind, a, b, I, J)))
+        wants.append(Want(out, index, domain, Entry(kind, a, b, I, J)))
     return wants
+
+
+def pairs_members(clauses: Sequence[Clause]) -> bool:
+    """Whether equations of an output's kernel pair its members at different indices."""
+    return any(c.b is not None and c.a.index != c.b.index for c in clauses)
 
 
 def _alike(system: System, family: tuple[str, str, str], index: sp.Symbol) -> bool:

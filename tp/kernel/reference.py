@@ -62,7 +62,7 @@ def _output(run: Interpreter, kind: str, output: str | None, s: sp.Symbol, t: sp
     for clause in clauses:
         for env in points(clause.domain, {}):
             entry = Entry(kind, clause.lhs.a, clause.lhs.b, s, t)
-            index = tuple(integer(e, env) for e in dict.fromkeys([*clause.lhs.a.index, *clause.lhs.b.index]))
+            index = tuple(integer(e, env) for e in clause.lhs.a.index)
             found[index] = np.array(np.broadcast_to(run.value(entry, env), shape))
     if list(found) == [()]:
         return found[()]

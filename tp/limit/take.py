@@ -16,6 +16,7 @@ from tp.gaussian.expectation import Expectation
 from tp.limit.clauses import Clause, Families, at, fresh, provably
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.forms import Ambiguous, Forms
+from tp.limit.hats import hats_apart
 from tp.limit.independence import gradient_dependence, transposed
 from tp.limit.moments import Moments, Reading
 from tp.limit.poles import refuse_poles
@@ -40,9 +41,9 @@ def take_limit(program: Program, kinds: tuple[str, ...] = ("K",), literal: bool 
     Sources: Yang 2019, *Tensor Programs I* (NNGP); Yang 2020, *Tensor Programs II* (NTK), simple GIA check.
     """
     if gradient_dependence(program) is None:
-        return Derivation(program, kinds, Reading(literal)).limit()
+        return Derivation(hats_apart(program), kinds, Reading(literal)).limit()
     if kinds == ("K",) and not transposed(program):
-        found = Derivation(program, kinds, Reading(literal)).averages()
+        found = Derivation(hats_apart(program), kinds, Reading(literal)).averages()
         if found is not None:
             return found
     from tp.limit.zcalculus.kernels import z_kernels
@@ -186,10 +187,16 @@ class Derivation:
         return self._vectors(kind, (one, _bind(one, a), a), (two, _bind(two, b), b), domain)
 
     def _vectors(self, kind: str, left: Side, right: Side, domain: Domain) -> sp.Expr:
-        """Expand the definitions: both of one family, else the one that comes later and is no MatMul."""
+        """Expand the definitions: both of one family, else the one that comes later and is no MatMul.
+
+        A vector of initial data is independent of every hat, and there is nothing to expand.
+        """
         (one, b1, a), (two, b2, b) = left, right
-        if isinstance(one.ins, MatMul) and isinstance(two.ins, MatMul):
+        hats = isinstance(one.ins, MatMul), isinstance(two.ins, MatMul)
+        if all(hats):
             return self.moments.matmuls(kind, (one.ins, b1), I, (two.ins, b2), J)
+        if any(hats) and not {one.out.name, two.out.name} <= self.families.clauses.keys():
+            return sp.S.Zero
         expand_one, expand_two = self._expanded(one, two, a.name == b.name)
         x = at(one.expr, b1) if expand_one else a
         y = at(two.expr, b2) if expand_two else b

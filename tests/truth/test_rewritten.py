@@ -1,0 +1,87 @@
+"""One network written in two ways has one kernel, whatever rules each way takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tp
+from tests.kernel.plain import data
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+HEAD = """network net
+  width n
+  dim d = 2
+"""
+
+VECTOR = """  input x : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight W : [n, n] ~ N(0, 1/n)
+  weight Q : [n, n] ~ N(0, 2/n)
+  weight v : [n] ~ N(0, 1/n)
+  h = U @ x
+"""
+
+SEQUENCE = """  index t in 0..2
+  input x[t] : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight W : [n, n] ~ N(0, 1/n)
+  weight Q : [n, n] ~ N(0, 2/n)
+  weight v : [n] ~ N(0, 1/n)
+  h[t] = U @ x[t]
+"""
+
+IMAGE = """  index p in 0..1
+  index q in 0..0
+  input x[p, q] : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight W : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n)
+  h[p, q] = U @ x[p, q]
+  y[p, q] = W @ h[p, q]
+  z[p, q] = W.T @ y[p, q]
+"""
+
+PAIRS = {
+    "two times of a recursion whose first member holds the input": (
+        VECTOR,
+        """
+  z[0] = h
+  z[l] = W @ relu(z[l-1])   for l in 1..3
+  output f = v @ (z[3] + z[1])
+""",
+        """
+  a = W @ relu(h)
+  b = W @ relu(a)
+  c = W @ relu(b)
+  output f = v @ (c + a)
+""",
+    ),
+    "a recursion of nonlinear members from a linear one": (
+        SEQUENCE,
+        """
+  z[0] = Q @ h[0]
+  z[t] = erf(W @ z[t-1] + h[t])   for t in 1..2
+  output f = v @ (z[2] + z[0])
+""",
+        """
+  a = Q @ h[0]
+  b = erf(W @ a + h[1])
+  output f = v @ (erf(W @ b + h[2]) + a)
+""",
+    ),
+    "an output over two indices, member by member": (
+        IMAGE,
+        "output f[p, q] = v @ z[p, q]",
+        "\n".join(f"output f[{p}, {q}] = v @ z[{p}, {q}]" for p in (0, 1) for q in (0,)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("head", "one", "two"), PAIRS.values(), ids=PAIRS)
+def test_one_network_written_in_two_ways(head, one, two):
+    nets = [tp.parse(HEAD + head + lines) for lines in (one, two)]
+    X = data(nets[0].nngp(), 3)
+    for found, expected in zip(*(net.kernel("nngp", "ntk")(X) for net in nets), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
