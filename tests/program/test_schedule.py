@@ -155,6 +155,22 @@ def test_ranges_without_an_order_are_refused():
         schedule([clause("g", (t,), over(t=(1, T)), ("h", (t - 1,))), clause("h", (t,), over(t=(1, S)), ("g", (t - 1,)))])
 
 
+def test_an_inner_range_may_end_at_the_index_of_a_loop_around():
+    """Covariances of two layers of a residual network: K(z[l], z[s]) and K(m[l], z[s]), where z[l] = z[l-1] + m[l]."""
+    both = over(l=(1, 2), s=(1, 2))
+    edges = [clause(n, i, d) for n in ("K", "M") for i, d in (((0, 0), ()), ((0, s), both[1:]), ((l, 0), both[:1]))]
+    steps = schedule(
+        [
+            clause("K", (l, s), both, ("K", (l - 1, s - 1)), ("M", (s, l - 1)), ("M", (l, s - 1)), ("K", (l - 1, l - 1))),
+            clause("M", (l, s), both, ("M", (l, s - 1)), ("K", (l - 1, s - 1)), ("K", (l - 1, l - 1)), ("K", (s - 1, s - 1))),
+            *edges,
+        ]
+    )
+    done: set = set()
+    run(steps, {}, done)
+    assert len(done) == 18
+
+
 def test_a_shifted_left_side_is_aligned():
     steps = schedule([clause("h", (0,)), clause("h", (t + 1,), over(t=(0, T - 1)), ("h", (t,)))])
     assert show(steps) == ["h[0]", ("t", "1", "T", ["h[t]"])]
@@ -211,7 +227,8 @@ def test_execution_order_is_right_for_random_programs():
 def run(steps: tuple[Step, ...], at: dict, done: set) -> None:
     for step in steps:
         if isinstance(step, LoopStep):
-            values = range(int(step.range.lo), int(step.range.hi) + 1)
+            lo, hi = (int(e.xreplace({k: sp.Integer(v) for k, v in at.items()})) for e in (step.range.lo, step.range.hi))
+            values = range(lo, hi + 1)
             for value in reversed(values) if step.reverse else values:
                 run(step.body, {**at, step.range.index: value}, done)
             continue

@@ -71,6 +71,34 @@ PAIRS = {
   output f = v @ (erf(W @ b + h[2]) + a)
 """,
     ),
+    "two layers of a residual network": (
+        VECTOR,
+        """
+  weight A[l] : [n, n] ~ N(0, 1/n)   for l in 1..2
+  z[0] = h
+  z[l] = z[l-1] + A[l] @ relu(z[l-1])   for l in 1..2
+  output f = v @ (z[2] + z[1])
+""",
+        """
+  weight A[l] : [n, n] ~ N(0, 1/n)   for l in 1..2
+  a = h + A[1] @ relu(h)
+  output f = v @ (2*a + A[2] @ relu(a))
+""",
+    ),
+    "input weights that stand in a norm before the readout": (
+        VECTOR,
+        "output f = v @ rmsnorm(U @ x + W @ relu(U @ x))",
+        """
+  u = h + W @ relu(h)
+  output f = v @ rmsnorm(u)
+""",
+    ),
+    "nothing is left": (VECTOR, "output f = v @ relu(h - h)", "output f = v @ relu(h) * 0"),
+    "nothing is left behind a transpose": (
+        VECTOR,
+        "output f = v @ relu(W.T @ (W @ h) - W.T @ (W @ h))",
+        "output f = v @ relu(h) * 0",
+    ),
     "an output over two indices, member by member": (
         IMAGE,
         "output f[p, q] = v @ z[p, q]",

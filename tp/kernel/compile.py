@@ -42,7 +42,7 @@ from tp.kernel.lanes import Library
 from tp.kernel.order import order
 from tp.kernel.plan import Compiled, Constant, Input
 from tp.kernel.plane import Plane, numbers_kept, plane
-from tp.kernel.prepare import System, numbers, prepare
+from tp.kernel.prepare import Clause, System, numbers, prepare
 from tp.kernel.rows import AloneEmitter, RowsEmitter, alone_function, rows_function
 from tp.kernel.slots import layouts
 from tp.kernel.staged import Unfit

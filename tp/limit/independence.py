@@ -9,7 +9,9 @@ used nowhere else, and no weight's transpose appears in the forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+
+import sympy as sp
 
 from tp.errors import Message
 from tp.limit.clauses import Clause, Families, flatten
@@ -47,9 +49,13 @@ def _shared_readout(program: Program) -> Message | None:
     families = Families(program)
     clauses = list(flatten(program.body))
     last = feeding_no_vector(clauses, families)
+    read = set().union(*(_names(c) for c in clauses if c.out.name not in last))
+    settled = _settled(
+        program, [c for c in clauses if c.out.name in last], families.weights.keys() - families.clauses.keys() - read
+    )
     for clause in clauses:
         ins = clause.ins
-        if not isinstance(ins, Moment) or ins.out.name not in last:
+        if not isinstance(ins, Moment) or ins.out.name not in last - settled:
             continue
         for v in (r for r in families.vectors(ins.expr) if r.name in families.weights and r.name not in families.clauses):
             if all(w.variance == 0 for w in families.weights[v.name]):
@@ -63,6 +69,36 @@ def _shared_readout(program: Program) -> Message | None:
                     "readout used twice",
                 )
     return None
+
+
+def _settled(program: Program, last: list[Clause], own: Set[str]) -> set[str]:
+    """Scalars all of whose terms have a readout among ``own``, and averages over the width, such as norms, that only they read.
+
+    Whatever else stands in them is no readout: behind a readout its gradients are those of any vector, and an average's vanish.
+    """
+    others = {c.out.name for c in last if not isinstance(c.ins, Moment) or not _reads_out(c.ins.expr, own)}
+    settled = {c.out.name for c in last} - others
+    grows = {c.out.name for c in last if isinstance(c.ins, Moment) and c.ins.coeff.free_symbols}
+    while True:
+        inside = others - settled - grows - {f.name for f in program.outputs}
+        found = inside - set().union(*(_names(c) for c in last if c.out.name not in settled))
+        if not found:
+            return settled
+        settled |= found
+
+
+def _reads_out(expr: sp.Expr, own: Set[str]) -> bool:
+    """Whether every term of ``expr``, multiplied out, has a factor among the vectors ``own``."""
+    match expr:
+        case Ref():
+            return expr.name in own
+        case sp.Mul():
+            return any(_reads_out(a, own) for a in expr.args)
+        case sp.Add():
+            return all(_reads_out(a, own) for a in expr.args)
+        case sp.Sum():
+            return _reads_out(expr.function, own)
+    return bool(expr == 0)
 
 
 def feeding_no_vector(clauses: list[Clause], families: Families) -> set[str]:

@@ -7,6 +7,7 @@ Gaussian given the features, with a covariance that converges.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import sympy as sp
@@ -200,12 +201,14 @@ class Readout:
             return ref.name in families.weights
         clause = families.clauses[ref.name][0]
         if isinstance(clause.ins, Moment):
-            return self.readouts(clause.ins) is not None
+            return bool(self.readouts(clause.ins))
         return any(self._varies(r) for r in clause.expr.atoms(Ref))
 
     def readouts(self, ins: Moment) -> list[Ref] | None:
-        """The readout weights a Moment is linear in, one per term; None when some term has none."""
+        """The readout weights a Moment is linear in, one per term, none of 0; None when some term has none."""
         whole = self.moments.forms.unfolded(ins.expr, domain=ins.domain)
+        if whole == 0:
+            return []
         if whole.is_Mul and (readout := self._readout(Term(sp.S.One, whole))) is not None:
             return [readout]
         found = []
@@ -217,14 +220,22 @@ class Readout:
         return found or None
 
     def _readout(self, term: Term) -> Ref | None:
+        """A factor that is a centred weight, independent of the others; where there are several, one that no matrix acts on."""
         forms, families = self.moments.forms, self.moments.families
+        found = []
         factors = sp.Mul.make_args(term.core)
         for factor in factors:
             if isinstance(factor, Ref) and factor.name in families.weights and families.weight(factor).mean == 0:
                 others = [r for f in factors if f is not factor for r in families.vectors(f)]
                 if all(forms.letters.independent(factor, r) for r in others):
-                    return factor
-        return None
+                    found.append(factor)
+        return next((v for v in found if len(found) > 1 and not any(self._acting_on(v))), found[0] if found else None)
+
+    def _acting_on(self, v: Ref) -> Iterator[MatMul]:
+        """The MatMuls of what depends on a vector of initial data."""
+        families, letters = self.moments.families, self.moments.forms.letters
+        for clauses in list(families.clauses.values()):
+            yield from (c.ins for c in clauses if isinstance(c.ins, MatMul) and not letters.independent(v, c.ins.x))
 
     def _fluctuation(self, ins: Moment) -> Fluctuation:
         readouts = self.readouts(ins)
@@ -242,20 +253,17 @@ class Readout:
 
     def _used_once(self, ins: Moment, readouts: list[Ref]) -> None:
         """Condition 1 of *Tensor Programs II*: nothing that a weight multiplies depends on a readout."""
-        families, letters = self.moments.families, self.moments.forms.letters
-        for clauses in list(families.clauses.values()):
-            for other in (c.ins for c in clauses if isinstance(c.ins, MatMul)):
-                for v in readouts:
-                    if not letters.independent(v, other.x):
-                        raise LimitError(
-                            Message(
-                                other.span,
-                                f"gradient independence fails: `{v}` is a readout of `{ins.out}` (line {ins.span.line})"
-                                f" and `{other.out}` depends on it too",
-                                "read out with a weight vector that is used nowhere else",
-                                "readout used twice",
-                            )
-                        )
+        for v in readouts:
+            for other in self._acting_on(v):
+                raise LimitError(
+                    Message(
+                        other.span,
+                        f"gradient independence fails: `{v}` is a readout of `{ins.out}` (line {ins.span.line})"
+                        f" and `{other.out}` depends on it too",
+                        "read out with a weight vector that is used nowhere else",
+                        "readout used twice",
+                    )
+                )
 
 
 class _Carrier(sp.Expr):

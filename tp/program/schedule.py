@@ -24,7 +24,7 @@ import sympy as sp
 
 from tp.components import components
 from tp.errors import NOWHERE, Message, Span, SpecError
-from tp.program.affine import Affine, affine, highest, lowest
+from tp.program.affine import Affine, affine, extremes, highest, lowest
 from tp.program.ir import Domain, Range
 
 Boundary = Mapping[Any, tuple[tuple[str | None, sp.Expr, sp.Expr], ...]]
@@ -157,6 +157,13 @@ class _Graph:
                 return False
         return True
 
+    def at_least(self, a: Affine, b: Affine) -> bool:
+        """Whether a ≥ b in every turn of the loops around, when symbolic constants are large."""
+        if (ends := extremes(a - b, self.context)) is None:
+            return False
+        least, _ = ends
+        return all(c > 0 for _, c in least.terms) if least.terms else least.const >= 0
+
     def components(self) -> list[list[int]]:
         """Strongly connected components, definers before readers, ties in the given order."""
         groups = {c: sorted(group) for c, group in enumerate(components(range(len(self.readers)), self.readers.__getitem__))}
@@ -211,7 +218,7 @@ def _loops(graph: _Graph, component: list[int]) -> tuple[Step, ...]:
     stretches = list(pairwise(cuts))
     for lo, after in reversed(stretches) if reverse else stretches:
         hi = after - Affine(1)
-        active = [a for a in component if _at_least(lo, spans[a][0]) and _at_least(spans[a][1], hi)]
+        active = [a for a in component if graph.at_least(lo, spans[a][0]) and graph.at_least(spans[a][1], hi)]
         if not active:
             continue
         if lo == hi:  # one iteration: no loop
@@ -300,10 +307,10 @@ def _extent(graph: _Graph, a: int, slot: int) -> tuple[Affine, Affine]:
 
 
 def _sorted_cuts(graph: _Graph, component: list[int], cuts: set[Affine]) -> list[Affine]:
-    """Ends of ranges in increasing order; a symbolic constant counts as large."""
+    """Ends of ranges in increasing order; a symbolic constant counts as large, an index of a loop around as any of its range."""
     for a in cuts:
         for b in cuts:
-            if a != b and _at_least(a, b) == _at_least(b, a):
+            if a != b and not graph.at_least(a, b) and not graph.at_least(b, a):
                 names = ", ".join(f"`{a.expr()}`" for a in sorted(cuts, key=lambda c: str(c.expr())))
                 raise SpecError(
                     Message(
@@ -313,15 +320,7 @@ def _sorted_cuts(graph: _Graph, component: list[int], cuts: set[Affine]) -> list
                         "ranges that cannot be ordered",
                     )
                 )
-    return sorted(cuts, key=lambda a: sum(_at_least(a, b) for b in cuts))
-
-
-def _at_least(a: Affine, b: Affine) -> bool:
-    """a ≥ b when symbolic constants are large."""
-    difference = a - b
-    if not difference.terms:
-        return difference.const >= 0
-    return all(c > 0 for _, c in difference.terms)
+    return sorted(cuts, key=lambda a: sum(graph.at_least(a, b) for b in cuts))
 
 
 def _loop_symbol(graph: _Graph, component: list[int], choice: Mapping[int, int]) -> sp.Symbol:

@@ -181,7 +181,7 @@ def _leading(ins: Instruction, orders: Orders, widths: list[sp.Symbol], one: dic
 
 def _keep(expr: sp.Expr, order: sp.Expr, ins: Nonlin | Moment, orders: Orders, widths: list[sp.Symbol]) -> sp.Expr:
     kept = []
-    for term in sp.Add.make_args(expr):
+    for term in sp.Add.make_args(expr) if expr != 0 else ():
         size = _term(term, orders, widths)
         if size > order:
             raise LimitError(

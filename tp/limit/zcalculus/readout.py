@@ -131,7 +131,7 @@ class Readouts:
     def _check(self, ins: Moment, expr: sp.Expr) -> None:
         """Every term has a factor that is a centred initial vector read by nothing that is not an output."""
         fresh = {a for a in gaussians(expr) if self._own(a.a)}
-        for term in products(expr):
+        for term in products(expr) if expr != 0 else ():
             factors = [f for f in sp.Mul.make_args(term) if f in fresh]
             if len(factors) != 1 or factors[0] in gaussians(term / factors[0]):
                 average = degree(ins.coeff, self.widths).is_positive
