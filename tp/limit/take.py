@@ -192,10 +192,10 @@ class Derivation:
         A vector of initial data is independent of every hat, and there is nothing to expand.
         """
         (one, b1, a), (two, b2, b) = left, right
-        hats = isinstance(one.ins, MatMul), isinstance(two.ins, MatMul)
-        if all(hats):
+        if isinstance(one.ins, MatMul) and isinstance(two.ins, MatMul):
             return self.moments.matmuls(kind, (one.ins, b1), I, (two.ins, b2), J)
-        if any(hats) and not {one.out.name, two.out.name} <= self.families.clauses.keys():
+        hats = isinstance(one.ins, MatMul) or isinstance(two.ins, MatMul)
+        if hats and not {one.out.name, two.out.name} <= self.families.clauses.keys():
             return sp.S.Zero
         expand_one, expand_two = self._expanded(one, two, a.name == b.name)
         x = at(one.expr, b1) if expand_one else a
