@@ -128,7 +128,7 @@ def test_spans():
 
 
 def test_what_would_take_too_long_is_seen_early():
-    watch = uncompiled._Watch(1.0)
+    watch = uncompiled.Watch(1.0)
     watch.start -= 0.5
     watch.pace(uncompiled.FIRST, 2 * uncompiled.FIRST - 1)
     watch.pace(1, 100)  # too early to say

@@ -148,6 +148,11 @@ def compile_behind(text: str, calls: Mapping[str, Signature]) -> None:
                 _behind[text] = helper
 
 
+def is_helped() -> bool:
+    """Whether another process gets ready to compile."""
+    return any(helper.waits() for helper in _ahead)
+
+
 def at_work(text: str) -> bool:
     """Whether a process still compiles functions of the module with this text, while nobody waits."""
     behind = _behind.get(text)

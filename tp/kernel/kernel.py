@@ -144,7 +144,8 @@ class Kernel:
             if call.by_rows and module.in_arrays:  # long statements, which threads can share
                 most = min(sizes.ABREAST, self.memory // (16 * self.threads))
                 at_once = max(1, most // self.compiled.lanes["rows"])
-                call = replace(call, threads=self.threads, at_once=at_once, pace=module.pace)
+                module.watch.threads = self.threads
+                call = replace(call, threads=self.threads, at_once=at_once, pace=module.watch.pace)
             return work(call)
 
         done = carried_out(self._text, numbers, noted)

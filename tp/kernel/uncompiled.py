@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from time import perf_counter
+from time import process_time
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ import numpy as np
 from tp.gaussian.powers import beyond, tail
 from tp.kernel import abreast, lanewise, sizes
 from tp.kernel.arrays import Unfit, array_code
-from tp.kernel.aside import at_work
+from tp.kernel.aside import at_work, is_helped
 from tp.kernel.module import digest, is_compiled
 from tp.kernel.room import keep_freed
 from tp.seldom import seldom
@@ -35,6 +35,9 @@ COMPILING = 0.7
 
 COMPILED = 15_000.0
 """Characters of text for each second of that: for all that a call needs compilers take some three times as long."""
+
+ALONE = 2.0
+"""Times as long it takes where no other process has part of it, as on a machine without an idle core."""
 
 LOADING = 0.3
 """Seconds spent without them where they only have to be loaded, and numba with them."""
@@ -71,7 +74,7 @@ def carried_out(text: str, numbers: float, work: Callable[[ModuleType], T]) -> T
     left = _patience(text, in_arrays) - _spent.get(name, 0.0)
     if left <= 0.0 or (numbers > sizes.FEW and numbers > most(text)):
         return None
-    start = perf_counter()
+    start = process_time()
     try:
         with seldom():
             made = module(text, left, in_arrays)
@@ -82,7 +85,7 @@ def carried_out(text: str, numbers: float, work: Callable[[ModuleType], T]) -> T
     except (Late, ArithmeticError, ValueError, TypeError):  # the last two: roots and powers of negative numbers
         return None
     finally:
-        _spent[name] = _spent.get(name, 0.0) + perf_counter() - start
+        _spent[name] = _spent.get(name, 0.0) + process_time() - start
 
 
 def most(text: str) -> float:
@@ -94,7 +97,7 @@ def most(text: str) -> float:
 def _patience(text: str, in_arrays: bool) -> float:
     """How long calls of a module may take in all before compiled functions would have been the better choice."""
     if not is_compiled(text) or at_work(text):
-        return max(COMPILING, len(text) / COMPILED)
+        return max(COMPILING, len(text) / COMPILED) * (1.0 if is_helped() else ALONE)
     if "numba" in sys.modules or (in_arrays and len(text) > LONG):
         return 0.0
     return LOADING
@@ -106,39 +109,43 @@ def _seen(text: str) -> float:
 
 
 @dataclass
-class _Watch:
-    """How long what is not compiled may take, and since when."""
+class Watch:
+    """How long what is not compiled may take, by a clock that stands still while others have the processor, as compilers do."""
 
     seconds: float
-    start: float = field(default_factory=perf_counter)
+    threads: int = 1
+    start: float = field(default_factory=process_time)
+
+    def spent(self) -> float:
+        return (process_time() - self.start) / self.threads
 
     def range(self, *ends: int) -> range:
-        if perf_counter() > self.start + self.seconds:
+        if self.spent() >= self.seconds:
             raise Late
         return range(*ends)
 
     def pace(self, done: int, count: int) -> None:
         """So many of so many tasks are done."""
-        if done >= FIRST and (perf_counter() - self.start) * count > done * self.seconds:
+        if done >= FIRST and self.spent() * count > done * self.seconds:
             raise Late
 
 
 def module(text: str, seconds: float = math.inf, in_arrays: bool = True) -> ModuleType:
     """The functions of a generated text in plain Python, or as array code where it fits; they raise :class:`Late` when it is.
 
-    It says whether it is ``in_arrays``; ``pace``, where it has that, is told how far they are.
+    It says whether it is ``in_arrays``, and by which ``watch``.
     """
-    watch = _Watch(seconds)
+    watch = Watch(seconds)
     found = ModuleType("tp_uncompiled")
     code, repeated = _code(text)
-    found.__dict__.update(math=_math, np=np, range=watch.range, short=range, in_arrays=False)
+    found.__dict__.update(math=_math, np=np, range=watch.range, short=range, in_arrays=False, watch=watch)
     exec(code, vars(found))  # our own text, or one within the language of such texts
     found.__dict__.update({twin.__name__: twin for twin in TWINS if hasattr(found, twin.__name__)})
     found.__dict__.update({name: lru_cache(1 << 14)(getattr(found, name)) for name in repeated})
     if in_arrays:
         with suppress(Unfit):
             if by_rows(text):
-                found.__dict__.update(abreast.functions(text, vars(found)), pace=watch.pace)
+                found.__dict__.update(abreast.functions(text, vars(found)))
                 watch.seconds *= _seen(text)
             else:
                 _with_lanes(found, text, watch.range)
