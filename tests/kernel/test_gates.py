@@ -47,6 +47,15 @@ def test_two_steps_of_a_gru_have_the_published_covariance():
     assert kernel.bound == 1e-11
 
 
+@pytest.mark.usefixtures("quick")
+def test_single_precision_is_double_rounded():
+    X = np.array([[1.0, -0.5], [0.3, 0.8]])
+    net = tp.parse(SHARED.format(gate="sigmoid"))
+    double, single = (build(net.nngp(), dtype=dtype, threads=1, progress=False)(X) for dtype in ("float64", "float32"))
+    assert single.dtype == np.float32
+    np.testing.assert_array_equal(single, double.astype(np.float32))
+
+
 def test_what_has_no_rule_is_refused_at_its_line():
     with pytest.raises(tp.LimitError, match="`relu` is not") as refusal:
         tp.parse(SHARED.format(gate="relu")).kernel("nngp")

@@ -83,6 +83,11 @@ class Kernel:
         return max(self.compiled.bound, SINGLE) if self.dtype == np.float32 else self.compiled.bound
 
     @property
+    def precision(self) -> np.dtype[Any]:
+        """What pairs are computed in: double where covariances are inverted, as of functions of two Gaussians of a sample."""
+        return np.dtype("float64") if "def plane_pair(" in self.compiled.text else self.dtype
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         return self.compiled.kinds
 
@@ -109,7 +114,7 @@ class Kernel:
         """All pairs of samples; one array per kind."""
         one = self._samples(X1, "X1" if X2 is not None else "X")
         two = one if X2 is None else self._samples(X2, "X2")
-        check_memory(self.compiled, self.dtype.itemsize, self.threads, self.memory, one.count, two.count)
+        check_memory(self.compiled, self.precision.itemsize, self.threads, self.memory, one.count, two.count)
         few = one.few(one.count)
         done = self._soon(one.count * two.count, lambda c: self._filled(c, few, few if two is one else two.few(two.count)))
         if done is None:
@@ -254,7 +259,7 @@ class Kernel:
 
     def working(self, first: int, second: int) -> int:
         """Bytes that a call for ``first`` × ``second`` samples holds at most, its samples and results included."""
-        return working_memory(self.compiled, self.dtype.itemsize, self.threads, first, second)
+        return working_memory(self.compiled, self.precision.itemsize, self.threads, first, second)
 
     def transposed(self, block: Array) -> Array:
         """Entries (j, i) of a symmetric kernel from entries (i, j), [N1, N2, out axes…]: (t', j; t, i) is (t, i; t', j)."""
@@ -270,7 +275,8 @@ class Kernel:
                     "fast for variances this large is not integrated: scale the samples or the weights down"
                 )
                 raise LimitError(Message(NOWHERE, reason, remedy, "not finite"))
-        return tuple(arrays) if len(arrays) > 1 else arrays[0]
+        found = [a.astype(self.dtype, copy=False) for a in arrays]
+        return tuple(found) if len(found) > 1 else found[0]
 
     # ------------------------------------------------------------ what is needed
 
@@ -282,7 +288,7 @@ class Kernel:
     def _text(self) -> str:
         """The module as it is compiled, for the kernel's precision."""
         text = apart(self.compiled.text)
-        return text if self.dtype == np.float64 else single(text)
+        return text if self.precision == np.float64 else single(text)
 
     @cached_property
     def _module(self) -> ModuleType:
@@ -297,14 +303,14 @@ class Kernel:
         return {name: np.array(c.values).reshape(c.shape) for name, c in self.compiled.constants.items()}
 
     def _samples(self, X: Any, argument: str) -> Side:
-        data = inputs.samples(self.compiled.data, X, self.dtype, argument)
+        data = inputs.samples(self.compiled.data, X, self.precision, argument)
         return Side(data, len(next(iter(data.values()))))
 
     def _call(self, pairs: int = 0, module: Any = None) -> Call:
         """For so many pairs; with another module in the place of its own, this is not loaded."""
         module = self._module if module is None else module
         numbers = *self._parameters, self._constants
-        return Call(self.compiled, module, *numbers, self.dtype, self.threads, self.progress, pairs >= sizes.MANY)
+        return Call(self.compiled, module, *numbers, self.precision, self.threads, self.progress, pairs >= sizes.MANY)
 
 
 __all__ = ["Kernel", "default_memory", "default_threads"]
