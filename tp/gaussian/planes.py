@@ -108,7 +108,7 @@ def at_step(l11: float, l21: float, l22: float, step: float, top: int, found: An
         left = squares[f]
         for k in range(size):
             left -= found[first + k] ** 2
-        found[first + size] = math.sqrt(max(left, 1e-15 * squares[f]) / squares[f]) if squares[f] > 0.0 else 0.0
+        found[first + size] = math.sqrt(max(abs(left), 1e-15 * squares[f]) / squares[f]) if squares[f] > 0.0 else 0.0
         found[first + size + 1] = math.sqrt(squares[f])
         fine = fine and edges[f] <= 1e-22 * squares[f] and squares[f] < math.inf
     return fine
@@ -122,7 +122,7 @@ def plane(p11: float, p12: float, p22: float, found: Any) -> None:
     l11, l21, l22 = triangle(p11, p12, p22)
     before, step, good = np.zeros(found.shape[0]), first_step(top), False
     fine = at_step(l11, l21, l22, step, top, before)
-    while fine and not good and step > 0.06:
+    while fine and not good and step > 0.03:
         step *= 0.7
         good, fine = True, at_step(l11, l21, l22, step, top, found)
         for f in range(count):

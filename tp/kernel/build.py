@@ -34,7 +34,8 @@ def build(
     ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
     ``dtype`` float32 is single precision in every pair, about twice as fast: errors are some 3e-7 of √(K(x, x) K(x′, x′)); pairs
     with |ρ| so near 1 that this would not hold (angles below 0.03 for relu) are computed in double precision. What one sample
-    decides always is, and so is the diagonal unless positions make up the lanes, as for images.
+    decides always is, and so is the diagonal unless positions make up the lanes, as for images. Where expectations are over two
+    Gaussians of each sample, all is, and results are rounded.
     ``threads`` defaults to the machine's cores, ``memory``, in bytes, to three quarters of its memory.
     """
     settled(device, dtype)  # before anything is derived

@@ -79,12 +79,20 @@ def _length(call: Call, name: str, rows: Array) -> int:
     return int(getattr(call.module, f"count_{name}")(asked, call.precise))
 
 
+NUMBERS = 1 << 26
+"""Most numbers in a table of vectors of functions of two variables: where more are asked for, near duplicates have no value."""
+
+
 def _length_of_planes(call: Call, name: str, rows: Array) -> int:
     """Terms that functions of two variables take where these vary most; in single precision no fewer."""
     distinct = np.unique(rows, axis=0)
     first, second = distinct[:, 0], distinct[:, 2]
-    most = np.concatenate([np.argsort(-size, kind="stable")[: MOST // 3] for size in (first + second, first, second)])
-    return int(getattr(call.module, f"count_{name}")(distinct[np.unique(most)], EPS["float64"]))
+    most = np.concatenate([np.argsort(-size, kind="stable")[: MOST // 2] for size in (first + second, first, second)])
+    length, eps = NUMBERS, EPS["float64"]
+    while length * len(rows) > NUMBERS and eps < 1e-2:
+        length = int(getattr(call.module, f"count_{name}")(distinct[np.unique(most)], eps))
+        eps *= 100.0
+    return length
 
 
 def _interpolated(call: Call, name: str) -> bool:
