@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
-from gaussian.run import call, couple, plain, q1, u
+from gaussian.run import c, call, couple, plain, q1, q2, u
 
 from tp.gaussian.codegen import scalar_function
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import gelu, relu, softplus
 from tp.gaussian.lowered import Lowered
 from tp.gaussian.numeric import lower
-from tp.gaussian.panels import doubt
+from tp.gaussian.panels import between, doubt
 from tp.gaussian.powers import node
+from tp.gaussian.quadrature import integrate
 from tp.gaussian.stable import cancels, taylor
 from tp.kernel import uncompiled
 
@@ -129,6 +130,22 @@ def test_sizes_are_not_those_of_one_place() -> None:
     reach = next(f for name, f in names.items() if name.startswith("phi_reach"))
     for s in (0.5, 1.0, 30.0):
         assert min(reach(0.0, s, 2.0, 0.0, 0.0)[1:]) > 1e-3
+
+
+def test_polynomials_between_nodes() -> None:
+    """At a node, beside one, and elsewhere."""
+    x = np.append(NODES[:3], [NODES[3] + 1e-15, -1.0, 0.3])
+    table = np.stack([np.exp(NODES), 2 * NODES**15])
+    for at in x:
+        assert between(table, at) == pytest.approx((math.exp(at), 2 * at**15), rel=1e-12)
+
+
+def test_means_of_waves_are_tabulated() -> None:
+    """φ is faster than the mean of ψ given it, of which a few panels are enough."""
+    value, slope = couple(lambda x: sp.sin(12 * x) * relu(x))
+    low, at = lower(value, slope), {q1: 0.04, c: 0.02, q2: 0.04}
+    names = plain(low.sources)
+    assert call(low, names, *at.values()) == pytest.approx([integrate(e, at)[0] for e in (value, slope)], rel=1e-11)
 
 
 def test_waves_behind_a_kink() -> None:

@@ -15,7 +15,7 @@ from tp.gaussian.powers import node
 from tp.gaussian.primitives import radii
 from tp.gaussian.stable import taylor
 
-BASE = sources_of(radii, node, panels.doubt)
+BASE = sources_of(radii, node, panels.doubt, panels.between)
 SMOOTH_TERMS, KINKED_TERMS = 1024, 128
 PLAIN = frozenset({"_size", "_most", "_blur"})
 """Parts without parameters."""
@@ -136,8 +136,9 @@ def pair(f: Factor, g: Factor, with_slope: bool, wide: tuple[str, tuple[Source, 
     """
     params = tuple(sorted({*f.params, *g.params}))
     names, extra = f.names("phi") | g.names("psi"), f.extra("phi") | g.extra("psi")
-    inner = named(panels.mean_panel, names, g.params, extra)
-    direct = named(panels.pair, names | {"mean_panel": inner[0]}, params, extra | {"mean_panel": g.params})
+    inner = [named(template, names, g.params, extra) for template in (panels.mean_panel, panels.mean_table)]
+    names |= {"mean_panel": inner[0][0], "mean_table": inner[1][0]}
+    direct = named(panels.pair, names, params, extra | dict.fromkeys(("mean_panel", "mean_table"), g.params))
     above: tuple[Source, ...] = ()
     if wide[0]:
         head = ", ".join(("q1", "c", "q2", *params))
@@ -157,7 +158,7 @@ def pair(f: Factor, g: Factor, with_slope: bool, wide: tuple[str, tuple[Source, 
         sites.append(sources[-2][0])
         counts.append(sources[-1][0])
     total = named(sum_template, {"pair": direct[0]}, params, {"pair": params})
-    base = merge(f.sources, g.sources, (inner,), above, (direct,))
+    base = merge(f.sources, g.sources, inner, above, (direct,))
     everything = merge(base, made, (total,), sources_of(squares))
     both = (sites[0], sites[1]), (f.params, g.params), (counts[0], counts[1])
     return Pair(params, direct[0], base, *both, squares.__name__, total[0], everything, with_slope)

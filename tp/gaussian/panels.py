@@ -187,10 +187,47 @@ def mean_panel(slope: float, s: float, y: float) -> float:
     return min(stop, at / slope)
 
 
+def mean_table(slope: float, s: float, low: float, high: float, norm: float, steep: float, table: Any) -> float:
+    """E[ψ(slope t + s Z)], and of ψ', at nodes of a panel from ``low``, halved until they are a polynomial's; its end.
+
+    Where that takes more than is worth while, ``low``: there is no table.
+    """
+    while high - low > 1e-6:
+        half, middle = 0.5 * (high - low), 0.5 * (high + low)
+        for i in range(9):
+            x, _ = node(i)
+            for side in range(2):
+                t = middle + half * (x if side == 1 else -x)
+                rare = math.exp(0.25 * t * t)
+                g, dg = psi_mean(slope * t, s, norm * rare, steep * rare, 4000)
+                table[0, 2 * i + side] = g
+                table[1, 2 * i + side] = dg
+        near = max(max(low, -high), 0.0)
+        least = 1e-13 * math.exp(0.25 * near * near)
+        if not (doubt(table[0]) > least * norm or doubt(table[1]) > least * steep):
+            return high
+        high = middle
+    return low
+
+
+def between(table: Any, x: float) -> tuple[float, float]:
+    """The polynomials through a panel's two rows of values, at x in [−1, 1]: the barycentric formula.  Berrut & Trefethen 2004."""
+    f, df, whole, sign = 0.0, 0.0, 0.0, 1.0
+    for i in range(8):
+        a, w = node(i)
+        weight, low, high = sign * math.sqrt((1.0 - a * a) * w), x + a, x - a
+        down, up = -weight / (low if low != 0.0 else 1e-300), weight / (high if high != 0.0 else 1e-300)
+        f += down * table[0, 2 * i] + up * table[0, 2 * i + 1]
+        df += down * table[1, 2 * i] + up * table[1, 2 * i + 1]
+        whole, sign = whole + down + up, -sign
+    return f / whole, df / whole
+
+
 def pair(q1: float, c: float, q2: float) -> tuple[float, float]:
     """E[φ(u) ψ(v)] and E[φ'(u) ψ'(v)]: outside over u, inside the mean of ψ given u; nan where too many panels are needed.
 
-    Given u = √q1 y, v has mean c y/√q1 and standard deviation √(D/q1).
+    Given u = √q1 y, v has mean c y/√q1 and standard deviation √(D/q1). Where φ varies faster than this mean, as what oscillates
+    does, the mean is tabulated on panels of its own.
     """
     r1, r2 = math.sqrt(q1), math.sqrt(q2)
     if not r1 > 0.0:
@@ -201,9 +238,15 @@ def pair(q1: float, c: float, q2: float) -> tuple[float, float]:
     if math.isnan(psi_mean(0.0, r2, 0.0, 0.0, 4000)[0]) or math.isnan(phi_mean(0.0, r1, 0.0, 0.0, 4000)[0]):
         return math.nan, math.nan
     slope, s, most = c / r1, radii(q1, c, q2)[0] / r1, 2000
-    y, value, dot, width, room = -end, 0.0, 0.0, 1.5, np.empty((2, 18))
+    y, value, dot, width, room, table = -end, 0.0, 0.0, 1.5, np.empty((2, 18)), np.empty((2, 18))
+    low, high = y, y  # where there is a table
     while y < end and most > 0:
-        stop = min(phi_panel(0.0, r1, y, phi_size(), 1.5), min(mean_panel(slope, s, y), min(y + 2.0 * width, end)))
+        own = phi_panel(0.0, r1, y, phi_size(), 1.5)
+        if y >= high:
+            far = min(mean_panel(slope, s, y), end)
+            worth = s > 0.0 and min(far, y + 1.5) - y > 2.0 * (own - y)
+            low, high = y, mean_table(slope, s, y, min(far, y + 1.5), other, steeper, table) if worth else y
+        stop = min(own, min(high if y < high else far, y + 2.0 * width))
         while True:
             half, middle = 0.5 * (stop - y), 0.5 * (stop + y)
             for i in range(9):
@@ -211,8 +254,11 @@ def pair(q1: float, c: float, q2: float) -> tuple[float, float]:
                 for side in range(2):
                     t = middle + half * (x if side == 1 else -x)
                     f, df = phi(r1 * t)
-                    rare = math.exp(0.25 * t * t)
-                    g, dg = psi_mean(slope * t, s, other * rare, steeper * rare, 4000)
+                    if y < high:
+                        g, dg = between(table, (2.0 * t - low - high) / (high - low))
+                    else:
+                        rare = math.exp(0.25 * t * t)
+                        g, dg = psi_mean(slope * t, s, other * rare, steeper * rare, 4000)
                     room[0, 2 * i + side] = f * g
                     room[1, 2 * i + side] = df * dg
             near = max(max(y, -stop), 0.0)
