@@ -188,7 +188,7 @@ def mean_panel(slope: float, s: float, y: float) -> float:
 
 
 def mean_table(slope: float, s: float, low: float, high: float, norm: float, steep: float, table: Any) -> float:
-    """E[ψ(slope t + s Z)], and of ψ', at nodes of a panel from ``low``, halved until they are a polynomial's; its end.
+    """E[ψ(slope t + s Z)], and of ψ', at nodes of a panel from ``low``, halved until they are a polynomial; its end.
 
     Where that takes more than is worth while, ``low``: there is no table.
     """
