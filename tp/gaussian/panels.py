@@ -211,7 +211,7 @@ def mean_table(slope: float, s: float, low: float, high: float, norm: float, ste
 
 
 def between(table: Any, x: float) -> tuple[float, float]:
-    """The polynomials through a panel's two rows of values, at x in [−1, 1]: the barycentric formula.  Berrut & Trefethen 2004."""
+    """The polynomials through a panel's two rows of values, at x in [−1, 1], barycentric.  Berrut & Trefethen 2004."""
     f, df, whole, sign = 0.0, 0.0, 0.0, 1.0
     for i in range(8):
         a, w = node(i)
