@@ -7,6 +7,7 @@ import sympy as sp
 import tp
 from tp.gaussian.expectation import Expectation
 from tp.kernel.build import build
+from tp.kernel.reference import reference
 from tp.limit import moments
 from tp.limit.equations import Entry, I, J
 from tp.limit.zcalculus import calculus
@@ -153,3 +154,35 @@ def test_high_powers_of_sums_are_powers_of_one_gaussian():
     q, r, c = sp.symbols("q r c")
     at = {Entry("K", u.lhs.a, u.lhs.a, s, t): z for s, t, z in ((I, I, q), (J, J, r), (I, J, c))}
     assert sp.expand(f.rhs.xreplace(at) - (9 * q * r * c + 6 * c**3)) == 0
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_chain_of_gates_is_carried_on_as_a_loop_is():
+    step = "sigmoid({g} @ {h}) * relu({a} @ {h}) + (1 - sigmoid({g} @ {h})) * {h}"
+    weights = [f"weight {w}[l] : [n, n] ~ N(0, 1/n) for l in 1..6" for w in "AG"]
+    lines = [f"h{i} = " + step.format(g=f"G[{i}]", a=f"A[{i}]", h=f"h{i - 1}") for i in range(1, 7)]
+    written = net(*weights, "h0 = U @ x", *lines, "output f = v @ h6").ntk()
+    loop = "h[l] = " + step.format(g="G[l]", a="A[l]", h="h[l-1]") + " for l in 1..6"
+    looped = net(*weights, "h[0] = U @ x", loop, "output f = v @ h[6]").ntk()
+    assert max(sp.count_ops(e.rhs) for e in written.equations) <= max(sp.count_ops(e.rhs) for e in looped.equations)
+    X = np.linspace(-1.0, 1.5, 4).reshape(2, 2)
+    for one, other in zip(reference(written, X), reference(looped, X), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_chain_whose_moments_do_not_close_is_written_out():
+    body = ("y = h * tanh(W @ h)", "z = y * tanh(V @ x) + y", "w = z * tanh(V @ x) + z", "output f = v @ w")
+    limit = net("h = U @ x", *body).nngp()
+    X = np.array([[0.5, -1.0]])
+    q = 0.625
+    u = expected(lambda a: a * a, lambda a: np.tanh(a) ** 2, q)
+    gate = expected(lambda a: (1 + np.tanh(a)) ** 4, None, q)
+    np.testing.assert_allclose(reference(limit, X)[0], [[u * gate]], rtol=1e-9)
+
+
+def expected(one, other, q):
+    """The product of two means over N(0, q), by Gauss–Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    means = [weights @ f(np.sqrt(q) * nodes) / weights.sum() for f in (one, other) if f is not None]
+    return np.prod(means)

@@ -95,9 +95,9 @@ def _by_name(law: Law) -> bool:
 
 def _pair(e: Expectation) -> Entry | None:
     """The entry whose 2 x 2 matrix of variances and covariance is ``e.cov``, if that is what it is."""
-    if len(e.variables) != 2 or not isinstance(e.cov[0, 1], Entry):
+    c = e.cov[0, 1] if len(e.variables) == 2 else None
+    if not isinstance(c, Entry) or c.kind_name != "K":
         return None
-    c = e.cov[0, 1]
     kind = c.args[0]
     expected = (Entry(kind, c.a, c.a, c.s, c.s), Entry(kind, c.b, c.b, c.t, c.t))
     return c if (e.cov[0, 0], e.cov[1, 1]) == expected and c.a.name == c.b.name else None

@@ -42,6 +42,7 @@ class Forms:
 
     families: Families
     temps: frozenset[str]
+    chained: bool = False
     letters: LetterTable = field(init=False)
     gaussian: set[str] = field(init=False)
     vanishing: set[str] = field(init=False, default_factory=set)
@@ -54,6 +55,7 @@ class Forms:
         self.recursive = _recursive(self.families)
         self.gaussian = self._gaussian_families()
         self.recursive |= _read_beyond(self.families) - self.temps
+        self.recursive |= self._chain() if self.chained else set()
         self.letters = LetterTable(self.families)
 
     # ------------------------------------------------------------ which vectors are Gaussian
@@ -111,6 +113,21 @@ class Forms:
             if keep == self.gaussian:
                 return keep
             self.gaussian = keep
+
+    def _chain(self) -> set[str]:
+        """Links of a chain ``h3 = (1 - g) * h2 + …`` written out line by line, which a loop would carry on as they are.
+
+        They are made of vectors like themselves, and multiplied by others, but stand in no function.
+        """
+        reads: dict[str, list[str]] = {}
+        for name, clauses in self.families.clauses.items():
+            bodies = [self._unfold_temps(c.expr) for c in clauses if not isinstance(c.ins, MatMul) and name not in self.temps]
+            for body in bodies:
+                for ref in self.families.vectors(body):
+                    if ref.name in self.families.clauses and ref.name not in self.gaussian | self.recursive:
+                        reads.setdefault(ref.name, []).append(name if _bare(body, ref) else "")
+        links = {name: set(by) for name, by in reads.items() if "" not in by}
+        return {name for name, by in links.items() if by & links.keys() or any(name in others for others in links.values())}
 
     def _may_keep_name(self, name: str) -> bool:
         """A temporary that is merely linear is unfolded; MatMuls and what the user named keep their names."""
@@ -279,6 +296,18 @@ class Forms:
         self.named.append((ref, linear, ranges))
         self.letters.add(name)
         return ref
+
+
+def _bare(expr: sp.Expr, ref: Ref) -> bool:
+    """Whether ``ref`` stands in a sum of products as one factor of each."""
+    if expr == ref or not expr.has(ref):
+        return True
+    if isinstance(expr, sp.Add):
+        return all(_bare(a, ref) for a in expr.args)
+    if isinstance(expr, sp.Mul):
+        having = [a for a in expr.args if a.has(ref)]
+        return len(having) == 1 and _bare(having[0], ref)
+    return False
 
 
 def _power(expr: sp.Expr) -> bool:

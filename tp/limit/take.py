@@ -41,7 +41,7 @@ def take_limit(program: Program, kinds: tuple[str, ...] = ("K",), literal: bool 
     Sources: Yang 2019, *Tensor Programs I* (NNGP); Yang 2020, *Tensor Programs II* (NTK), simple GIA check.
     """
     if gradient_dependence(program) is None:
-        return Derivation(hats_apart(program), kinds, Reading(literal)).limit()
+        return _recursions(hats_apart(program), kinds, Reading(literal))
     if kinds == ("K",) and not transposed(program):
         found = Derivation(hats_apart(program), kinds, Reading(literal)).averages()
         if found is not None:
@@ -49,6 +49,17 @@ def take_limit(program: Program, kinds: tuple[str, ...] = ("K",), literal: bool 
     from tp.limit.zcalculus.kernels import z_kernels
 
     return z_kernels(program, kinds, literal)
+
+
+def _recursions(program: Program, kinds: tuple[str, ...], reading: Reading) -> Limit:
+    """The limit under gradient independence; chains of vectors are carried on link by link where their moments allow it."""
+    chained = Derivation(program, kinds, reading, chained=True)
+    if chained.forms.recursive != Derivation(program, kinds, reading).forms.recursive:
+        try:
+            return chained.limit()
+        except (LimitError, TooMany):
+            pass
+    return Derivation(program, kinds, reading).limit()
 
 
 @dataclass
@@ -62,10 +73,11 @@ class Derivation:
     queue: list[Key] = field(default_factory=list)
     found: dict[Key, list[Equation]] = field(default_factory=dict)
     order: list[Key] = field(default_factory=list)
+    chained: bool = False
 
     def __post_init__(self) -> None:
         self.families = Families(self.program)
-        self.forms = Forms(self.families, self.program.temps)
+        self.forms = Forms(self.families, self.program.temps, self.chained)
         self.moments = Moments(self.families, self.forms, self.reading, self.demand, self.scalar)
         self.readout = Readout(self.moments, "Theta" in self.kinds)
         self.constants: dict[str, sp.Expr | None] = {}
