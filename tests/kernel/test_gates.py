@@ -48,6 +48,28 @@ def test_two_steps_of_a_gru_have_the_published_covariance():
 
 
 @pytest.mark.usefixtures("quick")
+def test_the_tangent_kernel_takes_all_products_of_slopes():
+    """Θ_f = E[F F'] + Σ E[∂_a F ∂_b F'] Θ_ab, F = sigmoid(g) tanh(h): h = A x has Θ = ⟨x, x'⟩/d, g = A x + B x twice that."""
+    X = 0.8 * np.array([[1.0, -0.5], [0.3, 0.8]])
+    y, w = np.polynomial.hermite_e.hermegauss(24)
+    a, b, c, d = np.meshgrid(y, y, y, y, indexing="ij")
+    weight = np.prod(np.meshgrid(w, w, w, w, indexing="ij"), axis=0) / (2 * np.pi) ** 2
+    gram = X @ X.T / 2
+    root = np.linalg.cholesky(gram)
+    one, two = ((root[0, 0] * a, root[1, 0] * a + root[1, 1] * b), (root[0, 0] * c, root[1, 0] * c + root[1, 1] * d))  # A x, B x
+    F, by_g, by_h = [], [], []
+    for h, other in zip(one, two, strict=True):
+        s, t = 1 / (1 + np.exp(-h - other)), np.tanh(h)
+        F.append(s * t)
+        by_g.append(s * (1 - s) * t)
+        by_h.append(s * (1 - t * t))
+    mean = lambda u, v: float(np.sum(weight * u * v))  # noqa: E731
+    slopes = 2 * mean(*by_g) + mean(by_g[0], by_h[1]) + mean(by_h[0], by_g[1]) + mean(*by_h)
+    found = build(tp.parse(SHARED.format(gate="sigmoid")).ntk(), ["ntk"], threads=1, progress=False)(X)
+    assert found[0, 1] == pytest.approx(mean(*F) + gram[0, 1] * slopes, rel=1e-7)
+
+
+@pytest.mark.usefixtures("quick")
 def test_single_precision_is_double_rounded():
     X = np.array([[1.0, -0.5], [0.3, 0.8]])
     net = tp.parse(SHARED.format(gate="sigmoid"))

@@ -54,7 +54,7 @@ def split(integrands: Sequence[sp.Expr], variables: Sequence[sp.Expr]) -> tuple[
 
 
 def _check_smooth(g: sp.Expr, variables: Sequence[sp.Expr]) -> None:
-    for part in g.atoms(*JUMPS, *KINKS, sp.Max, sp.Min):
+    for part in sorted(g.atoms(*JUMPS, *KINKS, sp.Max, sp.Min), key=sp.default_sort_key):
         if part.has(*variables):
             name = type(part).__name__
             reason = (
