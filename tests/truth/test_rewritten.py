@@ -93,6 +93,16 @@ PAIRS = {
   output f = v @ rmsnorm(u)
 """,
     ),
+    "inner products divided by the width where they are read": (
+        VECTOR,
+        "output f = v @ (exp(dot(h, relu(h))/n) * (W @ h) + dot(h, h)*dot(h, W @ h)/n^2 * h + (dot(h, h)/n)^2 * h)",
+        """
+  a = dot(h, relu(h))/n
+  b = dot(h, h)/n
+  c = dot(h, W @ h)/n
+  output f = v @ (exp(a) * (W @ h) + b*c*h + b^2*h)
+""",
+    ),
     "nothing is left": (VECTOR, "output f = v @ relu(h - h)", "output f = v @ relu(h) * 0"),
     "nothing is left behind a transpose": (
         VECTOR,

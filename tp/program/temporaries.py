@@ -65,7 +65,7 @@ class Temporaries:
 
         A definition that is just a MatMul, or a constant times a Moment, is that instruction.
         """
-        body = _live(_merged(self.instructions, definition))
+        body = _scaled(_live(_merged(self.instructions, definition)))
         final = {ins.out.args[0]: sp.Symbol(self.names.fresh(ins.out.name[0])) for ins in body if ins.out.name.endswith(_LOCAL)}
         for ins in self.instructions:
             if (slots := self.boundary.pop(ins.out.name, None)) and (name := final.get(ins.out.args[0])):
@@ -249,6 +249,45 @@ def _merged(instructions: list[Simple], definition: Nonlin) -> list[Simple]:
         if factor == 1 and isinstance(ins, MatMul):
             return [*others, replace(ins, out=definition.out, domain=definition.domain)]
     return [*instructions, definition]
+
+
+def _scaled(body: list[Simple]) -> list[Simple]:
+    """Inner products take the power of the width that all their readers divide them by: ``exp(dot(h, h)/n)`` reads an average."""
+    for k, ins in enumerate(body):
+        if isinstance(ins, Moment) and ins.out.name.endswith(_LOCAL) and ins.coeff.free_symbols:
+            powers = {p for later in body[k + 1 :] for p in _powers_beside(later, ins.out.name, ins.coeff.free_symbols)}
+            if len(powers) == 1 and (power := powers.pop()) != 1:
+                later = [_divided(x, ins.out.name, power) for x in body[k + 1 :]]
+                body = [*body[:k], replace(ins, coeff=ins.coeff * power), *later]
+    return body
+
+
+def _powers_beside(ins: Simple, name: str, widths: set[sp.Basic]) -> Iterator[sp.Expr]:
+    """What of ``widths`` every occurrence of the scalar ``name`` is divided by, each at most once; 1 where it is no factor."""
+    for part in _parts(ins):
+        beside = 0
+        for product in part.atoms(sp.Mul):
+            if times := _times(product, name):
+                beside += 1
+                powers = [f.as_base_exp() for f in product.args]
+                yield sp.Mul(*(n ** (sp.Max(e, -times) / times) for n, e in powers if n in widths and e.is_negative))
+        if sum(isinstance(x, Ref) and x.name == name for x in sp.preorder_traversal(part)) > beside:
+            yield sp.S.One
+
+
+def _times(product: sp.Basic, name: str) -> int:
+    """How often the scalar ``name`` is a factor of a product."""
+    powers = (f.as_base_exp() for f in product.args) if isinstance(product, sp.Mul) else ()
+    return sum(int(e) for base, e in powers if isinstance(base, Ref) and base.name == name and e.is_Integer and e > 0)
+
+
+def _divided(ins: Simple, name: str, power: sp.Expr) -> Simple:
+    """The instruction with ``power`` divided out of every product, once for each time the scalar ``name`` is a factor."""
+
+    def without(expr: sp.Expr) -> sp.Expr:
+        return expr.replace(lambda e: _times(e, name) > 0, lambda e: e / power ** _times(e, name))
+
+    return replace(ins, expr=without(ins.expr)) if isinstance(ins, (Nonlin, Moment)) else ins
 
 
 def _live(body: list[Simple]) -> list[Simple]:
