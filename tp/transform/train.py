@@ -356,8 +356,12 @@ class _Training:
         return self.schedule.entrywise.rule.xreplace(swap)
 
     def _declared(self, w: Weight) -> Weight:
+        """The initial value of a vector that is trained; of 0 a multiple is 0."""
         key = (w.ref.name, len(w.ref.index))
-        return replace(w, ref=Ref(self.initial[key], *w.ref.index)) if w.cols is None and key in self.initial else w
+        if w.cols is not None or key not in self.initial:
+            return w
+        multiplier = sp.S.One if w.variance == 0 and w.mean == 0 else w.multiplier
+        return replace(w, ref=Ref(self.initial[key], *w.ref.index), multiplier=multiplier)
 
     def _data(self, d: Data) -> Data:
         return replace(d, ref=Ref(d.ref.args[0], SAMPLE, *d.ref.index), domain=(self.every, *d.domain))

@@ -49,3 +49,32 @@ def test_steps_that_the_run_has_not(steps: object) -> None:
     with pytest.raises(tp.DataError, match="the run has 2"):
         run.z(steps)  # type: ignore[arg-type]
     assert run.z(0).lines
+
+
+MIRRORED = """network mirrored
+  width n
+  dim d = 1
+  input x : [d]
+  frozen weight U : [n, d] ~ N(0, 1)
+  weight W : [n, n] ~ N(0, 1/n), lr 1/n
+  weight v : [n] = {readout}
+  h = W @ erf(U @ x)
+  output f = v @ erf(h)
+"""
+
+
+def test_products_of_a_sample_and_its_mirror_image_are_one() -> None:
+    """erf′ is even: the gradients at x and -x are multiples of each other, and their covariance has no inverse."""
+    run = tp.parse(MIRRORED.format(readout="1/n * N(0, 1)")).train([[1.0], [-1.0]], [0.6, 0.1], steps=1, lr=0.1, optimizer="sign")
+    limit, z = run.limit(tol=3e-3), run.z(1)
+    f = run.training.output.name
+    assert z.value(f, 1, 0) == pytest.approx(limit.outputs[1, 0, 0], abs=5 * limit.errors.max())
+    assert abs(limit.outputs[1, 0, 0]) > 0.02
+
+
+def test_a_readout_that_starts_at_zero() -> None:
+    text = MIRRORED.format(readout="1 * N(0, 0), lr 1/n").replace("erf", "identity")
+    run = tp.parse(text).train([[1.0]], [1.0], steps=2, lr=0.25)
+    f, exact = run.training.output.name, run.limit().outputs
+    assert [run.z(2).value(f, t, 0) for t in (1, 2)] == pytest.approx(exact[1:, 0, 0].tolist())
+    assert exact[1, 0, 0] != 0

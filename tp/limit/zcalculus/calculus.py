@@ -421,8 +421,23 @@ class Calculus:
         """Whether a hat is no combination of others; of arguments that are no polynomials, whether it is a multiple of one."""
         if not self.entrywise:
             return bool(self.resolved(self._gram([*others, hat]).det()) != 0)
-        arguments = [self.vector(self.calls[h].x, self.calls[h].s) for h in (*others, hat)]
+        arguments = self._told_apart([self.vector(self.calls[h].x, self.calls[h].s) for h in (*others, hat)])
         return not any((arguments[-1] / a).is_number for a in arguments[:-1])
+
+    def _told_apart(self, exprs: list[sp.Expr]) -> list[sp.Expr]:
+        """Expressions with hats that are multiples of others, as those of odd functions of x and -x are, written as such."""
+        kept: list[sp.Expr] = []
+        swap: dict[sp.Basic, sp.Basic] = {}
+        for hat in dict.fromkeys(h for expr in exprs for h in self.letters(expr) if h in self.calls):
+            same = [
+                h for h in kept if (self.calls[h].W, self.calls[h].transpose) == (self.calls[hat].W, self.calls[hat].transpose)
+            ]
+            like = next((h for h in same if self.resolved(self._gram([h, hat]).det()) == 0), None)
+            if like is None:
+                kept.append(hat)
+            else:
+                swap[hat] = sp.cancel(self.resolved(self.cov(like, hat)) / self.resolved(self.cov(like, like))) * like
+        return [expr.xreplace(swap) for expr in exprs]
 
     def _gram(self, hats: list[sp.Expr]) -> sp.Matrix:
         return sp.Matrix(len(hats), len(hats), lambda i, j: self.cov(hats[i], hats[j]))

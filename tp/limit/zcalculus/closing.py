@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import sympy as sp
 
+from tp.errors import LimitError, Message
 from tp.gaussian.closed import closed_form
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Value
@@ -22,11 +23,15 @@ MOST = 3
 
 
 def close(limit: ZLimit) -> ZLimit:
-    """The same lines; each says by which laws its expectations were closed."""
+    """The same lines; each says by which laws its expectations were closed. ``LimitError`` where one is no number."""
     known: dict[sp.Basic, sp.Expr] = {}
     lines = []
     for line in limit.lines:
         line = _closed(replace(line, rhs=line.rhs.xreplace(known)))
+        if line.rhs.has(sp.zoo, sp.nan):
+            reason = "a dot part is a combination of products that depend on each other, by a matrix without an inverse"
+            remedy = "take samples that are no multiples of others; the numbers of all are those of `run.limit()`"
+            raise LimitError(Message(line.span, reason, remedy, "singular covariances"))
         lines.append(line)
         if isinstance(line.lhs, NAMES) and _plain(line.rhs):
             known[line.lhs] = line.rhs

@@ -11,7 +11,7 @@ import sympy as sp
 from tp.errors import NOWHERE, DataError, Message
 from tp.limit.equations import I, Value, Z
 from tp.limit.independence import gradient_dependence
-from tp.limit.zcalculus.atoms import Cov, Slope
+from tp.limit.zcalculus.atoms import Cov, Image, Slope
 from tp.limit.zcalculus.calculus import Calculus, Line
 from tp.limit.zcalculus.families import family_lines
 from tp.limit.zcalculus.members import Members
@@ -69,15 +69,15 @@ class ZLimit:
         """The limit of a scalar as a number."""
         wanted = Value("theta", Ref(name, *index), I)
         behind = self._behind(wanted)
-        lines = tuple(line for line in self.lines if line.lhs in behind)
+        lines = tuple(line for line in self.lines if _named(line.lhs) in behind)
         return replace(self, lines=lines).numbers(X, **constants)[wanted]
 
-    def _behind(self, wanted: sp.Expr) -> set[sp.Expr]:
-        """The named values that ``wanted`` is made of, itself included."""
-        found: set[sp.Expr] = {wanted}
+    def _behind(self, wanted: sp.Expr) -> set[sp.Basic]:
+        """The named values and functions that ``wanted`` is made of, itself included."""
+        found: set[sp.Basic] = {wanted}
         for line in reversed(self.lines):
-            if line.lhs in found:
-                found |= line.rhs.atoms(Cov, Slope, Value)
+            if _named(line.lhs) in found:
+                found |= {_named(a) for a in line.rhs.atoms(Cov, Slope, Value, Image)}
         return found
 
     # The faces are drawn elsewhere; a limit only knows where.
@@ -114,6 +114,11 @@ class ZLimit:
 
 FEW = 60
 """Members up to which a program without transposes is written out; beyond, and for symbolic ranges, families stay families."""
+
+
+def _named(e: sp.Expr) -> sp.Basic:
+    """What a line is looked up by: an image, whatever its arguments, by the function that it is."""
+    return e.function if isinstance(e, Image) else e
 
 
 def z_limit(program: Program, constants: Mapping[str, Any] | None = None, naive: bool = False) -> ZLimit:
