@@ -47,6 +47,7 @@ class Forms:
     gaussian: set[str] = field(init=False)
     vanishing: set[str] = field(init=False, default_factory=set)
     recursive: set[str] = field(init=False)
+    links: set[str] = field(init=False)
     named: list[tuple[Ref, sp.Expr, Domain]] = field(default_factory=list)
     _memo: dict[tuple[sp.Expr, Domain, bool], sp.Expr] = field(default_factory=dict)
     _known_affine: dict[tuple[sp.Expr, Ref], bool] = field(default_factory=dict)
@@ -55,7 +56,8 @@ class Forms:
         self.recursive = _recursive(self.families)
         self.gaussian = self._gaussian_families()
         self.recursive |= _read_beyond(self.families) - self.temps
-        self.recursive |= self._chain() if self.chained else set()
+        self.links = self._chain() if self.chained else set()
+        self.recursive |= self.links
         self.letters = LetterTable(self.families)
 
     # ------------------------------------------------------------ which vectors are Gaussian

@@ -16,6 +16,7 @@ import sympy as sp
 from tp.errors import LimitError, Message
 from tp.gaussian.expectation import Expectation
 from tp.limit.clauses import Families, at, provably
+from tp.limit.contraction import State, contract
 from tp.limit.equations import Entry, I, J, Value, Z
 from tp.limit.forms import Forms
 from tp.limit.integrands import even_shares, rescaled, two_bare
@@ -193,17 +194,17 @@ class Moments:
     def average(self, term: Term, theta: tuple[Z, Z] | None = None) -> sp.Expr:
         """Σ_bounds coef · [Θ(g, h)] · E[core], with the sums that meet fresh weights contracted first."""
         deltas: list[sp.Expr] = []
-        state = _State(term.coef, term.core, list(term.bounds), theta)
+        state = State(term.coef, term.core, list(term.bounds), theta)
         while True:
             meeting = self._meeting(state, deltas)
             if meeting is None:
                 break
-            if not self._contract(state, meeting, deltas):
+            if not contract(state, meeting, deltas, self.context):
                 return sp.S.Zero
         value = state.coef * sp.Mul(*deltas) * self._theta(state.theta) * self.expectation(state.core)
         return sum_over(value, state.bounds)
 
-    def _meeting(self, state: _State, done: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr] | None:
+    def _meeting(self, state: State, done: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr] | None:
         """An index pair that must coincide because a fresh weight stands on both sides."""
         pairs = [(state.theta[0].a, state.theta[1].a)] if state.theta else []
         pairs += [(a.a, b.a) for a, b in self._bare_pairs(state.core)]
@@ -229,38 +230,6 @@ class Moments:
             return None
         clause, binding = self.families.covering(ref)[0]
         return (clause.ins, binding) if isinstance(clause.ins, MatMul) else None
-
-    def _contract(self, state: _State, meeting: tuple[sp.Expr, sp.Expr], deltas: list[sp.Expr]) -> bool:
-        """Use e1 = e2 to remove a bound index; keep a Kronecker delta when none is bound. False: never equal."""
-        e1, e2 = meeting
-        difference = sp.expand(e1 - e2)
-        if difference.is_number or provably(difference, 1) or provably(difference, -1):
-            return False
-        for r in reversed(state.bounds):
-            slope = difference.coeff(r.index)
-            if slope in (1, -1):
-                solution = sp.expand(r.index - slope * difference)
-                state.bounds.remove(r)
-                state.substitute(r.index, solution)
-                self._restrict(state, solution, r)
-                return True
-        deltas.append(sp.KroneckerDelta(e1, e2))
-        return True
-
-    def _restrict(self, state: _State, solution: sp.Expr, r: Range) -> None:
-        """The removed index still has to lie in its range."""
-        for k, other in enumerate(state.bounds):
-            if other.index == solution:
-                if (other.lo, other.hi) != (r.lo, r.hi):
-                    state.bounds[k] = Range(other.index, _outer(sp.Max, other.lo, r.lo), _outer(sp.Min, other.hi, r.hi))
-                return
-        known = self.context.get(solution)
-        if known is not None and (known.lo, known.hi) == (r.lo, r.hi):
-            return
-        if solution.is_number and r.lo.is_number and r.hi.is_number:
-            state.coef = state.coef if r.lo <= solution <= r.hi else sp.S.Zero
-            return
-        state.coef *= sp.Piecewise((1, sp.And(solution >= r.lo, solution <= r.hi)), (0, True))
 
     def _theta(self, pair: tuple[Z, Z] | None) -> sp.Expr:
         return sp.S.One if pair is None else self.theta(pair[0].a, pair[0].s, pair[1].a, pair[1].s)
@@ -440,23 +409,6 @@ class Moments:
         )
 
 
-@dataclass
-class _State:
-    """A term while its sums are contracted."""
-
-    coef: sp.Expr
-    core: sp.Expr
-    bounds: list[Range]
-    theta: tuple[Z, Z] | None
-
-    def substitute(self, index: sp.Symbol, value: sp.Expr) -> None:
-        binding = {index: value}
-        self.coef, self.core = at(self.coef, binding), at(self.core, binding)
-        self.bounds = [Range(r.index, at(r.lo, binding), at(r.hi, binding)) for r in self.bounds]
-        if self.theta:
-            self.theta = (at(self.theta[0], binding), at(self.theta[1], binding))
-
-
 def _long(value: sp.Expr, longest: int) -> bool:
     """Whether a formula holds more than so many expectations: then it is an equation of its own."""
     found = (e for e in sp.preorder_traversal(value) if isinstance(e, Expectation))
@@ -471,10 +423,6 @@ class _Tag(sp.Expr):
     @property
     def free_symbols(self) -> set[sp.Basic]:
         return self.args[0].free_symbols
-
-
-def _outer(choose: type, a: sp.Expr, b: sp.Expr) -> sp.Expr:
-    return a if a == b else choose(a, b)
 
 
 def _order(ref: Ref) -> str:

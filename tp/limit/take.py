@@ -54,12 +54,12 @@ def take_limit(program: Program, kinds: tuple[str, ...] = ("K",), literal: bool 
 def _recursions(program: Program, kinds: tuple[str, ...], reading: Reading) -> Limit:
     """The limit under gradient independence; chains of vectors are carried on link by link where their moments allow it."""
     chained = Derivation(program, kinds, reading, chained=True)
-    if chained.forms.recursive != Derivation(program, kinds, reading).forms.recursive:
-        try:
-            return chained.limit()
-        except (LimitError, TooMany):
-            pass
-    return Derivation(program, kinds, reading).limit()
+    if not chained.forms.links:
+        return chained.limit()
+    try:
+        return chained.limit()
+    except (LimitError, TooMany):
+        return Derivation(program, kinds, reading).limit()
 
 
 @dataclass
