@@ -192,6 +192,13 @@ def test_loops_and_what_stands_for_them_in_array_code() -> None:
     np.testing.assert_allclose(*sums, rtol=1e-12)
 
 
+@pytest.mark.parametrize("norm", [math.inf, math.nan])
+def test_functions_too_large_for_a_norm_have_no_mean(norm: float) -> None:
+    """Their first coefficients may be finite all the same."""
+    vector, fine = np.array([1.0, 0.5, 0.25, 0.1, norm]), np.array([1.0, 0.5, 0.25, 0.1, 2.0])
+    assert planes.terms(vector, fine, 1, 1, 0.5) == planes.terms(fine, vector, 1, 1, 0.5) == -1
+
+
 def test_what_has_no_rule() -> None:
     with pytest.raises(LimitError, match="`relu` is not"):
         split([relu(U[0]) * sp.tanh(U[1]) * V[0]], (*U, V[0]))

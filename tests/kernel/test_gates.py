@@ -78,6 +78,13 @@ def test_single_precision_is_double_rounded():
     np.testing.assert_array_equal(single, double.astype(np.float32))
 
 
+@pytest.mark.usefixtures("quick")
+def test_one_sample_is_enough():
+    X = np.array([[1.0, -0.5], [0.3, 0.8]])
+    kernel = build(tp.parse(SHARED.format(gate="sigmoid")).nngp(), threads=1, progress=False)
+    np.testing.assert_allclose(kernel(X[:1]), kernel(X)[:1, :1], rtol=1e-11)
+
+
 def test_what_has_no_rule_is_refused_at_its_line():
     with pytest.raises(tp.LimitError, match="`relu` is not") as refusal:
         tp.parse(SHARED.format(gate="relu")).kernel("nngp")

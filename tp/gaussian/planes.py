@@ -169,14 +169,20 @@ def stretch(r11: float, r12: float, r21: float, r22: float) -> float:
 
 
 def tails(vector: Any, count: int, top: int) -> Any:
-    """What the terms beyond degree k are of a function, relative to (E φ²)^½ and largest over all ``count``: [k], k ≤ ``top``."""
+    """What the terms beyond degree k are of a function, relative to (E φ²)^½, largest over all ``count``: [k], k ≤ ``top``.
+
+    Of a function whose norm is no finite number they are infinite.
+    """
     found, size = np.zeros(top + 1), vector.shape[0] // count
     for f in range(count):
         last = (f + 1) * size - 1
         norm = vector[last]
         left = (vector[last - 1] * norm) ** 2
         for k in range(top, -1, -1):
-            found[k] = max(found[k], math.sqrt(left) / norm if norm > 0.0 else 0.0)
+            share = math.inf
+            if norm < math.inf:
+                share = math.sqrt(left) / norm if norm > 0.0 else 0.0
+            found[k] = max(found[k], share)
             for j in range(k + 1):
                 left += vector[f * size + k * (k + 1) // 2 + j] ** 2
     return found

@@ -88,7 +88,7 @@ def _length_of_planes(call: Call, name: str, rows: Array) -> int:
     distinct = np.unique(rows, axis=0)
     first, second = distinct[:, 0], distinct[:, 2]
     most = np.concatenate([np.argsort(-size, kind="stable")[: MOST // 2] for size in (first + second, first, second)])
-    length, eps = NUMBERS, EPS["float64"]
+    length, eps = NUMBERS + 1, EPS["float64"]  # none is known yet
     while length * len(rows) > NUMBERS and eps < 1e-2:
         length = int(getattr(call.module, f"count_{name}")(distinct[np.unique(most)], eps))
         eps *= 100.0
