@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import CodeType
 from typing import Any
 
@@ -247,7 +247,12 @@ def _for_pairs(name: str, many: Callable[..., None], few: Callable[..., None]) -
     code: CodeType = few.__code__
     names = code.co_varnames[: code.co_argcount]
     work = _samples if name == "sites" else _pairs
-    return np.errstate(all="ignore")(partial(work, names, many, few))  # both sides of a condition are computed
+
+    def call(*args: Any) -> None:
+        with np.errstate(all="ignore"):  # both sides of a condition are computed; each thread has such a state of its own
+            work(names, many, few, *args)
+
+    return call
 
 
 def _samples(names: Sequence[str], many: Any, few: Any, n: Any, c: Any, start: int, stop: int, *arrays: Array) -> None:

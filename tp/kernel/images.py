@@ -25,7 +25,7 @@ KEPT = 1 << 14
 
 @dataclass(eq=False)
 class Pairing:
-    """Which pairs a call has. No site table tells, so that they may be found while these are filled."""
+    """Which pairs a call has. Of site tables sizes alone tell, so that they may be found while these are filled."""
 
     call: Call
     one: Side

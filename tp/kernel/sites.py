@@ -19,12 +19,11 @@ from tp.kernel.room import room
 def prepare(call: Call, *sides: Side, beside: Callable[[], None] | None = None) -> None:
     """Site tables of all samples, then coefficient vectors of one common length.
 
-    ``beside`` may be called on the way, by one thread while others are at work.
+    ``beside`` may be called on the way, by one thread while others are at work and all sides have their tables.
     """
     for side in sides:
         if call.plan.sites_by_rows:
-            _by_rows(call, side, beside)
-            beside = None
+            _by_rows(call, side, beside if side is sides[-1] else None)
             continue
         _by_samples(call, side)
         for name, root in call.plan.roots.items():

@@ -48,12 +48,15 @@ def run(work: Callable[[Any], T], tasks: Sequence[Any], threads: int, what: str 
     helpers = _helpers(threads if len(tasks) > 1 else 1)
     with cores_of_their_own(helpers.numbers) as leave:
         helps = [_Help(partial(take, Leave(leave.anywhere))) for _ in range(min(threads, len(tasks)) - 1)]
-        for h in helps:
-            helpers.queue.put(h)
-        with bar(what or "", len(tasks), progress=None if what else False) as done:
-            take(leave, done)
+        try:
             for h in helps:
-                h.end()
+                helpers.queue.put(h)
+            with bar(what or "", len(tasks), progress=None if what else False) as done:
+                take(leave, done)
+                for h in helps:
+                    h.end()
+        finally:
+            left.clear()  # whatever ended this thread's part, nobody begins another task
     if errors:
         raise errors[0]
     return cast("list[T]", found)
@@ -69,8 +72,10 @@ class _Help:
 
     def __call__(self) -> None:
         if self.begun.acquire(blocking=False):
-            self.work()
-            self.done.release()
+            try:
+                self.work()
+            finally:
+                self.done.release()
 
     def end(self) -> None:
         """Waits for it; one that has not begun by now has nothing to do."""
