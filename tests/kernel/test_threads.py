@@ -57,6 +57,30 @@ def test_helpers_go_no_farther_than_the_thread_that_calls():
         os.sched_setaffinity(0, allowed)
 
 
+@pytest.mark.skipif(core() < 0 or len(os.sched_getaffinity(0)) < 2, reason="takes Linux and two cores")
+def test_a_call_leaves_the_helpers_of_another_where_they_are():
+    allowed, meeting = os.sched_getaffinity(0), threading.Barrier(3, timeout=30)
+
+    def work(seconds: float) -> set[int]:
+        time.sleep(seconds)
+        if not seconds:
+            meeting.wait()  # both are at work, and free by now
+            meeting.wait()
+        return os.sched_getaffinity(0)
+
+    def other() -> None:
+        os.sched_setaffinity(0, {core()})
+        meeting.wait()
+        run(lambda task: task, range(2), 2, None)
+        meeting.wait()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    late = run(work, [2 * SHORT, 2 * SHORT, 0.0, 0.0], 2, None)
+    thread.join()
+    assert late[2] == late[3] == allowed
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_error_ends_the_run(threads):
     begun = []

@@ -33,17 +33,17 @@ class Leave:
 
 
 @contextmanager
-def cores_of_their_own(helpers: Sequence[int]) -> Iterator[Leave]:
+def cores_of_their_own(helpers: Sequence[int], asleep: bool = True) -> Iterator[Leave]:
     """This thread and ``helpers``, by the system's numbers, share out the cores that this one may use; in the end it may again.
 
-    Where the system does not say, or does not allow it, they stay as they are.
+    Where the system does not say, or does not allow it, or helpers are not ``asleep``, they stay as they are.
     """
     here = core()
     allowed = os.sched_getaffinity(0) if helpers and here >= 0 else set[int]()
     order = [here, *sorted(allowed - {here})]
     leave = Leave(allowed)
     try:
-        for k, thread in enumerate((0, *helpers) if allowed else ()):
+        for k, thread in enumerate((0, *helpers) if allowed and asleep else ()):
             _stay(thread, order[k :: len(helpers) + 1] or allowed)
         yield leave
     finally:

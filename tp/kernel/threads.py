@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar, cast
@@ -46,7 +47,7 @@ def run(work: Callable[[Any], T], tasks: Sequence[Any], threads: int, what: str 
             errors.append(error)
 
     helpers = _helpers(threads if len(tasks) > 1 else 1)
-    with cores_of_their_own(helpers.numbers) as leave:
+    with helpers.asleep() as asleep, cores_of_their_own(helpers.numbers, asleep) as leave:
         helps = [_Help(partial(take, Leave(leave.anywhere))) for _ in range(min(threads, len(tasks)) - 1)]
         try:
             for h in helps:
@@ -96,6 +97,17 @@ class _Helpers:
             t.start()
         self.numbers = [n for t in threads if (n := t.native_id) is not None]
         """What the system calls them."""
+        self.called = threading.Lock()
+
+    @contextmanager
+    def asleep(self) -> Iterator[bool]:
+        """Whether no other call is at work with them."""
+        first = self.called.acquire(blocking=False)
+        try:
+            yield first
+        finally:
+            if first:
+                self.called.release()
 
     def _serve(self) -> None:
         while True:
