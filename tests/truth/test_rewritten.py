@@ -93,6 +93,14 @@ PAIRS = {
   output f = v @ rmsnorm(u)
 """,
     ),
+    "a power of a sum inside a nonlinearity": (
+        VECTOR,
+        "output f = v @ tanh(log(1 + (W @ relu(h) + h)^2))",
+        """
+  u = W @ relu(h) + h
+  output f = v @ tanh(log(1 + u^2))
+""",
+    ),
     "inner products divided by the width where they are read": (
         VECTOR,
         "output f = v @ (exp(dot(h, relu(h))/n) * (W @ h) + dot(h, h)*dot(h, W @ h)/n^2 * h + (dot(h, h)/n)^2 * h)",

@@ -249,6 +249,14 @@ class Forms:
             return rebuilt(expr, [self._named_arguments(a, domain) for a in expr.args])
         return rebuilt(expr, [self._argument(a, domain) for a in expr.args])
 
+    def _named_factors(self, expr: sp.Expr, domain: Domain) -> sp.Expr:
+        """A polynomial inside a nonlinearity, ``log(1 + (W @ h + b)^2)``: it is not multiplied out, its factors get names."""
+        if isinstance(expr, sp.Add):
+            return rebuilt(expr, [self._named_factors(a, domain) for a in expr.args])
+        if isinstance(expr, sp.Mul) or _power(expr):
+            return rebuilt(expr, [self._argument(a, domain) for a in expr.args])
+        return self._named_arguments(expr, domain)
+
     def _named_sums(self, expr: sp.Expr, domain: Domain) -> sp.Expr:
         """A polynomial of sums over an index, ``(1 + U @ x)^4``, as one of single Gaussians."""
         if isinstance(expr, sp.Sum):
@@ -263,7 +271,7 @@ class Forms:
             return arg
         found = self.affine(arg)
         if found is None:
-            return self._named_arguments(arg, domain)
+            return self._named_factors(arg, domain)
         linear = [t for t in found if t.core != 1]
         for t in linear:
             if t.core.name in self.recursive and t.core.name not in self.gaussian:
