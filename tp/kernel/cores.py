@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 SHORT = 0.02
-"""Seconds for which threads stay where they are put; from then on the system knows better."""
+"""Seconds for which threads stay where they are put; after the first task that ends later the system knows better."""
 
 
 @dataclass(slots=True)
