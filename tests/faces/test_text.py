@@ -11,7 +11,8 @@ from faces import built
 import tp
 from tp.faces.letters import shortened
 from tp.faces.notation import Notation, notation
-from tp.faces.text import TextPrinter, greek, text
+from tp.faces.plain import TextPrinter, greek
+from tp.faces.text import text
 from tp.limit.equations import Entry, Value
 
 GOLDEN = Path(__file__).parent / "golden"

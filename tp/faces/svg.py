@@ -16,7 +16,7 @@ import sympy as sp
 from tp.faces.definitions import Coordinates, Definition, Entries, Inner, Times, definitions
 from tp.faces.notation import Notation
 from tp.faces.order import index_order
-from tp.faces.text import SUPERSCRIPT, TextPrinter, ranges
+from tp.faces.plain import SUPERSCRIPT, TextPrinter, ranges
 from tp.program.ir import Instruction, Loop, Moment, Outer, Program, Range, Ref, Simple
 
 CHAR, LINE, PAD, GAP, LANE, PORT = 6.65, 16.0, 10.0, 34.0, 18.0, 16.0

@@ -16,9 +16,10 @@ from tp.faces.layout import Layout
 from tp.faces.measure import width
 from tp.faces.notation import Notation, notation
 from tp.faces.order import outside
+from tp.faces.plain import TextPrinter, greek
+from tp.faces.plain import ranges as text_ranges
 from tp.faces.tex import LimitPrinter, decorated, escape, paren
-from tp.faces.text import TextPrinter, _cited, _origin, greek
-from tp.faces.text import ranges as text_ranges
+from tp.faces.text import _cited, _origin
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Limit, Value, Z
 from tp.limit.zcalculus.atoms import Cov, Dot, Drive, Hat, Image, Output, Slope
