@@ -140,21 +140,35 @@ def test_a_function_of_two_alone_and_three_variables() -> None:
     assert numbers(lower(three), 3, MATRIX) == pytest.approx(expected, rel=1e-10)
 
 
+def sited(low: Any) -> Any:
+    """The same numbers with vectors that each side has already."""
+    run, own = made(low), ((1.0, 0.4, 0.7), (0.9, 0.1, 0.6))
+    length = max(run[s.count](*p, 1e-11) for s, p in zip(low.sites, own, strict=True))
+    vectors = [np.zeros(s.blocks * length) for s in low.sites]
+    for s, p, out in zip(low.sites, own, vectors, strict=True):
+        run[s.function](*p, out)
+    return numbers(low, 4, MATRIX, low.with_sites, tuple(vectors))
+
+
 def test_values_and_slopes_together_and_by_sites() -> None:
     """One function for V and all its slopes; with vectors that each side has already the same numbers."""
     f, g = sigmoid(U[0]) * sp.tanh(U[1]), sigmoid(V[0]) * sp.tanh(V[1])
     integrands = [f * g, *(sp.diff(f, a) * sp.diff(g, b) for a in U for b in V)]
     low = lower(*map(four, integrands))
-    run = made(low)
     found = numbers(low, 4, MATRIX)
     assert len(found) == low.results == 5
     assert found[1] == pytest.approx(numbers(lower(four(integrands[1])), 4, MATRIX), rel=1e-11)
-    length = max(run[s.count](*own, 1e-11) for s, own in zip(low.sites, ((1.0, 0.4, 0.7), (0.9, 0.1, 0.6)), strict=True))
-    vectors = [np.zeros(length), np.zeros(length)]
-    for s, own, out in zip(low.sites, ((1.0, 0.4, 0.7), (0.9, 0.1, 0.6)), vectors, strict=True):
-        run[s.function](*own, out)
     assert low.sites[0].function == low.sites[1].function  # one table serves both samples
-    np.testing.assert_allclose(numbers(low, 4, MATRIX, low.with_sites, tuple(vectors)), found, rtol=1e-11)
+    np.testing.assert_allclose(sited(low), found, rtol=1e-11)
+
+
+def test_sides_of_different_numbers_of_functions() -> None:
+    """Their vectors have blocks of one length; a vector as long as the other would end within a degree."""
+    f, g = sigmoid(U[0]) * sp.tanh(U[1]), sigmoid(V[0]) * sp.tanh(V[1])
+    low = lower(*map(four, (f * g, sp.diff(f, U[0]) * g, sp.diff(f, U[1]) * g)))
+    assert [s.blocks for s in low.sites] == [3, 1]
+    np.testing.assert_allclose(sited(low), numbers(low, 4, MATRIX), rtol=1e-11)
+    assert [planes.degree(size) for size in (1, 2, 3, 5, 6, 148612)] == [0, 0, 1, 1, 2, 543]
 
 
 def test_tails_bound_what_is_left_out() -> None:

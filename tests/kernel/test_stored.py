@@ -72,6 +72,7 @@ def plan(module: str | None = None) -> Compiled:
         coefficients={"coef1": axes},
         arguments={"coef1": 2},
         lengths={"coef1": "coef1"},
+        blocks={"coef1": 3},
         roots={"s_root1": Root("s", 1.0, 1e-5, -0.5)},
         bound=1e-13,
         rules=("closed forms",),

@@ -140,7 +140,8 @@ CIRCLE = """network circle
 @pytest.mark.parametrize(("boundary", "below", "above"), [("circular", 3, 0), ("reflect", 1, 2)])
 def test_reads_beyond_the_ends_may_be_written_out(boundary, below, above):
     wrapped = tp.parse(CIRCLE.format(boundary=boundary, ends="", read="h"))
-    with pytest.raises(LimitError, match=f"(?s)beyond the range with `boundary {boundary}`.*write the ends out"):
+    ends = rf"y\[p\] = h\[p\]; y\[-1\] = h\[{below}\]; y\[4\] = h\[{above}\]"
+    with pytest.raises(LimitError, match=f"(?s)beyond the range with `boundary {boundary}`.*write the ends out, `{ends}`"):
         wrapped.scaling("mup")
     ends = f"  y[p] = h[p] for p in 0..3\n  y[-1] = h[{below}]\n  y[4] = h[{above}]\n"
     written = tp.parse(CIRCLE.format(boundary="zero", ends=ends, read="y"))

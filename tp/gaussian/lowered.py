@@ -11,7 +11,9 @@ from tp.gaussian.easy import Easy
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Coefficients of one factor at one site: ``function(*args, out)``; ``count(*args, eps)`` is the length of ``out``.
+    """Coefficients at one site: ``function(*args, out)``, of ``blocks`` factors one after the other.
+
+    ``count(*args, eps)`` is what each of them takes of ``out``.
 
     ``squares(args[0], out)``: the part of the function's square that they hold, and of its derivative's; "" where vectors of
     other variances say nothing of this one's.
@@ -21,6 +23,7 @@ class Site:
     count: str
     squares: str
     args: tuple[sp.Expr, ...]
+    blocks: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,12 +139,12 @@ def plane(p11: float, p12: float, p22: float, found: Any) -> None:
 
 
 def degree(size: int) -> int:
-    """The degree K with (K + 1)(K + 2)/2 coefficients."""
-    return int(0.5 * (math.sqrt(8.0 * size + 1.0) - 3.0) + 0.5)
+    """The largest degree K with no more than (K + 1)(K + 2)/2 coefficients."""
+    return int(0.5 * (math.sqrt(8.0 * size + 1.0) - 3.0) + 1e-9)
 
 
 def plane_count(p11: float, p12: float, p22: float, eps: float) -> int:
-    """The length of vectors at which all tails squared are below half of ``eps``, by a first look; at most 384 degrees."""
+    """What a function takes of a vector whose tails squared are below half of ``eps``, by a first look; at most 384 degrees."""
     l11, l21, l22 = triangle(p11, p12, p22)
     count, top, need = phi_number(), 12, -1
     while need < 0 and top < 384:
@@ -155,7 +155,7 @@ def plane_count(p11: float, p12: float, p22: float, eps: float) -> int:
         for k in range(top, -1, -1):
             need = k if left[k] * left[k] <= 0.5 * eps else need
     need = need + 2 if need >= 0 else top
-    return count * ((need + 1) * (need + 2) // 2 + 2)
+    return (need + 1) * (need + 2) // 2 + 2
 
 
 def first_step(top: int) -> float:

@@ -189,7 +189,13 @@ class _Sides(Lines):
         sources = merge(first.sources, second.sources, used, (direct, function, with_sites), fills)
         back = {name: e for e, name in zip(self.params, self.names.values(), strict=True)}
         sites = tuple(
-            Site(fill[0], side.names["plane_count"], "", (*self._own(which), *(back[p] for p in side.params)))
+            Site(
+                fill[0],
+                side.names["plane_count"],
+                "",
+                (*self._own(which), *(back[p] for p in side.params)),
+                len(side.functions),
+            )
             for fill, side, which in zip(fills, (first, second), (one, two), strict=True)
         )
         cross = [self.cov[i, j] if i is not None and j is not None else sp.S.Zero for i in _two(one) for j in _two(two)]

@@ -15,14 +15,14 @@ from tp.kernel.call import EPS, Array, Call, Side
 
 
 def add_coefficients(call: Call, sides: Sequence[Side]) -> None:
-    """Tables of coefficient vectors [slots…, N, K] from the site tables; tables that are multiplied have one length K."""
+    """Tables of coefficient vectors [slots…, N, blocks × K] from the site tables; those that are multiplied have one length K."""
     rows = {name: np.concatenate([_rows(call, side, name) for side in sides]) for name in call.plan.coefficients}
     lengths: dict[str, int] = {}
     for name, root in call.plan.lengths.items():
         terms = _length if _interpolated(call, name) else _length_of_planes
         lengths[root] = max(lengths.get(root, 1), terms(call, name, rows[name]))
     for name, axes in call.plan.coefficients.items():
-        length, slots = lengths[call.plan.lengths[name]], tuple(a.size for a in axes)
+        length, slots = call.plan.blocks[name] * lengths[call.plan.lengths[name]], tuple(a.size for a in axes)
         with one_thread():
             found = _vectors(call, name, rows[name], length)
         ends = np.cumsum([prod(slots) * side.count for side in sides])
@@ -89,7 +89,7 @@ def _length_of_planes(call: Call, name: str, rows: Array) -> int:
     first, second = distinct[:, 0], distinct[:, 2]
     most = np.concatenate([np.argsort(-size, kind="stable")[: MOST // 2] for size in (first + second, first, second)])
     length, eps = NUMBERS + 1, EPS["float64"]  # none is known yet
-    while length * len(rows) > NUMBERS and eps < 1e-2:
+    while length * call.plan.blocks[name] * len(rows) > NUMBERS and eps < 1e-2:
         length = int(getattr(call.module, f"count_{name}")(distinct[np.unique(most)], eps))
         eps *= 100.0
     return length

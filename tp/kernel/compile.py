@@ -107,6 +107,7 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
         coefficients={t.name: t.axes for t in shelf.tables.values()},
         arguments={t.name: len(t.args) for t in shelf.tables.values()},
         lengths={t.name: shelf.root(t.name) for t in shelf.tables.values()},
+        blocks={t.name: t.site.blocks for t in shelf.tables.values()},
         roots=dict(shelf.roots),
         bound=max((low.bound for low in lowered), default=0.0),
         rules=tuple(dict.fromkeys(low.rule for low in lowered)),

@@ -347,9 +347,9 @@ class _CoefficientEmitter(_Samples):
 def coefficient_functions(table: Coefficients, library: Library, tables: dict[str, Table]) -> tuple[Function, ...]:
     """``arguments_…(n, c, count, arrays…, out)``: what the site takes, [slots…, sample, argument]; of rows of such arguments
 
-    ``count_…(rows, eps)`` is the length of vectors that makes the error small, ``fill_…(rows, out)`` the vectors, [row, length],
-    and ``squares_…(rows, vectors, out)`` what is in them of the squares of the function and its derivative, [row, 2], where
-    vectors may be interpolated.
+    ``count_…(rows, eps)`` is the length of vectors, or of each of their blocks, that makes the error small, ``fill_…(rows, out)``
+    the vectors, [row, length], and ``squares_…(rows, vectors, out)`` what is in them of the squares of the function and its
+    derivative, [row, 2], where vectors may be interpolated.
     """
     site, count = table.site, len(table.args)
     row = ", ".join(f"rows[s, {k}]" for k in range(count))

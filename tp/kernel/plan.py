@@ -83,6 +83,7 @@ class Compiled:
     coefficients: dict[str, Axes]  # tables of coefficient vectors
     arguments: dict[str, int]  # numbers that a vector of each of these depends on, a variance first
     lengths: dict[str, str]  # whose length each of these has
+    blocks: dict[str, int]  # of how many pieces of this length a vector of each of these is made
     roots: dict[str, Root]
     bound: float
     rules: tuple[str, ...]

@@ -252,7 +252,7 @@ class _Reverse:
                     Message(
                         self._span(flow.ref.name),
                         f"gradients are not followed through a read beyond the range with `boundary {mode}`",
-                        "use `boundary zero`, and with it write the ends out, `y[p] = h[p]; y[-1] = h[9]`, where they are not 0",
+                        _written_out(str(mode), edges[k][1], edges[k][2]),
                         "no backward pass",
                     )
                 )
@@ -348,6 +348,13 @@ def _differentiable(slope: sp.Expr, span: Span) -> None:
         raise LimitError(
             Message(span, "the activation has no derivative to train with", "use a continuous activation", "no backward pass")
         )
+
+
+def _written_out(mode: str, low: sp.Expr, high: sp.Expr) -> str:
+    """How a boundary that gradients do not cross is written in terms of one they do."""
+    below, above = (high, low) if mode == "circular" else (low + 1, high - 1)
+    ends = f"`y[p] = h[p]; y[{low - 1}] = h[{below}]; y[{high + 1}] = h[{above}]`"
+    return f"use `boundary zero`, and with it write the ends out, {ends}, of inputs that are read beyond them, too; and read `y`"
 
 
 def _apart(flow: _Flow, domain: Domain) -> tuple[tuple[Ref, sp.Expr], Domain]:
