@@ -19,6 +19,9 @@ from tp.kernel.twins import twins
 LEAST = 1 << 16
 """Numbers of all tables that the pairs of a task have at least: fewer are sooner done than a task is begun."""
 
+FEW = 8
+"""Pairs for each thread that are few: threads that wait for each other are felt."""
+
 KEPT = 1 << 14
 """Pairs whose order is kept for the next call."""
 
@@ -48,9 +51,10 @@ class Pairing:
 
     @property
     def long(self) -> bool:
-        """Whether a pair takes long, and may begin once its own two samples are known: nothing is known of all together."""
-        plan = self.call.plan
-        return plan.sites_by_rows and plan.lanes["rows"] > LEAST and not plan.coefficients
+        """Whether pairs are few and long, and may begin once their own samples are known: nothing is known of all together."""
+        plan, few = self.call.plan, FEW * self.call.threads
+        long = plan.lanes["rows"] > LEAST and self.one.count * self.two.count <= few
+        return long and plan.sites_by_rows and not plan.coefficients
 
     def find(self) -> None:
         """Finds them."""
