@@ -13,18 +13,19 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from tp.errors import NOWHERE, LimitError, Message, Span
+from tp.errors import LimitError, Message, Span
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import I, Value, Z
 from tp.limit.poles import refuse_poles
 from tp.limit.sums import sum_over
 from tp.limit.zcalculus.atoms import RANDOM, Cov, Dot, Drive, Hat, Image, Slope, Update
 from tp.limit.zcalculus.images import Definition, derived, image
+from tp.limit.zcalculus.lines import Call, Line
 from tp.limit.zcalculus.mean import SINGULAR, coefficients, gaussians, mean, nested, rough
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.rules import RULES
 from tp.program.derivative import derivative
-from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Simple, spelled
+from tp.program.ir import MatMul, Moment, Nonlin, Range, Ref, Simple, spelled
 from tp.progress import tick
 
 HUGE = 400
@@ -33,30 +34,6 @@ LONGEST, MOST = 800, 3
 """Operations in the formula of a vector, and hats that a dot part is derived from, of a run that is no polynomial."""
 Combination = dict[sp.Expr, sp.Expr]
 """A Gaussian variable as a linear combination of letters: initial vectors and hats."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """``lhs = rhs`` by a rule. lhs: a Z, Ż, covariance, expected derivative or scalar limit."""
-
-    lhs: sp.Expr
-    rhs: sp.Expr
-    rule: str
-    source: str
-    span: Span = field(default=NOWHERE, compare=False)
-    domain: Domain = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A product ``W x`` (``Wᵀ x``): Ẑ has covariances v E[Z^x Z^x']."""
-
-    W: Ref
-    transpose: bool
-    x: Ref
-    s: sp.Expr
-    v: sp.Expr
-    span: Span
 
 
 @dataclass

@@ -11,8 +11,8 @@ from tp.gaussian.closed import closed_form
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Value
 from tp.limit.zcalculus.atoms import Cov, Dot, Slope
-from tp.limit.zcalculus.calculus import Line
 from tp.limit.zcalculus.limit import ZLimit
+from tp.limit.zcalculus.lines import Line
 from tp.limit.zcalculus.mean import mean, nested
 
 SHORT = 24

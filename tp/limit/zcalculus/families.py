@@ -14,7 +14,7 @@ from tp.gaussian.expectation import Expectation
 from tp.limit.clauses import Clause, flatten
 from tp.limit.equations import I, Value, Z
 from tp.limit.zcalculus.atoms import Cov, Hat, Output
-from tp.limit.zcalculus.calculus import Line
+from tp.limit.zcalculus.lines import Line
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.rules import RULES
 from tp.program.ir import Domain, MatMul, Nonlin, Ref, Weight

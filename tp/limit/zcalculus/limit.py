@@ -12,8 +12,9 @@ from tp.errors import NOWHERE, DataError, Message
 from tp.limit.equations import I, Value, Z
 from tp.limit.independence import gradient_dependence
 from tp.limit.zcalculus.atoms import Cov, Image, Slope
-from tp.limit.zcalculus.calculus import Calculus, Line
+from tp.limit.zcalculus.calculus import Calculus
 from tp.limit.zcalculus.families import family_lines
+from tp.limit.zcalculus.lines import Line
 from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.ratios import leading
 from tp.limit.zcalculus.readout import Readouts

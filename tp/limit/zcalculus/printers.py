@@ -23,8 +23,8 @@ from tp.faces.text import _cited, _origin
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Limit, Value, Z
 from tp.limit.zcalculus.atoms import Cov, Dot, Drive, Hat, Image, Output, Slope
-from tp.limit.zcalculus.calculus import Line
 from tp.limit.zcalculus.limit import ZLimit
+from tp.limit.zcalculus.lines import Line
 from tp.program.ir import Ref
 
 COLUMN = 24
