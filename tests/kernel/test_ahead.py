@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,15 +39,37 @@ def _long(k, X) -> bool:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_nobody_waits_for_samples_that_fail(threads, monkeypatch):
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nobody_waits_for_samples_that_fail(threads, error, monkeypatch):
     def fails() -> None:
-        raise ValueError("no variance")
+        raise error("no variance")
 
     monkeypatch.setattr(ahead, "site_tasks", lambda call, side: [(slice(0, 2), lambda: None), (slice(2, 3), fails)])
     side, seen = SimpleNamespace(count=3), []
     work = ahead.Ahead(None, [side], lambda side, part: seen.append(part))
     waits = [lambda k=k: work.wait(side, np.array([k])) for k in (0, 2)]
-    with pytest.raises(ValueError, match="no variance"):
+    with pytest.raises(error, match="no variance"):
         run(lambda task: task(), [*work.tasks, *waits], threads, None)
     assert seen == [slice(0, 2)]
-    work.wait(side, np.arange(3))
+    with pytest.raises(error, match="no variance"):
+        work.wait(side, np.arange(3))
+
+
+def test_what_an_interrupt_cut_short_another_thread_does_again():
+    begun, left, met = [], threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.append(threading.current_thread())
+        if len(begun) == 1:
+            met.set()
+            left.wait(30)
+            raise KeyboardInterrupt
+
+    once = ahead.Once(work)
+    other = threading.Thread(target=lambda: (met.wait(30), left.set(), once()))
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        once()
+    other.join(30)
+    once()
+    assert begun == [threading.current_thread(), other]

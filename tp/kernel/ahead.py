@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from threading import Event
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,30 +17,33 @@ from tp.kernel.sites import site_tasks
 
 
 class Ahead:
-    """``tasks`` fill the site tables of sides, each those of some samples, and go on with ``then`` for these.
-
-    They are begun before any pair, in their order.
-    """
+    """``tasks`` fill the site tables of sides, each those of some samples, and go on with ``then`` for these."""
 
     def __init__(self, call: Call, sides: Sequence[Side], then: Callable[[Side, slice], None]) -> None:
-        self.then = then
-        self.tasks: list[Callable[[], None]] = []
-        self.known: dict[int, tuple[int, list[Event]]] = {}
+        self.tasks: list[Once] = []
+        self.known: dict[int, tuple[int, list[Once]]] = {}
         for side in sides:
             parts = site_tasks(call, side)
-            events = [Event() for _ in parts]
-            self.known[id(side)] = parts[0][0].stop, events
-            self.tasks += [partial(self._fill, side, part, task, e) for (part, task), e in zip(parts, events, strict=True)]
+            once = [Once(task, partial(then, side, part)) for part, task in parts]
+            self.known[id(side)] = parts[0][0].stop, once
+            self.tasks += once
 
     def wait(self, side: Side, samples: NDArray[np.int64]) -> None:
-        """Until these samples are known."""
-        each, events = self.known[id(side)]
+        """Until these samples are known: what nobody has begun, or somebody gave up, is done here."""
+        each, once = self.known[id(side)]
         for k in set((samples // each).tolist()):
-            events[k].wait()
+            once[k]()
 
-    def _fill(self, side: Side, part: slice, task: Callable[[], None], known: Event) -> None:
-        try:
-            task()
-            self.then(side, part)
-        finally:
-            known.set()  # an error ends the run: nobody may wait for ever
+
+class Once:
+    """Work that the first one who asks for it does, while others wait; again where that one failed."""
+
+    def __init__(self, *work: Callable[[], None]) -> None:
+        self.work = work
+        self.lock = Lock()
+
+    def __call__(self) -> None:
+        with self.lock:
+            for part in self.work:
+                part()
+            self.work = ()

@@ -1,7 +1,8 @@
-"""Threads of a call on cores of their own, for as long as the system would need to see that this is better.
+"""Threads that help a call on cores of their own, for as long as the system would need to see that this is better.
 
 Linux likes to put a thread that is woken on the core of the one that woke it, above all where cores are virtual, and takes longer
-than a short call to find out that another one is idle. So threads are sent to their cores while they sleep, and stay there.
+than a short call to find out that another one is idle. So helpers are sent to their cores while they sleep, and stay there. The
+thread that calls is left as it is.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -25,29 +26,24 @@ class Leave:
     anywhere: Collection[int] = ()
     since: float = field(default_factory=perf_counter)
 
-    def take(self, now: bool = False) -> None:
+    def take(self) -> None:
         """This thread goes free, if it is time."""
-        if self.anywhere and (now or perf_counter() > self.since + SHORT):
+        if self.anywhere and perf_counter() > self.since + SHORT:
             _stay(0, self.anywhere)
             self.anywhere = ()
 
 
-@contextmanager
-def cores_of_their_own(helpers: Sequence[int], asleep: bool = True) -> Iterator[Leave]:
-    """This thread and ``helpers``, by the system's numbers, share out the cores that this one may use; in the end it may again.
+def sent(helpers: Sequence[int]) -> Collection[int]:
+    """Sends ``helpers``, by the system's numbers, to the cores that this thread may use and does not; all that it may use.
 
-    Where the system does not say, or does not allow it, or helpers are not ``asleep``, they stay as they are.
+    None where the system does not say.
     """
     here = core()
     allowed = os.sched_getaffinity(0) if helpers and here >= 0 else set[int]()
     order = [here, *sorted(allowed - {here})]
-    leave = Leave(allowed)
-    try:
-        for k, thread in enumerate((0, *helpers) if allowed and asleep else ()):
-            _stay(thread, order[k :: len(helpers) + 1] or allowed)
-        yield leave
-    finally:
-        leave.take(now=True)
+    for k, thread in enumerate(helpers if allowed else (), 1):
+        _stay(thread, order[k :: len(helpers) + 1] or allowed)
+    return allowed
 
 
 def core() -> int:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
+from threading import Lock, Thread
 from typing import Any, TypeVar, cast
 
-from tp.kernel.cores import Leave, cores_of_their_own
+from tp.kernel.cores import Leave, sent
 from tp.progress import bar
 
 T = TypeVar("T")
@@ -46,21 +45,22 @@ def run(work: Callable[[Any], T], tasks: Sequence[Any], threads: int, what: str 
             left.clear()
             errors.append(error)
 
-    helpers = _helpers(threads if len(tasks) > 1 else 1)
-    with helpers.asleep() as asleep, cores_of_their_own(helpers.numbers, asleep) as leave:
-        helps = [_Help(partial(take, Leave(leave.anywhere))) for _ in range(min(threads, len(tasks)) - 1)]
-        try:
-            for h in helps:
-                helpers.queue.put(h)
-            with bar(what or "", len(tasks), progress=None if what else False) as done:
-                take(leave, done)
-                for h in helps:
-                    h.end()
-        finally:
-            left.clear()  # whatever ended this thread's part, nobody begins another task
+    try:
+        with bar(what or "", len(tasks), progress=None if what else False) as done, _helped(take, len(tasks), threads):
+            take(Leave(), done)
+    finally:
+        left.clear()  # whatever ended this thread's part, nobody begins another task
     if errors:
         raise errors[0]
     return cast("list[T]", found)
+
+
+def _next(left: deque[int]) -> int | None:
+    """The next task, which no other thread gets."""
+    try:
+        return left.popleft()
+    except IndexError:
+        return None
 
 
 class _Help:
@@ -68,7 +68,7 @@ class _Help:
 
     def __init__(self, work: Callable[[], None]) -> None:
         self.work = work
-        self.begun, self.done = threading.Lock(), threading.Lock()
+        self.begun, self.done = Lock(), Lock()
         self.done.acquire()
 
     def __call__(self) -> None:
@@ -84,53 +84,59 @@ class _Help:
             self.done.acquire()
 
 
-class _Helpers:
+class _Team:
     """Threads beside the one that calls, which stay: to start one takes as long as a short call.
 
-    Executors of the standard library take a tenth of a millisecond more for a call, in locks and conditions.
+    Executors of the standard library are no slower, but an interrupt while they are handed work may leave them locked for ever.
     """
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self.queue: SimpleQueue[_Help] = SimpleQueue()
-        threads = [threading.Thread(target=self._serve, name="tensor-programs", daemon=True) for _ in range(count)]
-        for t in threads:
-            t.start()
-        self.numbers = [n for t in threads if (n := t.native_id) is not None]
-        """What the system calls them."""
-        self.called = threading.Lock()
+        self.numbers: list[int] = []
+        """What the system calls those that were started."""
+        self.starting = Lock()
+        self.awake: set[object] = set()
 
-    @contextmanager
-    def asleep(self) -> Iterator[bool]:
-        """Whether no other call is at work with them."""
-        first = self.called.acquire(blocking=False)
-        try:
-            yield first
-        finally:
-            if first:
-                self.called.release()
+    def start(self) -> None:
+        """Those that are missing; none where the system or the end of the interpreter does not let it."""
+        with self.starting, suppress(RuntimeError):
+            while len(self.numbers) < self.count:
+                thread = Thread(target=self._serve, name="tensor-programs", daemon=True)
+                thread.start()
+                self.numbers.append(thread.native_id or -1)
 
     def _serve(self) -> None:
+        me = object()
         while True:
-            self.queue.get()()
+            one = self.queue.get()
+            self.awake.add(me)
+            one()
+            self.awake.discard(me)
+
+    def sent(self) -> Collection[int]:
+        """Helpers on cores of their own; where they may go later. None where another call is at work with them."""
+        return () if self.awake or not self.queue.empty() else sent(self.numbers)
 
 
-_teams: dict[int, _Helpers] = {}
-
-
-def _helpers(threads: int) -> _Helpers:
-    """The threads for work on so many, this one among them."""
-    if threads not in _teams:
-        _teams[threads] = _Helpers(threads - 1)
-    return _teams[threads]
-
+_teams: dict[int, _Team] = {}
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_teams.clear)  # a fork has none of its parent's threads
 
 
-def _next(left: deque[int]) -> int | None:
-    """The next task, which no other thread gets."""
-    try:
-        return left.popleft()
-    except IndexError:
-        return None
+@contextmanager
+def _helped(work: Callable[[Leave], None], tasks: int, threads: int) -> Iterator[None]:
+    """``work`` on other threads meanwhile, at the end of which this one waits for those that have begun."""
+    if min(tasks, threads) < 2:
+        yield
+        return
+    team = _teams.setdefault(threads, _Team(threads - 1))
+    team.start()
+    anywhere = team.sent()
+    helps = [_Help(lambda: work(Leave(anywhere))) for _ in range(min(tasks, threads) - 1)]
+    for h in helps:
+        team.queue.put(h)
+    yield
+    for h in helps:
+        h.end()
