@@ -75,6 +75,7 @@ def plan(module: str | None = None) -> Compiled:
         blocks={"coef1": 3},
         roots={"s_root1": Root("s", 1.0, 1e-5, -0.5)},
         bound=1e-13,
+        double=False,
         rules=("closed forms",),
         lanes={"sites": 4},
     )

@@ -28,7 +28,10 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """How to get the numbers of ``results`` expectations: see the module's text."""
+    """How to get the numbers of ``results`` expectations: see the module's text.
+
+    ``double``: in double precision in any kernel, since covariances are inverted.
+    """
 
     function: str
     args: tuple[sp.Expr, ...]
@@ -43,3 +46,4 @@ class Lowered:
     easy: Easy | None = None
     sums: str = ""
     spread: str = ""
+    double: bool = False

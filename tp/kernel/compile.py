@@ -110,6 +110,7 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
         blocks={t.name: t.site.blocks for t in shelf.tables.values()},
         roots=dict(shelf.roots),
         bound=max((low.bound for low in lowered), default=0.0),
+        double=any(low.double for low in lowered),
         rules=tuple(dict.fromkeys(low.rule for low in lowered)),
         lanes={key: _per_lane(emitter) for key, emitter in emitters.items()},
         sites_by_rows=site_rows is not None,

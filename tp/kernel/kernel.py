@@ -87,7 +87,7 @@ class Kernel:
     @property
     def precision(self) -> np.dtype[Any]:
         """What pairs are computed in: double where covariances are inverted, as of functions of two Gaussians of a sample."""
-        return np.dtype("float64") if "def plane_pair(" in self.compiled.text else self.dtype
+        return np.dtype("float64") if self.compiled.double else self.dtype
 
     @property
     def kinds(self) -> tuple[str, ...]:

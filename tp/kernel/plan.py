@@ -86,6 +86,7 @@ class Compiled:
     blocks: dict[str, int]  # of how many pieces of this length a vector of each of these is made
     roots: dict[str, Root]
     bound: float
+    double: bool  # whether pairs are computed in double precision in any kernel
     rules: tuple[str, ...]
     lanes: dict[str, int]  # numbers per lane that a function keeps
     sites_by_rows: bool = False  # whether positions are lanes in what one sample decides
