@@ -7,7 +7,9 @@ import pytest
 
 import tp
 from tp.limit.equations import I, Value
-from tp.limit.zcalculus.integrals import Integrals
+from tp.limit.zcalculus import pairs
+from tp.limit.zcalculus.integrals import Integrals, PointsNeeded
+from tp.limit.zcalculus.measured import measured
 from tp.limit.zcalculus.pairs import PairKernel
 from tp.program.ir import Ref
 
@@ -66,6 +68,43 @@ def test_errors_of_pairs_cover_compiled_kernels() -> None:
         for found, one in zip(slow.measured(X, method=method, seed=1), exact, strict=True):
             assert found.values.shape == found.errors.shape == (2, 2)
             assert (np.abs(found.values - one) <= times * found.errors + 1e-11).all()
+
+
+@pytest.mark.usefixtures("quick")
+def test_pairs_are_within_their_bound_or_refused(monkeypatch) -> None:
+    text = """network t
+  width n
+  dim d = 2
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1)
+  weight W : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n)
+  output f = v @ tanh(W.T @ tanh(W @ tanh(U @ x)))
+"""
+    kernel = tp.parse(text).kernel("nngp")
+    X = np.array([[20.0, 1.0], [1.0, -30.0]])
+    (rough,) = kernel.measured(X)
+    assert "error 1e-03" in repr(kernel) and rough.errors.max() < kernel.bound * rough.values.max() / 2
+    np.testing.assert_array_equal(kernel(X), rough.values)
+    monkeypatch.setattr(pairs, "BOUND", rough.errors.max() / rough.values.max())
+    better = kernel(X)
+    assert 0 < np.abs(better - rough.values).max() < 4 * rough.errors.max()
+    monkeypatch.setattr(pairs, "BOUND", 1e-8)
+    with pytest.raises(tp.LimitError, match="points would be too many"):
+        kernel(X)
+
+
+def test_points_beside_a_grid_leave_the_error_of_the_grid() -> None:
+    """Expectations that have a grid are the same in all scramblings: what is wrong with them shows on a coarser one."""
+
+    def run(way: Integrals) -> np.ndarray:
+        if way.probing:
+            raise PointsNeeded
+        return np.array([1.0 + 0.01 * way.coarse, 2.0 + 0.001 * way.seed[1]])
+
+    found = measured(run)
+    assert found.method == "sobol"
+    np.testing.assert_allclose(found.errors, [0.01, np.std(0.001 * np.arange(8), ddof=1) / np.sqrt(8)])
 
 
 def test_pairs_together_are_pairs_one_by_one() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,12 +53,6 @@ def measured(run: Callable[[Integrals], Array], method: str = "auto", tol: float
     return _sampled(run, method, tol, seed)
 
 
-def valued(run: Callable[[Integrals], Array]) -> Array:
-    """What ``run`` computes, without the second run for errors."""
-    values = _by_quadrature(run, "auto")
-    return _sampled(run, "auto", None, 0).values if values is None else values
-
-
 def _by_quadrature(run: Callable[[Integrals], Array], method: str) -> Array | None:
     """The values without points; None where some expectation needs them."""
     try:
@@ -70,8 +64,11 @@ def _by_quadrature(run: Callable[[Integrals], Array], method: str) -> Array | No
 def _sampled(run: Callable[[Integrals], Array], method: str, tol: float | None, seed: int) -> Measured:
     m = POINTS
     while True:
-        rows = np.array([run(Integrals(method, seed=(seed, k), points=m, panelled=1)) for k in range(SCRAMBLINGS)])
+        ways = [Integrals(method, seed=(seed, k), points=m, panelled=1) for k in range(SCRAMBLINGS)]
+        rows = np.array([run(way) for way in ways])
         errors = np.maximum(rows.std(axis=0, ddof=1) / math.sqrt(SCRAMBLINGS), 1e-15)
+        if method != "sobol":  # expectations that have a grid are the same in all scramblings
+            errors = np.maximum(errors, np.abs(run(replace(ways[0], coarse=True)) - rows[0]))
         largest = 2 * float(errors.max(initial=0))
         if tol is None or largest <= tol:
             return Measured(rows.mean(axis=0), errors, "sobol")

@@ -19,13 +19,18 @@ from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.zcalculus.integrals import Integrals
 from tp.limit.zcalculus.mean import gaussians
-from tp.limit.zcalculus.measured import Measured, measured, valued
+from tp.limit.zcalculus.measured import Measured, measured
 from tp.program.ir import Ref
 from tp.readings.expression import Compiler
 from tp.readings.inputs import numbers_of, samples_of
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
+
+BOUND = 1e-3
+"""Error of entries, relative to the largest, that a call keeps within or refuses."""
+TINY = 1e-10
+"""What is as good as 0: the size of kernels that are 0."""
 
 
 def needs_pairs(limit: Limit) -> bool:
@@ -53,18 +58,27 @@ class PairKernel:
     dtype: str = "float64"
 
     def __repr__(self) -> str:
-        return f"<PairKernel {' '.join(self.kinds)} of {self.limit.program.name}, {self.dtype}, integrated pair by pair>"
+        of = f"{' '.join(self.kinds)} of {self.limit.program.name}"
+        return f"<PairKernel {of}, {self.dtype}, integrated pair by pair, error {self.bound:.0e}>"
+
+    @property
+    def bound(self) -> float:
+        """Error of entries, relative to the largest of a call: what a call finds it cannot keep within it refuses.
+
+        It is twice what ``measured`` says, and most of it is usually not needed: ``k.measured(X)`` says each entry's own error,
+        ``k.measured(X, tol=1e-6)`` goes on to a smaller one.
+        """
+        return BOUND
 
     def __call__(self, X1: Any, X2: Any = None) -> Any:
-        """All pairs of samples; one array per kind."""
-        pairs = self._pairs(X1, X2)
-        return self._returned(pairs.tables(valued(pairs.run)))
+        """All pairs of samples; one array per kind, within ``bound``."""
+        return self._returned(self._pairs(X1, X2).within(self.bound))
 
     def diag(self, X: Any) -> Any:
         """Each sample with itself; equal to the diagonal of ``k(X)``."""
         data = self._named(X, "X")
         one = [self._pairs({name: a[i : i + 1] for name, a in data.items()}, None) for i in range(len(next(iter(data.values()))))]
-        rows = [pairs.tables(valued(pairs.run)) for pairs in one]
+        rows = [pairs.within(self.bound) for pairs in one]
         return self._returned(tuple(np.concatenate([row[k][0] for row in rows]) for k in range(len(self.kinds))))
 
     def gram(self, *_: Any, **__: Any) -> Any:
@@ -83,10 +97,7 @@ class PairKernel:
         self, X1: Any, X2: Any = None, method: str = "auto", tol: float | None = None, seed: int = 0
     ) -> tuple[Measured, ...]:
         """Per kind the values and their errors; ``method``, ``tol`` and ``seed`` as for ``net.z().numbers``."""
-        pairs = self._pairs(X1, X2)
-        found = measured(pairs.run, method, tol, seed)
-        both = zip(pairs.tables(found.values), pairs.tables(found.errors), strict=True)
-        return tuple(Measured(values, errors, found.method) for values, errors in both)
+        return self._pairs(X1, X2).measured(method, tol, seed)
 
     def _pairs(self, X1: Any, X2: Any) -> _Pairs:
         one = self._named(X1, "X" if X2 is None else "X1")
@@ -147,6 +158,30 @@ class _Pairs:
         run = _Run(self.kernel.limit, self.data, self.kernel.constants, integrals)
         places = self.places + np.array([0, 0 if self.symmetric else self.n1])
         return np.stack([run.value(f, places) for of_kind in self.outputs for f in of_kind], axis=1)
+
+    def measured(self, method: str = "auto", tol: float | None = None, seed: int = 0) -> tuple[Measured, ...]:
+        """Per kind the values and their errors."""
+        found = measured(self.run, method, tol, seed)
+        both = zip(self.tables(found.values), self.tables(found.errors), strict=True)
+        return tuple(Measured(values, errors, found.method) for values, errors in both)
+
+    def within(self, bound: float) -> tuple[Array, ...]:
+        """Per kind the values, with more points where errors exceed ``bound`` of the largest.
+
+        Raises ``LimitError`` where these do not get there either.
+        """
+        found = self.measured()
+        largest = [float(np.abs(m.values).max(initial=0.0)) + TINY for m in found]
+        if all(2 * m.errors.max(initial=0.0) <= bound * one for m, one in zip(found, largest, strict=True)):
+            return tuple(m.values for m in found)
+        sizes = np.repeat(largest, [len(of_kind) for of_kind in self.outputs])
+        try:
+            better = measured(lambda integrals: self.run(integrals) / sizes, "sobol", bound)
+        except LimitError:
+            reason = f"entries of this kernel cannot be had within {bound:.0e} of the largest: points would be too many"
+            remedy = "k.measured(X) gives them with the error of each"
+            raise LimitError(Message(NOWHERE, reason, remedy, "not accurate enough")) from None
+        return self.tables(better.values * sizes)
 
     def tables(self, flat: Array) -> tuple[Array, ...]:
         """[n1, n2] per kind, with an axis more for an output that is a family."""
