@@ -186,8 +186,9 @@ class Net:
         ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
 
         Where an expectation holds more than two Gaussians, as behind a matrix and its transpose, it is a ``PairKernel``, called
-        alike and integrated pair by pair, for few samples, with a ``bound`` of 1e-3 that calls keep or refuse. Raises ``DataError`` for a kind, output, constant or dtype that there
-        is not, ``DeviceError`` for a device, and ``LimitError`` where no rule gives the limit.
+        alike and integrated pair by pair, for few samples, with a ``bound`` of 1e-3 that calls keep or refuse. Raises
+        ``DataError`` for a kind, output, constant or dtype that there is not, ``DeviceError`` for a device, and ``LimitError``
+        where no rule gives the limit.
         """
         wanted = kinds or ("ntk",)
         for kind in wanted:
