@@ -117,6 +117,27 @@ def test_nothing_is_claimed_of_what_is_lost_in_noise():
     )  # two widths tell too little
 
 
+@pytest.mark.parametrize("counts", [(16, 16, 4, 4), (6, 8, 4, 4), (48, 4, 5, 4)])
+def test_of_few_sets_that_share_nothing_none_contradicts(counts):
+    """One number at all inputs, a product of two Gaussians, in few sets: by chance these often seem to share something."""
+    generator = np.random.default_rng(3)
+    widths = (128, 256, 512, 1024)
+    for _ in range(12):
+        one = [np.prod(generator.standard_normal((2, c)), axis=0) * n**-0.5 for n, c in zip(widths, counts, strict=True)]
+        found = shared_slope(widths, [np.tile(x[:, None], 3) for x in one])
+        assert found.verdict(0) == UNDECIDED
+
+
+def test_where_signs_are_taken_of_gradients_what_is_shared_may_still_grow():
+    """E sign(a + b n^(-1/2)), measured of Adam on attention logits (in units of the widest), tends to n^0."""
+    generator = np.random.default_rng(4)
+    widths, sizes = (128, 256, 512, 1024), (0.61, 0.73, 0.86, 1.0)
+    sets = [s + 0.01 * generator.standard_normal((8, 6)) for s in sizes]
+    assert shared_slope(widths, sets).verdict(0) == CONTRADICTED
+    assert shared_slope(widths, sets, smooth=False).verdict(0) == UNDECIDED
+    assert shared_slope(widths, [n**0.75 * s for n, s in zip(widths, sets, strict=True)], smooth=False).verdict(0) == CONTRADICTED
+
+
 def test_means_count_as_known_no_better_than_to_the_next_correction():
     """(1 + 2/m)² has a second order; with 10⁶ seeds the first alone would not fit, and the slope would be sure and wrong."""
     narrow = (11, 16, 23, 32, 45)

@@ -262,7 +262,7 @@ class Study:
         found: dict[str, Slope] = {}
         for part in whole:
             values = [np.array([s[quantity, step, part] for s in sets]) for sets in self.sets]
-            fit = shared_slope(self.widths, values, self.narrow)
+            fit = shared_slope(self.widths, values, self.narrow, self.run.smooth)
             if fit is not None:
                 found[f"{part} shared"] = fit
                 roots[f"{part} shared"] = [float(np.sqrt(max(shared(v)[0], 0.0))) if len(v) > 1 else 0.0 for v in values]

@@ -9,6 +9,10 @@ no mean counts as known better than to ``CORRECTION``/n², what the next correct
 Of a scalar the mean square is m² + σ²: what all networks share, and fluctuations, which central limits make n^(-1/2) of
 what they are sums of. Where m is the larger in the end, it may be the smaller at all widths that can be trained. But the mean
 over pairs of different seeds of products of their values is m² alone, without bias (a U-statistic: Hoeffding 1948).
+Of few seeds the spread is known badly, and what they seem to share by chance has any slope: so errors are as much wider as
+three of them are in Student's distribution, and a signal must be four of them large. Where an update is no smooth
+function of gradients (Adam's, at 0), the corrections to m are odd in n^(-1/2) too: of gradients a + b n^(-1/2), b random, a part
+like n^(-1/2) has the sign of b, and m may grow for several doublings of the width before it stays.
 """
 
 from __future__ import annotations
@@ -19,13 +23,14 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 Array = NDArray[np.float64]
 TOLERANCE = 0.1
 CORRECTION = 8.0
 FREEDOM = 8  # degrees of freedom that a variance is to have
 SHARING = 4  # seeds that tell what they share from what they do not
-PRESENT = 9.0  # three standard errors
+PRESENT = 16.0  # four standard errors
 RANGE = 2.0  # exponents of what is shared lie within ±2
 CONFIRMED, UNDECIDED, CONTRADICTED = "confirmed", "undecided", "contradicted"
 
@@ -98,8 +103,12 @@ def shared(values: Array) -> tuple[float, float]:
     return float(products.mean()), float(2 * products.std(ddof=1) / np.sqrt(count))
 
 
-def shared_slope(widths: Sequence[float], values: Sequence[Array], narrow: Sequence[float] | None = None) -> Slope | None:
+def shared_slope(
+    widths: Sequence[float], values: Sequence[Array], narrow: Sequence[float] | None = None, smooth: bool = True
+) -> Slope | None:
     """The exponent of what all seeds share in a scalar; ``values`` are, per width, [seeds, entries].
+
+    ``smooth``: corrections are powers of 1/n, not of n^(-1/2).
 
     Estimates of m² may be negative, so they are fitted as they are, not their logarithms: the posterior of e and κ, with the
     likeliest constant. The error is infinite where it is not sure that anything is shared. None where fewer than three widths
@@ -111,8 +120,9 @@ def shared_slope(widths: Sequence[float], values: Sequence[Array], narrow: Seque
     m2, error = np.array([shared(values[k]) for k in kept]).T
     whole = np.array([np.mean(values[k] ** 2) for k in kept])
     counts = np.array([len(values[k]) for k in kept])
-    inverse = 1 / np.asarray(narrow if narrow is not None else widths, float)[kept]
-    noise = whole**2 * _pooled((error / whole) ** 2 * counts, counts - 1)
+    inverse = np.asarray(narrow if narrow is not None else widths, float)[kept] ** (-1.0 if smooth else -0.5)
+    variances, freedom = _pooled((error / whole) ** 2 * counts, counts - 1)
+    noise = variances * (whole * stdtrit(freedom, ndtr(3.0)) / 3.0) ** 2
     error = np.sqrt(noise / counts + m2**2 * unknown(inverse))
     x = np.log(np.asarray(widths, float)[kept])
     kappa, prior = _corrections(inverse)
@@ -132,12 +142,15 @@ def relative_variances(squares: Sequence[Array]) -> Array:
     """Var/mean² of one seed's mean square at each width, each pooled with narrower widths to ``FREEDOM`` degrees of freedom."""
     freedom = np.array([len(s) - 1 for s in squares])
     found = np.array([s.var(ddof=1) / s.mean() ** 2 if len(s) > 1 else 0.0 for s in squares])
-    return _pooled(found, freedom)
+    return _pooled(found, freedom)[0]
 
 
-def _pooled(variances: Array, freedom: Array) -> Array:
-    """Each variance pooled with those of narrower widths, then of wider ones, to ``FREEDOM`` degrees of freedom; 1 of none."""
-    pooled = []
+def _pooled(variances: Array, freedom: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Each variance pooled with those of narrower widths, then of wider ones, to ``FREEDOM`` degrees of freedom; and how many.
+
+    Of no degrees of freedom it is 1.
+    """
+    pooled, found = [], []
     for k in range(len(variances)):
         total, degrees = 0.0, 0
         for other in [*range(k, -1, -1), *range(k + 1, len(variances))]:
@@ -146,4 +159,5 @@ def _pooled(variances: Array, freedom: Array) -> Array:
             total += freedom[other] * variances[other]
             degrees += freedom[other]
         pooled.append(total / degrees if degrees else 1.0)
-    return np.array(pooled)
+        found.append(float(degrees))
+    return np.array(pooled), np.array(found)
