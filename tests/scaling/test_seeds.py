@@ -79,6 +79,7 @@ class Law:
     def __init__(self, m, exponent, sigma=6.0):
         self.m, self.exponent, self.sigma = m, exponent, sigma
         self.named = {"a": SimpleNamespace(vector=False)}
+        self.smooth = True
 
     def narrowest(self, width):
         return width
