@@ -27,6 +27,8 @@ FREE = specs.RESIDUAL.replace("1/sqrt(L) * ", "")
 SYMBOL = specs.RESIDUAL.replace("1/sqrt(L)", "L^(-alpha)").replace("let L = 12", "let L, alpha")
 SHARED = SYMBOL.replace("W[l] : [n, n] ~ N(0, 1/n) for l in 1..L", "W : [n, n] ~ N(0, 1/n)").replace("W[l]", "W")
 CENTRED = FREE.replace("tanh(h[l-1])", "(relu(h[l-1]) - avg(relu(h[l-1])))")
+READ = specs.RESIDUAL.replace("v @ h[L]", "v @ tanh(h[L])")
+NORMED = specs.RESIDUAL.replace("tanh(h[l-1])", "tanh(layernorm(h[l-1]))")
 TWO = specs.RESIDUAL.replace("  weight v", "  weight V[l] : [n, n] ~ N(0, 1/n) for l in 1..L\n  weight v").replace(
     "W[l] @ tanh(h[l-1])", "V[l] @ tanh(W[l] @ h[l-1])"
 )
@@ -81,6 +83,8 @@ def test_slopes_in_the_depth_as_measured(alpha, gamma):
         (FREE, "adam", HALF, 1),
         (SYMBOL, "sgd", 0, 0),
         (SYMBOL, "adam", 0, HALF),
+        (READ, "sgd", 0, 0),
+        (NORMED, "sgd", 0, 0),
     ],
 )
 def test_depth_mup(text, optimizer, w, rate):

@@ -38,6 +38,7 @@ class Products:
         self.excess = self.ordinary()
         self.crowds: dict[int, int] = {}  # a block's own letter: that of the sum over the blocks it stands for
         self.depth_half = leaves.leaf(Form(Fraction(0), ((DEPTH, Fraction(1, 2)),))) if self.program.depth else 0
+        self.classes = (0, 1, 2) if self.program.depth else (0, 1)
         self.bits: dict[Letter, int] = {}
         self.unit, self.values, self.cutoff = 1, list[int](), 0
         self.cells: list[Cell] = []
@@ -109,18 +110,24 @@ class Products:
             put(self.remembered[letter][moved], tag, v - top, 0 if v == top else (node, top_node, -1))
 
     def _letter(self, matrix: int, transpose: bool, tag: Tag, moved: bool) -> Letter:
-        """The Gaussian part of W x, by whether x is correlated with what W met at initialization."""
-        first = self.remembered.get((matrix, transpose, 0))
-        if first is None and not moved:
-            first = self.remembered[matrix, transpose, 0] = ({}, {})
-            known = True
-        else:
-            known = first is not None and any(corr(tag, other) for other in first[0])
-        letter = (matrix, transpose, 0 if known else 1)
+        """The Gaussian part of W x, by whether x is correlated with what W met at initialization.
+
+        What it met first has a letter, and all else another. A dot part mixes the arguments of one letter, as if all had been met
+        where the largest was; with a depth, where initial parts of one block are small, what came later has a third.
+        """
+        letter = next(k for k in ((matrix, transpose, kind) for kind in self.classes) if self._belongs(k, tag, moved))
         self.remembered.setdefault(letter, ({}, {}))[moved].setdefault(tag, (-FAR, 0))
         if letter not in self.bits:
             self.bits[letter] = self._bit()
         return letter
+
+    def _belongs(self, letter: Letter, tag: Tag, moved: bool) -> bool:
+        if letter[2] == self.classes[-1]:
+            return True
+        first = self.remembered.get(letter)
+        if not moved and (first is None or letter[2] > 0):
+            return True
+        return first is not None and any(corr(tag, other) for other in first[0])
 
     def _bit(self) -> int:
         """A bit that no letter has yet."""
@@ -129,7 +136,7 @@ class Products:
     def _dots(self, m: Member, tag: Tag, moved: bool) -> list[tuple[Tag, tuple[int, Any]]]:
         """For letters of the opposite direction by which ``tag`` has a mean derivative: what was multiplied then."""
         found: list[tuple[Tag, tuple[int, Any]]] = []
-        for kind in (0, 1):
+        for kind in self.classes:
             letter = (m.matrix, not m.transpose, kind)
             bit = self.bits.get(letter, 0)
             if letter not in self.remembered or not (tag[0] | tag[1]) & bit:
@@ -178,7 +185,7 @@ class Products:
         item = self.program.blocks[block]
         own = item.letters
         for matrix in item.matrices:
-            for letter in ((matrix, t, c) for t in (False, True) for c in (0, 1)):
+            for letter in ((matrix, t, c) for t in (False, True) for c in self.classes):
                 own |= self.bits.get(letter, 0)
         return own
 

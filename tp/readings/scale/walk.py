@@ -70,7 +70,7 @@ class Walk(Products):
         """A run whose sizes do not depend on what becomes of excess perturbations; ``LimitError`` where one does.
 
         Of the width, upper and lower bounds are compared, which proves the sizes up to the first that grows. With a depth, where
-        upper bounds are too coarse, lower bounds with few and with many perturbations are.
+        upper bounds are too coarse, lower bounds with few and with many perturbations are: of all that lasts as the width grows.
         """
         self.excess = self.ordinary()
         found = self.run(point, steps)
@@ -84,7 +84,7 @@ class Walk(Products):
         for step, again in zip(found, other, strict=True):
             for m in self.forward:
                 sizes = step.sizes[m.slot]
-                if any(_value(a) != _value(b) for a, b in zip(sizes, again.sizes[m.slot], strict=True)):
+                if not all(self._agree(a, b, point) for a, b in zip(sizes, again.sizes[m.slot], strict=True)):
                     reason = f"`{m.name}` has more than {LIMIT} perturbations; its size is known between bounds only"
                     remedy = "ask for fewer {}, or for a network with fewer different layers"
                     ways = remedy.format("steps=…"), remedy.format("--steps")
@@ -92,6 +92,12 @@ class Walk(Products):
                 if any(size is not None and size[0] > 0 for size in sizes):
                     return found
         return found
+
+    def _agree(self, one: Sized, other: Sized, point: Mapping[str, Fraction]) -> bool:
+        """Whether two sizes are equal; with a depth, also where both vanish as the width grows."""
+        if one is None or other is None or one[0] == other[0]:
+            return (one is None) == (other is None)
+        return self.program.depth is not None and all(self.form(s).width().at(point) < 0 for s in (one, other))
 
     def exponent(self, sized: Sized) -> Fraction | None:
         """The value of a size, as a fraction."""
@@ -280,10 +286,6 @@ class Walk(Products):
 def _top(cell: Cell) -> tuple[int, Any] | None:
     """The largest component, initial or not."""
     return max([*cell[0].values(), *cell[1].values()], key=lambda s: s[0], default=None)
-
-
-def _value(sized: Sized) -> int | None:
-    return None if sized is None else sized[0]
 
 
 def _joint(left: Cell, right: Cell) -> tuple[int, Any]:
