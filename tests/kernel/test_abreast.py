@@ -121,6 +121,61 @@ def rows(n, c, work, same, hard, table_1, table_2, out1):
     np.testing.assert_array_equal(out[::-1].diagonal()[::-1], 2.0 * (table[:, 0] + table[:, 3]))
 
 
+CLIPPED = "k = x - 1\n{}k = k if 0 <= k < 3 else 3\n{}"
+
+
+@pytest.mark.parametrize(
+    ("inside", "at_once"),
+    [
+        ("v = table_2[j, 2 * x]\n{}u = t[x + 1, 0:4]\n{}for z in range(4):\n{}    u[z] = v * r[z]", True),
+        (f"{CLIPPED}q = table_1[i, k : 4 + k]\n{{}}u = t[x, 0:4]\n{{}}for z in range(4):\n{{}}    u[z] = q[z]", False),
+        (f"{CLIPPED}q = s[k, 0:4]\n{{}}u = t[x, 0:4]\n{{}}for z in range(4):\n{{}}    u[z] = q[z] + r[z]", True),
+        ("for z in range(4):\n{}    a[z] += table_1[i, x] * r[z]", True),  # what turns add to one row
+        ("u = t[x, 0:4]\n{}for z in range(4):\n{}    u[z] += r[z]", True),
+        (
+            "u = t[x, 0:4]\n{}q = t[x + 1, 0:4]\n{}for z in range(4):\n{}    q[z] = 2.0 * u[z] + r[z]",
+            False,
+        ),  # read by the next turn
+        ("u = t[x, 0:4]\n{}for z in range(4):\n{}    u[z] = known[z] + r[z]", False),  # of the table that is written
+        ("for z in range(4):\n{}    a[z] = table_1[i, x] * r[z]", False),  # the last turn has it
+        ("for z in range(4):\n{}    a[z] = b * r[z]\n{}b = 2.0 * b", False),  # carried along
+        ("u = t[x, 0:4]\n{}for z in range(4):\n{}    u[z] = x * r[z]", False),  # an index as a number
+        ("b = 2.0 if same and x == 1 else 1.0\n{}u = t[x, 0:4]\n{}for z in range(4):\n{}    u[z] = b * r[z]", True),
+    ],
+)
+@pytest.mark.parametrize("same", [False, True])
+def test_turns_at_once(inside, at_once, same):
+    text = f"""
+def rows(n, c, work, same, hard, table_1, table_2, out1):
+    t = np.zeros((5, 4))
+    s = np.zeros((4, 4))
+    a = np.zeros((4,))
+    for w in range(work.shape[0]):
+        i, j, row, col = work[w, 0], work[w, 1], work[w, 2], work[w, 3]
+        r = table_1[i, 0 : 4]
+        known = t[1, 0 : 4]
+        b = 1.0
+        for x in range(1, 3):
+            {inside.replace("{}", 12 * " ")}
+        for z in range(4):
+            a[z] += t[0, z] + 2.0 * t[1, z] + 3.0 * t[2, z] + 4.0 * t[3, z]
+        out1[row, col] = a[0] + 2.0 * a[1] + 3.0 * a[2] + 4.0 * a[3]
+"""
+    code = abreast.array_code(text)[0]
+    function = next(c for c in code.co_consts if hasattr(c, "co_names"))
+    assert ("turns" in function.co_names) == at_once
+    table = np.random.default_rng(0).standard_normal((5, 8))
+    found = []
+    for in_arrays in (True, False):
+        out = np.zeros((5, 5))
+        module = uncompiled.module(text, in_arrays=in_arrays)
+        for k in (range(5),) if in_arrays else ([k] for k in range(5)):  # one at a time, tables are as new
+            work = np.array([[m, m, m, m] for m in k])
+            module.rows(np.zeros(1, int), np.zeros(1), work, same, np.zeros(5, int), table, table, out)
+        found.append(out)
+    np.testing.assert_allclose(*found, rtol=1e-14)
+
+
 def test_spans():
     x = np.arange(10)
     for first, step, count in ((0, 2, 4), (1, 2, 4), (3, -1, 4), (9, -3, 4), (5, 1, 0)):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -19,20 +19,20 @@ from typing import Any
 import numpy as np
 
 from tp.kernel import lanewise
-from tp.kernel.arrays import SKIPPED, Lanes, Straight, Unfit, calling, flags, is_straight
+from tp.kernel.arrays import Straight, Unfit, is_straight
 from tp.kernel.language import CALLS
-from tp.kernel.loops import carried
+from tp.kernel.pairwise import PAIRS, SAMPLES, Pairwise
 
 Array = Any
 
 LEAST = 4
 """Pairs from which on they are done abreast: for fewer NumPy takes longer than Python lane by lane."""
 
+WIDEST = 1 << 17
+"""Numbers that a statement for several turns at once makes at most."""
+
 SUMS = "total", "total_single"
 """Functions of a row of lanes, which are what they are where each lane is an array."""
-
-PAIRS = "range(work.shape[0])"
-SAMPLES = "range(start, stop)"
 
 
 # ------------------------------------------------------------ text
@@ -52,7 +52,7 @@ def array_code(text: str) -> tuple[CodeType, tuple[str, ...], tuple[str, ...]]:
     missing = {n for f in entries.values() for n in _called(f) & functions.keys()} - helpers.keys() - entries.keys() - {*SUMS}
     if missing:
         raise Unfit(f"{missing} are no straight functions of numbers")
-    body: list[ast.stmt] = [_Abreast().function(f) for f in entries.values()]
+    body: list[ast.stmt] = [Pairwise().function(f) for f in entries.values()]
     body += [Straight(f).function() for f in helpers.values()]
     code = compile(ast.fix_missing_locations(ast.Module(body, [])), "<abreast>", "exec")
     return code, tuple(n for n in entries if not n.endswith("_apart")), tuple(helpers)
@@ -72,121 +72,6 @@ def _called(f: ast.FunctionDef) -> set[str]:
     return {x.func.id for x in ast.walk(f) if isinstance(x, ast.Call) and isinstance(x.func, ast.Name)} - CALLS
 
 
-class _Abreast(Lanes):
-    """A function of one pair at a time, for all that are given."""
-
-    def __init__(self) -> None:
-        self.first: ast.expr | None = None
-        """The first lane of the loop at hand; ``None`` outside of loops over lanes."""
-        self.stop: ast.expr = ast.Constant(0)
-        self.flags: set[str] = set()
-
-    def function(self, f: ast.FunctionDef) -> ast.FunctionDef:
-        f.decorator_list = []
-        samples = all(a.arg != "hard" for a in f.args.args)
-        pairs = "pairs = stop - start" if samples else "pairs = hard.shape[-1]"
-        f.body = [*ast.parse(pairs).body, *self.block(f.body)]
-        return f
-
-    def block(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
-        found: list[ast.stmt] = []
-        for s in body:
-            made = self.visit(s)
-            found += made if isinstance(made, list) else [made] if made is not None else []
-        return found
-
-    # statements
-
-    def visit_For(self, s: ast.For) -> Any:
-        if isinstance(s.target, ast.Name) and s.target.id == "z" and self.first is None:
-            return self.lanes(s)
-        if ast.unparse(s.iter) in (PAIRS, SAMPLES):
-            s.iter = calling("range", ast.Constant(1))
-        s.iter = self.visit(s.iter)
-        s.body = self.block(s.body)
-        return s
-
-    def lanes(self, s: ast.For) -> list[ast.stmt]:
-        """A loop over lanes: none, for all of them at once."""
-        assert isinstance(s.iter, ast.Call)
-        self.flags |= flags(s.body)
-        if left := carried(s) - flags(s.body):
-            raise Unfit(f"{left} are carried from lane to lane")
-        places = [(ast.unparse(x.value), x.ctx) for x in ast.walk(s) if isinstance(x, ast.Subscript)]
-        read, written = ({n for n, ctx in places if isinstance(ctx, kind)} for kind in (ast.Load, ast.Store))
-        if read & written:
-            raise Unfit(f"{read & written} are read and written in one loop")
-        *start, stop = [self.visit(a) for a in s.iter.args]
-        if len(start) > 1:
-            raise Unfit(ast.unparse(s.iter))
-        self.first, self.stop = start[0] if start else ast.Constant(0), stop
-        found = self.block(s.body)
-        self.first = None
-        return found
-
-    def visit_If(self, s: ast.If) -> ast.If | None:
-        if ast.unparse(s) == SKIPPED_PAIR:
-            return None
-        if self.first is not None:
-            raise Unfit("a condition in a loop over lanes")
-        s.test = calling("any_", s.test) if isinstance(s.test, ast.Name) and s.test.id in self.flags else self.visit(s.test)
-        s.body, s.orelse = self.block(s.body) or [ast.Pass()], self.block(s.orelse)
-        return s
-
-    def visit_While(self, s: ast.While) -> Any:
-        raise Unfit("while")
-
-    def visit_Assign(self, s: ast.Assign) -> ast.Assign:
-        match s:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.IfExp(test=test)) if self.first and flags([s]):
-                s.value = calling("missing", ast.Name(name, ast.Load()), self.visit(test))
-                return s
-            case ast.Assign(value=ast.Call(func=ast.Attribute(attr="empty" | "zeros"), args=[shape, *_])):
-                sizes = shape.elts if isinstance(shape, ast.Tuple) else [shape]
-                shape = ast.Tuple([*sizes, ast.Name("pairs", ast.Load())], ast.Load())
-                assert isinstance(s.value, ast.Call)
-                s.value.args[0] = shape
-                return s
-        s.value = self.visit(s.value)
-        s.targets = [self.visit(t) for t in s.targets]
-        return s
-
-    def visit_AugAssign(self, s: ast.AugAssign) -> ast.stmt:
-        """What is added to a name is not added to the array it stood for, which may have other names."""
-        value = self.visit(s.value)
-        if isinstance(s.target, ast.Name):
-            return ast.Assign([s.target], ast.BinOp(ast.Name(s.target.id, ast.Load()), s.op, value))
-        return ast.AugAssign(self.visit(s.target), s.op, value)
-
-    # places
-
-    def visit_Subscript(self, e: ast.Subscript) -> ast.expr:
-        *before, last = e.slice.elts if isinstance(e.slice, ast.Tuple) else [e.slice]
-        if any(_has_lane(x) for x in before) or not _has_lane(last):
-            if any(_has_lane(x) for x in (*before, e.value)):
-                raise Unfit(ast.unparse(e))
-            return e
-        along = self.along(last)
-        return ast.Subscript(e.value, ast.Tuple([*before, along], ast.Load()) if before else along, e.ctx)
-
-    def along(self, x: ast.expr) -> ast.expr:
-        """The lanes of the loop at hand, where one has ``x``."""
-        assert self.first is not None
-        if isinstance(x, ast.Name):
-            return ast.Slice(self.first, self.stop)
-        text, one = ast.unparse(x), ast.unparse(self.first)
-        first, second = (re.sub(r"\bz\b", lane, text) for lane in (f"({one})", f"({one} + 1)"))
-        count = f"({ast.unparse(self.stop)}) - ({one})"
-        return ast.parse(f"span({first}, {second}, {count})", mode="eval").body
-
-
-SKIPPED_PAIR = SKIPPED.replace("[i - i0]", "[w]")
-
-
-def _has_lane(x: ast.expr) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == "z" for n in ast.walk(x))
-
-
 # ------------------------------------------------------------ what it calls
 
 
@@ -202,7 +87,19 @@ def span(first: int, second: int, count: int) -> slice:
 def missing(before: Any, fine: Any) -> Any:
     """Pairs that have a lane that is not fine, or had one before."""
     fine = np.asarray(fine)
-    return np.logical_or(before, ~(fine.all(axis=0) if fine.ndim > 1 else fine))
+    return np.logical_or(before, ~(fine.reshape(-1, fine.shape[-1]).all(axis=0) if fine.ndim > 1 else fine))
+
+
+def turns_(first: int, stop: int, lanes: int, pairs: int) -> Iterator[Array]:
+    """The turns of a loop, as many at a time as tables in a core's cache have room for."""
+    step = max(1, WIDEST // (max(1, lanes) * pairs))
+    for start in range(first, stop, step):
+        yield np.arange(start, min(start + step, stop))
+
+
+def over_turns(found: Array) -> Array:
+    """What all turns add."""
+    return found.sum(axis=0)
 
 
 def any_(flag: Any) -> bool:
@@ -238,8 +135,16 @@ def functions(text: str, plain: Mapping[str, Any]) -> dict[str, Callable[..., An
     inside: dict[str, Any] = {**vars(lanewise), "math": lanewise.elementary(plain["math"]), "np": np, "range": plain["range"]}
     exec(code, inside)
     twins = lanewise.TWINS
-    inside |= {"span": span, "missing": missing, "any_": any_, **{name: plain[name] for name in SUMS if name in plain}}
-    inside |= {name: flat(lanewise.lanewise(plain[name], twins.get(name, inside[name]))) for name in helpers}
+    inside |= {
+        "span": span,
+        "missing": missing,
+        "any_": any_,
+        "turns": turns_,
+        "over_turns": over_turns,
+        **{name: plain[name] for name in SUMS if name in plain},
+    }
+    made = {name: twins.get(name) or flat(inside[name]) for name in helpers}
+    inside |= {name: lanewise.lanewise(plain[name], function) for name, function in made.items()}
     return {name: _for_pairs(name, inside[name], plain[name]) for name in entries}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 
 import numpy as np
@@ -67,14 +67,31 @@ def fill(pairing: Pairing, results: dict[str, Array]) -> bool:
     ahead = Ahead(call, [one] if two is one else [one, two], _convert) if pairing.long else None
     rows, columns, need, position = pairing.twins
     alone = call.blank(len(need))
-    tasks = _tasks(call, one, two, pairing.tiles, False, results, ahead) + _alone(call, one, need, alone, ahead)
+    works = [_work(call, one, two, pairing.tiles, False, results, ahead), _alone(call, one, need, alone, ahead)]
     keep_freed(8 * call.plan.lanes["rows"])
-    tasks = tasks if ahead is None else [*ahead.tasks, *tasks]
-    call.run(_watched(call, len(tasks)), tasks, "pairs")
+    _run(call, works, [] if ahead is None else ahead.tasks)
     fine = mirror.tables(results, (0, one.count, 0, one.count), call.plan.crossed) if one is two else finite(results)
     for name, values in alone.items():
         results[name][..., rows, columns] = values[..., position]
     return finite(alone) and fine
+
+
+@dataclass(eq=False)
+class _Work:
+    """Tasks, and what they leave to be done again, exactly, at the end."""
+
+    tasks: list[Callable[[], None]]
+    exact: Callable[[NDArray[np.int64]], None]
+    missed: list[NDArray[np.int64]]
+
+
+def _run(call: Call, works: Sequence[_Work], before: Sequence[Callable[[], None]] = ()) -> None:
+    """All tasks, then all that these have missed."""
+    tasks = [*before, *(task for work in works for task in work.tasks)]
+    call.run(_watched(call, len(tasks)), tasks, "pairs")
+    for work in works:
+        missed = _shares(call, np.concatenate(work.missed)) if work.missed else ()
+        call.run(work.exact, [*missed], "hard pairs")
 
 
 def _watched(call: Call, count: int) -> Callable[[Callable[[], None]], None]:
@@ -93,21 +110,22 @@ def _watched(call: Call, count: int) -> Callable[[Callable[[], None]], None]:
 def diagonal(call: Call, side: Side, which: NDArray[np.int64]) -> dict[str, Array]:
     """The chosen samples, each with itself: [out axes…, sample]."""
     results = call.blank(len(which))
-    call.run(lambda task: task(), _alone(call, side, which, results), "pairs")
+    _run(replace(call, pace=None), [_alone(call, side, which, results)])
     return results
 
 
-def _alone(
-    call: Call, side: Side, which: NDArray[np.int64], results: dict[str, Array], ahead: Ahead | None = None
-) -> list[Callable[[], None]]:
+def _alone(call: Call, side: Side, which: NDArray[np.int64], results: dict[str, Array], ahead: Ahead | None = None) -> _Work:
     work = np.stack([which, which, np.arange(len(which)), np.zeros(len(which), np.int64)], axis=1)
-    return _tasks(call, side, side, work, True, {n: a[..., None] for n, a in results.items()}, ahead)
+    return _work(call, side, side, work, True, {n: a[..., None] for n, a in results.items()}, ahead)
 
 
-def _tasks(
+def _work(
     call: Call, one: Side, two: Side, work: NDArray[np.int64], same: bool, results: dict[str, Array], ahead: Ahead | None
-) -> list[Callable[[], None]]:
-    """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results; ``same``: i is j."""
+) -> _Work:
+    """The pairs (i, j) in ``work``, one at a time, each to (row, column) of the results; ``same``: i is j.
+
+    What one task misses is done again at once, but by array code together with what others miss.
+    """
     function = call.plan.functions["rows"]
     double: dict[str, Array] = {**call.constants}
     fixed: dict[str, Array] = {n: a.astype(call.dtype, copy=False) for n, a in call.constants.items()}
@@ -117,6 +135,14 @@ def _tasks(
     arrays = fixed | results
     floats = call.floats.astype(call.dtype)
 
+    missed: list[NDArray[np.int64]] = []
+
+    def exact(part: NDArray[np.int64]) -> None:
+        names = call.plan.functions["exact"]
+        precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
+        hard = np.ones(len(part), np.int64)
+        call.module.exact(call.integers, call.floats, part, same, hard, *(precise[a] for a in names))
+
     def pairs(part: NDArray[np.int64]) -> None:
         if ahead is not None:
             ahead.wait(one, part[:, 0])
@@ -124,11 +150,11 @@ def _tasks(
         hard = np.zeros(len(part), np.int64)
         call.module.rows(call.integers, floats, part, same, hard, *(arrays[a] for a in function))
         if hard.any():
-            exact = call.plan.functions["exact"]
-            precise = {n: a if n in results else a.astype(np.float64, copy=False) for n, a in (double | results).items()}
-            call.module.exact(call.integers, call.floats, part, same, hard, *(precise[a] for a in exact))
+            missed.append(part[hard > 0])
+            if call.pace is None:
+                exact(missed.pop())
 
-    return [partial(pairs, part) for part in _shares(call, work)]
+    return _Work([partial(pairs, part) for part in _shares(call, work)], exact, missed)
 
 
 def _shares(call: Call, work: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

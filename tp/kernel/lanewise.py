@@ -217,22 +217,28 @@ def _each(function: Callable[..., Any], args: Sequence[Any]) -> Any:
     return np.array(found)
 
 
-def relu_easy(s1: Any, w1: Any, c: Any, s2: Any, w2: Any) -> tuple[Any, Any, Any]:
+def relu_easy(s1: Any, w1: Any, c: Any, s2: Any, w2: Any, near: float = 4e-6) -> tuple[Any, Any, Any]:
     """:func:`tp.gaussian.easy.relu_easy` with NumPy's arccos, which takes less time than a polynomial, statement by statement."""
-    w = w1 * w2
-    x = c * w
-    left = 1.0 - x * x
+    x = c * (w1 * w2)
+    left = x * x
+    np.subtract(1.0, left, out=left)
     area = np.sqrt(left)
-    area *= s1 * s2 / (2.0 * math.pi)
-    psi = np.arccos(-x)
-    psi *= (w > 0.0) / (2.0 * math.pi)
+    area *= s1 * (0.5 / math.pi) * s2
+    psi = np.negative(x)
+    np.arccos(psi, out=psi)
+    psi *= (w1 > 0.0) * (0.5 / math.pi) * (w2 > 0.0) if np.min(w1) <= 0.0 or np.min(w2) <= 0.0 else 0.5 / math.pi
     area += c * psi
-    left -= 4e-6
+    left -= near
     x += 0.98
-    return area, psi, np.minimum(left, x)
+    return area, psi, np.minimum(left, x, out=left)
 
 
-TWINS: dict[str, Callable[..., Any]] = {"relu_easy": relu_easy}
+def relu_easy_single(s1: Any, w1: Any, c: Any, s2: Any, w2: Any) -> tuple[Any, Any, Any]:
+    """The same in single precision."""
+    return relu_easy(s1, w1, c, s2, w2, 1e-3)
+
+
+TWINS: dict[str, Callable[..., Any]] = {"relu_easy": relu_easy, "relu_easy_single": relu_easy_single}
 
 
 def mehler_rows(a: Vectors, b: Any, at: Any, rows: Any, first: int, lanes: int) -> Any:

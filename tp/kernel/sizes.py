@@ -17,7 +17,7 @@ EDGE = 512
 SHARE = 64
 """Samples, as lanes, that a thread is given at least: a few take less time than handing them over."""
 
-ABREAST = 1 << 23
+ABREAST = 1 << 22
 """Numbers of pairs of images that a thread without a compiler has abreast at most."""
 
 MANY = 1 << 20

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from time import process_time
+from time import perf_counter, process_time
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
@@ -59,6 +59,9 @@ IN_ARRAYS = 1e8
 
 SEEN = 3.0
 """Times as long it may take in all where it is seen how far it is: as long as to compile it."""
+
+ASKED = 1e-3
+"""Seconds after which a loop asks again how long all has taken."""
 
 _spent: dict[str, float] = {}
 
@@ -115,13 +118,17 @@ class Watch:
     seconds: float
     threads: int = 1
     start: float = field(default_factory=process_time)
+    next: float = 0.0
 
     def spent(self) -> float:
         return (process_time() - self.start) / self.threads
 
     def range(self, *ends: int) -> range:
-        if self.spent() >= self.seconds:
-            raise Late
+        """``range``, which asks that clock only once another one, asked in no time, says that a millisecond has gone by."""
+        if (now := perf_counter()) > self.next:
+            self.next = now + ASKED
+            if self.spent() >= self.seconds:
+                raise Late
         return range(*ends)
 
     def pace(self, done: int, count: int) -> None:
