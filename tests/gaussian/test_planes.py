@@ -14,7 +14,8 @@ from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import relu, sigmoid
 from tp.gaussian.numeric import lower
 from tp.gaussian.sides import split
-from tp.kernel.uncompiled import TWINS, project_plane, tails, together
+from tp.kernel import planewise
+from tp.kernel.lanewise import Vectors
 
 U = sp.symbols("_u _u1", real=True)
 V = sp.symbols("_v _v1", real=True)
@@ -31,8 +32,20 @@ def numbers(low: Any, variables: int, matrix: Any, function: str = "", first: tu
 def made(low: Any) -> Any:
     """The functions in plain Python, those with long loops in array code."""
     names = plain(low.sources)
-    names.update({twin.__name__: twin for twin in TWINS if twin.__name__ in names})
+    names.update({name: twin for name, twin in planewise.ALONE.items() if name in names})
+    for name in [n for n in names if planewise.values(n)]:
+        names[name] = planewise.at_step(everywhere(names[planewise.values(name)]))
     return names
+
+
+def everywhere(phi: Any) -> Any:
+    """A function of one point as one of many."""
+
+    def at(x: Any, y: Any, rows: Any, *params: float) -> None:
+        for k, (a, b) in enumerate(zip(x, y, strict=True)):
+            phi(a, b, rows[:, k], *params)
+
+    return at
 
 
 def four(integrand: sp.Expr) -> Expectation:
@@ -177,33 +190,47 @@ def test_tails_bound_what_is_left_out() -> None:
     run, own = made(low), (0.8, 0.3, 0.5)
     exact = np.zeros(55 * 56 // 2 + 2)
     run[low.sites[0].function](*own, exact)
-    truth, short = np.zeros((1, 1)), np.zeros((1, 1))
     for top in (4, 8, 12):
         vector = np.zeros((top + 1) * (top + 2) // 2 + 2)
         run[low.sites[0].function](*own, vector)
         for s in (1.0, 0.6):
-            together(exact, exact, 54, s, 0.0, 0.0, s, truth)
-            together(vector, vector, top, s, 0.0, 0.0, s, short)
+            truth = planewise.one_pair(exact, exact, 54, s, 0.0, 0.0, s, 1, 1)
+            short = planewise.one_pair(vector, vector, top, s, 0.0, 0.0, s, 1, 1)
             bound = (vector[-2] * vector[-1]) ** 2 * s ** (top + 1)
             error = abs(truth[0, 0] - short[0, 0])
             assert 0.05 * bound < error <= bound * (1 + 1e-9)
 
 
-def test_loops_and_what_stands_for_them_in_array_code() -> None:
-    """Coefficients and sums as compiled code has them, and as plain Python runs them."""
+def test_coefficients_by_products_of_matrices_are_those_of_loops() -> None:
+    low = lower(four(sigmoid(U[0]) * sp.tanh(U[1]) * V[0] * V[1]))
+    loops, products, top = plain(low.sources), made(low), 6
+    for name in [n for n in loops if n.startswith("at_step")]:
+        one, other = np.zeros(30), np.zeros(30)
+        assert loops[name](0.9, 0.3, 0.5, 0.5, top, one) and products[name](0.9, 0.3, 0.5, 0.5, top, other)
+        np.testing.assert_allclose(one[:28], other[:28], atol=1e-14)
+        np.testing.assert_allclose(one[28:], other[28:], atol=1e-7)
+    assert not products["settled"](one, other + 1e-9, 1) and products["settled"](one, other, 1)
+
+
+def test_sums_of_all_pairs_are_those_of_each() -> None:
+    """Rotated coefficients against the matrices Γ_k, for covariances of every kind and lanes that go on for different times."""
     rng = np.random.default_rng(1)
-    table, values, top = rng.normal(size=(9, 7)), rng.normal(size=(9, 9, 2)), 6
-    one, other = np.zeros(2 * 30), np.zeros(2 * 30)
-    for f in range(2):
-        planes.project_plane(table, values, f, one, 30 * f, np.zeros(7))
-        project_plane(table, values, f, other, 30 * f, np.zeros(7))
-    np.testing.assert_allclose(one, other, atol=1e-12)
-    one[28::30], one[29::30] = 0.1, 3.0
-    np.testing.assert_allclose(planes.tails(one, 2, top), tails(one, 2, top), rtol=1e-12)
-    sums = [np.zeros((2, 2)), np.zeros((2, 2))]
-    for way, out in zip((planes.together, together), sums, strict=True):
-        way(one, one[::-1].copy(), 6, 0.5, 0.2, -0.3, 0.7, out)
-    np.testing.assert_allclose(*sums, rtol=1e-12)
+    top, lanes = 6, 24
+    a, b = rng.normal(size=(3, 2 * 30)), rng.normal(size=(4, 3 * 30))
+    for vectors in (a, b):
+        vectors[:, 28::30], vectors[:, 29::30] = 0.1, 3.0
+    r = rng.normal(size=(lanes, 4))
+    r[:4] = [[0, 0, 0, 0], [1, 0, 0, 1], [-0.5, 0, 0, 0.5], [0, 0, 0.4, 0]]
+    r[4:] /= np.linalg.norm(r[4:].reshape(-1, 2, 2), 2, axis=(1, 2))[:, None] * np.linspace(1.0, 9.0, lanes - 4)[:, None]
+    i, j = rng.integers(0, 3, lanes), rng.integers(0, 4, lanes)
+    one, two, degrees = Vectors(a.T, i), Vectors(b.T, j), rng.integers(-1, top + 1, lanes)
+    found = planewise.together(one, two, degrees, *r.T, 2, 3)
+    each = [planes.together(a[i[z]], b[j[z]], int(degrees[z]), *r[z], 2, 3) for z in range(lanes)]
+    np.testing.assert_allclose(found, np.moveaxis(each, 0, -1), atol=1e-13)
+    s = np.array([planes.stretch(*x) for x in r])
+    enough = [planes.terms(a[i[z]], b[j[z]], 2, 3, s[z]) for z in range(lanes)]
+    np.testing.assert_array_equal(planewise.terms(one, two, 2, 3, s), enough)
+    np.testing.assert_allclose(planes.tails(a[0], 2, top), planewise.tails(a[0], 2, top), rtol=1e-12)
 
 
 @pytest.mark.parametrize("norm", [math.inf, math.nan])

@@ -78,6 +78,20 @@ def test_single_precision_is_double_rounded():
     np.testing.assert_array_equal(single, double.astype(np.float32))
 
 
+def test_no_compiler_is_waited_for(monkeypatch):
+    """Products of matrices sum these expectations, in calls of any size, also after ``load``; not one function is compiled."""
+    monkeypatch.setattr("tp.kernel.sizes.FEW", 1)
+    monkeypatch.setattr("tp.kernel.kernel.load", None)
+    monkeypatch.setattr("tp.kernel.kernel.compile_behind", None)
+    X = np.random.default_rng(0).normal(size=(12, 2))
+    kernel = tp.parse(SHARED.format(gate="sigmoid")).kernel("nngp")
+    kernel.load()
+    found = kernel(X)
+    np.testing.assert_allclose(found[:5, 5:], kernel(X[:5], X[5:]), rtol=1e-10)
+    np.testing.assert_allclose(kernel.diag(X), np.diag(found), rtol=1e-10)
+    assert np.linalg.eigvalsh(found).min() > 0.0
+
+
 @pytest.mark.usefixtures("quick")
 def test_one_sample_is_enough():
     X = np.array([[1.0, -0.5], [0.3, 0.8]])

@@ -1,10 +1,14 @@
 """Perturbations beyond the number that is followed: merged they bound sizes from above, left out from below."""
 
+from itertools import combinations_with_replacement
+
+import numpy as np
 import pytest
 
 import tp
 from tests.scaling import specs
-from tp.readings.scale.tags import LIMIT, Excess, corr, pruned
+from tp.readings.scale.rules import Shape, _derivative, nonlinear
+from tp.readings.scale.tags import LIMIT, Excess, corr, product, pruned
 from tp.readings.scale.walk import Walk
 
 
@@ -19,6 +23,33 @@ def test_merged_components_correlate_with_all_that_theirs_do():
     left = Excess(drop=True)
     _, fewer = pruned(({}, dict(many)), 4, left)
     assert left.met and len(fewer) == LIMIT and set(fewer) <= set(kept)
+
+
+@pytest.mark.parametrize("parity", [0, 1, -1])
+def test_pairs_of_kinds_are_all_pairs(parity):
+    """Second-order terms by the largest component of each kind are those of all pairs of components."""
+    rng = np.random.default_rng(3)
+    for _ in range(8):
+        tags = [(int(odd) & ~int(star), int(star)) for odd, star in rng.integers(0, 64, (30, 2))]
+        values = [*rng.integers(-3, 0, 8).tolist(), *rng.integers(-3, 1, 20).tolist()]
+        base: dict = {**dict.fromkeys(tags[:2], (0, 0)), **{t: (v, k) for k, (t, v) in enumerate(zip(tags[2:10], values))}}  # noqa: B905
+        pert = {t: (v, 50 + k) for k, (t, v) in enumerate(zip(tags[10:], values[8:], strict=True))}
+        found = nonlinear((base, pert), Shape(parity=parity))
+        small = [(t, v, False) for t, (v, _) in base.items() if v < 0] + [(t, v, True) for t, (v, _) in pert.items()]
+        mains = [t for t, (v, _) in base.items() if v >= 0]
+        expected: tuple = (dict.fromkeys(_derivative(mains, parity, 0), 0), {})
+        for order, terms in ((1, small), (2, list(combinations_with_replacement(small, 2)))):
+            for term in terms:
+                (tag, value, moved) = term if order == 1 else _pair(*term)
+                for around in _derivative(mains, parity, order):
+                    both = product(around, tag)
+                    if order == 1 or not both[0]:
+                        expected[moved][both] = max(value, expected[moved].get(both, value))
+        assert tuple({t: v for t, (v, _) in part.items()} for part in found) == expected
+
+
+def _pair(one, other):
+    return product(one[0], other[0]), one[1] + other[1], one[2] or other[2]
 
 
 def test_bounds_of_a_residual_network_agree():

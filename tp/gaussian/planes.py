@@ -124,18 +124,25 @@ def plane(p11: float, p12: float, p22: float, found: Any) -> None:
     fine = at_step(l11, l21, l22, step, top, before)
     while fine and not good and step > 0.03:
         step *= 0.7
-        good, fine = True, at_step(l11, l21, l22, step, top, found)
-        for f in range(count):
-            first = f * (size + 2)
-            norm = found[first + size + 1]
-            good = good and abs(norm - before[first + size + 1]) <= 1e-12 * norm
-            for k in range(size):
-                good = good and abs(found[first + k] - before[first + k]) <= 1e-12 * norm
-        for k in range(found.shape[0]):
-            before[k] = found[k]
+        fine = at_step(l11, l21, l22, step, top, found)
+        good = settled(found, before, count)
     if not (fine and good):
         for f in range(count):
             found[f * (size + 2) + size] = math.inf
+
+
+def settled(found: Any, before: Any, count: int) -> bool:
+    """Whether the vectors of two steps agree; ``before`` becomes what is found now."""
+    size, good = found.shape[0] // count, True
+    for f in range(count):
+        last = (f + 1) * size - 1
+        norm = found[last]
+        for k in range(size):
+            if k != size - 2:  # the tail
+                good = good and abs(found[f * size + k] - before[f * size + k]) <= 1e-12 * norm
+    for k in range(found.shape[0]):
+        before[k] = found[k]
+    return good
 
 
 def degree(size: int) -> int:
@@ -199,14 +206,14 @@ def terms(a: Any, b: Any, rows: int, columns: int, s: float) -> int:
     return -1
 
 
-def together(a: Any, b: Any, top: int, r11: float, r12: float, r21: float, r22: float, out: Any) -> None:
-    """out[f, g] = Σ_k c_kᵀ Γ_k(R) d_k, k ≤ ``top``, of function f of one side and g of the other; nan where ``top`` is below 0.
+def together(a: Any, b: Any, top: int, r11: float, r12: float, r21: float, r22: float, rows: int, columns: int) -> Any:
+    """Σ_k c_kᵀ Γ_k(R) d_k, k ≤ ``top``, of function f of one side and g of the other: [f, g]; nan where ``top`` is below 0.
 
     Γ_k[i, j] = (1/k) Σ √·√· R Γ_{k−1}, over which of k factors is R's own.
     """
-    rows, columns = out.shape[0], out.shape[1]
-    size, other = a.shape[0] // rows, b.shape[0] // columns
-    now, before, image = np.zeros((top + 2, top + 2)), np.zeros((top + 2, top + 2)), np.empty(top + 1)
+    size, other, out = a.shape[0] // rows, b.shape[0] // columns, np.empty((rows, columns))
+    edge = max(top, 0) + 2
+    now, before, image = np.zeros((edge, edge)), np.zeros((edge, edge)), np.empty(edge)
     for f in range(rows):
         for g in range(columns):
             out[f, g] = a[f * size] * b[g * other] if top >= 0 else math.nan
@@ -232,6 +239,7 @@ def together(a: Any, b: Any, top: int, r11: float, r12: float, r21: float, r22: 
                     total += image[j] * b[g * other + at + j]
                 out[f, g] += total
         now, before = before, now
+    return out
 
 
 def joined(l: Any, c11: float, c12: float, c21: float, c22: float, m: Any) -> tuple[float, float, float, float]:
@@ -248,12 +256,12 @@ def joined(l: Any, c11: float, c12: float, c21: float, c22: float, m: Any) -> tu
 
 def plane_pair(
     a: Any, b: Any, p11: float, p12: float, p22: float, c11: float, c12: float, c21: float, c22: float,
-    q11: float, q12: float, q22: float, out: Any,
-) -> None:  # fmt: skip
-    """out[f, g] = E φ_f(u) ψ_g(v), from the vectors of both sides; nan where these are too short."""
+    q11: float, q12: float, q22: float, rows: int, columns: int,
+) -> Any:  # fmt: skip
+    """E φ_f(u) ψ_g(v), [f, g], from the vectors of both sides; nan where these are too short."""
     r11, r12, r21, r22 = joined(triangle(p11, p12, p22), c11, c12, c21, c22, triangle(q11, q12, q22))
-    top = terms(a, b, out.shape[0], out.shape[1], stretch(r11, r12, r21, r22))
-    together(a, b, top, r11, r12, r21, r22, out)
+    top = terms(a, b, rows, columns, stretch(r11, r12, r21, r22))
+    return together(a, b, top, r11, r12, r21, r22, rows, columns)
 
 
 def psi_number() -> int:
@@ -273,8 +281,8 @@ def psi_at_step(l11: float, l21: float, l22: float, step: float, top: int, found
 
 def plane_direct(
     p11: float, p12: float, p22: float, c11: float, c12: float, c21: float, c22: float,
-    q11: float, q12: float, q22: float, out: Any,
-) -> None:  # fmt: skip
+    q11: float, q12: float, q22: float,
+) -> Any:  # fmt: skip
     """``plane_pair`` without vectors at hand: of as many degrees as a first look asks for; nan where 384 are not enough."""
     top, need = 24, -1
     l11, l21, l22 = triangle(p11, p12, p22)
@@ -294,12 +302,14 @@ def plane_direct(
     one, two = np.empty(phi_number() * size), np.empty(psi_number() * size)
     plane(p11, p12, p22, one)
     psi_plane(q11, q12, q22, two)
-    together(one, two, terms(one, two, phi_number(), psi_number(), s), r11, r12, r21, r22, out)
+    top = terms(one, two, phi_number(), psi_number(), s)
+    return together(one, two, top, r11, r12, r21, r22, phi_number(), psi_number())
 
 
-def plane_means(p11: float, p12: float, p22: float, out: Any) -> None:
-    """out[f] = E φ_f of one side; nan where no step is small enough."""
-    vector = np.empty(3 * phi_number())
+def plane_means(p11: float, p12: float, p22: float) -> Any:
+    """E φ_f of one side, [f]; nan where no step is small enough."""
+    vector, out = np.empty(3 * phi_number()), np.empty(phi_number())
     plane(p11, p12, p22, vector)
-    for f in range(out.shape[0]):
+    for f in range(phi_number()):
         out[f] = vector[3 * f] if vector[3 * f + 1] < math.inf else math.nan
+    return out

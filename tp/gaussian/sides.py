@@ -17,7 +17,7 @@ import sympy as sp
 from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian import planes
 from tp.gaussian.breaks import JUMPS, KINKS
-from tp.gaussian.codegen import Function, Source, digest, merge, scalar_function, sources_of
+from tp.gaussian.codegen import Function, Source, digest, fill, merge, scalar_function, sources_of
 from tp.gaussian.decompose import separate
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.factor import named
@@ -129,8 +129,12 @@ class _Sides(Lines):
             names[stand_in] = f"{stand_in}_{digest(head, body)}"
             made.append((names[stand_in], f"def {names[stand_in]}({head}):\n    {body}"))
         extra: dict[str, Sequence[str]] = {"phi": inside}
-        made += sources_of(planes.triangle, planes.waves, planes.project_plane, planes.plane_pair, planes.first_step)
-        for template in (planes.at_step, planes.plane, planes.plane_count):
+        made += sources_of(planes.triangle, planes.waves, planes.project_plane, planes.settled, planes.plane_pair)
+        made += sources_of(planes.first_step)
+        called = names["phi"].replace("phi_", "at_step_")  # so that it is known whose values these are
+        made.append(fill(planes.at_step, called, names, inside, extra))
+        names["at_step"], extra["at_step"] = called, inside
+        for template in (planes.plane, planes.plane_count):
             made.append(named(template, names, inside, extra))
             names[template.__name__], extra[template.__name__] = made[-1][0], inside
         return _Side(tuple(distinct), tuple(params), names, tuple(made))
@@ -163,8 +167,8 @@ class _Sides(Lines):
     def _alone(self, side: _Side, products: Sequence[Sequence[tuple[sp.Basic, ...]]]) -> Lowered:
         """Means of functions of one side."""
         means = self._made(planes.plane_means, [side])
-        given = ", ".join([*COVARIANCE, *side.params, "out"])
-        lines = [f"out = np.empty({len(side.functions)})", f"{means[0]}({given})", self._answers(products, side, None)]
+        given = ", ".join([*COVARIANCE, *side.params])
+        lines = [f"out = {means[0]}({given})", self._answers(products, side, None)]
         function = self._function([*COVARIANCE, *self.names.values()], lines, "means")
         sources = merge(side.sources, (means,), sources_of(*self.printer.used.values()), (function,))
         args = (self.cov[0, 0], self.cov[0, 1], self.cov[1, 1], *self.params)
@@ -177,13 +181,12 @@ class _Sides(Lines):
         direct = self._made(planes.plane_direct, [first, second])
         numbers = [*COVARIANCE, *CROSS, *OTHER]
         head = [*numbers, *self.names.values()]
-        room = f"out = np.empty(({len(first.functions)}, {len(second.functions)}))"
         params = list(dict.fromkeys([*first.params, *second.params]))
-        without = f"{direct[0]}({', '.join([*numbers, *params, 'out'])})"
+        without = f"out = {direct[0]}({', '.join([*numbers, *params])})"
         answers = self._answers(products, first, second)
-        function = self._function(head, [room, without, answers], "expectation")
-        known = f"plane_pair(a, b, {', '.join(numbers)}, out)"
-        with_sites = self._function(["a", "b", *head], [room, known, answers], "with_sides")
+        function = self._function(head, [without, answers], "expectation")
+        known = f"out = plane_pair(a, b, {', '.join(numbers)}, {len(first.functions)}, {len(second.functions)})"
+        with_sites = self._function(["a", "b", *head], [known, answers], "with_sides")
         fills = [self._filling(side) for side in (first, second)]
         used = sources_of(*self.printer.used.values(), planes.plane_pair)
         sources = merge(first.sources, second.sources, used, (direct, function, with_sites), fills)

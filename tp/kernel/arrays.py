@@ -38,7 +38,7 @@ def array_code(text: str) -> tuple[CodeType, frozenset[str], frozenset[str], fro
     functions = {f.name: f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef) and "_near" not in f.name}
     tables = {name for f in functions.values() for name in _tables(f)}
     entries = {name: f for name, f in functions.items() if _has_lanes(f) or any(_tables(f))}
-    straight = {name: f for name, f in functions.items() if name not in entries and is_straight(f.body)}
+    straight = {name: f for name, f in functions.items() if name not in entries and (is_straight(f.body) or _fills_row(f))}
     if not entries:
         raise Unfit
     body: list[ast.stmt] = [_Entry(tables).function(f) for f in entries.values()]
@@ -87,6 +87,12 @@ def is_straight(body: Sequence[ast.stmt]) -> bool:
             case _:
                 return False
     return True
+
+
+def _fills_row(f: ast.FunctionDef) -> bool:
+    """Whether a function puts what it finds at a point into a row, as those of ``tp.gaussian.planes`` do."""
+    *before, last = f.body
+    return [a.arg for a in f.args.args[:3]] == ["x", "y", "row"] and is_straight(before) and isinstance(last, ast.Assign)
 
 
 def _leaves(s: ast.stmt) -> bool:

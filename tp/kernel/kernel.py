@@ -25,7 +25,7 @@ from tp.kernel.plan import Compiled
 from tp.kernel.single import single
 from tp.kernel.sites import prepare
 from tp.kernel.threads import default_threads
-from tp.kernel.uncompiled import carried_out
+from tp.kernel.uncompiled import best_in_arrays, carried_out
 from tp.seldom import seldom
 
 if TYPE_CHECKING:
@@ -147,7 +147,10 @@ class Kernel:
 
         def noted(module: ModuleType) -> T:
             recorder.module = module
-            call = replace(self._call(pairs, recorder), threads=1, progress=False, many=False)
+            call = replace(self._call(pairs, recorder), many=False)
+            if best_in_arrays(self._text):
+                return work(call)
+            call = replace(call, threads=1, progress=False)
             if call.by_rows and module.in_arrays:  # long statements, which threads can share
                 most = min(sizes.ABREAST, self.memory // (16 * self.threads))
                 at_once = max(1, most // self.compiled.lanes["rows"])
@@ -156,7 +159,7 @@ class Kernel:
             return work(call)
 
         done = carried_out(self._text, numbers, noted)
-        if done is not None:
+        if done is not None and not best_in_arrays(self._text):
             compile_behind(self._text, recorder.calls)
         return done
 
@@ -283,8 +286,12 @@ class Kernel:
     # ------------------------------------------------------------ what is needed
 
     def load(self) -> None:
-        """Import the generated module now, before several threads ask for it; from then on calls of few samples use it, too."""
-        _ = self._module
+        """Import the generated module now, before several threads ask for it; from then on calls of few samples use it, too.
+
+        Not where array code is as fast as what a compiler makes.
+        """
+        if not best_in_arrays(self._text):
+            _ = self._module
 
     @cached_property
     def _text(self) -> str:

@@ -214,7 +214,7 @@ def _each(function: Callable[..., Any], args: Sequence[Any]) -> Any:
     found = [lane(z) for z in range(lanes)]
     if found and isinstance(found[0], tuple):
         return tuple(np.array(x) for x in zip(*found, strict=True))
-    return np.array(found)
+    return np.moveaxis(np.array(found), 0, -1)
 
 
 def relu_easy(s1: Any, w1: Any, c: Any, s2: Any, w2: Any, near: float = 4e-6) -> tuple[Any, Any, Any]:

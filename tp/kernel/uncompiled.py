@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tp.gaussian.powers import beyond, tail
-from tp.kernel import abreast, lanewise, sizes
+from tp.kernel import abreast, lanewise, planewise, sizes
 from tp.kernel.arrays import Unfit, array_code
 from tp.kernel.aside import at_work, is_helped
 from tp.kernel.module import digest, is_compiled
@@ -73,14 +73,14 @@ class Late(Exception):
 def carried_out(text: str, numbers: float, work: Callable[[ModuleType], T]) -> T | None:
     """``work`` on so many numbers with the module of this text, not compiled; None where that is not, or was not, worth it."""
     name = digest(text)
-    in_arrays = numbers > IN_PYTHON
+    in_arrays = numbers > IN_PYTHON or best_in_arrays(text)
     left = _patience(text, in_arrays) - _spent.get(name, 0.0)
     if left <= 0.0 or (numbers > sizes.FEW and numbers > most(text)):
         return None
     start = process_time()
     try:
         with seldom():
-            made = module(text, left, in_arrays)
+            made = _lasting(text) if left == math.inf else module(text, left, in_arrays)
         if numbers > sizes.FEW and not made.in_arrays:
             return None
         with np.errstate(all="ignore"):
@@ -99,6 +99,8 @@ def most(text: str) -> float:
 
 def _patience(text: str, in_arrays: bool) -> float:
     """How long calls of a module may take in all before compiled functions would have been the better choice."""
+    if best_in_arrays(text):
+        return math.inf
     if not is_compiled(text) or at_work(text):
         return max(COMPILING, len(text) / COMPILED) * (1.0 if is_helped() else ALONE)
     if "numba" in sys.modules or (in_arrays and len(text) > LONG):
@@ -147,7 +149,7 @@ def module(text: str, seconds: float = math.inf, in_arrays: bool = True) -> Modu
     code, repeated = _code(text)
     found.__dict__.update(math=_math, np=np, range=watch.range, short=range, in_arrays=False, watch=watch)
     exec(code, vars(found))  # our own text, or one within the language of such texts
-    found.__dict__.update({twin.__name__: twin for twin in TWINS if hasattr(found, twin.__name__)})
+    found.__dict__.update({name: twin for name, twin in TWINS.items() if hasattr(found, name)})
     found.__dict__.update({name: lru_cache(1 << 14)(getattr(found, name)) for name in repeated})
     if in_arrays:
         with suppress(Unfit):
@@ -161,18 +163,31 @@ def module(text: str, seconds: float = math.inf, in_arrays: bool = True) -> Modu
     return found
 
 
+@lru_cache(16)
+def _lasting(text: str) -> ModuleType:
+    """The module of a text that no compiler makes faster."""
+    return module(text)
+
+
 def _with_lanes(found: ModuleType, text: str, watched: Callable[..., range]) -> None:
     """The functions of a module that have lanes, as array code."""
     code, entries, straight, names = array_code(text)
     inside: dict[str, Any] = {**vars(lanewise), "math": lanewise.elementary(_math), "np": np, "range": watched}
     exec(code, inside)
+    twins = lanewise.TWINS | planewise.ABREAST
     for name, function in vars(found).items():
         if name in names and name not in entries:
             straightened = inside[name] if name in straight else None
-            inside[name] = lanewise.lanewise(function, lanewise.TWINS.get(name, straightened))
+            inside[name] = lanewise.lanewise(function, twins.get(name, straightened))
+    found.__dict__.update({name: planewise.at_step(inside[planewise.values(name)]) for name in names if planewise.values(name)})
     inside |= dict.fromkeys(names & {"mehler_rows", "mehler_rows_single"}, lanewise.mehler_rows)
     ignoring = np.errstate(all="ignore")  # a side of a condition is computed where it is not taken, too
     found.__dict__.update({name: ignoring(inside[name]) for name in entries})
+
+
+def best_in_arrays(text: str) -> bool:
+    """Whether no compiler makes it faster: products of matrices sum functions of two Gaussians of a sample, see ``planewise``."""
+    return "\ndef together(" in text and not by_rows(text)
 
 
 def by_rows(text: str) -> bool:
@@ -243,52 +258,5 @@ def doubt(row: Any) -> float:
     return max(worst - 1e-14 * float(np.abs(row[:16]).max()), 0.0)
 
 
-# ---------------------------------------------------------------- of tp.gaussian.planes
-
-
-@lru_cache(64)
-def _places(top: int) -> tuple[Any, Any]:
-    """Degrees of the first variable and of the second, by place in a vector of coefficients."""
-    second = np.concatenate([np.arange(k + 1) for k in range(top + 1)])
-    return np.repeat(np.arange(top + 1), np.arange(1, top + 2)) - second, second
-
-
-def project_plane(table: Any, values: Any, f: int, out: Any, first: int, row: Any) -> None:
-    """:func:`tp.gaussian.planes.project_plane` as two products of matrices."""
-    one, two = _places(table.shape[1] - 1)
-    out[first : first + len(one)] += (table.T @ (values[:, :, f] @ table))[one, two]
-
-
-def tails(vector: Any, count: int, top: int) -> Any:
-    """:func:`tp.gaussian.planes.tails`, all degrees at a time."""
-    blocks = vector.reshape(count, -1)
-    norms = np.where(blocks[:, -1] > 0.0, blocks[:, -1], math.inf)
-    starts = np.arange(top + 1) * np.arange(1, top + 2) // 2
-    squares_ = np.add.reduceat(blocks[:, : starts[-1] + top + 1] ** 2, starts, axis=1)[:, ::-1].cumsum(1)[:, ::-1]
-    left = (blocks[:, -2] * blocks[:, -1])[:, None] ** 2 + np.concatenate([squares_[:, 1:], np.zeros((count, 1))], 1)
-    return (np.sqrt(left) / norms[:, None]).max(0)
-
-
-def together(a: Any, b: Any, top: int, r11: float, r12: float, r21: float, r22: float, out: Any) -> None:
-    """:func:`tp.gaussian.planes.together`, all terms of a degree at a time."""
-    one, two = a.reshape(out.shape[0], -1), b.reshape(out.shape[1], -1)
-    if top < 0:
-        out[...] = math.nan
-        return
-    out[...] = np.outer(one[:, 0], two[:, 0])
-    before = np.zeros((3, 3))
-    before[1, 1] = 1.0
-    for k in range(1, top + 1):
-        up = np.sqrt(np.arange(k + 1.0))
-        down = up[::-1]
-        same = down[:, None] * before[1:, 1:] * r11 + up[:, None] * before[:-1, 1:] * r21
-        less = down[:, None] * before[1:, :-1] * r12 + up[:, None] * before[:-1, :-1] * r22
-        now = (down * same + up * less) / k
-        at = slice(k * (k + 1) // 2, k * (k + 1) // 2 + k + 1)
-        out += one[:, at] @ now @ two[:, at].T
-        before = np.zeros((k + 3, k + 3))
-        before[1:-1, 1:-1] = now
-
-
-TWINS: tuple[Callable[..., Any], ...] = (project, squares, doubt, project_plane, tails, together)
+TWINS: dict[str, Callable[..., Any]] = {"project": project, "squares": squares, "doubt": doubt, **planewise.ALONE}
 """What takes a place of its own in modules that are not compiled."""

@@ -96,7 +96,7 @@ def device_text(text: str, grams: Collection[str], in_single: bool = False) -> s
             made += _entry(entry, [a.arg for a in entry.args.args if a.arg in grams])
     own = {name: f for name, f in functions.items() if name not in ENTRIES}
     needed = _reachable(own, ast.parse("\n\n".join(made)).body)
-    if needed & {"waves", "plane_pair"}:
+    if needed & {"waves", "together"}:
         raise _uncovered("an expectation over three or four correlated Gaussians takes tables of a size that is known late")
     helpers = [_helper(f) for name, f in own.items() if name in needed]
     return HEAD + "\n\n\n".join([*helpers, *([LIMITED, TOGETHER] if "rows" in functions else [PRODUCTS]), *made]) + "\n"

@@ -63,6 +63,10 @@ class State:
     excess: Excess
 
 
+EVERY = Excess(limit=1 << 62)
+"""No perturbation is one too many: a function's argument loses what decides nothing, before all its pairs are taken."""
+
+
 def value(op: Op, state: State) -> Cell:
     """What ``op`` is."""
     kind, args = op.kind, op.args
@@ -75,7 +79,7 @@ def value(op: Op, state: State) -> Cell:
     if kind == "add":
         return union([value(arg, state) for arg in args])
     if kind == "apply":
-        return nonlinear(value(args[0], state), args[1])
+        return nonlinear(pruned(value(args[0], state), state.cutoff, EVERY), args[1])
     if kind == "crowd":
         return state.crowd(value(args[0], state), args[1])
     return {}, {}

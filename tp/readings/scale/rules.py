@@ -81,15 +81,30 @@ def _expanded(
     for tag, value, node, moved in small:
         for around in stars:
             put(made[moved], product(around, tag), *_relative(value, node, 1, scale))
-    stars = _derivative(mains, parity, 2) if f2 else []
-    for k, (tag, value, node, moved) in enumerate(small if stars else ()):
-        for other, value2, node2, moved2 in small[k:]:
-            pair = product(tag, other)
-            for around in stars:
-                both = product(around, pair)
+    for around in _derivative(mains, parity, 2) if f2 else ():
+        kinds = _kinds(small, around[1])
+        for k, (tag, value, node, moved) in enumerate(kinds):
+            for other, value2, node2, moved2 in kinds[k:]:
+                both = product(around, product(tag, other))
                 if not both[0]:
                     put(made[moved or moved2], both, *_relative(value + value2, (node, node2), 2, scale))
     return made
+
+
+Small = tuple[Tag, int, Any, bool]
+
+
+def _kinds(small: list[Small], star: int) -> list[Small]:
+    """The largest of those that differ in letters of ``star`` alone: times what depends on these in any way they are one."""
+    found: dict[tuple[int, int, bool], tuple[int, int]] = {}
+    for k, ((odd, any_), value, _, moved) in enumerate(small):
+        kind = odd & ~star, any_ & ~star, moved
+        if kind not in found or value > found[kind][0]:
+            found[kind] = value, k
+    return [
+        ((odd, any_), small[k][1], small[k][2], moved)
+        for (odd, any_, moved), (_, k) in sorted(found.items(), key=lambda item: item[1][1])
+    ]
 
 
 def _derivative(mains: list[Tag], parity: int, order: int) -> list[Tag]:
