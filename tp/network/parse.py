@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 
 from lark import Lark, Token, UnexpectedInput
 
-from tp.errors import Source, Span, SpecError
+from tp.errors import Diagnostic, Source, Span, SpecError
 from tp.network import diagnostics as say
 from tp.network import limits
 from tp.network.build import Builder
@@ -23,7 +24,7 @@ SPACES = str.maketrans(dict.fromkeys("\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\xa0\u
 
 
 def parse(text: str, name: str = "<text>") -> Network:
-    """The tree of a spec. ``name`` is what messages call it. Raises :class:`SpecError` for the first syntax error."""
+    """The tree of a spec. ``name`` is what messages call it. Raises :class:`SpecError` for the first syntax errors."""
     if len(text) > limits.TEXT:
         raise SpecError(say.TextTooLarge(Span(Source(name, ""), 1, 1), f"{len(text):,} characters", f"{limits.TEXT:,}"))
     source = Source(name, text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").translate(SPACES))
@@ -32,11 +33,45 @@ def parse(text: str, name: str = "<text>") -> Network:
     try:
         tree = parser().parse(source.text + "\n")
     except UnexpectedInput as error:
-        raise SpecError(explain(source, error)) from None
+        raise SpecError(_mistakes(source, error)) from None
     network = Builder(source).build(tree)
     if (span := deepest(network, limits.DEPTH)) is not None:
         raise SpecError(say.TooDeep(span, limits.DEPTH))
     return network
+
+
+MISTAKES = 5
+"""Lines with a syntax error that are reported at once, at most."""
+
+
+def _mistakes(source: Source, error: UnexpectedInput) -> list[Diagnostic]:
+    """The first thing wrong with the text, and with what is left of it without that line, where a line stands for itself."""
+    found = [explain(source, error)]
+    rest = source
+    while len(found) < MISTAKES and (begun := _alone(rest, found[-1])) is not None:
+        begin, end = begun
+        rest = Source(source.name, rest.text[:begin] + " " * (end - begin) + rest.text[end:])
+        try:
+            parser().parse(rest.text + "\n")
+            break
+        except UnexpectedInput as more:
+            told = explain(rest, more)
+            found.append(replace(told, span=replace(told.span, source=source)))
+    return found
+
+
+def _alone(source: Source, told: Diagnostic) -> tuple[int, int] | None:
+    """Begin and end of the line of a mistake, if it is a statement of its own: no bracket or backslash joins it to others."""
+    lines = source.text.split("\n")
+    k = told.span.line - 1
+    before, line = "\n".join(x.partition("#")[0] for x in lines[:k]), lines[k].partition("#")[0]
+    balanced = all(sum(map(text.count, "([")) == sum(map(text.count, ")]")) for text in (before, line))
+    joined = line.rstrip().endswith("\\") or before.rstrip(" \t").endswith("\\")
+    headed = any(re.match(r"\s*network\b", x) for x in lines[:k])
+    if not headed or not line.strip() or not balanced or joined:
+        return None
+    begin = sum(len(x) + 1 for x in lines[:k])
+    return begin, begin + len(lines[k])
 
 
 class JoinLines:

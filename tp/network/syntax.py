@@ -183,6 +183,8 @@ def _hint(token: Token, accepts: set[str], before: Token | None) -> str:
         return "one `=` defines"
     if "AT" in accepts and token.type in ("NAME", "NUMBER", "_LPAR"):
         if before is not None and before.type == "NUMBER":
+            if "COMMA" in accepts:
+                return f"write `{before.value}, {token.value}`, or `{before.value}*{token.value}` for a product"
             return f"a product is written `{before.value}*{token.value}`"
         return "products are written `W @ x` (matrix or inner product) and `a*b` (coordinatewise)"
     if token.type == "_NL" and accepts >= OPERANDS:
