@@ -11,9 +11,11 @@ from faces import built
 import tp
 from tp.faces.letters import shortened
 from tp.faces.notation import Notation, notation
+from tp.faces.order import factored
 from tp.faces.plain import TextPrinter, greek
 from tp.faces.text import text
 from tp.limit.equations import Entry, Value
+from tp.program.ir import Ref
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -85,3 +87,58 @@ def test_products_and_their_laws_are_told() -> None:
     assert "m1 := A h" in told and "m3 := C h" in told and "(Z_m1(x), Z_m1(x′)) ~ N(0, Λ_h(x, x′))" in told
     m = next(line for line in told.splitlines() if line.endswith(":= D relu(h)")).split()[0]
     assert f"K_{m}(x, x′) = " in told and f"(Z_{m}(x), Z_{m}(x′)) ~" not in told  # it has an equation of its own
+
+
+WRITTEN = """
+network written
+  width n
+  dim   d = 4
+  let   L = 3
+  input  x : [d]
+  weight U    : [n, d] ~ N(0, 1/d)
+  weight W[l] : [n, n] ~ N(0, 1/n)  for l in 1..L
+  weight G[l] : [n, n] ~ N(0, 1/n)  for l in 1..L
+  weight v    : [n] ~ N(0, 1/n)
+  h[0] = tanh(U @ x)
+  h[l] = silu(G[l] @ h[l-1]) * (W[l] @ h[l-1])  for l in 1..L
+  output f = v @ tanh(h[L]*(U @ x))
+"""
+
+
+def test_what_terms_share_is_written_once():
+    """The printed sum is the equation's, and shorter; minus signs of all terms stand in front."""
+    limit = tp.parse(WRITTEN.replace("tanh(h[L]*(U @ x))", "tanh(W[1] @ tanh(h[L]))")).ntk()
+    for equation in limit.equations:
+        short = factored(equation.rhs)
+        assert sp.expand(short - equation.rhs) == 0
+        assert short.count_ops() <= equation.rhs.count_ops()
+    a, b, c = (Entry("K", Ref(name), Ref(name)) for name in "abc")
+    assert TextPrinter(Notation()).doprint(factored(-a * b - a * c - a * x)) == "−K_a(x, x′) (K_b(x, x′) + K_c(x, x′) + x)"
+    assert factored(x * a + x * b + x * c) == x * a + x * b + x * c  # a constant in front of each says what each is
+
+
+def test_a_recursion_of_products_stays_one():
+    """``h = φ(W h)`` is a recursion of ``W h``, as deep as it may be, with no layer of it written out."""
+    page = tp.parse(WRITTEN.replace("tanh(h[L]*(U @ x))", "h[L]")).ntk().text()
+    assert "for l = 2…3" in page
+    assert "m1[l] := G[l] h[l-1]" in page
+    assert tp.parse(WRITTEN.replace("tanh(h[L]*(U @ x))", "h[L]"), L=None).ntk().text().count("for l = 2…L") == 4
+
+
+def test_initial_vectors_are_not_taken_apart():
+    """Two pre-activations that share ``U @ x`` have ⟨x, x′⟩ in common, not products with columns of U."""
+    page = tp.parse("""
+network shared
+  width n
+  dim   d = 4
+  input x : [d]
+  input y : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight A : [n, d] ~ N(0, 1/d)
+  weight v : [n]    ~ N(0, 1/n)
+  output f = v @ (tanh(U @ x) * sin(U @ x + A @ y))
+""").nngp()
+    assert "K_u1,u2(ξ, ξ′) = 1/4 ⟨x, x′⟩" in page.text()
+    assert "u1 := A y + U x" in page.text()
+    assert "j_d" not in page.text()
+    assert {e.span.line for e in page.equations} == {10}  # where they are made, not where U is declared

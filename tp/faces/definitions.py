@@ -76,7 +76,7 @@ def definitions(program: Program, keep: Iterable[str] = ()) -> list[Definition]:
     shown = []
     for ins in all_of:
         rhs = _inlined(_body(ins, vectors, weights), bodies)
-        definition = Definition(ins.out, _matrices(rhs), ins.domain, ins.span)
+        definition = Definition(ins.out, matrices(rhs), ins.domain, ins.span)
         if ins.out.name in hidden:
             bodies.setdefault(ins.out.name, []).append(definition)
         else:
@@ -134,7 +134,7 @@ def _binding(body: Definition, ref: Ref) -> dict[sp.Basic, sp.Basic] | None:
     return binding
 
 
-def _matrices(expr: sp.Expr) -> sp.Expr:
+def matrices(expr: sp.Expr) -> sp.Expr:
     """``Sum(U[j]*x[j], j)`` over a finite axis is the product of a matrix and a vector."""
 
     def is_product(e: sp.Basic) -> bool:

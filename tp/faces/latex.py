@@ -14,6 +14,7 @@ from itertools import groupby
 
 import sympy as sp
 
+from tp.faces.definitions import matrices
 from tp.faces.display import align, ranges, rows
 from tp.faces.letters import gaussians
 from tp.faces.network_tex import DefinitionPrinter, network
@@ -156,7 +157,7 @@ def named_vectors(limit: Limit, style: Notation) -> list[str]:
     for ref, expr, domain in limit.named:
         printer = DefinitionPrinter(style, limit.program, index_order(ref))
         where = ranges(domain, printer)
-        lines.append(f"{printer.doprint(ref)} &:= {printer.doprint(expr)}" + (rf"\qquad {where}" if where else ""))
+        lines.append(f"{printer.doprint(ref)} &:= {printer.doprint(matrices(expr))}" + (rf"\qquad {where}" if where else ""))
     return lines
 
 

@@ -79,7 +79,7 @@ class Layout:
                 lines[-1] = joined
                 continue
             if lines == [head]:
-                inner = self._factor(arg, text, left - self.width(head))
+                inner = self._factor(arg, text, room - self.indent_width, left - self.width(head))
                 lines = [head + inner[0], *(self.indent + line for line in inner[1:])]
                 continue
             left = room
@@ -91,12 +91,15 @@ class Layout:
         lines[-1] += below
         return lines
 
-    def _factor(self, arg: sp.Expr, text: str, room: float) -> list[str]:
-        """One factor in lines."""
-        if self.width(text) <= room or not arg.is_Add:
-            return [text] if self.width(text) <= room else self.lines(arg, room)
+    def _factor(self, arg: sp.Expr, text: str, room: float, first: float | None = None) -> list[str]:
+        """One factor in lines; the first may have a room of its own."""
+        first = room if first is None else first
+        if self.width(text) <= first:
+            return [text]
+        if not arg.is_Add:
+            return self.lines(arg, room, first)
         head, body, tail = self.printer.opened(arg)
-        inner = self.lines(body, room - self.indent_width)
+        inner = self.lines(body, room - self.indent_width, first - self.width(head))
         if len(inner) == 1:
             return [text]
         return [head + inner[0], *(self.indent + line for line in inner[1:-1]), self.indent + inner[-1] + tail]

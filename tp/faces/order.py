@@ -34,6 +34,43 @@ def outside(expr: sp.Expr) -> sp.Expr:
     return expr.replace(lambda e: isinstance(e, sp.Sum), pulled)
 
 
+def factored(expr: sp.Expr) -> sp.Expr:
+    """A sum with what several of its terms share written once: an expectation in two of them, any factor in three.
+
+    What saves most comes first; terms without a common factor stay as they are.
+    """
+    if not expr.is_Add:
+        return expr
+    products = [frozenset(_shareable(t)) for t in expr.args]
+    found: dict[frozenset[sp.Expr], int] = {}
+    for factor in sorted((f for f in frozenset().union(*products) if f.has(*_VARYING)), key=sp.default_sort_key):
+        holders = [p for p in products if factor in p]
+        shared = frozenset.intersection(*holders)
+        if len(holders) > (1 if any(f.has(Expectation) for f in shared) else 2):
+            found[shared] = (len(holders) - 1) * sum(1 + f.count_ops() for f in shared)
+    if not found:
+        return expr
+    shared = max(found, key=lambda s: found[s])
+    inside = [sp.Mul(*(f for f in _all_factors(t) if f not in shared)) for t, p in zip(expr.args, products, strict=True) if shared <= p]
+    rest = [t for t, p in zip(expr.args, products, strict=True) if not shared <= p]
+    content, bracket = sp.Add(*inside).primitive()
+    if all(t.could_extract_minus_sign() for t in sp.Add.make_args(bracket)):
+        content, bracket = -content, -bracket
+    outer = [content] if content != 1 else []
+    together = sp.Mul(*outer, *sorted(shared, key=sp.default_sort_key), factored(bracket), evaluate=False)
+    return sp.Add(together, *sp.Add.make_args(factored(sp.Add(*rest))), evaluate=False) if rest else together
+
+
+def _all_factors(term: sp.Expr) -> list[sp.Expr]:
+    """The factors of a product, those of its square roots each under a root of its own."""
+    return [part for f in sp.Mul.make_args(term) for part in sp.Mul.make_args(sp.expand_power_base(f, force=True))]
+
+
+def _shareable(term: sp.Expr) -> list[sp.Expr]:
+    """What a paper would write in front of a bracket: all but numbers and tangent kernels, which belong to its terms."""
+    return [f for f in _all_factors(term) if not f.is_number and not is_theta(f)]
+
+
 def terms(expr: sp.Expr) -> list[sp.Expr]:
     """The terms of a sum as a paper orders them: kernels, tangent kernels, constants."""
 

@@ -149,10 +149,12 @@ class TextPrinter(StrPrinter):
         top = self._product(above)
         if not below:
             return top
-        bottom = self._product(below)
-        if len(below) > 1 or (below[0].is_Mul and not below[0].is_number):
-            bottom = f"({bottom})"
-        return f"{top or '1'}/{bottom}" if len(above) < 2 else f"{top}/{bottom}"
+        return f"{top or '1'}/{self._below(below)}"
+
+    def _below(self, below: Sequence[sp.Expr]) -> str:
+        """A denominator."""
+        text = self._product(below)
+        return f"({text})" if len(below) > 1 or (below[0].is_Mul and not below[0].is_number) else text
 
     def _product(self, args: Sequence[sp.Expr]) -> str:
         texts = []
@@ -283,7 +285,7 @@ class TextPrinter(StrPrinter):
         f = factors(expr)
         if not expr.is_Mul or not f.rest:
             return "", [], ""
-        return self._head(expr), list(f.rest), f"/({self._product(f.rest_below)})" if f.rest_below else ""
+        return self._head(expr), list(f.rest), f"/{self._below(f.rest_below)}" if f.rest_below else ""
 
     def opened(self, expr: sp.Expr) -> tuple[str, sp.Expr, str]:
         return "(", expr, ")"

@@ -10,11 +10,12 @@ from itertools import groupby
 
 import sympy as sp
 
-from tp.faces.definitions import definitions, vector_names
+from tp.faces.definitions import definitions, matrices, vector_names
 from tp.faces.layout import Layout
 from tp.faces.letters import Gaussians, Law, gaussians, shortened, written
 from tp.faces.notation import Notation, notation
 from tp.faces.order import (
+    factored,
     lhs_order,
     outside,
 )
@@ -63,7 +64,7 @@ def _section(equations: list[Equation], style: Notation, width: int, sources: li
 def _equation(equation: Equation, style: Notation, room: int, beyond: int) -> tuple[list[str], list[str]]:
     """The right side in lines, and the lines of the range and of the where-clauses."""
     equation, short = shortened(equation, style)
-    equation = replace(equation, rhs=outside(equation.rhs))
+    equation = replace(equation, rhs=factored(outside(equation.rhs)))
     printer, found = printer_for(equation, style)
     where = list(dict.fromkeys(clause for item in found.laws for clause in law(item, printer)))
     for item in short:
@@ -137,7 +138,8 @@ def law(item: Law, printer: TextPrinter) -> list[str]:
 
 def _named(limit: Limit, style: Notation) -> Iterator[str]:
     printer = TextPrinter(style)
-    for ref, expr, domain in (*_products(limit), *limit.named):
+    named = ((ref, matrices(expr), domain) for ref, expr, domain in limit.named)
+    for ref, expr, domain in (*_products(limit), *named):
         where = ranges(domain, printer)
         yield f"{printer.doprint(ref)} := {printer.doprint(expr)}" + (f"    for {where}" if where else "")
 

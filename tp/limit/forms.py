@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from tp.errors import LimitError, Message
+from tp.errors import NOWHERE, LimitError, Message, Span
 from tp.gaussian.functions import rectified
 from tp.limit.alike import same_up_to_indices
 from tp.limit.clauses import Clause, Families, at
@@ -39,7 +39,10 @@ class Ambiguous(Exception):
 
 @dataclass
 class Forms:
-    """Forms of a program's vectors; remembers the names it has introduced."""
+    """Forms of a program's vectors; remembers the names it has introduced.
+
+    ``span`` is the place of the spec that is being read, which names given there belong to.
+    """
 
     families: Families
     temps: frozenset[str]
@@ -49,8 +52,11 @@ class Forms:
     vanishing: set[str] = field(init=False, default_factory=set)
     recursive: set[str] = field(init=False)
     links: set[str] = field(init=False)
+    carried: set[str] = field(init=False)
     named: list[tuple[Ref, sp.Expr, Domain]] = field(default_factory=list)
     _memo: dict[tuple[sp.Expr, Domain, bool], sp.Expr] = field(default_factory=dict)
+    span: Span = NOWHERE
+    _weights_in: dict[Ref, tuple[frozenset[str], bool]] = field(default_factory=dict)
     _known_affine: dict[tuple[sp.Expr, Ref], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,6 +65,7 @@ class Forms:
         self.recursive |= _read_beyond(self.families) - self.temps
         self.links = self._chain() if self.chained else set()
         self.recursive |= self.links
+        self.carried = self._carried()
         self.letters = LetterTable(self.families)
 
     # ------------------------------------------------------------ which vectors are Gaussian
@@ -70,9 +77,11 @@ class Forms:
         return terms(expr, self.has_vector, self._one_function)
 
     def _one_function(self, expr: sp.Basic) -> bool:
-        """Whether a sum is a nonlinear function of one Gaussian, or of one over a scalar such as its norm."""
+        """Whether a sum is a nonlinear function of one Gaussian, of one over a scalar such as its norm, or of one product."""
         if not isinstance(expr, sp.Add) or expr.has(sp.Sum):
             return False
+        if self._one_product(expr):
+            return True
         refs = expr.atoms(Ref)
         scalars = {r for r in refs if self.families.is_scalar(r)}
         if len(refs) != len(scalars) + 1:
@@ -82,6 +91,14 @@ class Forms:
             return False
         c = unit(expr, ref) if scalars else None
         return not scalars or (c is not None and not in_units(expr, ref, c).has(*scalars))
+
+    def _one_product(self, expr: sp.Add) -> bool:
+        """Whether it is a function of one product of Gaussians: ``1 - tanh(g*h)^2``, which multiplied out says less."""
+        arguments = {f.args for f in expr.atoms(sp.Function) if self.has_vector(f)}
+        if len(arguments) != 1:
+            return False
+        (argument, *more) = arguments.pop()
+        return not more and argument.is_Mul and not self.has_vector(expr.xreplace({argument: sp.Dummy()}))
 
     def _affine(self, expr: sp.Expr, ref: Ref) -> bool:
         if (expr, ref) not in self._known_affine:
@@ -131,6 +148,15 @@ class Forms:
                         reads.setdefault(ref.name, []).append(name if _bare(body, ref) else "")
         links = {name: set(by) for name, by in reads.items() if "" not in by}
         return {name for name, by in links.items() if by & links.keys() or any(name in others for others in links.values())}
+
+    def _carried(self) -> set[str]:
+        """Products without a name, ``W[l] @ h[l-1]``, that a loop leads back to through no Gaussian that has one.
+
+        They are what the recursion is about: ``h[l] = relu(W[l] @ h[l-1])``.
+        """
+        named = self.gaussian - self.temps
+        products = {n for n, cs in self.families.clauses.items() if n in self.temps and all(isinstance(c.ins, MatMul) for c in cs)}
+        return _recursive(self.families, leave=named) & products
 
     def _may_keep_name(self, name: str) -> bool:
         """A temporary that is merely linear is unfolded; MatMuls and what the user named keep their names."""
@@ -215,7 +241,19 @@ class Forms:
 
     def clause_form(self, clause: Clause, values: bool) -> sp.Expr:
         """The prepared form of a clause, in its own indices: names are given once, with the clause's ranges."""
-        return self.prepared(clause.expr, clause.domain, values)
+        asked, self.span = self.span, clause.ins.span
+        try:
+            return self.prepared(clause.expr, clause.domain, values)
+        finally:
+            self.span = asked
+
+    def weights_in(self, clause: Clause) -> tuple[frozenset[str], bool]:
+        """Names of the weights that stand in a definition as vectors, and whether no other vectors do."""
+        if clause.out not in self._weights_in:
+            names = {r.name for r in self.families.vectors(self._unfold_temps(clause.expr))}
+            found = frozenset(names - self.families.clauses.keys())
+            self._weights_in[clause.out] = found, bool(found) and found == names
+        return self._weights_in[clause.out]
 
     # ------------------------------------------------------------ names for arguments of nonlinearities
 
@@ -301,8 +339,7 @@ class Forms:
         ref, ranges = Ref(name, *index), tuple(r for r in domain if r.index in linear.free_symbols)
         first = self.families.vectors(linear)[0]
         space = self.families.space(first.name, len(first.index))
-        span = self.families.span(first.name)
-        self.families.clauses[name] = [Clause(Nonlin(ref, linear, space, ranges, span), ranges)]
+        self.families.clauses[name] = [Clause(Nonlin(ref, linear, space, ranges, self.span), ranges)]
         self.gaussian.add(name)
         self.named.append((ref, linear, ranges))
         self.letters.add(name)
@@ -352,17 +389,17 @@ def _total(term: Term) -> sp.Expr:
     return Sum(body, *((r.index, r.lo, r.hi) for r in reversed(term.bounds))) if term.bounds else body
 
 
-def _recursive(families: Families) -> set[str]:
-    """Vector families that read themselves, through Nonlins only."""
+def _recursive(families: Families, leave: set[str] | None = None) -> set[str]:
+    """Vector families that read themselves through Nonlins only, or through anything but the families to ``leave`` out."""
     reads: dict[str, set[str]] = {}
     for name, clauses in families.clauses.items():
-        reads[name] = {
-            r.name
-            for c in clauses
-            if isinstance(c.ins, Nonlin)
-            for r in families.vectors(c.ins.expr)
-            if r.name in families.clauses
-        }
+        reads[name] = set()
+        for c in clauses:
+            if isinstance(c.ins, Nonlin):
+                reads[name] |= {r.name for r in families.vectors(c.ins.expr) if r.name in families.clauses}
+            elif isinstance(c.ins, MatMul) and leave is not None:
+                reads[name].add(c.ins.x.name)
+        reads[name] -= leave or set()
     found = set()
     for name in reads:
         seen, stack = set(), list(reads[name])

@@ -55,7 +55,10 @@ class Reading:
 
 @dataclass
 class Moments:
-    """The rules. ``demand(kind, a, b)`` and ``scalar(ref)`` are called for every entry and scalar that is used."""
+    """The rules. ``demand(kind, a, b)`` and ``scalar(ref)`` are called for every entry and scalar that is used.
+
+    ``opened`` are products of a recursion that are written out: parts of the pre-activation an equation is about.
+    """
 
     families: Families
     forms: Forms
@@ -63,6 +66,7 @@ class Moments:
     demand: Demand
     scalar: Callable[[Ref], sp.Expr | None]
     context: dict[sp.Symbol, Range] = field(default_factory=dict)
+    opened: set[Ref] = field(default_factory=set)
     _known: dict[tuple[sp.Expr, Domain], sp.Expr] = field(default_factory=dict)
     _seconds: dict[Both, sp.Expr] = field(default_factory=dict)
     _tangents: dict[Both, sp.Expr] = field(default_factory=dict)
@@ -257,7 +261,7 @@ class Moments:
         if self.forms.letters.independent(a, b):
             return sp.S.Zero
         one, two = (self.matmul(r) if c else None for r, c in zip((a, b), computed, strict=True))
-        if one and two:
+        if one and two and {r for r in (a, b) if r.name in self.forms.carried} <= self.opened:
             value = self.matmuls(kind, one, s, two, t)
             if not _long(value, longest):
                 return value

@@ -155,7 +155,7 @@ class Derivation:
         if key not in self.found:
             self.order.append(key)
         self.found[key] = []
-        saved = self.moments.context
+        saved, opened = self.moments.context, self.moments.opened
         for one in self.families.defining(first):
             if kind in ("theta", "m"):
                 self._split(kind, one.out, one.domain, one, one)
@@ -165,11 +165,12 @@ class Derivation:
                 if joined is not None:
                     a, b, domain = joined
                     self._split(kind, (a, b), domain, one, two)
-        self.moments.context = saved
+        self.moments.context, self.moments.opened = saved, opened
 
     def _split(self, kind: str, lhs: Ref | tuple[Ref, Ref], domain: Domain, one: Clause, two: Clause) -> None:
         """Derive an equation; where a definition changes within the domain, once for each part."""
-        self.moments.context = {r.index: r for r in domain}
+        self.moments.context, self.moments.opened = {r.index: r for r in domain}, set()
+        self.forms.span = one.ins.span
         try:
             rhs = self._right(kind, lhs, domain, one, two)
         except Ambiguous as where:
@@ -199,7 +200,7 @@ class Derivation:
         return self._vectors(kind, (one, _bind(one, a), a), (two, _bind(two, b), b), domain)
 
     def _vectors(self, kind: str, left: Side, right: Side, domain: Domain) -> sp.Expr:
-        """Expand the definitions: both of one family, else the one that comes later and is no MatMul.
+        """Expand the definitions that :meth:`_expanded` names.
 
         A vector of initial data is independent of every hat, and there is nothing to expand.
         """
@@ -212,14 +213,26 @@ class Derivation:
         expand_one, expand_two = self._expanded(one, two, a.name == b.name)
         x = at(one.expr, b1) if expand_one else a
         y = at(two.expr, b2) if expand_two else b
+        self.moments.opened = set(self.families.vectors(x)) | set(self.families.vectors(y))
         if kind == "Theta":
             return self.moments.tangent(x, I, y, J, domain)
         return self.moments.second(x, I, y, J, domain)
 
     def _expanded(self, one: Clause, two: Clause, same: bool) -> tuple[bool, bool]:
+        """Which definitions are put in: both of one family, and where both hold the same initial weights; else the later one.
+
+        A vector of initial weights alone, ``U @ x``, comes before all others and is not taken apart into its columns.
+        """
         first, second = isinstance(one.ins, Nonlin), isinstance(two.ins, Nonlin)
-        if same or not (first and second):
+        if not (first and second):
             return first, second
+        (mine, bare), (theirs, other) = self.forms.weights_in(one), self.forms.weights_in(two)
+        if mine & theirs:
+            return True, True
+        if bare != other:
+            return not bare, not other
+        if same:
+            return True, True
         names = [*self.families.weights, *self.families.clauses]
         later = names.index(one.out.name) > names.index(two.out.name)
         return later, not later
