@@ -51,7 +51,9 @@ def factored(expr: sp.Expr) -> sp.Expr:
     if not found:
         return expr
     shared = max(found, key=lambda s: found[s])
-    inside = [sp.Mul(*(f for f in _all_factors(t) if f not in shared)) for t, p in zip(expr.args, products, strict=True) if shared <= p]
+    inside = [
+        sp.Mul(*(f for f in _all_factors(t) if f not in shared)) for t, p in zip(expr.args, products, strict=True) if shared <= p
+    ]
     rest = [t for t, p in zip(expr.args, products, strict=True) if not shared <= p]
     content, bracket = sp.Add(*inside).primitive()
     if all(t.could_extract_minus_sign() for t in sp.Add.make_args(bracket)):

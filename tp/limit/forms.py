@@ -155,7 +155,9 @@ class Forms:
         They are what the recursion is about: ``h[l] = relu(W[l] @ h[l-1])``.
         """
         named = self.gaussian - self.temps
-        products = {n for n, cs in self.families.clauses.items() if n in self.temps and all(isinstance(c.ins, MatMul) for c in cs)}
+        products = {
+            n for n, cs in self.families.clauses.items() if n in self.temps and all(isinstance(c.ins, MatMul) for c in cs)
+        }
         return _recursive(self.families, leave=named) & products
 
     def _may_keep_name(self, name: str) -> bool:
