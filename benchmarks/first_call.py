@@ -43,7 +43,7 @@ print(time.perf_counter() - start)
 SAMPLES = (2, 300)
 """Few, and some hundred: where samples are lanes, neither takes a compiler."""
 
-TIED = ("hopfield", "autoencoder", "symmetric_rnn", "transformer")
+TIED = ("hopfield", "autoencoder", "symmetric_rnn", "transformer", "gru", "lstm")
 """Specs whose limit needs the Z-calculus."""
 
 

@@ -106,6 +106,10 @@ class LimitError(TPError):
     """An instruction has no limit, or none that a rule here derives."""
 
 
+class NoFormula(LimitError):
+    """There is a limit, but no formula or rule of integration here gives its numbers."""
+
+
 class DeviceError(TPError):
     """The device asked for is not there."""
 
@@ -116,7 +120,7 @@ def at_line(span: Span) -> Iterator[None]:
     try:
         yield
     except LimitError as error:
-        raise LimitError([replace(d, span=span) if d.span == NOWHERE else d for d in error.diagnostics]) from None
+        raise type(error)([replace(d, span=span) if d.span == NOWHERE else d for d in error.diagnostics]) from None
 
 
 @dataclass(frozen=True)

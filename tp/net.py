@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tp.errors import NOWHERE, DataError, DeviceError, Message, SpecError
+from tp.errors import NOWHERE, DataError, DeviceError, Message, NoFormula, SpecError
 from tp.kernel.stored import known, plan_key, recall, remember, spec_key
 from tp.network.files import load_text
 from tp.progress import ticking
@@ -18,6 +18,7 @@ from tp.seldom import seldom
 if TYPE_CHECKING:
     from tp.kernel.kernel import Kernel
     from tp.limit.equations import Limit
+    from tp.limit.nodes.kernel import NodeKernel
     from tp.limit.zcalculus import ZLimit
     from tp.limit.zcalculus.pairs import PairKernel
     from tp.network.check import Checked
@@ -177,7 +178,7 @@ class Net:
         output: str | None = None,
         progress: bool | None = None,
         **constants: Any,
-    ) -> Kernel | PairKernel:
+    ) -> Kernel | PairKernel | NodeKernel:
         """The compiled kernel of one or several limits: ``net.kernel("ntk")``, ``net.kernel("nngp", "ntk")``.
 
         ``constants`` give numbers to constants that the spec leaves symbolic. Called with arrays of shape
@@ -186,9 +187,10 @@ class Net:
         ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
 
         Where an expectation holds more than two Gaussians, as behind a matrix and its transpose, it is a ``PairKernel``, called
-        alike and integrated pair by pair, for few samples, with a ``bound`` of 1e-3 that calls keep or refuse. Raises
-        ``DataError`` for a kind, output, constant or dtype that there is not, ``DeviceError`` for a device, and ``LimitError``
-        where no rule gives the limit.
+        alike and integrated pair by pair, for few samples, with a ``bound`` of 1e-3 that calls keep or refuse. Where no formula
+        integrates the limit, as of cells with a gated state (GRU, LSTM), it is a ``NodeKernel``, called alike: means over nodes,
+        with a ``bound`` of 1e-2 that is statistical. Raises ``DataError`` for a kind, output, constant or dtype that there is
+        not, ``DeviceError`` for a device, and ``LimitError`` where no rule gives the limit.
         """
         wanted = kinds or ("ntk",)
         for kind in wanted:
@@ -206,17 +208,26 @@ class Net:
         if made is None:
             from tp.limit.independence import gradient_dependence
 
-            limit = self.ntk(mode, progress=progress) if "ntk" in wanted else self.nngp(progress=progress)
-            if gradient_dependence(self.program) is not None:
-                from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
+            try:
+                limit = self.ntk(mode, progress=progress) if "ntk" in wanted else self.nngp(progress=progress)
+                if gradient_dependence(self.program) is not None:
+                    from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
 
-                if needs_pairs(limit):
-                    if device == "cuda":
-                        reason = "its expectations hold more than two Gaussians: they are integrated pair by pair, on the CPU"
-                        raise DeviceError(Message(NOWHERE, reason, 'use device="cpu"', "not on this device", "use --device cpu"))
-                    return pair_kernel(limit, names, constants, output, settled(device, dtype)[1].name)
-            settled(device, dtype)  # is it there?
-            made = planned(limit, names, constants, output)
+                    if needs_pairs(limit):
+                        precision = _in_arrays(device, dtype, "its expectations hold more than two Gaussians: pair by pair")
+                        return pair_kernel(limit, names, constants, output, precision)
+                settled(device, dtype)  # is it there?
+                made = planned(limit, names, constants, output)
+            except NoFormula:
+                from tp.limit.independence import transposed
+
+                check = gradient_dependence if "ntk" in wanted else transposed
+                if check(self.program) is not None:
+                    raise
+                from tp.limit.nodes.kernel import NodeKernel
+
+                precision = _in_arrays(device, dtype, "no formula integrates it: by nodes that all samples share")
+                return NodeKernel(self.program, names, constants, output, precision, mode == "as written", progress)
             remember(key, self._key, made)
         return ready(made, device, dtype, progress=progress is not False)
 
@@ -415,3 +426,12 @@ class Net:
             reason = f"the network has the inputs {', '.join(names)}"
             raise DataError(Message(NOWHERE, reason, "pass a dict of arrays by name", "several inputs"))
         return {names[0]: X}
+
+
+def _in_arrays(device: str, dtype: Any, how: str) -> str:
+    """The precision of a kernel that is not compiled. Raises ``DeviceError`` for a device other than the CPU."""
+    from tp.kernel.build import settled
+
+    if device == "cuda":
+        raise DeviceError(Message(NOWHERE, f"{how}, on the CPU", 'use device="cpu"', "not on this device", "use --device cpu"))
+    return settled("cpu" if device == "auto" else device, dtype)[1].name

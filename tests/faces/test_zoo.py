@@ -17,7 +17,7 @@ from tp.limit.equations import Limit
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SPECS = sorted(path.stem for path in GOLDEN.glob("*.tp"))
-ZOO = [name for name in tp.zoo() if name not in ("hopfield", "transformer", "autoencoder", "symmetric_rnn")]
+ZOO = [name for name in tp.zoo() if name not in ("hopfield", "transformer", "autoencoder", "symmetric_rnn", "gru", "lstm")]
 needs_pdflatex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 
 

@@ -100,8 +100,9 @@ def test_one_sample_is_enough():
 
 
 def test_what_has_no_rule_is_refused_at_its_line():
+    """By compiled kernels; ``net.kernel`` takes it by nodes."""
     with pytest.raises(tp.LimitError, match="`relu` is not") as refusal:
-        tp.parse(SHARED.format(gate="relu")).kernel("nngp")
+        build(tp.parse(SHARED.format(gate="relu")).nngp())
     (found,) = refusal.value.diagnostics
     assert found.span.line == 10 and "matrices of its own" in found.remedy
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from tp.errors import NOWHERE, LimitError, Message
+from tp.errors import NOWHERE, Message, NoFormula
 from tp.gaussian import planes
 from tp.gaussian.breaks import JUMPS, KINKS
 from tp.gaussian.codegen import Function, Source, digest, fill, merge, scalar_function, sources_of
@@ -50,7 +50,7 @@ def split(integrands: Sequence[sp.Expr], variables: Sequence[sp.Expr]) -> tuple[
             return one, two, [[(c, f[0], f[1] if two else sp.S.One) for c, f in products or ()] for products in found]
     how = "that is no product of functions of two of them each" if 2 < count <= 4 else "at once"
     reason = f"an expectation over {count} correlated Gaussians {how} has no numerical rule; four are the most, two of a sample"
-    raise LimitError(Message(NOWHERE, reason, REMEDY, "no numerical rule"))
+    raise NoFormula(Message(NOWHERE, reason, REMEDY, "no numerical rule"))
 
 
 def _check_smooth(g: sp.Expr, variables: Sequence[sp.Expr]) -> None:
@@ -61,7 +61,7 @@ def _check_smooth(g: sp.Expr, variables: Sequence[sp.Expr]) -> None:
                 f"an expectation over {len(variables)} correlated Gaussians has a rule for smooth functions, and `{name}` is not"
             )
             remedy = f"take a smooth one (softplus, silu, gelu, tanh), or {REMEDY}"
-            raise LimitError(Message(NOWHERE, reason, remedy, "no numerical rule"))
+            raise NoFormula(Message(NOWHERE, reason, remedy, "no numerical rule"))
 
 
 def _divisions(variables: Sequence[sp.Expr]) -> Iterator[tuple[Places, Places]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import NOWHERE, DataError, LimitError, Message, Span, with_values
+from tp.errors import NOWHERE, DataError, Message, NoFormula, Span, with_values
 from tp.gaussian.expectation import Expectation
 from tp.kernel.cells import Largest, Over, Total, hull, parts
 from tp.limit.equations import Entry, I, J, Limit, Value, Z
@@ -126,7 +126,7 @@ def _check_free(rhs: sp.Expr, domain: Domain) -> None:
     if unknown:
         names = ", ".join(f"`{s}`" for s in sorted(unknown, key=str))
         reason = f"an expectation of a nonlinear function of a sum over an index ({names}) has no numerical rule"
-        raise LimitError(Message(NOWHERE, reason, "net.simulate(X, width) has it at finite width", "no numerical rule"))
+        raise NoFormula(Message(NOWHERE, reason, "net.simulate(X, width) has it at finite width", "no numerical rule"))
 
 
 def plain(expr: sp.Expr, fresh: Bounds) -> sp.Expr:

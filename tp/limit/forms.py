@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import sympy as sp
 
-from tp.errors import NOWHERE, LimitError, Message, Span
+from tp.errors import NOWHERE, LimitError, Message, NoFormula, Span
 from tp.gaussian.functions import rectified
 from tp.limit.alike import same_up_to_indices
 from tp.limit.clauses import Clause, Families, at
@@ -316,14 +316,10 @@ class Forms:
         linear = [t for t in found if t.core != 1]
         for t in linear:
             if t.core.name in self.recursive and t.core.name not in self.gaussian:
-                raise LimitError(
-                    Message(
-                        self.families.recursion(t.core.name),
-                        f"`{t.core}` is not Gaussian and recursive, or read beyond its range: no recursion of a nonlinearity",
-                        f"apply a weight matrix between `{t.core.name}` and the nonlinearity",
-                        "no closed recursion",
-                    )
-                )
+                reason = f"`{t.core}` is not Gaussian and recursive, or read beyond its range: no recursion of a nonlinearity"
+                remedy = f"has its numbers, by nodes; for formulas put a matrix between `{t.core.name}` and the nonlinearity"
+                texts = (reason, f"net.kernel() {remedy}", "no closed recursion", f"`tp gram` {remedy}")
+                raise NoFormula(Message(self.families.recursion(t.core.name), *texts))
         if len(linear) == 1 and not linear[0].bounds:
             return arg
         constant = sp.Add(*(_total(t) for t in found if t.core == 1))

@@ -13,7 +13,7 @@ from itertools import islice
 
 import sympy as sp
 
-from tp.errors import LimitError, Message
+from tp.errors import LimitError, Message, NoFormula
 from tp.gaussian.expectation import Expectation
 from tp.limit.clauses import Families, at, provably
 from tp.limit.contraction import State, contract
@@ -402,15 +402,16 @@ class Moments:
         if pair is not None and self._recursive(pair[0].a) and self._recursive(pair[1].a):
             return self.entry("S", pair[0].a, pair[0].s, pair[1].a, pair[1].s)
         ref = next(z.a for z in atoms if self._recursive(z.a))
-        raise LimitError(
-            Message(
-                self.families.recursion(ref.name),
-                f"`{ref}` is carried on without a weight matrix, times functions that depend on its past: it is not Gaussian,"
-                " and its moments need the joint law of all steps",
-                f"apply a weight matrix to `{ref}`, `W @ {ref}`, or give what multiplies it weights of each step's own",
-                "no closed recursion",
-            )
+        reason = (
+            f"`{ref}` is carried on without a weight matrix, times functions that depend on its past: it is not Gaussian,"
+            " and its moments need the joint law of all steps"
         )
+        remedy = (
+            f"has its numbers, by nodes; for formulas apply a weight matrix to `{ref}`, `W @ {ref}`, or give what multiplies it"
+            " weights of each step's own"
+        )
+        texts = (reason, f"net.kernel() {remedy}", "no closed recursion", f"`tp gram` {remedy}")
+        raise NoFormula(Message(self.families.recursion(ref.name), *texts))
 
 
 def _long(value: sp.Expr, longest: int) -> bool:

@@ -81,6 +81,10 @@ class Calculus:
                 derived(self, psi)
         return value
 
+    def second(self, a: sp.Expr, b: sp.Expr) -> sp.Expr:
+        """E[a b], a at one sample, b at one."""
+        return self.mean(a * b)
+
     # ------------------------------------------------------------ vectors
 
     def vector(self, ref: Ref, s: sp.Expr) -> sp.Expr:

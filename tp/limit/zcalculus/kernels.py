@@ -11,8 +11,10 @@ Sources: Yang 2020, *Tensor Programs III*, Master Theorem 2.10; Yang 2020, *Tens
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import sympy as sp
 
@@ -42,7 +44,7 @@ def z_kernels(program: Program, kinds: tuple[str, ...], literal: bool = False) -
     if "Theta" in kinds:
         _refuse_many(program)
     reading = Reading(literal)
-    forward = _Kernels(program, reading)
+    forward = Kernels(program, reading)
     outputs = [ref for ref in forward.members if ref.name in {f.name for f in program.outputs}]
     names: dict[object, str] = {}
     shared = Translation(forward.calculus, names=names)
@@ -94,20 +96,20 @@ def _refuse_many(program: Program) -> None:
         raise LimitError(Message(span, reason, f"keep at most {OUTPUTS} outputs, or ask for nngp()", "too large"))
 
 
-def _tangents(forward: _Kernels, outputs: list[Ref], names: dict[object, str]) -> list[_Root]:
+def _tangents(forward: Kernels, outputs: list[Ref], names: dict[object, str]) -> list[_Root]:
     """Θ of each output, from a backward pass of its own."""
     found = []
     for k, f in enumerate(outputs, 1):
         suffix = "" if len(outputs) == 1 else f"_{k}"
         try:
-            one = _Kernels(forward.program, forward.reading, f)
+            one = Kernels(forward.program, forward.reading, f)
             found.append(_Root(f, *one.tangent(), Translation(one.calculus, names=names, suffix=suffix, own=one.adjoints)))
         except LimitError as error:
-            raise LimitError([_forward_words(m, forward) for m in error.diagnostics if isinstance(m, Message)]) from None
+            raise LimitError([forward_words(m, forward) for m in error.diagnostics if isinstance(m, Message)]) from None
     return found
 
 
-def _forward_words(message: Message, forward: _Kernels) -> Message:
+def forward_words(message: Message, forward: Kernels) -> Message:
     """A refusal of the backward pass in names of the spec: ``d_y`` is the gradient by y."""
 
     def spoken(name: re.Match[str]) -> str:
@@ -124,12 +126,17 @@ def _forward_words(message: Message, forward: _Kernels) -> Message:
 
 
 @dataclass
-class _Kernels:
-    """The calculus at two samples; with the gradients of ``output`` where one is given."""
+class Kernels:
+    """The calculus at two samples; with the gradients of ``output`` where one is given.
+
+    ``constants`` are numbers for symbolic constants, ``rules`` the calculus that is made of members and readouts.
+    """
 
     program: Program
     reading: Reading
     output: Ref | None = None
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    rules: Callable[[Members, Readouts], Calculus] = lambda members, readouts: Calculus(members, readouts.names)
     backward: Backward | None = None
     scale: sp.Expr = field(default=sp.S.One)
 
@@ -137,9 +144,9 @@ class _Kernels:
         self.wide = normalize(one_width(self.program))
         self.n = widths(self.wide)[0]
         whole = self._with_gradients(self.output) if self.output is not None else self.wide
-        self.members = Members(leading(whole))
+        self.members = Members(leading(whole), self.constants)
         self.readouts = Readouts(whole, self.members, self.wide)
-        self.calculus = Calculus(self.members, self.readouts.names)
+        self.calculus = self.rules(self.members, self.readouts)
         for ref in self.members:  # in program order, so that no derivation is deep
             if self.members.families.is_vector(ref):
                 for s in (I, J):
@@ -207,7 +214,7 @@ class _Kernels:
         return sp.S.Zero if value == 0 else value * self._second(right, down)
 
     def _second(self, x: Ref, y: Ref) -> sp.Expr:
-        return self.calculus.mean(self.calculus.vector(x, I) * self.calculus.vector(y, J))
+        return self.calculus.second(self.calculus.vector(x, I), self.calculus.vector(y, J))
 
     def _vector(self, original: Weight, weight: Weight) -> list[Sized]:
         """E[Z^{dv}(i) Z^{dv}(j)] of a vector weight, ∂f/∂θ(i) ∂f/∂θ(j) of a scalar one."""
@@ -241,5 +248,5 @@ class _Kernels:
         """Σ_j E[expr(i) expr(j)] over the coordinates of an input."""
         written = self.members.written(expr, ins.span)
         a, b = (self.calculus.expression(written, s, partial(self.calculus.vector, s=s)) for s in (I, J))
-        terms = sp.Add.make_args(sp.expand_mul(self.calculus.mean(a * b)))
+        terms = sp.Add.make_args(sp.expand_mul(self.calculus.second(a, b)))
         return sp.Add(*(sum_over(t, summed) for t in terms))

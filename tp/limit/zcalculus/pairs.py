@@ -20,7 +20,7 @@ from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.zcalculus.integrals import Integrals
 from tp.limit.zcalculus.mean import gaussians
 from tp.limit.zcalculus.measured import Measured, measured
-from tp.program.ir import Ref
+from tp.program.ir import Program, Ref
 from tp.readings.expression import Compiler
 from tp.readings.inputs import numbers_of, samples_of
 
@@ -114,22 +114,30 @@ class PairKernel:
     @property
     def _answer(self) -> Ref:
         """The output whose kernel it is."""
-        names = [f.name for f in self.limit.outputs]
-        if self.output is not None and self.output not in names:
-            reason = f"the network has no output `{self.output}`"
-            raise DataError(Message(NOWHERE, reason, f"it has {', '.join(names)}", "unknown output"))
-        return self.limit.outputs[0 if self.output is None else names.index(self.output)]
+        return answer(self.limit.program, self.output)
 
     def _named(self, X: Any, argument: str) -> dict[str, Array]:
-        """One array [N, …indices, …axes] per input, checked."""
-        program = self.limit.program
-        names = list(dict.fromkeys(d.ref.name for d in program.data))
-        if not isinstance(X, Mapping) and len(names) != 1:
-            reason = f"the network has the inputs {', '.join(names)}, but {argument} is one array"
-            raise DataError(Message(NOWHERE, reason, "pass a dict: {name: array}", "several inputs"))
-        arrays = dict(X) if isinstance(X, Mapping) else {names[0]: X}
-        samples_of(program, arrays, numbers_of(program, self.constants), Compiler())
-        return {name: np.asarray(a, dtype=np.float64) for name, a in arrays.items()}
+        return named_samples(self.limit.program, self.constants, X, argument)
+
+
+def answer(program: Program, output: str | None) -> Ref:
+    """The output of this name (None: the first). Raises ``DataError`` where there is none."""
+    names = [f.name for f in program.outputs]
+    if output is not None and output not in names:
+        reason = f"the network has no output `{output}`"
+        raise DataError(Message(NOWHERE, reason, f"it has {', '.join(names)}", "unknown output"))
+    return program.outputs[0 if output is None else names.index(output)]
+
+
+def named_samples(program: Program, constants: Mapping[str, Any], X: Any, argument: str) -> dict[str, Array]:
+    """One array [N, …indices, …axes] per input, checked."""
+    names = list(dict.fromkeys(d.ref.name for d in program.data))
+    if not isinstance(X, Mapping) and len(names) != 1:
+        reason = f"the network has the inputs {', '.join(names)}, but {argument} is one array"
+        raise DataError(Message(NOWHERE, reason, "pass a dict: {name: array}", "several inputs"))
+    arrays = dict(X) if isinstance(X, Mapping) else {names[0]: X}
+    samples_of(program, arrays, numbers_of(program, constants), Compiler())
+    return {name: np.asarray(a, dtype=np.float64) for name, a in arrays.items()}
 
 
 def _in_memory(remedy: str) -> LimitError:

@@ -101,7 +101,7 @@ class Readouts:
                         total += a * b * (weight.multiplier**2 * weight.variance).subs(binding)
                     continue
                 if x[1] == y[1]:
-                    total += a * b * calculus.mean(x[0] * y[0]) / x[2]
+                    total += a * b * calculus.second(x[0], y[0]) / x[2]
         return total
 
     def parts(self, calculus: Calculus, f: Ref, s: sp.Expr) -> list[tuple[sp.Expr, Ref | tuple[sp.Expr, str, sp.Expr]]]:
@@ -130,7 +130,7 @@ class Readouts:
 
     def _check(self, ins: Moment, expr: sp.Expr) -> None:
         """Every term has a factor that is a centred initial vector read by nothing that is not an output."""
-        fresh = {a for a in gaussians(expr) if self._own(a.a)}
+        fresh = {a for a in gaussians(expr) if self.own(a.a)}
         for term in products(expr) if expr != 0 else ():
             factors = [f for f in sp.Mul.make_args(term) if f in fresh]
             if len(factors) != 1 or factors[0] in gaussians(term / factors[0]):
@@ -144,7 +144,8 @@ class Readouts:
                     )
                 )
 
-    def _own(self, ref: Ref) -> bool:
+    def own(self, ref: Ref) -> bool:
+        """Whether an initial vector is read by nothing that is not an output."""
         families = self.members.families
         if ref.name in families.clauses:
             return False

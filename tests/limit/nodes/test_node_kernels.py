@@ -1,0 +1,182 @@
+"""Kernels by nodes: against published values, formulas that exist, orthants and finite width; and their errors hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tp
+from tp.limit.nodes import kernel as kernel_module
+from tp.limit.nodes.kernel import NodeKernel
+from tp.readings.empirical import kernels_of
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+YANG = json.loads((Path(__file__).parent / "data" / "gru.json").read_text("utf-8"))
+GRU = """network gru
+  width n
+  dim   d = 3
+  let   T = 3
+  index t in 1..T
+  let gate(z) = (1 + erf(z))/2
+  input  x[t] : [d]
+  weight Uz : [n, d] ~ N(0, 1/d)
+  weight Ur : [n, d] ~ N(0, 1/d)
+  weight Uh : [n, d] ~ N(0, 1/d)
+  weight Wz : [n, n] ~ N(0, 1/n)
+  weight Wr : [n, n] ~ N(0, 1/n)
+  weight Wh : [n, n] ~ N(0, 1/n)
+  weight bz : [n] ~ N(0, 1/2)
+  weight br : [n] ~ N(0, 1/2)
+  weight bh : [n] ~ N(0, 1/2)
+  weight v  : [n] ~ N(0, 1/n)
+  h[0] = 0
+  z[t] = gate(Wz @ h[t-1] + Uz @ x[t] + bz)
+  r[t] = gate(Wr @ h[t-1] + Ur @ x[t] + br)
+  h[t] = (1 - z[t]) * h[t-1] + z[t] * erf(Wh @ (r[t] * h[t-1]) + Uh @ x[t] + bh)
+  output f[t] = v @ h[t]
+"""
+HEAD = "network t\n  width n\n  dim d = 3\n  input x : [d]\n  weight v : [n] ~ N(0, 1/n)\n"
+
+
+@pytest.fixture(autouse=True)
+def few_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^11 of each scrambling: errors are told, whatever they are."""
+    monkeypatch.setattr(kernel_module, "POINTS", 11)
+
+
+def of(net: tp.Net, *kinds: str) -> NodeKernel:
+    """By nodes, whatever formulas there are."""
+    return NodeKernel(net.program, kinds, {}, None, "float64")
+
+
+def data(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def test_states_of_a_gru_are_those_published() -> None:
+    X = np.zeros((2, 3, 3))
+    for s, sequence in enumerate(YANG["sequences"]):
+        X[s, : len(sequence)] = sequence
+    kernel = tp.parse(GRU).kernel("nngp")
+    assert isinstance(kernel, NodeKernel)
+    (found,) = kernel.measured(X, tol=1e-3)
+    places = {(s, t): p for p, (s, t) in enumerate(YANG["index"])}
+    for (s, t), p in places.items():
+        for (s2, t2), q in places.items():
+            if t == t2:
+                error = abs(found.values[s, s2, t] - YANG["state_cov"][p][q])
+                assert error < 4 * found.errors.max() + YANG["tolerance_abs"]
+    assert 2 * found.errors.max() <= 1e-3
+
+
+def test_a_tolerance_is_met_or_refused() -> None:
+    kernel = tp.parse(GRU.replace("f[t] = v @ h[t]", "f = v @ h[2]"), T=2).kernel("nngp")
+    X = np.array(YANG["sequences"][0])[None, :2]
+    (found,) = kernel.measured(X, tol=2e-4)
+    assert 2 * found.errors.max() <= 2e-4
+    assert abs(found.values[0, 0] - YANG["state_cov"][1][1]) < 4 * found.errors[0, 0] + YANG["tolerance_abs"]
+    with pytest.raises(tp.LimitError, match=r"1.0e-09 would take about 2\^"):
+        kernel.measured(X, tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "kinds"), [("rnn", {"T": 2, "d": 3}, 2), ("mlp", {"L": 2, "d": 3}, 2), ("layernorm", {"L": 2, "d": 3}, 1)]
+)
+def test_nodes_agree_with_formulas(name: str, changes: dict[str, int], kinds: int) -> None:
+    """Of networks that have both: pairs of times, biases, moments."""
+    net = tp.zoo(name, **changes)
+    X = data(3, *((2, 3) if name == "rnn" else (3,)))
+    for found, exact in zip(of(net, *("K", "Theta")[:kinds]).measured(X), net.kernel("nngp", "ntk")(X), strict=False):
+        scale = np.sqrt(np.outer(np.diag(exact), np.diag(exact)))
+        assert (abs(found.values - exact) < 5 * found.errors).all()
+        assert (found.errors < 8e-3 * scale).all()
+
+
+def test_gates_of_two_vectors_agree_with_their_expansion() -> None:
+    """Two steps of a GRU's state, line by line: two correlated vectors of a sample, which Hermite polynomials take."""
+    lines = """  weight U : [n, d] ~ N(0, 1/d)
+  weight A : [n, d] ~ N(0, 1/d)
+  weight W : [n, n] ~ N(0, 1/n)
+  g = sigmoid(U @ x) * tanh(A @ x)
+  z = sigmoid(W @ g + U @ x)
+  output f = v @ (z*sigmoid(U @ x))
+"""
+    net, X = tp.parse(HEAD + lines), data(2, 3)
+    (found,), exact = of(net, "K").measured(X), net.kernel("nngp")(X)
+    assert (abs(found.values - exact) < 5 * found.errors).all()
+    assert found.errors.max() < 5e-4
+
+
+def test_three_kinks_have_the_probability_of_an_orthant() -> None:
+    """P(u₁, u₂, u₃ > 0) = 1/8 + Σ arcsin ρ / 4π.  Sheppard 1899."""
+    signs = "  weight U[k] : [n, d] ~ N(0, 1/d) for k in 0..3\n  h[k] = U[0] @ x + U[k] @ x for k in 1..3\n"
+    kernel = tp.parse(HEAD + signs + "  output f = v @ (step(h[1])*step(h[2])*step(h[3]))\n").kernel("nngp")
+    (found,) = kernel.measured(data(1, 3))
+    assert abs(found.values[0, 0] - (1 / 8 + 3 * math.asin(0.5) / (4 * math.pi))) < 4 * found.errors[0, 0]
+    assert 0 < found.errors[0, 0] < 3e-3
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_finite_networks_have_these_kernels(name: str) -> None:
+    net, X = tp.zoo(name, T=2, d=3), data(2, 2, 3)
+    seen = [kernels_of(net.simulate(X, width=512, seed=s)) for s in range(12)]
+    for kind, found in zip(("K", "Theta"), net.kernel("nngp", "ntk").measured(X), strict=True):
+        of_seeds = np.array([one[kind] for one in seen])
+        error = np.hypot(of_seeds.std(axis=0, ddof=1) / math.sqrt(len(seen)), found.errors)
+        assert (abs(of_seeds.mean(axis=0) - found.values) < 4 * error + 0.01 * abs(found.values).max()).all()
+        assert (found.errors < 0.3 * error).all()
+
+
+def test_one_call_is_one_gram_matrix() -> None:
+    kernel, X = tp.zoo("gru", T=2, d=3).kernel("nngp", "ntk"), data(6, 2, 3)
+    X[5] = X[0]
+    for K, again, block, diag in zip(kernel(X), kernel(X, X), kernel(X[:2], X[2:]), kernel.diag(X), strict=True):
+        assert (again == K).all() and (K[5] == K[0]).all() and pytest.approx(K, abs=1e-12) == K.T
+        assert pytest.approx(block, abs=1e-12) == K[:2, 2:] and (diag == np.diag(K)).all()
+        assert np.linalg.eigvalsh(K)[0] > -1e-12
+
+
+def test_calls_keep_their_bound_or_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, X = tp.zoo("lstm", T=2, d=3).kernel("nngp"), data(3, 2, 3)
+    monkeypatch.setattr(kernel_module, "POINTS", 5)
+    monkeypatch.setattr(kernel_module, "LEAST", 5)
+    (rough,), K = kernel.measured(X), kernel(X)
+    scale = np.sqrt(np.outer(np.diag(K), np.diag(K)))
+    assert (2 * rough.errors / scale).max() > kernel.bound == 1e-2
+    assert (abs(K - kernel.measured(X, tol=2e-3 * scale.min())[0].values) / scale).max() < 1.5 * kernel.bound
+    assert "two standard errors below 1e-02" in repr(kernel)
+    monkeypatch.setattr(kernel_module, "MOST", 5)
+    with pytest.raises(tp.LimitError, match=r"1.0e-02 would take about 2\^"):
+        kernel(X)
+
+
+def test_what_is_not_there_is_said() -> None:
+    net = tp.zoo("gru", T=2)
+    kernel = net.kernel("nngp", dtype="float32")
+    assert kernel(data(2, 2, 8)).dtype == np.float32
+    with pytest.raises(tp.DeviceError, match='use device="cpu"'):
+        net.kernel("nngp", device="cuda")
+    with pytest.raises(tp.LimitError, match="in memory"):
+        kernel.gram(data(2, 2, 8), out="K.npy")
+    with pytest.raises(tp.LimitError, match=r"np\.concatenate"):
+        kernel.solve(data(2, 2, 8), np.zeros(2))
+    with pytest.raises(tp.DataError, match="wanted"):
+        kernel(data(2, 3, 8))
+    with pytest.raises(tp.DataError, match="no output `g`"):
+        net.kernel("nngp", output="g")
+    kernel.limit = 1 << 16
+    with pytest.raises(tp.DataError, match="over the limit"):
+        kernel(data(2, 2, 8))
+
+
+def test_symbols_have_numbers_when_the_kernel_is_made() -> None:
+    text = GRU.replace("let   T = 3", "let   T\n  let   s").replace("N(0, 1/d)", "N(0, s/d)")
+    X = data(2, 2, 3)
+    with pytest.raises(tp.DataError, match="no value in the spec"):
+        tp.parse(text).kernel("nngp", T=2)
+    assert (tp.parse(text).kernel("nngp", T=2, s=1)(X) == tp.parse(GRU, T=2).kernel("nngp")(X)).all()

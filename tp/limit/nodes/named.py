@@ -1,0 +1,93 @@
+"""Kernels in terms of second moments of vectors that are not written out: every vector is a name, Z^h[t]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from tp.errors import LimitError, Message
+from tp.limit.equations import I, J, Value, Z
+from tp.limit.zcalculus.atoms import Cov, Hat
+from tp.limit.zcalculus.calculus import Calculus
+from tp.limit.zcalculus.mean import gaussians, products
+from tp.limit.zcalculus.members import Members
+from tp.limit.zcalculus.readout import Readouts
+from tp.program.ir import Ref
+
+
+class Second(Cov):
+    """E[a b] of two functions of vectors, ``a`` at sample i and ``b`` at sample j."""
+
+
+@dataclass
+class Named(Calculus):
+    """The calculus without unfolding. ``readouts`` tell what an output alone reads, of which only the variance enters.
+
+    Of a backward pass (``readouts`` None) that is another matter: all gradients depend on it.
+    """
+
+    readouts: Readouts | None = None
+
+    def vector(self, ref: Ref, s: sp.Expr) -> sp.Expr:
+        found = self.members.find(ref)
+        if found is None:
+            return sp.S.Zero
+        return Z(found, self.sample(found, s)) if found.name in self.members.families.clauses else self._weight(found)
+
+    def _weight(self, ref: Ref) -> sp.Expr:
+        """An initial vector: its mean, and what is Gaussian of it."""
+        weight, binding = self.members.weight(ref)
+        mean = (weight.multiplier * weight.mean).subs(binding)
+        if self._variance(ref) == 0:
+            return mean
+        return Z(ref, I) if mean == 0 else mean + Hat(ref, I)
+
+    def _scalar(self, ref: Ref, s: sp.Expr) -> sp.Expr:
+        if self.members.instruction(ref) is None:
+            return super()._scalar(ref, s)
+        if ref.name in self.random:
+            reason = f"`{ref}` stays random in the limit, so what depends on it is no function of Gaussian parts"
+            span = self.members.families.span(ref.name)
+            raise LimitError(Message(span, reason, "scale it like 1/n, or make it an output", "random scalar"))
+        return Value("theta", ref, s)
+
+    def second(self, a: sp.Expr, b: sp.Expr) -> sp.Expr:
+        """E[a b] as a name; a factor that only outputs read is integrated: E[v² g h] = Var v E[g h]."""
+        own = [] if self.readouts is None else [z for z in gaussians(a) if isinstance(z, Z) and self.readouts.own(z.a)]
+        if not own:
+            return self._moment(a, b)
+        return sp.Add(*(self._variance(z.a) * self._moment(sp.diff(a, z), sp.diff(b, z)) for z in own if b.has(z)))
+
+    def _variance(self, ref: Ref) -> sp.Expr:
+        weight, binding = self.members.weight(ref)
+        return (weight.multiplier**2 * weight.variance).subs(binding)
+
+    def _moment(self, a: sp.Expr, b: sp.Expr) -> sp.Expr:
+        if a == 0 or b == 0:
+            return sp.S.Zero
+        if not (a.free_symbols | b.free_symbols) - {I, J}:
+            return Second(a, b)
+        terms = []
+        for one in products(a):  # of sums over coordinates only these are left outside
+            for two in products(b):
+                (c, u), (d, v) = _apart(one), _apart(two)
+                terms.append(c * d * Second(u, v))
+        return sp.Add(*terms)
+
+
+def _apart(product: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """Numbers of one sample, and the rest."""
+    factors = sp.Mul.make_args(product)
+    random = [f for f in factors if gaussians(f)]
+    return sp.Mul(*(f for f in factors if f not in random)), sp.Mul(*random)
+
+
+def named(members: Members, readouts: Readouts) -> Named:
+    """The calculus of a forward pass."""
+    return Named(members, readouts.names, readouts=readouts)
+
+
+def named_backward(members: Members, readouts: Readouts) -> Named:
+    """The calculus of a backward pass."""
+    return Named(members, readouts.names)
