@@ -5,8 +5,8 @@ or all samples. A number that is the same for all lanes stays a number, and what
 when the text is run. Straight functions of numbers become functions of arrays, with both sides of a condition computed, or, where
 functions are called or left early, each for its lanes. What else there is runs lane by lane as it stands.
 
-A loop over lanes carries nothing from turn to turn but flags (:func:`flags`); a text with a loop of another kind where one over
-lanes is expected is :class:`Unfit`.
+A loop over lanes carries nothing from turn to turn but :func:`flags` and :func:`counts` of them; a text with a loop of another
+kind where one over lanes is expected is :class:`Unfit`.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ class _Entry(Lanes):
     def visit_For(self, s: ast.For) -> Any:
         match s:
             case ast.For(target=ast.Name(id="z")):
-                if names := carried(s) - flags(s.body):
+                if names := carried(s) - flags(s.body) - counts(s.body):
                     raise Unfit(f"{names} are carried from lane to lane")
                 return self.block(s.body)
             case ast.For(target=ast.Name(id="i"), body=[ast.If() as skip, ast.For() as lanes]) if ast.unparse(skip) == SKIPPED:
@@ -434,6 +434,18 @@ def flags(body: Sequence[ast.stmt]) -> set[str]:
         match s:
             case ast.Assign(targets=[ast.Name(id=n)], value=ast.IfExp(body=ast.Name(id=m), orelse=ast.Constant(value=True))) if (
                 n == m
+            ):
+                found.add(n)
+    return found
+
+
+def counts(body: Sequence[ast.stmt]) -> set[str]:
+    """Names to which a loop adds 1 where something holds: what each lane has of that is added to its row afterwards."""
+    found = set()
+    for s in body:
+        match s:
+            case ast.AugAssign(
+                target=ast.Name(id=n), op=ast.Add(), value=ast.IfExp(body=ast.Constant(value=0), orelse=ast.Constant(value=1))
             ):
                 found.add(n)
     return found

@@ -112,4 +112,23 @@ def _vectors(call: Call, name: str, rows: Array, length: int) -> Array:
         site.parts(rows[:1], np.zeros((1, length)))  # which a rehearsal, where no variance is known, would not see
         return coefficients(site, rows, length, 0.01 * call.precise)
     distinct, where = np.unique(rows, axis=0, return_inverse=True)
-    return Site(fill, None, run).vectors(distinct, length)[where.reshape(-1)]
+    return _of_planes(call, name, Site(fill, None, run), distinct, length)[where.reshape(-1)]
+
+
+LADDER = (24, 32, 42, 56, 74, 98, 130, 172, 228, 302)
+"""Degrees to which functions of two variables are expanded where that is enough for a sample; or else to what is asked for."""
+
+
+def _of_planes(call: Call, name: str, site: Site, rows: Array, length: int) -> Array:
+    """Vectors of functions of two variables, each computed as far as its own tail asks for; what follows is 0."""
+    blocks = call.plan.blocks[name]
+    size, count = length // blocks, getattr(call.module, f"count_{name}")
+    wish = np.array(site.run(lambda k: int(count(rows[k : k + 1], EPS["float64"])), range(len(rows))))
+    found = np.zeros((len(rows), blocks, size))
+    steps = [n for n in ((k + 1) * (k + 2) // 2 + 2 for k in LADDER) if n < size]
+    which = np.searchsorted(steps, wish)
+    for k, n in enumerate([*steps, size]):
+        if len(mine := np.flatnonzero(which == k)):
+            part = site.vectors(rows[mine], blocks * n).reshape(len(mine), blocks, n)
+            found[mine, :, : max(0, n - 2)], found[mine, :, -2:] = part[..., :-2], part[..., -2:]
+    return found.reshape(len(rows), length)

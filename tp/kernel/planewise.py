@@ -9,6 +9,8 @@ pair takes phases and two products with matrices that all pairs share; ``planes.
 from __future__ import annotations
 
 import math
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -124,15 +126,16 @@ def settled(found: Array, before: Array, count: int) -> bool:
 
 def tails(vector: Array, count: int, top: int) -> Array:
     """``planes.tails``."""
-    return np.asarray(_tails(vector[None], count, top)[0])
+    return np.asarray(_tails(vector.reshape(1, count, -1), top)[0])
 
 
-def _tails(vectors: Array, count: int, top: int) -> Array:
-    """The same of several vectors, [sample, k]."""
-    blocks = vectors.reshape(len(vectors), count, -1)
+def _tails(blocks: Array, top: int) -> Array:
+    """The same of several samples, [sample, f, number]: [sample, k]."""
     norms, starts = blocks[..., -1], np.arange(top + 1) * np.arange(1, top + 2) // 2
-    squares = np.add.reduceat(blocks[..., : starts[-1] + top + 1] ** 2, starts, axis=-1)[..., ::-1].cumsum(-1)[..., ::-1]
-    beyond = np.concatenate([squares[..., 1:], np.zeros((*norms.shape, 1))], -1)
+    squares = np.empty((*norms.shape, top + 1))
+    for block, row in zip(blocks, squares, strict=True):  # one by one: memory
+        np.add.reduceat(block[:, : starts[-1] + top + 1] ** 2, starts, axis=-1, out=row)
+    beyond = np.concatenate([squares[..., :0:-1].cumsum(-1)[..., ::-1], np.zeros((*norms.shape, 1))], -1)
     with np.errstate(all="ignore"):
         left = np.sqrt((blocks[..., -2] * norms)[..., None] ** 2 + beyond) / norms[..., None]
     left[norms == 0.0] = 0.0
@@ -143,17 +146,49 @@ def _tails(vectors: Array, count: int, top: int) -> Array:
 # ---------------------------------------------------------------- sums of pairs
 
 
+class Table:
+    """What pairs read of a table of vectors: tails, and coefficients in the round basis, of as many degrees as were asked for."""
+
+    def __init__(self, blocks: Array) -> None:
+        self.tails = _tails(blocks, planes.degree(blocks.shape[-1] - 2))
+        self.degrees: list[Array] = []
+
+    def up_to(self, top: int, blocks: Array) -> list[Array]:
+        for k, half in enumerate(_halves(top)):
+            if k >= len(self.degrees):
+                self.degrees.append(_round(blocks, k, half))
+        return self.degrees
+
+
+_tables: dict[tuple[Any, ...], tuple[weakref.ref[Array], Table]] = {}
+_asking = threading.RLock()
+
+
+def _table(vectors: Vectors, count: int, top: int = -1) -> Table:
+    """The table with these vectors, made once as long as they are there; with degrees up to ``top``."""
+    array = vectors.columns.T
+    owner = array if array.base is None else array.base
+    place = id(owner), array.__array_interface__["data"][0], array.shape, array.strides
+    blocks = array.reshape(len(array), count, -1)
+    with _asking:
+        known = _tables.get(place)
+        if known is None or known[0]() is not owner:
+            known = _tables[place] = weakref.ref(owner, lambda _: _tables.pop(place, None)), Table(blocks)
+        if top >= len(known[1].degrees):
+            known[1].up_to(top, blocks)
+        return known[1]
+
+
 def terms(a: Vectors, b: Vectors, rows: int, columns: int, s: Any) -> Array:
     """``planes.terms`` for all lanes."""
-    (one, i), (two, j) = _used(a), _used(b)
-    top = planes.degree(one.shape[1] // rows - 2)
-    first, second = _tails(one, rows, top), _tails(two, columns, top)
-    least = np.minimum(np.broadcast_to(s, i.shape), 1.0)
-    found = np.full(len(i), -1)
-    step = max(1, NUMBERS // (top + 1))
-    for k in range(0, len(i), step):
+    first, second = _table(a, rows).tails, _table(b, columns).tails
+    least = np.minimum(np.broadcast_to(s, a.which.shape), 1.0)
+    found, top = np.full(len(least), -1), first.shape[1]
+    step = max(1, NUMBERS // top)
+    for k in range(0, len(found), step):
         part = slice(k, k + step)
-        enough = first[i[part]] * second[j[part]] * least[part, None] ** np.arange(1.0, top + 2) <= 8e-12
+        size = first[a.which[part]] * second[b.which[part]] * least[part, None] ** np.arange(1.0, top + 1)
+        enough = size <= 8e-12
         found[part] = np.where(enough.any(1), enough.argmax(1), -1)
     return found
 
@@ -162,9 +197,10 @@ def together(
     a: Vectors, b: Vectors, top: Array, r11: Any, r12: Any, r21: Any, r22: Any, rows: int, columns: int
 ) -> Array:  # fmt: skip
     """``planes.together`` for all lanes, [f, g, lane]."""
-    (one, i), (two, j) = _used(a), _used(b)
-    r = [np.broadcast_to(x, i.shape) for x in (r11, r12, r21, r22)]
-    return sums(one.reshape(len(one), rows, -1), i, two.reshape(len(two), columns, -1), j, top, r)
+    most = int(top.max(initial=-1))
+    sides = [_table(x, count, most).degrees for x, count in ((a, rows), (b, columns))]
+    r = [np.broadcast_to(x, top.shape) for x in (r11, r12, r21, r22)]
+    return sums(sides[0], a.which, sides[1], b.which, top, r, (rows, columns))
 
 
 def one_pair(
@@ -172,27 +208,19 @@ def one_pair(
 ) -> Array:  # fmt: skip
     """``planes.together``."""
     where, r = np.zeros(1, int), [np.array([x]) for x in (r11, r12, r21, r22)]
-    return sums(a.reshape(1, rows, -1), where, b.reshape(1, columns, -1), where, np.array([top]), r)[..., 0]
+    sides = [[_round(x.reshape(1, n, -1), k, half) for k, half in enumerate(_halves(top))] for x, n in ((a, rows), (b, columns))]
+    return sums(sides[0], where, sides[1], where, np.array([top]), r, (rows, columns))[..., 0]
 
 
-def _used(vectors: Vectors) -> tuple[Array, Array]:
-    """The vectors that lanes have, [one of them, number], and which is whose."""
-    used, where = np.unique(vectors.which, return_inverse=True)
-    return vectors.columns.T[used], where.reshape(-1)
+def sums(
+    first: list[Array], i: Array, second: list[Array], j: Array, top: Array, r: list[Array], shape: tuple[int, int]
+) -> Array:  # fmt: skip
+    """Σ_k c_kᵀ Γ_k(R) d_k of lane z, c of sample i[z] and d of j[z], up to degree top[z]: [f, g, lane].
 
-
-def sums(a: Array, i: Array, b: Array, j: Array, top: Array, r: list[Array]) -> Array:
-    """Σ_k c_kᵀ Γ_k(R) d_k of lane z: coefficients a[i[z]], [f, place], and b[j[z]], up to degree top[z]. Returns [f, g, lane].
-
-    Lanes are sorted, so that those which go on beyond a degree are the first.
+    Coefficients are in the round basis, by degree. Lanes are sorted: those which go on beyond a degree are the first.
     """
-    found = np.full((a.shape[1], b.shape[1], len(i)), math.nan)
-    most = int(top.max(initial=-1))
-    if most < 0:
-        return found
-    order = np.argsort(-top, kind="stable")
-    order = order[: np.count_nonzero(top >= 0)]
-    first, second = (_round(x, most) for x in (a, b))
+    found = np.full((*shape, len(i)), math.nan)
+    order = np.argsort(-top, kind="stable")[: np.count_nonzero(top >= 0)]
     while len(order):
         step = max(1, NUMBERS // (int(top[order[0]]) + 1))
         z, order = order[:step], order[step:]
@@ -236,15 +264,12 @@ def _turned(r11: Array, r12: Array, r21: Array, r22: Array) -> tuple[Array, Arra
     return 0.5 * (even + odd), 0.5 * (even - odd), size + less, size - less
 
 
-def _round(c: Array, top: int) -> list[Array]:
-    """Coefficients [sample, f, place] in the round basis: by degree [f, m = k, k−2, … ≥ 0, sample], complex; −m counts with m."""
-    found = []
-    for k, half in enumerate(_halves(top)):
-        block = np.moveaxis(c[..., k * (k + 1) // 2 : (k + 1) * (k + 2) // 2], 0, -1)
-        block = block * np.where(np.arange(k + 1) % 4 < 2, 1.0, -1.0)[:, None]  # powers of i
-        twice = np.where(2 * np.arange(k // 2 + 1) == k, 1.0, 2.0)[:, None]
-        found.append(twice * (half[::2].T @ block[:, ::2] + 1j * (half[1::2].T @ block[:, 1::2])))
-    return found
+def _round(blocks: Array, k: int, half: Array) -> Array:
+    """Coefficients of degree k of [sample, f, number] in the round basis: [f, m = k, k−2, … ≥ 0, sample]; −m counts with m."""
+    block = np.moveaxis(blocks[..., k * (k + 1) // 2 : (k + 1) * (k + 2) // 2], 0, -1)
+    block = block * np.where(np.arange(k + 1) % 4 < 2, 1.0, -1.0)[:, None]  # powers of i
+    twice = np.where(2 * np.arange(k // 2 + 1) == k, 1.0, 2.0)[:, None]
+    return np.asarray(twice * (half[::2].T @ block[:, ::2] + 1j * (half[1::2].T @ block[:, 1::2])))
 
 
 def _halves(top: int) -> Iterator[Array]:
