@@ -80,9 +80,9 @@ def over(items: Sequence[T], what: str, unit: str, progress: bool | None) -> Ite
 _advance: ContextVar[Advance] = ContextVar("advance", default=lambda count: None)
 
 
-def tick() -> None:
+def tick(count: int = 1) -> None:
     """Something was found."""
-    _advance.get()(1)
+    _advance.get()(count)
 
 
 @contextmanager

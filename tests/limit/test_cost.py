@@ -8,7 +8,7 @@ import tp
 from tp.gaussian.expectation import Expectation
 from tp.kernel.build import build
 from tp.kernel.reference import reference
-from tp.limit import moments
+from tp.limit import forms, moments, take
 from tp.limit.equations import Entry, I, J
 from tp.limit.zcalculus import calculus
 
@@ -186,3 +186,34 @@ def expected(one, other, q):
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     means = [weights @ f(np.sqrt(q) * nodes) / weights.sum() for f in (one, other) if f is not None]
     return np.prod(means)
+
+
+def _stack(depth):
+    layers = [f"h{k + 1} = layernorm(tanh({'U @ x' if k == 0 else f'h{k}'}))" for k in range(depth)]
+    return net(*layers, f"output f = v @ h{depth}")
+
+
+def test_slopes_of_nested_functions_of_one_gaussian_are_one_function(monkeypatch):
+    """The slope is a product of 1 - tanh² at every depth: 2^depth terms a side multiplied out."""
+    (deep,) = (e for e in _stack(5).ntk().equations if str(e.lhs).startswith("Theta[f"))
+    assert len(deep.rhs.atoms(Expectation)) <= 4
+    X = np.random.default_rng(0).normal(size=(2, 2))
+    whole = reference(_stack(2).ntk(), X)[1]
+    monkeypatch.setattr(forms, "FEW", 1)
+    assert np.allclose(whole, reference(_stack(2).ntk(), X)[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["h1 = U @ x", "h2 = h1 + tanh(W @ h1)", "h3 = h2 + tanh(W @ h2)", "output f = v @ h3"],
+        ["h1 = U @ x", "h2 = h1 + tanh(W @ h1)", "h3 = h2 + sin(V @ x)", "output f = v @ tanh(h3)"],
+        ["h1 = U @ x", "h2 = h1 * tanh(V @ x)", "h3 = h2 + sin(V @ x)", "output f = v @ h3"],
+    ],
+)
+def test_what_is_no_chain_is_derived_once(lines, monkeypatch):
+    made = []
+    whole = take.Derivation.limit
+    monkeypatch.setattr(take.Derivation, "limit", lambda self: (made.append(self), whole(self))[1])
+    net(*lines).nngp()
+    assert len(made) == 1

@@ -137,3 +137,23 @@ def test_adam_on_vector_weights(betas: tuple[float, float]) -> None:
             second[name] = betas[1] * second[name] + (1 - betas[1]) * g**2
             m, v = first[name] / (1 - betas[0] ** (t + 1)), second[name] / (1 - betas[1] ** (t + 1))
             w[name] = w[name] - lr * m / (np.sqrt(v) + eps / n)
+
+
+def test_updates_of_a_family_are_summed_over_one_matrix_each():
+    """∂L/∂W[l] is of W[l] alone: no overlaps between layers; the limits are those of matrices with names of their own."""
+    head = """network a
+  width n
+  dim d = 2
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1), lr n
+  weight v : [n] ~ N(0, 1/n^2), lr 1/n
+"""
+    family = """  weight W[l] : [n, n] ~ N(0, 1/n) for l in 1..2
+  h[0] = U @ x
+  h[l] = W[l] @ h[l-1] for l in 1..2
+  output f = v @ h[2]
+"""
+    apart = "".join(f"  weight W{k} : [n, n] ~ N(0, 1/n)\n" for k in (1, 2)) + "  output f = v @ (W2 @ (W1 @ (U @ x)))\n"
+    runs = [tp.parse(head + rest).train(X, Y[:, 0], steps=2, lr=0.5) for rest in (family, apart)]
+    assert "KroneckerDelta" not in str(runs[0].training.program)
+    np.testing.assert_allclose(*(run.limit(method="exact").outputs for run in runs), rtol=1e-12)

@@ -12,6 +12,7 @@ import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, Span
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Ref, Softmax, Space, Sum, Weight, spelled
+from tp.program.parts import within
 from tp.program.reads import plain
 from tp.program.replace import replaced
 
@@ -130,7 +131,7 @@ class Families:
 
     def vectors(self, expr: sp.Basic) -> list[Ref]:
         """The vector refs in ``expr``, in a fixed order."""
-        return sorted((r for r in expr.atoms(Ref) if self.is_vector(r)), key=spelled)
+        return sorted((r for r in within(expr, Ref) if self.is_vector(r)), key=spelled)
 
     def weight(self, ref: Ref, matrix: bool = False) -> Weight:
         """The declaration that covers ``ref``."""

@@ -10,6 +10,7 @@ Three forms of a coordinatewise expression:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import sympy as sp
@@ -23,8 +24,11 @@ from tp.limit.letters import LetterTable
 from tp.limit.terms import Term, TooMany, terms
 from tp.program.affine import affine, highest, lowest
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Sum
+from tp.program.parts import parts, within
 from tp.program.replace import rebuilt, replaced
 
+FEW = 16
+"""Terms that a product of functions of one Gaussian is multiplied out to, at most: it is a function of one Gaussian itself."""
 HIGHEST = 2
 """Powers of a sum over an index that are multiplied out; the number of their terms' indices grows with the power."""
 
@@ -61,38 +65,45 @@ class Forms:
 
     def __post_init__(self) -> None:
         self.recursive = _recursive(self.families)
+        self.letters = LetterTable(self.families)
         self.gaussian = self._gaussian_families()
         self.recursive |= _read_beyond(self.families) - self.temps
         self.links = self._chain() if self.chained else set()
         self.recursive |= self.links
         self.carried = self._carried()
-        self.letters = LetterTable(self.families)
 
     # ------------------------------------------------------------ which vectors are Gaussian
 
     def has_vector(self, expr: sp.Basic) -> bool:
-        return any(self.families.is_vector(r) for r in expr.atoms(Ref))
+        return any(isinstance(r, Ref) and self.families.is_vector(r) for r in parts(expr))
 
     def terms(self, expr: sp.Expr) -> list[Term]:
         return terms(expr, self.has_vector, self._one_function)
 
     def _one_function(self, expr: sp.Basic) -> bool:
-        """Whether a sum is a nonlinear function of one Gaussian, of one over a scalar such as its norm, or of one product."""
-        if not isinstance(expr, sp.Add) or expr.has(sp.Sum):
+        """Whether a sum is a nonlinear function of one Gaussian, of one over a scalar such as its norm, or of one product.
+
+        So is a product that would be many terms.
+        """
+        if expr.has(sp.Sum) or not (isinstance(expr, sp.Add) or _many(expr)):
             return False
         if self._one_product(expr):
             return True
-        refs = expr.atoms(Ref)
+        refs = within(expr, Ref)
         scalars = {r for r in refs if self.families.is_scalar(r)}
         if len(refs) != len(scalars) + 1:
             return False
         (ref,) = refs - scalars
-        if not self._stays(ref) or self._recursive_sum(ref) or self._affine(expr, ref):
+        if not self._stays(ref) or self._recursive_sum(ref):
+            return False
+        if not isinstance(expr, sp.Add):
+            return True
+        if self._affine(expr, ref):
             return False
         c = unit(expr, ref) if scalars else None
         return not scalars or (c is not None and not in_units(expr, ref, c).has(*scalars))
 
-    def _one_product(self, expr: sp.Add) -> bool:
+    def _one_product(self, expr: sp.Basic) -> bool:
         """Whether it is a function of one product of Gaussians: ``1 - tanh(g*h)^2``, which multiplied out says less."""
         arguments = {f.args for f in expr.atoms(sp.Function) if self.has_vector(f)}
         if len(arguments) != 1:
@@ -137,17 +148,32 @@ class Forms:
     def _chain(self) -> set[str]:
         """Links of a chain ``h3 = (1 - g) * h2 + …`` written out line by line, which a loop would carry on as they are.
 
-        They are made of vectors like themselves, and multiplied by others, but stand in no function.
+        They are made of vectors like themselves, and multiplied by others, but stand in no function, nor does what they are part
+        of; and each is independent of what it is added to or multiplied by, for else its moments need the joint law of both.
         """
         reads: dict[str, list[str]] = {}
-        for name, clauses in self.families.clauses.items():
-            bodies = [self._unfold_temps(c.expr) for c in clauses if not isinstance(c.ins, MatMul) and name not in self.temps]
-            for body in bodies:
+        bodies = {name: self._bodies(name) for name in self.families.clauses if name not in self.temps}
+        for name, written in bodies.items():
+            for body in written:
                 for ref in self.families.vectors(body):
                     if ref.name in self.families.clauses and ref.name not in self.gaussian | self.recursive:
                         reads.setdefault(ref.name, []).append(name if _bare(body, ref) else "")
         links = {name: set(by) for name, by in reads.items() if "" not in by}
-        return {name for name, by in links.items() if by & links.keys() or any(name in others for others in links.values())}
+        while unfolded := {name for name, by in links.items() if by & (reads.keys() - links.keys())}:
+            links = {name: by for name, by in links.items() if name not in unfolded}
+        found = {name for name, by in links.items() if by & links.keys() or any(name in others for others in links.values())}
+        return found if all(self._closes(body, found) for written in bodies.values() for body in written) else set()
+
+    def _bodies(self, name: str) -> list[sp.Expr]:
+        """What a family's members are made of, without temporaries."""
+        return [self._unfold_temps(c.expr) for c in self.families.clauses[name] if not isinstance(c.ins, MatMul)]
+
+    def _closes(self, body: sp.Expr, links: set[str]) -> bool:
+        """Whether second moments of ``body`` are made of those of links, and of means independent of them."""
+        vectors = self.families.vectors(body)
+        carried = [r for r in vectors if r.name in links]
+        others = [r for r in vectors if r.name not in links | self.recursive]
+        return all(self.letters.independent(r, other) for r in carried for other in others)
 
     def _carried(self) -> set[str]:
         """Products without a name, ``W[l] @ h[l-1]``, that a loop leads back to through no Gaussian that has one.
@@ -179,7 +205,7 @@ class Forms:
 
     def without_vanishing(self, expr: sp.Expr, names: set[str] | None = None) -> sp.Expr:
         """``expr`` with the scalars that vanish put at 0."""
-        zero = {r: sp.S.Zero for r in expr.atoms(Ref) if r.name in (self.vanishing if names is None else names)}
+        zero = {r: sp.S.Zero for r in within(expr, Ref) if r.name in (self.vanishing if names is None else names)}
         return expr.xreplace(zero) if zero else expr
 
     def _linear(self, clause: Clause, vanishing: set[str] | None = None) -> bool:
@@ -354,6 +380,11 @@ def _bare(expr: sp.Expr, ref: Ref) -> bool:
         having = [a for a in expr.args if a.has(ref)]
         return len(having) == 1 and _bare(having[0], ref)
     return False
+
+
+def _many(expr: sp.Basic) -> bool:
+    """Whether a product is more terms multiplied out than anyone reads."""
+    return isinstance(expr, sp.Mul) and math.prod(len(f.args) for f in expr.args if isinstance(f, sp.Add)) > FEW
 
 
 def _power(expr: sp.Expr) -> bool:

@@ -24,6 +24,7 @@ from tp.limit.sums import sum_over
 from tp.limit.terms import Term, times
 from tp.program.derivative import derivative
 from tp.program.ir import Domain, MatMul, Range, Ref, Weight, spelled
+from tp.program.parts import within
 from tp.program.replace import replaced
 
 Demand = Callable[[str, Ref, Ref], None]
@@ -113,7 +114,7 @@ class Moments:
     def scalars_at(self, expr: sp.Expr, s: sp.Expr) -> sp.Expr:
         """Scalars and data of one sample in place of their names."""
         swap = {}
-        for ref in expr.atoms(Ref):
+        for ref in within(expr, Ref):
             if ref.name in self.families.data:
                 swap[ref] = Value("data", ref, s)
             elif self.families.is_scalar(ref):
@@ -341,7 +342,7 @@ class Moments:
         """The factors of a product, multiplied together as far as they are correlated."""
         groups: list[tuple[set[Z], sp.Expr]] = []
         for factor in sp.Mul.make_args(core):
-            atoms = set(factor.atoms(Z))
+            atoms = within(factor, Z)
             joined = [g for g in groups if atoms and any(self._correlated(u, v) for u in atoms for v in g[0])]
             groups = [g for g in groups if g not in joined]
             merged = (atoms.union(*(g[0] for g in joined)), factor * sp.Mul(*(g[1] for g in joined)))
@@ -367,7 +368,7 @@ class Moments:
         return result
 
     def _group(self, group: sp.Expr) -> sp.Expr:
-        atoms = sorted(group.atoms(Z), key=lambda z: (spelled(z.s), spelled(z.a)))
+        atoms = sorted(within(group, Z), key=lambda z: (spelled(z.s), spelled(z.a)))
         if not atoms:
             return group
         recursive = [z for z in atoms if self._recursive(z.a)]

@@ -15,6 +15,7 @@ import sympy as sp
 
 from tp.errors import LimitError, Message, Span
 from tp.gaussian.expectation import Expectation
+from tp.program.parts import parts, within
 
 DIGITS = 40
 NEAR, NEARER = 2.0**-20, 2.0**-40
@@ -28,7 +29,7 @@ GENERIC = (sp.Rational(37, 100), sp.Rational(-53, 100), sp.Rational(71, 100), sp
 
 def refuse_poles(expr: sp.Expr, span: Span) -> None:
     """``LimitError`` where an expectation of ``expr`` is infinite because its function is."""
-    found = [e for e in expr.atoms(Expectation) if any(_suspect(f, e.variables) for f in sp.preorder_traversal(e.integrand))]
+    found = [e for e in within(expr, Expectation) if any(_suspect(f, e.variables) for f in parts(e.integrand))]
     for e in sorted(found, key=str):
         pole = _pole(e)
         if pole is not None:

@@ -26,9 +26,11 @@ from tp.limit.rules import RULES
 from tp.limit.terms import MOST, TooMany
 from tp.limit.tidy import share_direct_terms, tidy
 from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref, spelled
+from tp.program.parts import within
 from tp.progress import tick
 
 Key = tuple[str, str, str]  # kind, name, name
+MANY = "too many terms"
 Side = tuple[Clause, dict[sp.Symbol, sp.Expr], Ref]  # a clause, its index binding, the ref it then defines
 
 
@@ -52,14 +54,22 @@ def take_limit(program: Program, kinds: tuple[str, ...] = ("K",), literal: bool 
 
 
 def _recursions(program: Program, kinds: tuple[str, ...], reading: Reading) -> Limit:
-    """The limit under gradient independence; chains of vectors are carried on link by link where their moments allow it."""
+    """The limit under gradient independence; chains of vectors are carried on link by link where their moments close.
+
+    Where that is found out only on the way, and unfolding them is no formula either, the reason is that they do not close.
+    """
     chained = Derivation(program, kinds, reading, chained=True)
-    if not chained.forms.links:
-        return chained.limit()
     try:
         return chained.limit()
-    except (LimitError, TooMany):
-        return Derivation(program, kinds, reading).limit()
+    except (LimitError, TooMany) as open_chain:
+        if not chained.forms.links:
+            raise
+        try:
+            return Derivation(program, kinds, reading).limit()
+        except LimitError as error:
+            if error.diagnostics[0].heading == MANY and isinstance(open_chain, LimitError):
+                raise open_chain from None
+            raise
 
 
 @dataclass
@@ -115,7 +125,7 @@ class Derivation:
         while self.queue:
             self._derive(self.queue.pop())
         equations = _used(share_direct_terms([e for key in self.order for e in self.found[key]]), roots)
-        used = {r.name for e in equations for r in e.lhs.atoms(Ref) | e.rhs.atoms(Ref)}
+        used = {r.name for e in equations for r in within(e.lhs, Ref) | within(e.rhs, Ref)}
         limit = Limit(
             self.program,
             self.kinds,
@@ -187,7 +197,7 @@ class Derivation:
             names = " or ".join(f"`{x}`" for x in dict.fromkeys((one.out, two.out)))
             reason = f"{names} multiplies out to more than {MOST} terms, exponentially many in its factors"
             remedy = "use fewer factors, or apply a weight matrix to some of the sums before they are multiplied"
-            raise LimitError(Message(one.ins.span, reason, remedy, "too many terms")) from None
+            raise LimitError(Message(one.ins.span, reason, remedy, MANY)) from None
 
     def _value(self, kind: str, lhs: Ref | tuple[Ref, Ref], domain: Domain, one: Clause, two: Clause) -> sp.Expr:
         if kind == "theta":
@@ -255,7 +265,7 @@ class Derivation:
             k.index for k in known if isinstance(k, Range)
         }
         sizes = {s for space in self.program.spaces for s in sp.sympify(space.size).free_symbols}
-        free = rhs.xreplace({e: sp.Dummy() for e in rhs.atoms(Expectation)}).free_symbols
+        free = rhs.xreplace({e: sp.Dummy() for e in within(rhs, Expectation)}).free_symbols
         lost = sorted(str(s) for s in free - names - sizes - set(self.program.constants) - {I, J} if s.is_integer)
         if lost:
             reason = f"the tangent of a nonlinearity of a sum over an index ({', '.join(lost)}) has no rule yet"
@@ -364,7 +374,7 @@ def _used(equations: list[Equation], roots: list[Key]) -> list[Equation]:
     """The equations that the roots reach; a scalar whose limit turned out to be a number is written as that number."""
     reads: dict[Key, set[Key]] = {}
     for e in equations:
-        reads.setdefault(_family(e.lhs), set()).update(_family(a) for a in e.rhs.atoms(Entry, Value))
+        reads.setdefault(_family(e.lhs), set()).update(_family(a) for a in within(e.rhs, Entry) | within(e.rhs, Value))
     seen: set[Key] = set()
     stack = list(roots)
     while stack:
@@ -388,7 +398,7 @@ def _ordered(equations: list[Equation], roots: list[Key]) -> list[Equation]:
             return
         seen.add(key)
         for e in families[key]:
-            for atom in sorted(e.rhs.atoms(Entry, Value), key=lambda a: (a.kind_name == "Theta", spelled(a))):
+            for atom in sorted(within(e.rhs, Entry) | within(e.rhs, Value), key=lambda a: (a.kind_name == "Theta", spelled(a))):
                 visit(_family(atom))
         done.append(key)
 

@@ -19,7 +19,7 @@ import sympy as sp
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.program.ir import Moment, Nonlin, OuterNonlin, Program, Ref, Weight
-from tp.progress import bar
+from tp.progress import bar, ticking
 from tp.readings.checkpoint import Checkpoint
 from tp.readings.closed_system import closed_system
 from tp.readings.degrees import is_linear, is_polynomial
@@ -82,7 +82,8 @@ def limit(
     several = method == "auto" or len(wanted) > QUICK_WANTED
     if method in ("auto", "exact") and wanted and several and is_linear(program):
         return _timed(_closed(program, data, wanted, memory or MEMORY), start)
-    plan = prepared(program, data, wanted, gradients=gradients)
+    with ticking("writing out", " numbers", progress):
+        plan = prepared(program, data, wanted, gradients=gradients)
     if not wanted:
         wanted = [m.out for m in plan.plan.members if isinstance(m.ins, Moment) or m.ins.space is None]
     if all(map(plan.plan.known.get, wanted)):

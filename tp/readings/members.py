@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Simple
+from tp.progress import tick
 from tp.readings.expression import Compiler
 from tp.readings.families import product
 from tp.readings.indexing import Edge, Env, Key, resolve
@@ -23,6 +25,8 @@ from tp.readings.ops import Add, Call, Const, Frame, Mul, Op, Outers, Over, Powe
 from tp.readings.parity import EVEN, Parity, function_of, total, vanishing
 from tp.readings.parity import product as product_of
 from tp.readings.tape import lanes
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class _Walk:
     alias: dict[Key, Key] = field(default_factory=dict)
     pairs: dict[Instruction, tuple[Ref, Ref] | None] = field(default_factory=dict)
     certain: set[Key] | None = None  # what is 0 at every width; None where nobody asks
+    wanted: frozenset[Key] = frozenset()  # all, when there are none
 
     def read(self, key: Key) -> None:
         """An expression's values are not known here: conditions on indices alone are."""
@@ -104,21 +109,48 @@ class _Walk:
         return self.pairs[ins]
 
     def products(self, ins: Instruction, env: Env, x: Ref, y: Ref) -> None:
-        """Updates need very many of these: their members are made side by side."""
+        """Updates need very many of these, and most are 0: each side is looked up once for all products that it stands in."""
         assert isinstance(ins, Moment)
         owner, at = lanes(ins.domain, self.compiler, [env])
-        names = [r.index.name for r in ins.domain]
-        points = zip(*(np.broadcast_to(at[name], len(owner)).tolist() for name in names), strict=True) if names else [()]
-        keys = (self.compiler.columns(ref, at, len(owner)) for ref in (ins.out, x, y))
-        for point, out, *pair in zip(points, *keys, strict=True):
-            reads = tuple(key for key in map(self.resolve, pair) if key is not None and not self.zero[key])
-            zero = len(reads) < 2 or vanishing(*(self.parity.get(key, EVEN) for key in reads))
-            if self.certain is not None and any(key is None or key in self.certain for key in map(self.resolve, pair)):
-                self.certain.add(out)
-            self.zero[out] = zero
-            self.members.append(Member(out, ins, {**env, **dict(zip(names, point, strict=True))}, () if zero else reads, zero))
+        outs = self.compiler.columns(ins.out, at, len(owner))
+        (left, one), (right, two) = (self.side(ref, at, len(owner)) for ref in (x, y))
+        pairs, which = distinct([one, two], len(owner))
+        table = [self.vanish(left[a], right[b]) for a, b in zip(one[pairs].tolist(), two[pairs].tolist(), strict=True)]
+        zero = np.array(table, bool)[which]
+        self.zero.update(zip(outs, zero.tolist(), strict=True))
+        if self.certain is not None:
+            sure = [np.array([key is None or key in self.certain for key in side], bool) for side in (left, right)]
+            self.certain.update(outs[k] for k in np.flatnonzero(sure[0][one] | sure[1][two]).tolist())
+        found = range(len(outs)) if self.answers(ins) else np.flatnonzero(~zero).tolist()
+        for k in found:
+            read = (left[one[k]], right[two[k]])
+            point = {r.index.name: int(np.broadcast_to(at[r.index.name], len(owner))[k]) for r in ins.domain}
+            reads = () if zero[k] else tuple(key for key in read if key is not None)
+            self.members.append(Member(outs[k], ins, {**env, **point}, reads, bool(zero[k])))
+        tick(len(outs))
+
+    def side(self, ref: Ref, at: Mapping[str, Any], count: int) -> tuple[list[Key | None], Array]:
+        """The different members that ``ref`` means, and which of them it means in each lane."""
+        first, which = distinct([np.broadcast_to(self.compiler.value(e, at), count) for e in ref.index], count)
+        few = {name: value[first] if isinstance(value, np.ndarray) else value for name, value in at.items()}
+        return [self.resolve(key) for key in self.compiler.columns(ref, few, len(first))], which
+
+    def vanish(self, x: Key | None, y: Key | None) -> bool:
+        """Whether an average of a product of two vectors is 0."""
+        if x is None or y is None or self.zero[x] or self.zero[y]:
+            return True
+        return vanishing(self.parity.get(x, EVEN), self.parity.get(y, EVEN))
+
+    def answers(self, ins: Moment) -> bool:
+        """Whether some of what is made may be wanted though it is 0."""
+        return not self.wanted or any(key[0] == ins.out.name for key in self.wanted)
+
+    def asked(self, out: Key, zero: bool) -> bool:
+        """Whether a member may be needed: nothing reads what is 0."""
+        return not zero or not self.wanted or out in self.wanted
 
     def member(self, ins: Simple, point: Env) -> None:
+        tick()
         if self.certain is not None and self.vanishes(ins, point):
             self.certain.add(self.compiler.key(ins.out, point))
         if isinstance(ins, OuterNonlin):
@@ -143,7 +175,8 @@ class _Walk:
         self.zero[out] = zero
         if out[0] in self.vectors and not parity.even:
             self.parity[out] = parity
-        self.members.append(Member(out, ins, point, () if zero else tuple(found), zero, matrix))
+        if self.asked(out, zero):
+            self.members.append(Member(out, ins, point, () if zero else tuple(found), zero, matrix))
 
     def outer(self, ins: OuterNonlin, point: Env) -> None:
         out, x = self.compiler.key(ins.out, point), self.resolve(self.compiler.key(ins.x, point))
@@ -266,7 +299,7 @@ def written_out(
     ``zero`` says of the given members which are 0, ``parity`` in what weights and matrices are odd: in themselves, if centred.
     ``certainly``: find out what is 0 at every width too.
     """
-    walk = _Walk(compiler, edges, dict(zero), vector_names(program), dict(parity))
+    walk = _Walk(compiler, edges, dict(zero), vector_names(program), dict(parity), wanted=frozenset(wanted))
     walk.certain = {key for key, given in zero.items() if given} if certainly else None
     walk.body(program.body, env)
     needed = {walk.alias.get(key, key) for key in wanted} or {m.out for m in walk.members}
@@ -318,6 +351,15 @@ def _meeting(member: Member, vectors: set[Key]) -> list[list[Key]]:
         return [[*rows, *argument], [*cols, member.out]] if ins.transpose else [[*rows, member.out], [*cols, *argument]]
     together = [r for r in member.reads if r in vectors]
     return [[*together, member.out] if member.out in vectors else together]
+
+
+def distinct(columns: list[Array], count: int) -> tuple[Array, Array]:
+    """Of rows with these columns one lane for each different one, and for each lane which it is."""
+    code = np.zeros(count, np.intp)
+    for column in columns:
+        values, at = np.unique(column, return_inverse=True)
+        code = np.unique(code * len(values) + at, return_inverse=True)[1]
+    return np.unique(code, return_index=True, return_inverse=True)[1:]
 
 
 class _Union:

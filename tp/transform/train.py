@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
+from tp.program.affine import affine, lowest
 from tp.program.derivative import derivative
 from tp.program.ir import (
     Data,
@@ -256,7 +257,8 @@ class _Training:
         swap = {r.index: sp.Symbol(f"{r.index.name}'", integer=True) for r in use.domain}
         ranges = tuple(Range(swap[r.index], r.lo.subs(swap), r.hi.subs(swap)) for r in use.domain)
         moved = [e.subs(swap, simultaneous=True) for e in (use.d_out, use.x, use.W)]
-        d_out, x_use = self.at(moved[0], EARLIER, OTHER), self.at(moved[1], EARLIER, OTHER)
+        tied, ranges, same = _tied(ins.W, moved[2], domain, ranges)
+        d_out, x_use = (self.at(e.subs(tied, simultaneous=True), EARLIER, OTHER) for e in moved[:2])
         left, right = (d_out, x_use) if use.transpose == ins.transpose else (x_use, d_out)
         space = self._space(right)
         rate = weight.rate * weight.multiplier**2 / self.scale
@@ -268,8 +270,6 @@ class _Training:
         inner = (self.steps, self.every, *domain, earlier, other, *ranges)
         overlap = Ref(self._fresh(f"c_{ins.out.name}"), *(r.index for r in inner))
         self.new.append((Moment(overlap, right * x, space, space.size, inner, ins.span), inner))
-        pairs = zip(ins.W.index, moved[2].index, strict=True)
-        same = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in pairs))
         body = Ref(self.push, STEP, EARLIER) * rate * same * overlap * left
         bounds = [*reversed(ranges), other, earlier]
         return Sum(body, *((r.index, r.lo, r.hi) for r in bounds))
@@ -286,14 +286,14 @@ class _Training:
         """rate · Σ_{s<t} push Q(gradients up to s) x, an OuterNonlin."""
         out = Ref(self._fresh(f"o_{ins.out.name}"), STEP, SAMPLE, *(r.index for r in domain))
         self.gradients[out.name] = weight
-        update = Ref(self.push, STEP, EARLIER) * self._entrywise(lambda step: self._gradient(ins, step))
+        update = Ref(self.push, STEP, EARLIER) * self._entrywise(lambda step: self._gradient(ins, domain, step))
         entry = Sum(update, (EARLIER, 0, STEP - 1))
         lifted = (self.steps, self.every, *domain)
         over = self._space(x)
         self.new.append((OuterNonlin(out, entry, x, ins.transpose, ins.space, over, lifted, ins.span), lifted))
         return over.size * weight.rate * weight.multiplier * out
 
-    def _gradient(self, ins: MatMul, step: sp.Expr) -> sp.Expr:
+    def _gradient(self, ins: MatMul, domain: Domain, step: sp.Expr) -> sp.Expr:
         """N ∂L/∂W at a step, as a sum of outer products: over uses, samples and the indices of uses."""
         total = sp.S.Zero
         for use in self.backward.uses:
@@ -301,10 +301,10 @@ class _Training:
                 continue
             swap = {r.index: sp.Symbol(f"{r.index.name}'", integer=True) for r in use.domain}
             ranges = tuple(Range(swap[r.index], r.lo.subs(swap), r.hi.subs(swap)) for r in use.domain)
-            d_out, x, W = (e.subs(swap, simultaneous=True) for e in (use.d_out, use.x, use.W))
+            moved = [e.subs(swap, simultaneous=True) for e in (use.d_out, use.x, use.W)]
+            tied, ranges, same = _tied(ins.W, moved[2], domain, ranges)
+            d_out, x = (e.subs(tied, simultaneous=True) for e in moved[:2])
             rows, cols = (self.at(e, step, OTHER) for e in ((x, d_out) if use.transpose else (d_out, x)))
-            pairs = zip(ins.W.index, W.index, strict=True)
-            same = sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in pairs))
             other = Range(OTHER, sp.S.Zero, self.every.hi)
             total += Sum(same * Outer(rows, cols), *((r.index, r.lo, r.hi) for r in (*reversed(ranges), other)))
         return total
@@ -393,6 +393,23 @@ class _Training:
             else:
                 found[name] = (steps, every, *slots)
         return found
+
+
+def _tied(one: Ref, two: Ref, domain: Domain, ranges: Domain) -> tuple[dict[sp.Symbol, sp.Expr], Domain, sp.Expr]:
+    """Where two members of a family of matrices are one: which of ``ranges``' indices are then which of ``domain``'s.
+
+    An index that another one decides is no sum; what remains are ranges, and a condition on them.
+    """
+    own = {r.index: r for r in ranges}
+    tied: dict[sp.Symbol, sp.Expr] = {}
+    for e, f in zip(one.index, two.index, strict=True):
+        if f in own and f not in tied:
+            inside = [affine(sp.expand(d)) for d in (e - own[f].lo.subs(tied), own[f].hi.subs(tied) - e)]
+            if all(d is not None and lowest(d, domain) >= 0 for d in inside):
+                tied[f] = e
+    rest = tuple(Range(r.index, r.lo.subs(tied), r.hi.subs(tied)) for r in ranges if r.index not in tied)
+    pairs = [(e, f.subs(tied)) for e, f in zip(one.index, two.index, strict=True)]
+    return tied, rest, sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in pairs))
 
 
 def _names(program: Program) -> set[str]:
