@@ -67,7 +67,8 @@ def _recursions(program: Program, kinds: tuple[str, ...], reading: Reading) -> L
         try:
             return Derivation(program, kinds, reading).limit()
         except LimitError as error:
-            if error.diagnostics[0].heading == MANY and isinstance(open_chain, LimitError):
+            many = any(isinstance(d, Message) and d.heading == MANY for d in error.diagnostics)
+            if many and isinstance(open_chain, LimitError):
                 raise open_chain from None
             raise
 
