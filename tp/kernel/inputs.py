@@ -103,7 +103,7 @@ def converted(name: str, array: Array, dtype: Any, argument: str = "X", first: i
     rows = found.reshape(len(found), -1)
     if not _plain(rows):
         _finite(name, array, found, argument, first)
-        _squares(name, rows, argument, first)
+        _squares(name, array, rows, argument, first)
     return found if found.flags.writeable else found.copy()
 
 
@@ -126,10 +126,12 @@ def _finite(name: str, array: Array, found: Array, argument: str, first: int) ->
         raise _wrong("not a finite number", f"{argument} for the input `{name}` is {what} at index {index}", "")
 
 
-def _squares(name: str, rows: Array, argument: str, first: int) -> None:
+def _squares(name: str, array: Array, rows: Array, argument: str, first: int) -> None:
     """Refuses samples whose squared norms the precision does not hold: kernels are made of them, and of ratios of them."""
     numbers = np.finfo(rows.dtype)
-    largest = np.maximum(rows.max(1), -rows.min(1))
+    largest = np.maximum(rows.max(1), -rows.min(1)).astype(np.float64)
+    zero = np.flatnonzero(largest == 0.0)  # as they were given, or by rounding
+    largest[zero] = np.abs(array[zero].reshape(len(zero), -1)).max(1)
     beyond = (largest > float(numbers.max) ** 0.49) | ((largest > 0.0) & (largest < float(numbers.tiny) ** 0.5))
     if beyond.any():
         k = int(beyond.argmax())

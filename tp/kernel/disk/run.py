@@ -155,7 +155,7 @@ def _job(kernel: Kernel, one: Source, two: Source | None, out: Path, share: int,
         "shape": list(shape),
         "dtype": str(kernel.dtype),
         "symmetric": two is None,
-        "error_bound": made.bound,
+        "error_bound": kernel.bound,
         "version": __version__,
     }
     decides = {
