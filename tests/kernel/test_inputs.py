@@ -136,3 +136,12 @@ def test_squares_of_samples_have_to_fit(size: float, what: str) -> None:
         converted("x", np.array([[1.0, 0.0, size**-0.1], [0.0, size, size]]), np.float64)
     assert (converted("x", np.array([[1.0, 1e-200], [0.0, 0.0]]), np.float64)[1] == 0.0).all()
     assert (converted("x", np.full((2, 3), size**0.5), np.float64) == size**0.5).all()
+
+
+def test_samples_that_vanish_in_single_precision_are_no_zeros() -> None:
+    from tp.kernel.inputs import converted
+
+    rows = np.array([[1.0, 1e-60], [0.0, 0.0], [1e-60, 0.0]])
+    with pytest.raises(tp.DataError, match="has 1e-60 as its largest entry in sample 2: squares are too small for float32"):
+        converted("x", rows, np.float32)
+    np.testing.assert_array_equal(converted("x", rows[:2], np.float32), [[1.0, 0.0], [0.0, 0.0]])

@@ -131,7 +131,7 @@ def _squares(name: str, array: Array, rows: Array, argument: str, first: int) ->
     numbers = np.finfo(rows.dtype)
     largest = np.maximum(rows.max(1), -rows.min(1)).astype(np.float64)
     zero = np.flatnonzero(largest == 0.0)  # as they were given, or by rounding
-    largest[zero] = np.abs(array[zero].reshape(len(zero), -1)).max(1)
+    largest[zero] = np.abs(array[zero]).max(tuple(range(1, array.ndim)))
     beyond = (largest > float(numbers.max) ** 0.49) | ((largest > 0.0) & (largest < float(numbers.tiny) ** 0.5))
     if beyond.any():
         k = int(beyond.argmax())

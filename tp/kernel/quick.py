@@ -17,7 +17,7 @@ CHECKED = ("0.68.",)
 
 
 def lighten(module: ModuleType) -> None:
-    """Let the functions of a generated module that are kept on disk look there first."""
+    """Let the functions of a generated module that are kept on disk look there first, for what is whole."""
     import numba
     from numba.core.caching import FunctionCache
 
@@ -25,7 +25,10 @@ def lighten(module: ModuleType) -> None:
         return
     caches = (getattr(function, "_cache", None) for function in vars(module).values())
     kept: list[Any] = [cache for cache in caches if type(cache) is FunctionCache]  # not those of a device's functions
+    from tp.kernel.whole import Whole
+
     for cache in kept:
+        cache._cache_file = Whole(cache._cache_file)
         cache.load_overload = _First(cache)
     from tp.kernel.lean import compile_lean
 
