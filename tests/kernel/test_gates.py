@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tp
+from tp.kernel import sizes
 from tp.kernel.build import build
 from tp.kernel.cuda.text import device_text
 
@@ -97,6 +98,18 @@ def test_one_sample_is_enough():
     X = np.array([[1.0, -0.5], [0.3, 0.8]])
     kernel = build(tp.parse(SHARED.format(gate="sigmoid")).nngp(), threads=1, progress=False)
     np.testing.assert_allclose(kernel(X[:1]), kernel(X)[:1, :1], rtol=1e-11)
+
+
+@pytest.mark.usefixtures("quick")
+def test_vectors_count_as_memory():
+    X = np.random.default_rng(0).normal(size=(4, 2))
+    kernel = tp.parse(SHARED.format(gate="sigmoid")).kernel("nngp")
+    kernel.memory = scratch = 8 * kernel.threads * max(kernel.compiled.lanes.values()) + 10_000
+    with pytest.raises(tp.DataError, match=r"expanding functions of two Gaussians for 4 × 4 samples takes .*B, over the limit"):
+        kernel(X)
+    kernel.memory = scratch + (4 << 20) * 3
+    kernel(X)
+    assert kernel.working(100, 100) > 100 * 8 * sizes.LONGEST_OF_TWO
 
 
 def test_what_has_no_rule_is_refused_at_its_line():

@@ -53,6 +53,8 @@ class Call:
     progress: bool
     many: bool = False
     """Whether pairs are so many that a longer compilation of a faster function pays."""
+    memory: int = 1 << 62
+    """Bytes that may be held."""
     at_once: int = 256
     """Pairs of images of a task at most."""
     pace: Callable[[int, int], None] | None = None

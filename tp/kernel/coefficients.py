@@ -12,6 +12,7 @@ from tp.gaussian.tabulate import Site, coefficients
 from tp.kernel import sizes
 from tp.kernel.blas import one_thread
 from tp.kernel.call import EPS, Array, Call, Side
+from tp.kernel.memory import check_vectors, two_variables
 
 
 def add_coefficients(call: Call, sides: Sequence[Side]) -> None:
@@ -19,8 +20,11 @@ def add_coefficients(call: Call, sides: Sequence[Side]) -> None:
     rows = {name: np.concatenate([_rows(call, side, name) for side in sides]) for name in call.plan.coefficients}
     lengths: dict[str, int] = {}
     for name, root in call.plan.lengths.items():
-        terms = _length if _interpolated(call, name) else _length_of_planes
+        terms = _length_of_planes if two_variables(call.plan, name) else _length
         lengths[root] = max(lengths.get(root, 1), terms(call, name, rows[name]))
+    of_two = [n for n in rows if two_variables(call.plan, n)]
+    numbers = sum(len(rows[n]) * call.plan.blocks[n] * lengths[call.plan.lengths[n]] for n in of_two)
+    check_vectors(call.plan, numbers, call.memory, sides[0].count, sides[-1].count)
     for name, axes in call.plan.coefficients.items():
         length, slots = call.plan.blocks[name] * lengths[call.plan.lengths[name]], tuple(a.size for a in axes)
         with one_thread():
@@ -79,25 +83,16 @@ def _length(call: Call, name: str, rows: Array) -> int:
     return int(getattr(call.module, f"count_{name}")(asked, call.precise))
 
 
-NUMBERS = 1 << 26
-"""Most numbers in a table of vectors of functions of two variables: where more are asked for, near duplicates have no value."""
-
-
 def _length_of_planes(call: Call, name: str, rows: Array) -> int:
     """Terms that functions of two variables take where these vary most; in single precision no fewer."""
     distinct = np.unique(rows, axis=0)
     first, second = distinct[:, 0], distinct[:, 2]
     most = np.concatenate([np.argsort(-size, kind="stable")[: MOST // 2] for size in (first + second, first, second)])
-    length, eps = NUMBERS + 1, EPS["float64"]  # none is known yet
-    while length * call.plan.blocks[name] * len(rows) > NUMBERS and eps < 1e-2:
+    length, eps = sizes.VECTORS + 1, EPS["float64"]  # none is known yet
+    while length * call.plan.blocks[name] * len(rows) > sizes.VECTORS and eps < 1e-2:
         length = int(getattr(call.module, f"count_{name}")(distinct[np.unique(most)], eps))
         eps *= 100.0
     return length
-
-
-def _interpolated(call: Call, name: str) -> bool:
-    """Whether vectors are known at other variances from those at some."""
-    return f"squares_{name}" in call.plan.functions
 
 
 def _vectors(call: Call, name: str, rows: Array, length: int) -> Array:
@@ -107,7 +102,7 @@ def _vectors(call: Call, name: str, rows: Array, length: int) -> Array:
     def run(work: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
         return call.run(work, tasks, "coefficients")
 
-    if _interpolated(call, name):
+    if not two_variables(call.plan, name):
         site = Site(fill, getattr(call.module, f"squares_{name}"), run)
         site.parts(rows[:1], np.zeros((1, length)))  # which a rehearsal, where no variance is known, would not see
         return coefficients(site, rows, length, 0.01 * call.precise)

@@ -319,7 +319,9 @@ class Kernel:
         """For so many pairs; with another module in the place of its own, this is not loaded."""
         module = self._module if module is None else module
         numbers = *self._parameters, self._constants
-        return Call(self.compiled, module, *numbers, self.precision, self.threads, self.progress, pairs >= sizes.MANY)
+        return Call(
+            self.compiled, module, *numbers, self.precision, self.threads, self.progress, pairs >= sizes.MANY, self.memory
+        )
 
 
 __all__ = ["Kernel", "default_memory", "default_threads"]

@@ -31,7 +31,7 @@ def working_memory(plan: Compiled, size: int, threads: int, first: int, second: 
     sample = sum(prod(shape) for shape in plan.data.values())
     tables = [*plan.sites, *(root.base for root in plan.roots.values())]
     sites = sum(prod(a.size for a in plan.sites[t]) for t in tables) * (1 if blocks else 2)
-    vectors = sum(prod(a.size for a in axes) for axes in plan.coefficients.values()) * sizes.LONGEST
+    vectors = sum(prod(axis.size for axis in plan.coefficients[t]) * _longest(plan, t) for t in plan.coefficients)
     block = min(sizes.per_block(numbers), 4 * sizes.EDGE**2) * numbers
     ahead = min(numbers * first * second, threads * block)
     copies = 4 + 2 * len(grams)  # converted, laid out for BLAS, compared with each other
@@ -39,7 +39,7 @@ def working_memory(plan: Compiled, size: int, threads: int, first: int, second: 
     return (
         size * (per_pair * first * second + ahead + copies * sample * (first + second))
         + first * second * (per_pair if blocks else per_pair + 64)  # seen to be finite; by rows, a list of pairs
-        + 8 * (sites + vectors) * (first + second)
+        + 8 * (sites * (first + second) + min(vectors * (first + second), len(plan.coefficients) * COPIES * sizes.VECTORS))
         + scratch
     )
 
@@ -49,13 +49,37 @@ def check_memory(plan: Compiled, size: int, threads: int, limit: int, first: int
     per_sample = sum(prod(a.size for a in axes) for axes in plan.sites.values())
     result = size * _per_pair(plan) * first * second + 8 * per_sample * (first + second)
     scratch = 8 * threads * max(plan.lanes.values())  # at least one lane a thread
-    if result + scratch <= limit:
+    refuse_over(limit, result + scratch, first, second, "the result" if result > scratch else "computing the kernel")
+
+
+def check_vectors(plan: Compiled, numbers: int, limit: int, first: int, second: int) -> None:
+    """Raises ``DataError`` where so many numbers in vectors of functions of two variables are over the limit in bytes."""
+    result = 8 * _per_pair(plan) * first * second
+    refuse_over(limit, result + 8 * COPIES * numbers, first, second, "expanding functions of two Gaussians")
+
+
+def refuse_over(limit: int, needed_: int, first: int, second: int, what: str) -> None:
+    """Raises ``DataError`` where ``what`` takes more bytes than the limit."""
+    if needed_ <= limit:
         return
-    what = "the result" if result > scratch else "computing the kernel"
-    needed, most = size_text(result + scratch), size_text(limit)
+    needed, most = size_text(needed_), size_text(limit)
     reason = f"{what} for {first} × {second} samples takes {needed}, over the limit of {most}"
     remedy = "pass fewer samples, raise memory=, or write it to disk with .gram(X, out=…)"
     raise DataError(Message(NOWHERE, reason, remedy, "over the memory limit"))
+
+
+COPIES = 3
+"""Times that vectors of functions of two variables are held: of distinct samples, of all, in the basis in which pairs read."""
+
+
+def two_variables(plan: Compiled, table: str) -> bool:
+    """Whether a table of coefficients is of functions of two variables: its vectors are not interpolated."""
+    return f"squares_{table}" not in plan.functions
+
+
+def _longest(plan: Compiled, table: str) -> int:
+    """Numbers of a vector at most, in all copies."""
+    return COPIES * plan.blocks[table] * sizes.LONGEST_OF_TWO if two_variables(plan, table) else sizes.LONGEST
 
 
 def _per_pair(plan: Compiled) -> int:

@@ -32,6 +32,12 @@ HARD = 1 << 25
 LONGEST = 1024
 """Terms of a coefficient vector at most."""
 
+LONGEST_OF_TWO = 385 * 386 // 2 + 2
+"""The same of a function of two variables."""
+
+VECTORS = 1 << 26
+"""Most numbers in a table of vectors of functions of two variables: where more are asked for, near duplicates have no value."""
+
 
 def per_block(numbers: int) -> int:
     """Pairs of a Gram block, each of so many numbers."""
