@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tp.faces.notation import Notation, notation
 from tp.faces.order import factored
 from tp.faces.plain import TextPrinter, greek
 from tp.faces.text import text
+from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Value
 from tp.program.ir import Ref
 
@@ -142,3 +144,33 @@ network shared
     assert "u1 := A y + U x" in page.text()
     assert "j_d" not in page.text()
     assert {e.span.line for e in page.equations} == {10}  # where they are made, not where U is declared
+
+
+NET = """network g
+  width n
+  dim d = 2
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight v : [n] ~ N(0, 1/n)
+  let phi(z) = sin(z) + cos(2*z)
+  h = U @ x
+"""
+
+
+def test_a_letter_has_one_law() -> None:
+    """Behind a norm the variables of sin and cos(2·) differ in variance alone: each has a letter and a law of its own."""
+    limit = tp.parse(NET + "  output f = v @ phi(rmsnorm(h))\n").nngp()
+    assert all(
+        clause in limit.text() for clause in ("Var u1 = K_h(x, x)/", "Var u2 = 4 K_h(x, x)/", "Cov(u1, u2′) = 2 K_h(x, x′)/")
+    )
+    equation, _ = shortened(limit.equations[-1], notation(limit))
+    laws: dict[frozenset[sp.Basic], set[sp.Basic]] = {}
+    for e in equation.rhs.atoms(Expectation):
+        for i, j in product(range(2), range(2)):
+            laws.setdefault(frozenset((e.variables[i], e.variables[j])), set()).add(e.cov[i, j])
+    assert len(laws) == 8 and all(len(found) == 1 for found in laws.values())
+
+
+def test_indicators_are_written_as_such() -> None:
+    told = tp.parse(NET + "  output f = v @ hardtanh(h)\n").ntk().text()
+    assert "1[1 − u > 0]" in told and "Heaviside" not in told

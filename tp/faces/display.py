@@ -109,11 +109,12 @@ def law(item: Law, printer: LimitPrinter) -> list[str]:
     law = rf"({', '.join(names)}) \sim \mathcal{{N}}\left(0, \begin{{pmatrix}} {{}} \end{{pmatrix}}\right)"
     if width(matrix) <= LINE - 16 and r"\frac" not in matrix:
         return [law.replace("{}", matrix, 1)]
-    if len(names) == 2:
-        var, cov = r"\operatorname{Var}", r"\operatorname{Cov}"
-        moments = {f"{var}({names[0]})": (0, 0), f"{var}({names[1]})": (1, 1), f"{cov}({', '.join(names)})": (0, 1)}
-        return [f"{name} = {printer.doprint(item.cov[at])}" for name, at in moments.items()]
-    return [f"{name} = {plain.doprint(v)}" for name, v in zip(names, item.variables, strict=True)]
+    named = [f"{name} = {plain.doprint(v)}" for name, v in zip(names, item.variables, strict=True)]
+    told = []
+    for (i, j), c in item.moments.items():
+        sign, of = (r"\operatorname{Var}", names[i]) if i == j else (r"\operatorname{Cov}", f"{names[i]}, {names[j]}")
+        told.append(f"{sign}({of}) = {plain.doprint(c)}")
+    return [*(named if len(names) > 2 and item.is_by_name else []), *told]
 
 
 def big_lambda(pair: Entry, printer: LimitPrinter) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import sympy as sp
 
@@ -30,6 +31,20 @@ class Law:
     cov: sp.ImmutableDenseMatrix
     pair: Entry | None = None
 
+    @property
+    def is_by_name(self) -> bool:
+        """Whether every covariance of ``Z^a`` and ``Z^b`` is just the entry K of a and b, or 0."""
+        n = len(self.variables)
+        pairs = [(self.cov[i, j], {self.variables[i].args, self.variables[j].args}) for i in range(n) for j in range(i, n)]
+        return all(c == 0 or (isinstance(c, Entry) and {(c.a, c.s), (c.b, c.t)} == refs) for c, refs in pairs)
+
+    @property
+    def moments(self) -> dict[tuple[int, int], sp.Expr]:
+        """Variances, then covariances, by the places of their variables; of many by name what is 0 alone."""
+        n = len(self.variables)
+        places = [*((k, k) for k in range(n)), *combinations(range(n), 2)]
+        return {at: self.cov[at] for at in places if self.cov[at] == 0 or n < 3 or not self.is_by_name}
+
 
 @dataclass(frozen=True)
 class Gaussians:
@@ -43,7 +58,7 @@ LENGTH = 30
 """Operations of what one letter stands for."""
 
 MANY = 4
-"""From this many different vectors on, an equation keeps writing Z instead of letters."""
+"""From this many different vectors on, an equation keeps writing Z instead of letters, but where Z has a second law."""
 
 
 def gaussians(equation: Equation, second: sp.Symbol) -> Gaussians:
@@ -51,8 +66,10 @@ def gaussians(equation: Equation, second: sp.Symbol) -> Gaussians:
     expectations = _ordered(equation.rhs.atoms(Expectation))
     free = equation.lhs.free_symbols | equation.rhs.free_symbols
     atoms = list(dict.fromkeys(v for e in expectations for v in e.variables))
+    laws = _laws(expectations)
     if len(set(map(_name, atoms))) >= MANY or len(atoms) > 2 * MANY:
-        return Gaussians({}, tuple(law for law in _laws(expectations) if len(law.variables) <= 2 and not _by_name(law)))
+        laws = tuple(law for law in laws if not law.is_by_name)
+        atoms = [v for v in atoms if " " in _name(v)]
     order: dict[str, int] = {}
     for v in atoms:
         order.setdefault(_name(v), len(order))
@@ -63,7 +80,7 @@ def gaussians(equation: Equation, second: sp.Symbol) -> Gaussians:
         for number, v in enumerate(of_sample, 1):
             bound = tuple(sorted(v.free_symbols - free, key=str)) if isinstance(v, Z) else ()
             named[v] = Variable(number if len(of_sample) > 1 else 0, primed, bound)
-    return Gaussians(named, _laws(expectations))
+    return Gaussians(named, laws)
 
 
 def _name(v: sp.Expr) -> str:
@@ -71,12 +88,52 @@ def _name(v: sp.Expr) -> str:
 
 
 def _laws(expectations: list[Expectation]) -> tuple[Law, ...]:
-    """One law per set of variables; a law implied by a larger one is left out."""
+    """One law per set of variables that depend on each other; a law implied by a larger one is left out."""
     laws: list[Law] = []
     for e in sorted(expectations, key=lambda e: -len(e.variables)):
-        if not any(set(e.variables) <= set(law.variables) for law in laws):
-            laws.append(Law(e.variables, e.cov, _pair(e)))
+        for at in _dependent(e.cov):
+            variables, cov = tuple(e.variables[k] for k in at), e.cov.extract(at, at)
+            if not any(set(variables) <= set(law.variables) for law in laws):
+                laws.append(Law(variables, cov, _pair(cov)))
     return tuple(laws)
+
+
+def _dependent(cov: sp.ImmutableDenseMatrix) -> list[list[int]]:
+    """The places of variables that no covariance of 0 sets apart."""
+    groups: list[list[int]] = []
+    for k in range(cov.rows):
+        met = [g for g in groups if any(cov[k, j] != 0 for j in g)]
+        groups = [g for g in groups if g not in met] + [sorted([k, *(j for g in met for j in g)])]
+    return sorted(groups)
+
+
+def told_apart(equation: Equation) -> Equation:
+    """An equation where a variable has one law: in expectations where it has another it is another variable."""
+    expectations = sorted(_ordered(equation.rhs.atoms(Expectation)), key=lambda e: -len(e.variables))
+    variances: dict[sp.Expr, list[sp.Expr]] = {}
+    laws: list[dict[frozenset[sp.Expr], sp.Expr]] = []
+    swap: dict[sp.Basic, sp.Basic] = {}
+    for e in expectations:
+        n = len(e.variables)
+        new = [_another(v, _place(variances.setdefault(v, []), e.cov[k, k])) for k, v in enumerate(e.variables)]
+        own = {frozenset((new[i], new[j])): e.cov[i, j] for i in range(n) for j in range(i, n)}
+        which = next((k for k, law in enumerate(laws) if all(law.get(p, c) == c for p, c in own.items())), len(laws))
+        laws[which:] = [laws[which] | own, *laws[which + 1 :]] if which < len(laws) else [own]
+        new = [_another(v, which) for v in new]
+        swap[e] = Expectation(e.integrand.xreplace(dict(zip(e.variables, new, strict=True))), new, e.cov)
+    return replace(equation, rhs=equation.rhs.xreplace(swap))
+
+
+def _place(found: list[sp.Expr], one: sp.Expr) -> int:
+    """Where it stands, at the end if it is new."""
+    if one not in found:
+        found.append(one)
+    return found.index(one)
+
+
+def _another(v: sp.Expr, which: int) -> sp.Expr:
+    """A variable of the same place; no vector of a spec has its name."""
+    return Z(Ref(f"{v.a.name} {which}", *v.a.index), v.s) if which and isinstance(v, Z) else v
 
 
 def written(equation: Equation) -> set[str]:
@@ -86,21 +143,14 @@ def written(equation: Equation) -> set[str]:
     return names | {z.a.name for z in found} if found and not gaussians(equation, J).variables else names
 
 
-def _by_name(law: Law) -> bool:
-    """Whether the law of ``Z^a`` and ``Z^b`` is just the entries K of a and b."""
-    n = len(law.variables)
-    entries = [(law.cov[i, j], {law.variables[i].args, law.variables[j].args}) for i in range(n) for j in range(i, n)]
-    return all(isinstance(c, Entry) and {(c.a, c.s), (c.b, c.t)} == refs for c, refs in entries)
-
-
-def _pair(e: Expectation) -> Entry | None:
-    """The entry whose 2 x 2 matrix of variances and covariance is ``e.cov``, if that is what it is."""
-    c = e.cov[0, 1] if len(e.variables) == 2 else None
+def _pair(cov: sp.ImmutableDenseMatrix) -> Entry | None:
+    """The entry whose 2 x 2 matrix of variances and covariance is ``cov``, if that is what it is."""
+    c = cov[0, 1] if cov.rows == 2 else None
     if not isinstance(c, Entry) or c.kind_name != "K":
         return None
     kind = c.args[0]
     expected = (Entry(kind, c.a, c.a, c.s, c.s), Entry(kind, c.b, c.b, c.t, c.t))
-    return c if (e.cov[0, 0], e.cov[1, 1]) == expected and c.a.name == c.b.name else None
+    return c if (cov[0, 0], cov[1, 1]) == expected and c.a.name == c.b.name else None
 
 
 def _ordered(expectations: set[Expectation]) -> list[Expectation]:
@@ -126,6 +176,7 @@ def shortened(equation: Equation, style: Notation) -> tuple[Equation, tuple[Abbr
 
     Where it takes all three over scalars of their samples, as behind a layer's norm, the letters are what is left.
     """
+    equation = told_apart(equation)
     hidden = {e: sp.Dummy(real=True) for e in equation.rhs.atoms(Expectation)}  # their covariances speak for themselves
     rhs = equation.rhs.xreplace(hidden)
     free = equation.lhs.free_symbols | equation.rhs.free_symbols

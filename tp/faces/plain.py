@@ -212,6 +212,8 @@ class TextPrinter(StrPrinter):
             return f"1[{self._print(expr.args[0])} > 0]"
         return f"{_FUNCTIONS.get(name, name)}({args})"
 
+    _print_Heaviside = _print_Function
+
     def _print_exp(self, expr: sp.exp) -> str:
         return f"exp({self._print(expr.args[0])})"
 

@@ -131,9 +131,12 @@ def law(item: Law, printer: TextPrinter) -> list[str]:
         rows = "; ".join(", ".join(plain.doprint(e) for e in item.cov.row(k)) for k in range(2))
         if len(rows) <= 48:
             return [f"({', '.join(names)}) ~ N(0, [{rows}])"]
-        moments = {f"Var {names[0]}": (0, 0), f"Var {names[1]}": (1, 1), f"Cov({', '.join(names)})": (0, 1)}
-        return [f"{name} = {printer.doprint(item.cov[at])}" for name, at in moments.items()]
-    return [f"{name} = {plain.doprint(v)}" for name, v in zip(names, item.variables, strict=True)]
+    named = [f"{name} = {plain.doprint(v)}" for name, v in zip(names, item.variables, strict=True)]
+    told = [
+        f"{f'Var {names[i]}' if i == j else f'Cov({names[i]}, {names[j]})'} = {plain.doprint(c)}"
+        for (i, j), c in item.moments.items()
+    ]
+    return [*(named if len(names) > 2 and item.is_by_name else []), *told]
 
 
 def _named(limit: Limit, style: Notation) -> Iterator[str]:
