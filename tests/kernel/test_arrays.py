@@ -38,6 +38,16 @@ MIXED = """network mixed
   output f = v @ mean(relu(e[t] + o[t]) for t)
 """
 
+UNEVEN = """network uneven
+  width n
+  dim c = 3
+  input x : [c]
+  weight U : [n, c] ~ N(0, 2/c)
+  weight v : [n] ~ N(0, 1/n)
+  h = U @ x
+  output f = v @ (h * avg(elu(h)))
+"""
+
 
 def samples(rng, shape):
     """Zero, twins, nearly twins, opposites, multiples, large and small ones."""
@@ -57,7 +67,11 @@ def computed(kernel, module, *sides):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("text", [DEEP.replace("PHI", "relu"), DEEP.replace("PHI", "tanh"), MIXED], ids=["relu", "tanh", "mixed"])
+@pytest.mark.parametrize(
+    "text",
+    [DEEP.replace("PHI", "relu"), DEEP.replace("PHI", "tanh"), MIXED, UNEVEN],
+    ids=["relu", "tanh", "mixed", "uneven"],
+)
 def test_arrays_are_lanes(text, dtype):
     kernel = tp.parse(text).kernel("nngp", "ntk", dtype=dtype)
     in_arrays, in_python = (uncompiled.module(kernel._text, in_arrays=how) for how in (True, False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -179,6 +180,21 @@ def pieces(i0: int, i1: int, j0: int, j1: int, upper: bool, width: int, hard: An
 # ------------------------------------------------------------ functions
 
 
+class Uneven(TypeError):
+    """A loop that goes on for longer in one lane than in another."""
+
+
+def even(turns: Callable[..., range]) -> Callable[..., range]:
+    """The turns of a loop that are the same for all lanes."""
+
+    def call(*ends: Any) -> range:
+        if any(type(end) is np.ndarray for end in ends):
+            raise Uneven
+        return turns(*ends)
+
+    return call
+
+
 def lanewise(scalar: Callable[..., Any], straight: Callable[..., Any] | None) -> Callable[..., Any]:
     """A function of numbers, for arrays: as array code, or lane by lane."""
 
@@ -186,7 +202,8 @@ def lanewise(scalar: Callable[..., Any], straight: Callable[..., Any] | None) ->
         if not any(map(_many, args)):
             return scalar(*args)
         if straight is not None:
-            return straight(*args)
+            with suppress(Uneven):
+                return straight(*args)
         if any(type(a) is np.ndarray and a.dtype == object for a in args):
             return _filled(scalar, args)
         return _each(scalar, args)

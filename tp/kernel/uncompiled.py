@@ -172,7 +172,7 @@ def _lasting(text: str) -> ModuleType:
 def _with_lanes(found: ModuleType, text: str, watched: Callable[..., range]) -> None:
     """The functions of a module that have lanes, as array code."""
     code, entries, straight, names = array_code(text)
-    inside: dict[str, Any] = {**vars(lanewise), "math": lanewise.elementary(_math), "np": np, "range": watched}
+    inside: dict[str, Any] = {**vars(lanewise), "math": lanewise.elementary(_math), "np": np, "range": lanewise.even(watched)}
     exec(code, inside)
     twins = lanewise.TWINS | planewise.ABREAST
     for name, function in vars(found).items():
