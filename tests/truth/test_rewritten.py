@@ -111,6 +111,19 @@ PAIRS = {
   output f = v @ (exp(a) * (W @ h) + b*c*h + b^2*h)
 """,
     ),
+    "multiples of a sum inside nonlinearities": (
+        VECTOR,
+        """
+  weight b : [n] ~ N(0, 1/2)
+  a = W @ relu(h)
+  output f = v @ (relu(a + b) - erf(-2*a - 2*b))
+""",
+        """
+  weight b : [n] ~ N(0, 1/2)
+  u = W @ relu(h) + b
+  output f = v @ (relu(u) + erf(2*u))
+""",
+    ),
     "nothing is left": (VECTOR, "output f = v @ relu(h - h)", "output f = v @ relu(h) * 0"),
     "nothing is left behind a transpose": (
         VECTOR,

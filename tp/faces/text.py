@@ -148,8 +148,9 @@ def _named(limit: Limit, style: Notation) -> Iterator[str]:
 
 
 def _products(limit: Limit) -> Iterator[tuple[Ref, sp.Expr, Domain]]:
-    """Products without a name in the spec that equations are about."""
-    used = set().union(*map(written, limit.equations)) & limit.program.temps & vector_names(limit.program)
+    """Products without a name in the spec that equations, or named vectors, are about."""
+    told = {r.name for _, expr, _ in limit.named for r in expr.atoms(Ref)}.union(*map(written, limit.equations))
+    used = told & limit.program.temps & vector_names(limit.program)
     yield from ((d.lhs, d.rhs, d.domain) for d in definitions(limit.program, used) if d.lhs.name in used)
 
 

@@ -349,13 +349,18 @@ class Forms:
         if len(linear) == 1 and not linear[0].bounds:
             return arg
         constant = sp.Add(*(_total(t) for t in found if t.core == 1))
-        return self._name(sp.Add(*(_total(t) for t in linear)), domain) + constant
+        return self._name(linear, domain) + constant
 
-    def _name(self, linear: sp.Expr, domain: Domain) -> Ref:
+    def _name(self, combination: list[Term], domain: Domain) -> sp.Expr:
+        """A name for a combination of Gaussians, or a multiple of the name that a multiple of it has."""
+        linear = sp.Add(*(_total(t) for t in combination))
         for ref, expr, _ in self.named:
-            found = same_up_to_indices(ref, expr, linear)
-            if found is not None:
-                return found
+            if _names(expr) != _names(linear):
+                continue
+            for c in dict.fromkeys(t.number / combination[0].number for t in self.affine(expr) or ()):
+                found = same_up_to_indices(ref, expr, sp.Add(*(_total(t, c) for t in combination)))
+                if found is not None:
+                    return found / c
         index = tuple(r.index for r in domain if r.index in linear.free_symbols)
         number = len({r.name for r, _, _ in self.named}) + 1
         taken = self.families.clauses.keys() | self.families.weights.keys() | self.families.data
@@ -413,8 +418,12 @@ class Deviation(Ref):
     """A weight minus the mean it starts with; a centred Gaussian, or 0."""
 
 
-def _total(term: Term) -> sp.Expr:
-    body = term.coef * term.core
+def _names(expr: sp.Expr) -> set[str]:
+    return {r.name for r in expr.atoms(Ref)}
+
+
+def _total(term: Term, times: sp.Expr = sp.S.One) -> sp.Expr:
+    body = times * term.coef * term.core
     return Sum(body, *((r.index, r.lo, r.hi) for r in reversed(term.bounds))) if term.bounds else body
 
 

@@ -33,6 +33,11 @@ class Term:
     core: sp.Expr
     bounds: Domain = ()
 
+    @property
+    def number(self) -> sp.Expr:
+        """What there is in ``coef`` of numbers."""
+        return sp.Mul(*(a for a in sp.Mul.make_args(self.coef) if a.is_number))
+
 
 def terms(expr: sp.Expr, has_vector: IsVector, whole: IsVector | None = None) -> list[Term]:
     """``expr`` as a list of terms. Products distribute over sums; powers of sums over indices multiply out.
