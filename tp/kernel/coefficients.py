@@ -16,22 +16,29 @@ from tp.kernel.memory import check_vectors, two_variables
 
 
 def add_coefficients(call: Call, sides: Sequence[Side]) -> None:
-    """Tables of coefficient vectors [slots…, N, blocks × K] from the site tables; those that are multiplied have one length K."""
+    """Tables of coefficient vectors [slots…, N, blocks × K] from the site tables; those that are multiplied have one length K.
+
+    Tables that have functions in common are made together, so that these are integrated at the same few norms.
+    """
     rows = {name: np.concatenate([_rows(call, side, name) for side in sides]) for name in call.plan.coefficients}
     lengths: dict[str, int] = {}
     for name, root in call.plan.lengths.items():
         terms = _length_of_planes if two_variables(call.plan, name) else _length
-        lengths[root] = max(lengths.get(root, 1), terms(call, name, rows[name]))
-    of_two = [n for n in rows if two_variables(call.plan, n)]
-    numbers = sum(len(rows[n]) * call.plan.blocks[n] * lengths[call.plan.lengths[n]] for n in of_two)
+        lengths[root] = max(lengths.get(root, 1), terms(call, call.plan.makers[name], rows[name]))
+    long = {name: call.plan.blocks[name] * lengths[root] for name, root in call.plan.lengths.items()}
+    numbers = sum(len(rows[n]) * long[n] for n in rows if two_variables(call.plan, n))
     check_vectors(call.plan, numbers, call.memory, sides[0].count, sides[-1].count)
-    for name, axes in call.plan.coefficients.items():
-        length, slots = call.plan.blocks[name] * lengths[call.plan.lengths[name]], tuple(a.size for a in axes)
+    alike: dict[tuple[str, int], list[str]] = {}  # tables made by the same functions, of the same length
+    for name, maker in call.plan.makers.items():
+        alike.setdefault((maker, long[name]), []).append(name)
+    for (maker, length), names in alike.items():
         with one_thread():
-            found = _vectors(call, name, rows[name], length)
-        ends = np.cumsum([prod(slots) * side.count for side in sides])
-        for side, part in zip(sides, np.split(found, ends[:-1]), strict=True):
-            side.sites[name] = part.reshape(*slots, side.count, length)
+            found = _vectors(call, maker, np.concatenate([rows[name] for name in names]), length)
+        parts = [(side, name) for name in names for side in sides]
+        shapes = [(*(a.size for a in call.plan.coefficients[name]), side.count, length) for side, name in parts]
+        ends = np.cumsum([prod(shape[:-1]) for shape in shapes])
+        for (side, name), shape, part in zip(parts, shapes, np.split(found, ends[:-1]), strict=True):
+            side.sites[name] = part.reshape(shape)
 
 
 def columns(vectors: Array, enough: bool) -> Array:

@@ -81,8 +81,10 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
     grid = site_rows.grid if site_rows is not None else None
     kept = site_rows.tables if site_rows is not None and grid is not None else {}
     site_tables = {n: replace(kept.get(n, t), role="site") for n, t in site_plan.tables.items() if t.role == "out"}
+    first: dict[tuple[object, ...], str] = {}
+    makers = {table.name: first.setdefault(table.makes, table.name) for table in shelf.tables.values()}
     for table in shelf.tables.values():
-        for function in coefficient_functions(table, library, {**pair_plan.tables, **site_tables}):
+        for function in coefficient_functions(table, library, {**pair_plan.tables, **site_tables}, makers[table.name]):
             functions[function.name] = function
     helpers = {name: text for name, text in HELPERS.items() if any(name in e.used for e in emitters.values())}
     lowered = list(library.lowered.values())
@@ -114,6 +116,7 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
         rules=tuple(dict.fromkeys(low.rule for low in lowered)),
         lanes={key: _per_lane(emitter) for key, emitter in emitters.items()},
         sites_by_rows=site_rows is not None,
+        makers=makers,
         grid=() if grid is None else tuple(zip(grid.sizes, grid.blanks, strict=True)),
     )
 

@@ -53,6 +53,11 @@ class Coefficients:
     domain: Domain
     axes: tuple[Axis, ...]
 
+    @property
+    def makes(self) -> tuple[object, ...]:
+        """What its vectors are made by; tables in which it is the same have their functions in common."""
+        return self.site.function, self.site.count, self.site.squares, self.site.blocks, len(self.args)
+
 
 @dataclass
 class Shelf:
@@ -344,20 +349,24 @@ class _CoefficientEmitter(_Samples):
         return False
 
 
-def coefficient_functions(table: Coefficients, library: Library, tables: dict[str, Table]) -> tuple[Function, ...]:
+def coefficient_functions(table: Coefficients, library: Library, tables: dict[str, Table], maker: str) -> tuple[Function, ...]:
     """``arguments_…(n, c, count, arrays…, out)``: what the site takes, [slots…, sample, argument]; of rows of such arguments
 
+    the following, named by the first of the tables that have them in common, the ``maker``.
     ``count_…(rows, eps)`` is the length of vectors, or of each of their blocks, that makes the error small, ``fill_…(rows, out)``
     the vectors, [row, length], and ``squares_…(rows, vectors, out)`` what is in them of the squares of the function and its
     derivative, [row, 2], where vectors may be interpolated.
     """
+    arguments = _arguments(table, library, tables)
+    if maker != table.name:
+        return (arguments,)
     site, count = table.site, len(table.args)
     row = ", ".join(f"rows[s, {k}]" for k in range(count))
     length = ["    length = 1", "    for s in range(rows.shape[0]):", f"        length = max(length, {site.count}({row}, eps))"]
     vectors = ["    for s in range(rows.shape[0]):", f"        {site.function}({row}, out[s])"]
     parts_ = ["    for s in range(rows.shape[0]):", f"        out[s, 0], out[s, 1] = {site.squares}(rows[s, 0], vectors[s])"]
     made = (
-        _arguments(table, library, tables),
+        arguments,
         _of_rows(f"count_{table.name}", "rows, eps", [*length, "    return length"]),
         _of_rows(f"fill_{table.name}", "rows, out", vectors),
     )

@@ -74,7 +74,7 @@ COPIES = 3
 
 def two_variables(plan: Compiled, table: str) -> bool:
     """Whether a table of coefficients is of functions of two variables: its vectors are not interpolated."""
-    return f"squares_{table}" not in plan.functions
+    return f"squares_{plan.makers.get(table, table)}" not in plan.functions
 
 
 def _longest(plan: Compiled, table: str) -> int:

@@ -90,6 +90,7 @@ class Compiled:
     rules: tuple[str, ...]
     lanes: dict[str, int]  # numbers per lane that a function keeps
     sites_by_rows: bool = False  # whether positions are lanes in what one sample decides
+    makers: dict[str, str] = field(default_factory=dict)  # the table whose functions make the vectors of each of these
     grid: tuple[tuple[int, int], ...] = ()  # where all positions are lanes: by axis how many, and blank ones after them
 
     def out_shape(self, name: str) -> tuple[int, ...]:

@@ -60,7 +60,7 @@ IN_ARRAYS = 1e8
 SEEN = 3.0
 """Times as long it may take in all where it is seen how far it is: as long as to compile it."""
 
-ASKED = 1e-3
+ASKED = 1e-2
 """Seconds after which a loop asks again how long all has taken."""
 
 _spent: dict[str, float] = {}
