@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tp.asked import asked
 from tp.errors import NOWHERE, DataError, DeviceError, Message, NoFormula, SpecError
 from tp.kernel.stored import known, plan_key, recall, remember, spec_key
 from tp.network.files import load_text
@@ -38,6 +39,7 @@ Number = int | float | Fraction | None
 LIMITS = {"nngp": "K", "ntk": "Theta"}
 
 
+@asked
 def parse(text: str, **lets: Number) -> Net:
     """The network that a spec text describes; ``lets`` replace its constants (``None`` leaves one a symbol).
 
@@ -48,6 +50,7 @@ def parse(text: str, **lets: Number) -> Net:
     return Net(text, lets)
 
 
+@asked
 def load(path: str | Path, **lets: Number) -> Net:
     """The network in a spec file."""
     if str(path) in zoo() and not Path(path).exists():
@@ -56,6 +59,7 @@ def load(path: str | Path, **lets: Number) -> Net:
     return Net(load_text(path), lets, str(path))
 
 
+@asked
 def zoo(name: str | None = None, **lets: Number) -> Any:
     """A network that ships with the library; without a name, the names there are."""
     folder = Path(__file__).parent / "zoo"
@@ -144,6 +148,7 @@ class Net:
                 self._limits[kind, literal] = take_limit(self.program, kinds, literal)
         return self._limits[kind, literal]
 
+    @asked
     def nngp(self, *, progress: bool | None = None) -> Limit:
         """The covariance of the outputs over random weights, as the width tends to infinity.
 
@@ -151,6 +156,7 @@ class Net:
         """
         return self._limit("K", False, progress)
 
+    @asked
     def ntk(self, mode: str | None = None, *, progress: bool | None = None) -> Limit:
         """The neural tangent kernel: in the NTK parametrization, or ``"as written"`` with every rate taken literally.
 
@@ -161,6 +167,7 @@ class Net:
         return self._limit("Theta", mode == "as written", progress)
 
     @seldom()
+    @asked
     def z(self, *, progress: bool | None = None, **constants: Number) -> ZLimit:
         """Every vector's Z and every scalar's limit, dot parts included; ``constants`` are numbers for symbolic ranges."""
         from tp.limit.zcalculus import z_limit
@@ -169,6 +176,7 @@ class Net:
             return z_limit(self.program, constants)
 
     @seldom()
+    @asked
     def kernel(
         self,
         *kinds: str,
@@ -194,8 +202,9 @@ class Net:
         """
         wanted = kinds or ("ntk",)
         for kind in wanted:
-            if kind not in LIMITS:
-                raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", 'choose "nngp" or "ntk"', "unknown kernel"))
+            if not isinstance(kind, str) or kind not in LIMITS:
+                remedy = 'choose "nngp" or "ntk", or both: net.kernel("nngp", "ntk")'
+                raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", remedy, "unknown kernel"))
         names = tuple(LIMITS[k] for k in wanted)
         key = plan_key(self._key, names, mode, output, constants)
         made = recall(key)
@@ -233,12 +242,14 @@ class Net:
 
     # ------------------------------------------------------------ finite width
 
+    @asked
     def simulate(self, X: Any, width: int | Mapping[str, int] = 1024, seed: int = 0, **constants: Any) -> Run:
         """A run of the same program at finite width, with weights drawn from ``seed``."""
         from tp.readings.simulate import simulate
 
         return simulate(self.program, self.inputs(X), width, seed, constants)
 
+    @asked
     def verify(
         self,
         widths: Sequence[int] = (256, 1024, 4096),
@@ -254,6 +265,7 @@ class Net:
 
         return verify(self, widths, seeds, inputs, kinds, seed, progress, constants)
 
+    @asked
     def moments(self, X: Any = None, method: str = "auto", tol: float | None = None, seed: int = 0) -> Moments:
         """The limits of the scalar outputs at initialization, by the full Z-calculus, where they are not random.
 
@@ -265,6 +277,7 @@ class Net:
 
     # ------------------------------------------------------------ training
 
+    @asked
     def train(
         self,
         X: Any,
@@ -326,6 +339,7 @@ class Net:
             self._engines[key] = Engine(self.program, found)
         return self._engines[key]
 
+    @asked
     def scaling(
         self,
         parametrization: str | Mapping[str, Any] | None = None,
@@ -345,6 +359,7 @@ class Net:
         with ticking("scaling", " sizes", progress):
             return scaling(self._engine(growth), parametrization, optimizer, steps, constants)
 
+    @asked
     def mup(
         self,
         optimizer: str = "sgd",
@@ -363,6 +378,7 @@ class Net:
         with ticking("scaling", " sizes", progress):
             return mup(self._engine(growth), optimizer, gauge, steps, constants)
 
+    @asked
     def coord_check(
         self,
         optimizer: str | None = None,
@@ -393,6 +409,7 @@ class Net:
             engine, optimizer, parametrization, widths, steps, seeds, lr, inputs, seed, budget, progress, constants
         )
 
+    @asked
     def depth_check(
         self,
         optimizer: str | None = None,

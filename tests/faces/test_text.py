@@ -12,7 +12,7 @@ from faces import built
 import tp
 from tp.faces.letters import shortened
 from tp.faces.notation import Notation, notation
-from tp.faces.order import factored
+from tp.faces.order import factored, in_factors
 from tp.faces.plain import TextPrinter, greek
 from tp.faces.text import text
 from tp.gaussian.expectation import Expectation
@@ -174,3 +174,19 @@ def test_a_letter_has_one_law() -> None:
 def test_indicators_are_written_as_such() -> None:
     told = tp.parse(NET + "  output f = v @ hardtanh(h)\n").ntk().text()
     assert "1[1 − u > 0]" in told and "Heaviside" not in told
+
+
+def test_expectations_in_factors_and_letters_for_arguments_are_the_same():
+    limit = tp.zoo("symmetric_rnn", T=3).ntk()
+    seen = 0
+    for equation in limit.equations:
+        for e in equation.rhs.atoms(Expectation):
+            short = in_factors(e)
+            assert sp.expand(short.integrand - e.integrand) == 0 and short.variables == e.variables
+            seen += short != e
+        brief, letters = shortened(equation, notation(limit))
+        assert brief.rhs.xreplace({a.symbol: a.meaning for a in letters}) == equation.rhs
+    assert seen > 4
+    page = limit.text()
+    assert "D2 = " in page and len(page.splitlines()) < 150
+    assert "c_x1_m1 the mean derivative of x1 by the Gaussian part of m1" in " ".join(page.split())

@@ -10,7 +10,7 @@ from tp.faces.layout import Layout
 from tp.faces.letters import Gaussians, Law, Variable, gaussians, shortened
 from tp.faces.measure import width
 from tp.faces.notation import Notation
-from tp.faces.order import factored, index_ranges, lhs_order, outside
+from tp.faces.order import factored, in_factors, index_ranges, lhs_order, outside
 from tp.faces.tex import KERNELS, LimitPrinter, decorated, paren
 from tp.limit.equations import Entry, Equation, J
 from tp.program.ir import Domain
@@ -52,7 +52,7 @@ def rows(equation: Equation, style: Notation, column: float = 0.0, line: float =
     ``column`` is the width left of the ``&`` where other equations of the display need more than this one.
     """
     equation, short = shortened(equation, style)
-    equation = replace(equation, rhs=factored(outside(equation.rhs)))
+    equation = replace(equation, rhs=factored(outside(in_factors(equation.rhs))))
     printer, found = printer_for(equation, style)
     where = [[clause] for clause in dict.fromkeys(clause for item in found.laws for clause in law(item, printer))]
     left = printer.doprint(equation.lhs)

@@ -78,11 +78,19 @@ def sections(limit: Limit) -> Iterator[Section]:
     if lines := named_vectors(limit, style):
         text = "The derivation names these Gaussian vectors:\n\\begin{align*}\n"
         parts += (text + " \\\\\n".join(lines) + "\n\\end{align*}",)
+    if limit.words:
+        told = [f"{_in_tex(f'`{name}`', style)} is {_in_tex(text, style)}" for name, text in limit.words]
+        parts += ("Names of the derivation: " + "; ".join(told) + ".",)
     yield Section("Notation", parts)
     for tangent, group in groupby(ordered(limit), key=_is_tangent):
         parts = (align(group, style, numbers), *_power(limit, "Theta" if tangent else "K"))
         yield Section(TITLES["Theta" if tangent else "K"], parts)
     yield Section("Derivation", tuple(_steps(limit, numbers)))
+
+
+def _in_tex(text: str, style: Notation) -> str:
+    """Words in which names stand between backticks."""
+    return re.sub("`(.*?)`", lambda m: f"${decorated(style.parts(m[1]))}$", text).replace("Θ", r"$\Theta$")
 
 
 def ordered(limit: Limit) -> list[Equation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -10,7 +11,7 @@ import sympy as sp
 from tp.faces.notation import Notation
 from tp.faces.order import Short
 from tp.gaussian.expectation import Expectation
-from tp.limit.equations import Entry, Equation, J, Value, Z
+from tp.limit.equations import Entry, Equation, J, Limit, Value, Z
 from tp.program.ir import Ref
 
 
@@ -143,6 +144,11 @@ def written(equation: Equation) -> set[str]:
     return names | {z.a.name for z in found} if found and not gaussians(equation, J).variables else names
 
 
+def mentioned(limit: Limit) -> set[str]:
+    """Names in the words about names that the derivation introduced."""
+    return {name for _, text in limit.words for name in re.findall("`(.*?)`", text)}
+
+
 def _pair(cov: sp.ImmutableDenseMatrix) -> Entry | None:
     """The entry whose 2 x 2 matrix of variances and covariance is ``cov``, if that is what it is."""
     c = cov[0, 1] if cov.rows == 2 else None
@@ -197,8 +203,23 @@ def shortened(equation: Equation, style: Notation) -> tuple[Equation, tuple[Abbr
     for number, part in enumerate(again, 1):
         bound = tuple(dict.fromkeys(s for a in found.values() if part.has(a.symbol) for s in a.bound))
         found[part] = Abbreviation(Short(f"D{number}", real=True), d, number if len(again) > 1 else 0, bound, part)
-    rhs = rhs.xreplace({part: found[part].symbol for part in again})
-    return replace(equation, rhs=rhs.xreplace({v: k for k, v in hidden.items()})), tuple(found.values())
+    rhs = rhs.xreplace({part: found[part].symbol for part in again}).xreplace({v: k for k, v in hidden.items()})
+    inner = _arguments(rhs, free) if not again else []
+    for number, part in enumerate(inner, 1):
+        found[part] = Abbreviation(Short(f"A{number}", real=True), d, number if len(inner) > 1 else 0, (), part)
+    return replace(equation, rhs=rhs.xreplace({part: found[part].symbol for part in inner})), tuple(found.values())
+
+
+def _arguments(expr: sp.Expr, free: set[sp.Basic]) -> list[sp.Expr]:
+    """Sums of some length of which functions inside expectations are taken, again and again; the largest of them."""
+    counts: dict[sp.Expr, int] = {}
+    for expectation in (e for e in sp.preorder_traversal(expr) if isinstance(e, Expectation)):
+        for part in sp.preorder_traversal(expectation.integrand):
+            arguments = part.args if isinstance(part, sp.Function) else ()
+            for sum_ in (a for a in arguments if a.is_Add and a.has(Z) and a.count_ops() > 5 and a.free_symbols <= free):
+                counts[sum_] = counts.get(sum_, 0) + 1
+    again = [part for part, count in counts.items() if count > 1]
+    return sorted((p for p in again if not any(p != o and o.has(p) for o in again)), key=lambda p: (J in p.free_symbols, str(p)))
 
 
 def _over_norms(

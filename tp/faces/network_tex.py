@@ -9,7 +9,7 @@ import sympy as sp
 from tp.faces.definitions import Coordinates, Definition, Entries, Inner, Times, definitions, vector_names
 from tp.faces.display import LINE, ranges
 from tp.faces.layout import Layout
-from tp.faces.letters import written
+from tp.faces.letters import mentioned, written
 from tp.faces.measure import width
 from tp.faces.notation import Notation
 from tp.faces.order import index_order
@@ -76,7 +76,7 @@ class DefinitionPrinter(LimitPrinter):
 def network(limit: Limit, style: Notation) -> Iterator[str]:
     """Paragraphs and displays that say what the network is."""
     program = limit.program
-    named = set().union(*map(written, limit.equations))
+    named = set().union(*map(written, limit.equations), mentioned(limit))
     rows = [row for d in definitions(program, named) for row in _definition(d, style, program)]
     inputs = [rf"${_member(d, style)}$" for d in program.data]
     sizes = ", ".join(f"${decorated(style.parts(s.name))}$" for s in program.spaces if s.size == _symbol(s.name))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from tp.gaussian.expectation import Expectation
-from tp.limit.equations import Entry, Equation, I, J, Value, Z
+from tp.limit.equations import Entry, Equation, I, J, Random, Value, Z
 from tp.program.ir import Domain, Ref, Sum
 
 
@@ -32,6 +32,40 @@ def outside(expr: sp.Expr) -> sp.Expr:
         return sp.Mul(*scalar) * Sum(sp.Mul(*inside), *total.limits) if scalar and inside else total
 
     return expr.replace(lambda e: isinstance(e, sp.Sum), pulled)
+
+
+def in_factors(expr: sp.Expr) -> sp.Expr:
+    """Expectations of ``a²b² − a² − b² + 1`` as those of ``(1 − a²) (1 − b²)``, where that is shorter."""
+    swap = {e: Expectation(short, e.variables, e.cov) for e in expr.atoms(Expectation) if (short := _product_of(e.integrand))}
+    return expr.xreplace(swap) if swap else expr
+
+
+FEW = 8
+"""Functions, and terms of them, of a sum that is factored for print."""
+
+
+def _product_of(expr: sp.Expr) -> sp.Expr | None:
+    """A sum of products of functions and their even powers as a product of sums; None where it is none, or longer."""
+    coefficient, total = expr.as_independent(sp.Add, as_Add=False) if expr.is_Mul else (sp.S.One, expr)
+    powers = {p for t in sp.Add.make_args(total) for p in sp.Mul.make_args(t) if not p.is_number}
+    if not total.is_Add or len(total.args) > FEW or not 0 < len(powers) <= FEW:
+        return None
+    names = {p: sp.Dummy(real=True) for p in powers}
+    found = sp.factor(total.xreplace(names))
+    if not found.is_Mul or sum(f.is_Add for f in found.args) == 0:
+        return None
+    turned = [f for f in found.args if f.is_Add and f.has(*names.values()) and _falls(f)]
+    sign = sp.Integer(-1) ** len(turned)
+    factors = [-f if f in turned else f for f in found.args]
+    short = sp.Mul(sign * coefficient, *factors).xreplace({d: p for p, d in names.items()})
+    return short if short.count_ops() < expr.count_ops() else None
+
+
+def _falls(f: sp.Expr) -> bool:
+    """``a - 1``, which is written ``1 - a``."""
+    return sum(bool(t.is_number and t < 0) for t in f.args) == 1 and all(
+        t.is_number or not t.could_extract_minus_sign() for t in f.args
+    )
 
 
 def factored(expr: sp.Expr) -> sp.Expr:
@@ -87,6 +121,8 @@ def terms(expr: sp.Expr) -> list[sp.Expr]:
         return (2 if is_theta(term) else 1), place
 
     ordered = sorted(expr.as_ordered_terms(), key=rank)
+    if all(len(t.atoms(Random)) == 1 and not t.has(sp.Function, Expectation) for t in ordered):
+        ordered.sort(key=lambda t: sp.default_sort_key(t.atoms(Random).pop()))  # by the vectors, not by the numbers before them
     if ordered[0].could_extract_minus_sign():  # do not begin with a minus where there is a choice
         ordered.sort(key=lambda t: t.could_extract_minus_sign())
     return ordered

@@ -10,12 +10,14 @@ from itertools import groupby
 
 import sympy as sp
 
+from tp.errors import NOWHERE, DataError, Message
 from tp.faces.definitions import definitions, matrices, vector_names
 from tp.faces.layout import Layout
-from tp.faces.letters import Gaussians, Law, gaussians, shortened, written
+from tp.faces.letters import Gaussians, Law, gaussians, mentioned, shortened, written
 from tp.faces.notation import Notation, notation
 from tp.faces.order import (
     factored,
+    in_factors,
     lhs_order,
     outside,
 )
@@ -28,6 +30,7 @@ _TITLES = {False: "Gaussian process kernel (NNGP)", True: "Tangent kernel (NTK)"
 
 def text(limit: Limit, width: int = 100) -> str:
     """The derivation, ``width`` columns wide where a formula can be broken."""
+    check_columns(width)
     style = notation(limit)
     widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
     lines = [f"{greek(limit.program.name)}: the limit of infinite width {widths}"]
@@ -40,6 +43,17 @@ def text(limit: Limit, width: int = 100) -> str:
         if power := limit.power.get("Theta" if tangent else "K", 0):
             lines.append(f"The kernel is {limit.program.spaces[0].name}^{power} times this.")
     return "\n".join([*lines, "", *_legend(limit, style, width), *_cited(sources, width)]) + "\n"
+
+
+NARROWEST = 20
+"""Columns of a page, at least."""
+
+
+def check_columns(width: object) -> None:
+    """Refuses what is no number of columns."""
+    if not isinstance(width, int) or width < NARROWEST:
+        remedy = f"give a whole number of at least {NARROWEST}"
+        raise DataError(Message(NOWHERE, f"a page of {width!r} columns", remedy, "page width"))
 
 
 def _is_tangent(equation: Equation) -> bool:
@@ -64,13 +78,15 @@ def _section(equations: list[Equation], style: Notation, width: int, sources: li
 def _equation(equation: Equation, style: Notation, room: int, beyond: int) -> tuple[list[str], list[str]]:
     """The right side in lines, and the lines of the range and of the where-clauses."""
     equation, short = shortened(equation, style)
-    equation = replace(equation, rhs=factored(outside(equation.rhs)))
+    equation = replace(equation, rhs=factored(outside(in_factors(equation.rhs))))
     printer, found = printer_for(equation, style)
     where = list(dict.fromkeys(clause for item in found.laws for clause in law(item, printer)))
     for item in short:
         below = (str(item.number) if item.number else "") + printer.bracket(item.bound)
         printer.letters[item.symbol] = item.letter[0] + below + item.letter[1:].replace("'", "′")
-        where.append(f"{printer.letters[item.symbol]} = {printer.doprint(item.meaning)}")
+        left = f"{printer.letters[item.symbol]} = "
+        meaning = Layout(printer, len, " " * 8, 8.0).lines(item.meaning, room - 8, room - 8 - len(left))
+        where.append(left + "\n".join(meaning))
     lines = Layout(printer, len, "  ", 2.0).lines(equation.rhs, room - 2, room - beyond)
     lines = [lines[0], *("  " + line for line in lines[1:])]
     domain = ranges(equation.domain, printer)
@@ -90,7 +106,7 @@ def _clauses(clauses: list[str], room: int) -> list[str]:
             if k:
                 lines[-1] += ","
             lines.append(f"      {clause}" if k else f"where {clause}")
-    return lines
+    return [part for line in lines for part in line.split("\n")]
 
 
 def _origin(equation: Equation, sources: list[str]) -> list[str]:
@@ -145,11 +161,14 @@ def _named(limit: Limit, style: Notation) -> Iterator[str]:
     for ref, expr, domain in (*_products(limit), *named):
         where = ranges(domain, printer)
         yield f"{printer.doprint(ref)} := {printer.doprint(expr)}" + (f"    for {where}" if where else "")
+    column = max((len(greek(name)) for name, _ in limit.words), default=0)
+    for name, meaning in limit.words:
+        yield f"{greek(name):<{column}}  {re.sub('`(.*?)`', lambda m: greek(m[1]), meaning)}"
 
 
 def _products(limit: Limit) -> Iterator[tuple[Ref, sp.Expr, Domain]]:
     """Products without a name in the spec that equations, or named vectors, are about."""
-    told = {r.name for _, expr, _ in limit.named for r in expr.atoms(Ref)}.union(*map(written, limit.equations))
+    told = {r.name for _, expr, _ in limit.named for r in expr.atoms(Ref)}.union(mentioned(limit), *map(written, limit.equations))
     used = told & limit.program.temps & vector_names(limit.program)
     yield from ((d.lhs, d.rhs, d.domain) for d in definitions(limit.program, used) if d.lhs.name in used)
 

@@ -153,7 +153,7 @@ def _shape_help(given: tuple[int, ...], want: tuple[int, ...]) -> tuple[str, str
     elif len(given) == len(want) + 1:
         at, size = next((k, size) for k, size in enumerate(given[1:]) if size != want[k])
         dim = f"the spec says {want[at]} there: set its `dim` or `let` of that size to {size}"
-        remedy, command = f"{dim}, as in tp.zoo(…, d={size})", f"{dim}, as in --let d={size}"
+        remedy, command = f"{dim} by its name, tp.load(…, NAME={size})", f"{dim} by its name, --let NAME={size}"
     return remedy, "wrong shape", command
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from tp.asked import asked
 from tp.errors import NOWHERE, LimitError, Message
 from tp.kernel import blocks, diagonal, images, inputs, mirror, sizes
 from tp.kernel.apart import apart
@@ -112,6 +113,7 @@ class Kernel:
 
     # ------------------------------------------------------------ evaluation
 
+    @asked
     def __call__(self, X1: Any, X2: Any = None) -> Any:
         """All pairs of samples; one array per kind."""
         one = self._samples(X1, "X1" if X2 is not None else "X")
@@ -189,6 +191,7 @@ class Kernel:
         compile_aside(self._text, recorder.calls, self.threads)
         self._rehearsed.add(whole.pairs)
 
+    @asked
     def diag(self, X: Any) -> Any:
         """Each sample with itself; equal to the diagonal of ``k(X)``."""
         one = self._samples(X, "X")
@@ -201,6 +204,7 @@ class Kernel:
         results = self._soon(one.count, work) or work(self._call())
         return self._returned([np.moveaxis(a, -1, 0) for a in results.values()], finite(results))
 
+    @asked
     def gram(
         self,
         X: Any,
@@ -224,6 +228,7 @@ class Kernel:
 
         return write(self, X, X2, out, memory, executor, progress)
 
+    @asked
     def solve(
         self,
         X: Any,

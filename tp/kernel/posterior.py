@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tp.asked import asked
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel import inputs
 from tp.kernel.conjugate import ConjugateGradients, Wish, conjugate_gradients
@@ -95,6 +96,7 @@ class Posterior:
         cross = self._named(self.kernel(samples, self.X))
         return self._named(self.kernel(samples))["nngp"] + self._change(cross, diagonal=False)
 
+    @asked
     def predict(self, X: Any) -> tuple[Array, Array]:
         """Mean and variance."""
         return self.mean(X), self.variance(X)

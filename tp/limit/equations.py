@@ -130,6 +130,7 @@ class Limit:
     ``kinds`` are the kernels asked for, ``("K",)`` for the NNGP, ``("K", "Theta")`` with the tangent kernel.
     ``outputs`` are the program's outputs; the answer is ``Entry(kind, f, f, I, J)``. ``named`` holds Gaussian
     vectors introduced by the derivation (the argument of a nonlinearity), as ``name -> defining expression``.
+    ``words`` say what other names that the derivation introduced stand for.
     ``power`` per kind: the kernel is n^power times what the equations give (0 in a kernel parametrization).
     """
 
@@ -139,6 +140,7 @@ class Limit:
     equations: tuple[Equation, ...]
     named: tuple[tuple[Ref, sp.Expr, Domain], ...] = ()
     power: dict[str, sp.Expr] = field(default_factory=dict)
+    words: tuple[tuple[str, str], ...] = ()
 
     @seldom()
     def closed(self) -> Limit:

@@ -79,10 +79,13 @@ class Run:
         if isinstance(which, Ref):
             key = self.compiler.key(which, self.env)
         else:
-            key = (which,) if isinstance(which, str) else tuple(which)
+            key = tuple(which) if isinstance(which, tuple) else (which,)
         if key not in self.values:
             members = [show(k) for k in self.values if k[0] == key[0]][:4]
-            remedy = f"its members begin with {', '.join(members)}" if members else ""
+            names = dict.fromkeys(k[0] for k in self.values if k[0] not in self.program.temps)
+            remedy = f"its members begin with {', '.join(members)}" if members else f"it has {', '.join(names)}"
+            if len(key) == 1 and members:
+                remedy += f"; they are read as run[{', '.join(map(repr, next(k for k in self.values if k[0] == key[0])))}]"
             raise DataError(Message(NOWHERE, f"`{show(key)}` is no member of this program", remedy, "unknown member"))
         return key
 

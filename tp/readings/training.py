@@ -16,6 +16,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import NDArray
 
+from tp.asked import asked
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.kernel.disk.tiles import bytes_of
 from tp.kernel.module import digest
@@ -122,6 +123,7 @@ class TrainingRun:
 
     # ------------------------------------------------------------ readings
 
+    @asked
     def limit(
         self,
         method: str = "auto",
@@ -176,6 +178,7 @@ class TrainingRun:
 
         return Story(digest(about), tuple(map(step, range(self.steps))))
 
+    @asked
     def z(self, steps: int | None = None) -> ZLimit:
         """The derivation of the outputs after every step up to ``steps``: every Z with hat and dot parts, every scalar's limit.
 
@@ -188,6 +191,7 @@ class TrainingRun:
 
         return training_limit(self, steps)
 
+    @asked
     def lazy(self, f0: Any = None) -> Trained:
         """The same steps by kernel gradient descent, with the network's tangent kernel at initialization.
 
@@ -199,12 +203,13 @@ class TrainingRun:
 
         return replace(lazy(self, f0), run=self)
 
+    @asked
     def simulate(self, width: int = 1024, seeds: int = 1, seed: int = 0, progress: bool | None = None) -> Trained:
         """The same program at finite width: the mean over ``seeds`` networks, with its standard error."""
         from tp.readings.simulate import simulate
 
-        if seeds < 1:
-            raise DataError(Message(NOWHERE, f"{seeds} seeds", "give at least one", "nothing to run"))
+        if not isinstance(seeds, int) or seeds < 1:
+            raise DataError(Message(NOWHERE, f"{seeds!r} seeds", "give a whole number of at least one", "nothing to run"))
         random = generator(seed)
         given = {name: array[None] for name, array in self.X.items()} | {self.training.targets: self.y[None]}
         wanted = self._wanted()

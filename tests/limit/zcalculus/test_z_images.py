@@ -150,7 +150,7 @@ def test_without_data_there_is_no_rule() -> None:
         z_limit(program)
 
 
-def test_data_print_as_they_were_given_and_stay_exact() -> None:
+def test_data_print_to_some_digits_and_stay_exact() -> None:
     run = trained(network(1, "{h}"), [0.1], [-1.3], steps=1, lr=0.3, optimizer="adam", eps=1e-8)
     limit = run.z()
     text, tex = limit.text(), limit.latex()
@@ -158,4 +158,6 @@ def test_data_print_as_they_were_given_and_stay_exact() -> None:
     exact = trained(network(2, "{h}"), [0.12573022], [-1.3], steps=2, lr=0.3, optimizer="g").z()
     f = exact[run.training.output.name, 2, 0]
     assert f.is_Rational and f.q > 10**60
-    assert f"{float(f):.12g}".lstrip("-") in exact.text()
+    assert f"{float(f):.6g}".lstrip("-") in exact.text() and f"{float(f):.12g}".lstrip("-") not in exact.text()
+    assert "Decimals are rounded to 6 digits" in exact.text()
+    assert f"{float(f):.17g}".lstrip("-") in exact.to_json()

@@ -28,6 +28,7 @@ from tp.limit.zcalculus.members import Members
 from tp.limit.zcalculus.ratios import leading, named_ratios, one_width, widths
 from tp.limit.zcalculus.readout import Readouts
 from tp.limit.zcalculus.translate import Translation
+from tp.limit.zcalculus.words import words
 from tp.program.ir import Nonlin, Program, Range, Ref, Weight
 from tp.transform.backprop import Backward, Use, backprop
 from tp.transform.normalize import normalize
@@ -65,7 +66,10 @@ def z_kernels(program: Program, kinds: tuple[str, ...], literal: bool = False) -
         if f.name not in forward.readouts.names:
             shared.need(forward.calculus.scalar(f, I))
     equations = _joined(equations, shared)
-    return Limit(program, kinds, program.outputs, tuple(equations.values()), (), power)
+    found = tuple(equations.values())
+    gradients = {n + r.translation.suffix for r in roots.get("Theta", ()) for n in r.translation.own}
+    told = words(found, names, gradients, forward.members.families.clauses.keys() | forward.members.families.weights.keys())
+    return Limit(program, kinds, program.outputs, found, (), power, told)
 
 
 def _joined(equations: dict[sp.Expr, Equation], more: Translation) -> dict[sp.Expr, Equation]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar
 
 import sympy as sp
@@ -19,7 +20,7 @@ from tp.faces.order import outside
 from tp.faces.plain import TextPrinter, greek
 from tp.faces.plain import ranges as text_ranges
 from tp.faces.tex import LimitPrinter, decorated, escape, paren
-from tp.faces.text import _cited, _origin
+from tp.faces.text import _cited, _origin, check_columns
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Limit, Value, Z
 from tp.limit.zcalculus.atoms import Cov, Dot, Drive, Hat, Image, Output, Slope
@@ -28,8 +29,6 @@ from tp.limit.zcalculus.lines import Line
 from tp.program.ir import Ref
 
 COLUMN = 24
-LONG_FRACTION = 30
-"""Characters of a fraction up to which it stays one."""
 LINE, LEFT = 31.0, 10.0
 """Em of a line of LaTeX, and of a left side beside its right side."""
 
@@ -43,15 +42,41 @@ class Written(sp.Symbol):
     """A number that prints as its name: a decimal, as data are given."""
 
 
-def decimals(limit: ZLimit, expr: sp.Expr) -> sp.Expr:
+def without_aliases(limit: ZLimit) -> ZLimit:
+    """The limit of a run as it is printed: without the lines that only give one vector's Z a second name.
+
+    A vector keeps its name where at other steps or samples it is more; the weights of the first step are the initial ones.
+    """
+    if not limit.decimals:
+        return limit
+    weights = {w.ref.name for w in limit.program.weights}
+    own = {line.lhs.a.name for line in limit.lines if type(line.lhs) is Z and not isinstance(line.rhs, (Z, Hat))}
+    names: dict[sp.Expr, sp.Expr] = {}
+    kept = []
+    for line in limit.lines:
+        line = replace(line, lhs=line.lhs.xreplace(names), rhs=line.rhs.xreplace(names))
+        if type(line.lhs) is Z and isinstance(line.rhs, (Z, Hat)):
+            same = line.rhs.a == line.lhs.a or line.rhs.a.name in weights
+            if line.lhs not in names and (same or line.lhs.a.name not in own):
+                names[line.lhs] = line.rhs
+                continue
+        kept.append(line)
+    return replace(limit, lines=tuple(kept))
+
+
+DIGITS = 6
+"""Digits of a decimal that are printed."""
+
+
+def decimals(limit: ZLimit, expr: sp.Expr, digits: int = DIGITS) -> sp.Expr:
     """``expr`` with the decimal fractions that a run's data and rates bring as decimals; for print alone."""
     if not limit.decimals:
         return expr
-    return expr.replace(lambda e: isinstance(e, sp.Rational) and e.q % 5 == 0, _decimal)
+    return expr.replace(lambda e: isinstance(e, sp.Rational) and e.q % 5 == 0, lambda e: _decimal(e, digits))
 
 
-def _decimal(value: sp.Rational) -> sp.Expr:
-    """The decimal where it is no longer than the fraction; to twelve digits where the fraction is longer than a line's third."""
+def _decimal(value: sp.Rational, most: int) -> sp.Expr:
+    """The decimal where it is no longer than the fraction; to so many digits where both are long."""
     fraction = f"{abs(value.p)}/{value.q}"
     powers = sp.multiplicity(2, value.q), sp.multiplicity(5, value.q)
     if value.q != 2 ** powers[0] * 5 ** powers[1]:
@@ -59,10 +84,10 @@ def _decimal(value: sp.Rational) -> sp.Expr:
     places = max(powers)
     digits = str(abs(value.p) * 10**places // value.q)
     text = _placed(digits, places)
-    if len(text) > len(fraction) or len(digits) > 17:
-        if len(fraction) <= LONG_FRACTION:
+    if len(text) > len(fraction) or len(digits) > most:
+        if len(fraction) <= most + 2:
             return value
-        text = f"{float(abs(value)):.12g}"
+        text = f"{float(abs(value)):.{most}g}"
     return (-1 if value < 0 else 1) * Written(text, positive=True)
 
 
@@ -138,6 +163,8 @@ class ZText(Atoms, TextPrinter):
 
 def text(limit: ZLimit, columns: int = 100) -> str:
     """The derivation, ``columns`` wide where a formula can be broken."""
+    check_columns(columns)
+    limit = without_aliases(limit)
     printer = ZText(style_of(limit), limit.sampled)
     widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
     title = f"{greek(limit.program.name)}: the Z of every vector in the limit of infinite width {widths}"
@@ -164,6 +191,8 @@ _MEANINGS: dict[type, str] = {
 
 
 def _legend(limit: ZLimit) -> Iterator[str]:
+    if any(len(str(n.name)) > DIGITS for line in limit.lines for n in decimals(limit, line.rhs).atoms(Written)):
+        yield f"Decimals are rounded to {DIGITS} digits; `.lines` has them as exact fractions."
     for kind, meaning in _MEANINGS.items():
         if any(line.rhs.has(kind) or isinstance(line.lhs, kind) for line in limit.lines):
             yield meaning
@@ -233,6 +262,7 @@ def left_column(limit: ZLimit, printer: ZTex) -> float:
 
 def latex(limit: ZLimit, document: bool = False) -> str:
     """A fragment for any document class, or an article with the sources and the spec."""
+    limit = without_aliases(limit)
     printer = ZTex(style_of(limit), limit.sampled)
     blocks = []
     column = left_column(limit, printer)
@@ -277,12 +307,16 @@ class _Page:
 
 def display(limit: ZLimit) -> str:
     """All lines in one display, for a notebook."""
+    limit = without_aliases(limit)
     printer = ZTex(style_of(limit), limit.sampled)
     lines = [row for line in limit.lines for row in rows(limit, line, printer)]
     return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
 
 
 # ---------------------------------------------------------------- data
+
+EXACT = 17
+"""Digits of a decimal as data, which tell every double-precision number apart."""
 
 KINDS: dict[type, str] = {
     Z: "Z", Hat: "Gaussian part", Dot: "dot", Cov: "covariance", Slope: "expected derivative", Value: "scalar", Image: "image",
@@ -301,7 +335,7 @@ def to_json(limit: ZLimit) -> str:
             {
                 "kind": KINDS[type(line.lhs)],
                 "left": plain.doprint(line.lhs),
-                "right": plain.doprint(decimals(limit, line.rhs)),
+                "right": plain.doprint(decimals(limit, line.rhs, EXACT)),
                 "latex": r"\begin{aligned} " + r" \\ ".join(rows(limit, line, printer)) + r" \end{aligned}",
                 "for": [{"index": str(r.index), "from": str(r.lo), "to": str(r.hi)} for r in line.domain],
                 "closed": not line.rhs.has(Expectation),

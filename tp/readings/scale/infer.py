@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from types import NoneType
 from typing import Any
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
@@ -146,6 +147,9 @@ def scaling(
     if isinstance(parametrization, str):
         rules = named(engine.program, parametrization, opt.normalised, engine.growth)
         title = parametrization
+    elif not isinstance(parametrization, (Mapping, NoneType)):
+        remedy = 'choose "sp", "ntp", "mup" or "mfp", or give (a, b, c) per weight: {"W": (0, "1/2", 0)}'
+        raise DataError(Message(NOWHERE, f"there is no parametrization {parametrization!r}", remedy, "unknown parametrization"))
     else:
         table = parametrization or {}
         own = {p for p in engine.declared if p in table or p.split("[")[0].rstrip("'") in table}
