@@ -181,14 +181,23 @@ def _derived(
 ) -> dict[str, dict[str, _Derived]]:
     """By output and kind."""
     only = next(iter(data.values())) if len(data) == 1 else data
-    limit = net.ntk() if "ntk" in kinds else net.nngp()
     found = {}
     for output in net.program.outputs:
-        values = net.kernel(*kinds, output=output.name, **constants)(only)
+        kernel = net.kernel(*kinds, output=output.name, **constants)
+        values = kernel(only)
         values = values if isinstance(values, tuple) else (values,)
-        powers = [float(limit.power.get(KIND[kind], 0)) for kind in kinds]
+        powers = [float(_powers(net, kernel, kinds).get(KIND[kind], 0)) for kind in kinds]
         found[output.name] = {k: _Derived(v, p) for k, v, p in zip(kinds, values, powers, strict=True)}
     return found
+
+
+def _powers(net: Net, kernel: Any, kinds: Sequence[str]) -> Mapping[str, Any]:
+    """By which powers of the width kernels were divided."""
+    from tp.limit.nodes.kernel import NodeKernel
+
+    if isinstance(kernel, NodeKernel):
+        return kernel.power
+    return (net.ntk() if "ntk" in kinds else net.nngp()).power
 
 
 def _error(run: Run, kind: str, derived: _Derived, output: str, width: int) -> float:

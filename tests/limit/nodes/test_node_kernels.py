@@ -45,8 +45,8 @@ HEAD = "network t\n  width n\n  dim d = 3\n  input x : [d]\n  weight v : [n] ~ N
 
 @pytest.fixture(autouse=True)
 def few_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2^11 of each scrambling: errors are told, whatever they are."""
-    monkeypatch.setattr(kernel_module, "POINTS", 11)
+    """2^10 of each scrambling: errors are told, whatever they are."""
+    monkeypatch.setattr(kernel_module, "POINTS", 10)
 
 
 def of(net: tp.Net, *kinds: str) -> NodeKernel:
@@ -64,21 +64,21 @@ def test_states_of_a_gru_are_those_published() -> None:
         X[s, : len(sequence)] = sequence
     kernel = tp.parse(GRU).kernel("nngp")
     assert isinstance(kernel, NodeKernel)
-    (found,) = kernel.measured(X, tol=1e-3)
+    (found,) = kernel.measured(X, tol=2e-3)
     places = {(s, t): p for p, (s, t) in enumerate(YANG["index"])}
     for (s, t), p in places.items():
         for (s2, t2), q in places.items():
             if t == t2:
                 error = abs(found.values[s, s2, t] - YANG["state_cov"][p][q])
                 assert error < 4 * found.errors.max() + YANG["tolerance_abs"]
-    assert 2 * found.errors.max() <= 1e-3
+    assert 2 * found.errors.max() <= 2e-3
 
 
 def test_a_tolerance_is_met_or_refused() -> None:
     kernel = tp.parse(GRU.replace("f[t] = v @ h[t]", "f = v @ h[2]"), T=2).kernel("nngp")
     X = np.array(YANG["sequences"][0])[None, :2]
-    (found,) = kernel.measured(X, tol=2e-4)
-    assert 2 * found.errors.max() <= 2e-4
+    (found,) = kernel.measured(X, tol=4e-4)
+    assert 2 * found.errors.max() <= 4e-4
     assert abs(found.values[0, 0] - YANG["state_cov"][1][1]) < 4 * found.errors[0, 0] + YANG["tolerance_abs"]
     with pytest.raises(tp.LimitError, match=r"1.0e-09 would take about 2\^"):
         kernel.measured(X, tol=1e-9)
@@ -94,7 +94,7 @@ def test_nodes_agree_with_formulas(name: str, changes: dict[str, int], kinds: in
     for found, exact in zip(of(net, *("K", "Theta")[:kinds]).measured(X), net.kernel("nngp", "ntk")(X), strict=False):
         scale = np.sqrt(np.outer(np.diag(exact), np.diag(exact)))
         assert (abs(found.values - exact) < 5 * found.errors).all()
-        assert (found.errors < 8e-3 * scale).all()
+        assert (found.errors < 2e-2 * scale).all()
 
 
 def test_gates_of_two_vectors_agree_with_their_expansion() -> None:
@@ -109,7 +109,7 @@ def test_gates_of_two_vectors_agree_with_their_expansion() -> None:
     net, X = tp.parse(HEAD + lines), data(2, 3)
     (found,), exact = of(net, "K").measured(X), net.kernel("nngp")(X)
     assert (abs(found.values - exact) < 5 * found.errors).all()
-    assert found.errors.max() < 5e-4
+    assert found.errors.max() < 2e-3
 
 
 def test_three_kinks_have_the_probability_of_an_orthant() -> None:
@@ -118,18 +118,24 @@ def test_three_kinks_have_the_probability_of_an_orthant() -> None:
     kernel = tp.parse(HEAD + signs + "  output f = v @ (step(h[1])*step(h[2])*step(h[3]))\n").kernel("nngp")
     (found,) = kernel.measured(data(1, 3))
     assert abs(found.values[0, 0] - (1 / 8 + 3 * math.asin(0.5) / (4 * math.pi))) < 4 * found.errors[0, 0]
-    assert 0 < found.errors[0, 0] < 3e-3
+    assert 0 < found.errors[0, 0] < 5e-3
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_finite_networks_have_these_kernels(name: str) -> None:
     net, X = tp.zoo(name, T=2, d=3), data(2, 2, 3)
-    seen = [kernels_of(net.simulate(X, width=512, seed=s)) for s in range(12)]
+    seen = [kernels_of(net.simulate(X, width=256, seed=s)) for s in range(12)]
     for kind, found in zip(("K", "Theta"), net.kernel("nngp", "ntk").measured(X), strict=True):
         of_seeds = np.array([one[kind] for one in seen])
         error = np.hypot(of_seeds.std(axis=0, ddof=1) / math.sqrt(len(seen)), found.errors)
-        assert (abs(of_seeds.mean(axis=0) - found.values) < 4 * error + 0.01 * abs(found.values).max()).all()
-        assert (found.errors < 0.3 * error).all()
+        assert (abs(of_seeds.mean(axis=0) - found.values) < 4 * error + 0.02 * abs(found.values).max()).all()
+        assert (found.errors < 0.5 * error).all()
+
+
+def test_networks_are_verified_against_nodes() -> None:
+    report = tp.zoo("gru", T=2, d=3).verify(widths=(64, 256), seeds=6, kinds=("nngp",))
+    assert report.fits["nngp"].exponent < -0.25
+    assert report.mean("nngp")[-1] < 0.2
 
 
 def test_one_call_is_one_gram_matrix() -> None:

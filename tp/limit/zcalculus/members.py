@@ -137,8 +137,8 @@ class Members:
 
     def _written(self, expr: sp.Expr, span: Span) -> sp.Expr:
         if isinstance(expr, sp.Sum) and self.drive(expr) is None:
-            body = expr.function
-            for s, lo, hi in expr.limits:
+            body, limits = _coordinates(expr, self.families, self.private)
+            for s, lo, hi in limits:
                 body = sp.Add(*(at(body, {s: v}) for v in self._values(s, lo, hi, span)))
             return self._written(body, span)
         if isinstance(expr, Softmax):
@@ -178,17 +178,7 @@ class Members:
 
     def drive(self, total: sp.Sum) -> tuple[sp.Expr, Ref] | None:
         """(coefficient, U[…, j]) of ``Σ_j coefficient · U[…, j]`` over all of a weight family that nothing else reads."""
-        if len(total.limits) != 1:
-            return None
-        j = total.limits[0][0]
-        vectors = [r for r in self.families.vectors(total.function) if r.name in self.private]
-        if len(vectors) != 1 or vectors[0].index[-1] != j or len(self.families.vectors(total.function)) != 1:
-            return None
-        (u,) = vectors
-        coef = sp.expand(sp.diff(total.function.xreplace({u: (t := sp.Dummy())}), t))
-        if coef.has(t) or any(r.name not in self.families.data for r in coef.atoms(Ref)):
-            return None
-        return coef, u
+        return _drive(total, self.families, self.private)
 
     def weight(self, ref: Ref, matrix: bool = False) -> tuple[Weight, dict[sp.Symbol, sp.Expr]]:
         """The declaration of a weight and its binding."""
@@ -232,16 +222,50 @@ def _reads(clause: Clause) -> set[str]:
 
 
 def _private(families: Families) -> frozenset[str]:
-    """Vector weight families read only inside sums over their last index."""
-    names = {
+    """Vector weight families read only as sums over their last index, with data as coefficients."""
+    names = frozenset(
         name for name in families.weights if families.weights[name][0].cols is None and families.weights[name][0].rows is not None
-    }
+    )
     for clauses in families.clauses.values():
         for clause in clauses:
-            if isinstance(clause.ins, MatMul):
-                names.discard(clause.ins.x.name)
-                continue
-            sums = [t for t in clause.expr.atoms(sp.Sum) if len(t.limits) == 1]
-            inside = {r for t in sums for r in t.function.atoms(Ref) if r.index and r.index[-1] == t.limits[0][0]}
-            names -= {r.name for r in clause.expr.atoms(Ref) if r not in inside}
-    return frozenset(names)
+            names -= {clause.ins.x.name} if isinstance(clause.ins, MatMul) else set(_bare(clause.expr, families, names))
+    return names
+
+
+def _bare(expr: sp.Basic, families: Families, names: frozenset[str]) -> Iterator[str]:
+    """Names that are read otherwise than in such a sum."""
+    if isinstance(expr, Ref):
+        yield expr.name
+    elif isinstance(expr, sp.Sum):
+        body, limits = _coordinates(expr, families, names)
+        if len(limits) == len(expr.limits):
+            yield from _bare(body, families, names)
+    else:
+        for a in expr.args:
+            yield from _bare(a, families, names)
+
+
+def _coordinates(total: sp.Sum, families: Families, names: frozenset[str]) -> tuple[sp.Expr, list[Any]]:
+    """A sum over several indices with that over a weight's last index inside, where that is one over data; and the others."""
+    limits = list(total.limits)
+    for limit in limits:
+        inner, others = Sum(total.function, limit), [x for x in limits if x != limit]
+        apart = not (limit[1].free_symbols | limit[2].free_symbols) & {x[0] for x in others}
+        if apart and _drive(inner, families, names) is not None:
+            return inner, others
+    return total.function, limits
+
+
+def _drive(total: sp.Sum, families: Families, names: frozenset[str]) -> tuple[sp.Expr, Ref] | None:
+    """See :meth:`Members.drive`; ``names`` are those of the weights that may be taken so."""
+    if len(total.limits) != 1:
+        return None
+    j = total.limits[0][0]
+    vectors = families.vectors(total.function)
+    if len(vectors) != 1 or vectors[0].name not in names or not vectors[0].index or vectors[0].index[-1] != j:
+        return None
+    (u,) = vectors
+    coef = sp.expand(sp.diff(total.function.xreplace({u: (t := sp.Dummy())}), t))
+    if coef.has(t) or any(r.name not in families.data for r in coef.atoms(Ref)):
+        return None
+    return coef, u
