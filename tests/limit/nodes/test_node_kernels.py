@@ -97,6 +97,19 @@ def test_nodes_agree_with_formulas(name: str, changes: dict[str, int], kinds: in
         assert (found.errors < 2e-2 * scale).all()
 
 
+def test_a_weight_may_meet_an_input_in_several_sums() -> None:
+    """One sum over its coordinates, one over times as well: both are the same Gaussian vectors."""
+    lines = """  index t in 1..2
+  input y[t] : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  output f = v @ tanh(U @ y[1] + mean(U @ y[t] for t))
+"""
+    net = tp.parse(HEAD.replace("  input x : [d]\n", "") + lines)
+    X = data(2, 2, 3)
+    (found,), exact = of(net, "K").measured(X), net.kernel("nngp")(X)
+    assert (abs(found.values - exact) < 5 * found.errors).all() and found.errors.max() < 5e-3
+
+
 def test_gates_of_two_vectors_agree_with_their_expansion() -> None:
     """Two steps of a GRU's state, line by line: two correlated vectors of a sample, which Hermite polynomials take."""
     lines = """  weight U : [n, d] ~ N(0, 1/d)

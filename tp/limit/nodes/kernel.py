@@ -40,6 +40,12 @@ class NodeKernel:
     The nodes are scrambled Sobol points, eight scramblings with a fixed seed: the same call has the same result. All samples of
     a call are on the same nodes, so that ``k(X)`` is positive semidefinite to rounding. Calls with other samples differ by their
     errors: for a regression take one matrix of all samples, ``k(np.concatenate([X, X_test]))``, and its blocks.
+
+    Measured on ``tp.zoo("gru")``, normal inputs, N sequences of T tokens, with as many nodes as ``measured`` takes of itself: the
+    largest two standard errors relative to √(k(x, x) k(x', x')), and seconds of one core. NNGP: 5.5e-3 in 3 s (N = 20, T = 4),
+    5.8e-3 in 5 s (20, 8), 6.0e-3 in 12 s (20, 16), 1.1e-2 in 16 s (100, 8), 1.4e-2 in 15 s (200, 4). NTK: 2.5e-3 in 6 s (20, 4),
+    3.5e-3 in 8 s (20, 8). They fall about like nodes^(−3/4); with ``tol=1e-4`` states of three steps are within 1e-4 of those
+    that Yang 2019 gives.
     """
 
     program: Program = field(repr=False)
