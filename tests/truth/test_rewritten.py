@@ -43,6 +43,14 @@ IMAGE = """  index p in 0..1
   z[p, q] = W.T @ y[p, q]
 """
 
+LINE = """  index p in 0..4 boundary EDGE
+  input x[p] : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight A[k] : [n, n] ~ N(0, 1/n)   for k in -1..1
+  weight v : [n] ~ N(0, 1/n)
+  h[p] = relu(U @ x[p])
+"""
+
 PAIRS = {
     "two times of a recursion whose first member holds the input": (
         VECTOR,
@@ -122,6 +130,106 @@ PAIRS = {
   weight b : [n] ~ N(0, 1/2)
   u = W @ relu(h) + b
   output f = v @ (relu(u) + erf(2*u))
+""",
+    ),
+    "a window beyond edges that reflect": (
+        LINE.replace("EDGE", "reflect"),
+        """
+  index r in 0..1
+  g[r] = sum(A[k] @ h[4*r+2*k] for k in -1..1)
+  output f = v @ relu(g[0] + g[1])
+""",
+        """
+  g = A[-1] @ h[2] + A[0] @ h[0] + A[1] @ h[2]
+  u = A[-1] @ h[2] + A[0] @ h[4] + A[1] @ h[2]
+  output f = v @ relu(g + u)
+""",
+    ),
+    "a window beyond edges that meet": (
+        LINE.replace("EDGE", "circular"),
+        """
+  index r in 0..1
+  g[r] = sum(A[k] @ h[4*r+2*k] for k in -1..1)
+  output f = v @ relu(g[0] + g[1])
+""",
+        """
+  g = A[-1] @ h[3] + A[0] @ h[0] + A[1] @ h[2]
+  u = A[-1] @ h[2] + A[0] @ h[4] + A[1] @ h[1]
+  output f = v @ relu(g + u)
+""",
+    ),
+    "a recurrence and its steps": (
+        SEQUENCE,
+        """
+  z[0] = h[0]
+  z[t] = W @ relu(z[t-1]) + h[t]   for t in 1..2
+  output f = v @ mean(relu(z[t]) for t)
+""",
+        """
+  a = W @ relu(h[0]) + h[1]
+  b = W @ relu(a) + h[2]
+  output f = v @ (1/3 * relu(h[0]) + 1/3 * relu(a) + 1/3 * relu(b))
+""",
+    ),
+    "a loop over two indices and its members": (
+        SEQUENCE,
+        """
+  z[0, t] = h[t]
+  z[l, 0] = h[0]   for l in 1..2
+  z[l, t] = W @ relu(z[l-1, t]) + Q @ relu(z[l, t-1])   for l in 1..2, t in 1..2
+  output f = v @ relu(z[2, 2])
+""",
+        """
+  a = W @ relu(h[1]) + Q @ relu(h[0])
+  b = W @ relu(h[2]) + Q @ relu(a)
+  c = W @ relu(a) + Q @ relu(h[0])
+  output f = v @ relu(W @ relu(b) + Q @ relu(c))
+""",
+    ),
+    "a variance by the width of either side": (
+        VECTOR,
+        """
+  width m = 2*n
+  weight A : [m, n] ~ N(0, 1/m)
+  weight B : [n, m] ~ N(0, 3/n)
+  output f = v @ erf(B @ relu(A @ relu(h)))
+""",
+        """
+  output f = v @ erf(sqrt(3) * W @ relu(W @ relu(h)))
+""",
+    ),
+    "two matrices of one vector, and a transpose of its own": (
+        VECTOR,
+        "output f = v @ erf(W.T @ relu(h) + Q @ relu(h))",
+        """
+  weight P : [n, n] ~ N(0, 3/n)
+  output f = v @ erf(P @ relu(h))
+""",
+    ),
+    "halves of a rectified vector": (
+        VECTOR,
+        "output f = v @ (relu(W @ h) - relu(-W @ h) + relu(2*h) + relu(-2*h))",
+        "output f = v @ (W @ h + 2*abs(h))",
+    ),
+    "a mean of read-outs, over ranges of one and of none": (
+        SEQUENCE,
+        """
+  index s in 1..1
+  g[t] = h[t] + sum(softmax(dot(h[t], h[s])/n over s) * (W @ h[s]) for s) + sum(Q @ h[k] for k in 1..0)
+  output f = mean(v @ relu(g[t]) for t)
+""",
+        """
+  a = W @ h[1]
+  output f = v @ mean(relu(h[t] + a) for t)
+""",
+    ),
+    "moments in two notations": (
+        VECTOR,
+        "output f = v @ (avg(relu(h)^2) * (W @ h) + rmsnorm(h))",
+        """
+  a = dot(relu(h), relu(h))/n
+  b = dot(h, h)/n
+  output f = v @ (a * (W @ h) + h/sqrt(b))
 """,
     ),
     "nothing is left": (VECTOR, "output f = v @ relu(h - h)", "output f = v @ relu(h) * 0"),
