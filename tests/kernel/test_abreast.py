@@ -10,6 +10,7 @@ import pytest
 import tp
 from tests.kernel import test_rows as texts
 from tests.kernel.test_flat import SOLID
+from tp.gaussian import easy
 from tp.kernel import abreast, compile, lanewise, uncompiled
 from tp.kernel.arrays import Unfit
 
@@ -69,8 +70,9 @@ def test_a_hard_pair_is_done_again(monkeypatch):
     assert max(seen) >= abreast.LEAST
 
 
-def test_the_shorter_form_is_the_same():
-    from tp.gaussian.easy import relu_easy
+@pytest.mark.parametrize(("name", "dtype", "off"), [("relu_easy", "float64", 1e-12), ("relu_easy_single", "float32", 2e-6)])
+def test_the_shorter_form_is_the_same(name, dtype, off):
+    scalar = getattr(easy, name)
 
     rng = np.random.default_rng(2)
     s1, s2 = rng.uniform(0.3, 3.0, (2, 500))
@@ -78,10 +80,12 @@ def test_the_shorter_form_is_the_same():
     w1, w2 = (np.divide(1.0, s, out=np.zeros(500), where=s > 0.0) for s in (s1, s2))
     rho = np.concatenate([np.cos(np.geomspace(0.003, 2.9, 250)), rng.uniform(-0.97, 1.0, 250)])
     given = s1, w1, rho * s1 * s2, s2, w2
-    ours = lanewise.relu_easy(*given)
-    theirs = np.array([relu_easy(*(float(x) for x in lane)) for lane in zip(*given, strict=True)]).T
+    given = tuple(x.astype(dtype) for x in given)
+    ours = lanewise.TWINS[name](*given)
+    theirs = np.array([scalar(*(float(x) for x in lane)) for lane in zip(*given, strict=True)]).T
     for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+        assert a.dtype == dtype
+        np.testing.assert_allclose(a, b, rtol=off, atol=0.1 * off if dtype == "float64" else off)
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ def room(shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, np.dtype[An
     return found
 
 
-def keep_freed(size: int) -> None:
-    """What is freed in pieces of so many bytes together stays with the process.
+def keep_freed(size: int, most: int = MOST) -> None:
+    """What is freed in pieces of so many bytes together, of ``most`` at most, stays with the process.
 
     The C library gives memory back once twice the largest piece that it saw freed is at hand: so it is shown one, never touched.
     """
-    np.empty(min(size, MOST), np.uint8)
+    np.empty(min(size, most), np.uint8)
 
 
 def _lines(size: int) -> int:

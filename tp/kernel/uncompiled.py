@@ -45,8 +45,9 @@ LOADING = 0.3
 FIRST = 4
 """Tasks done before it is said how long all take."""
 
-LARGEST = 1 << 24
-"""Bytes that stay with the process when they are freed: array code makes and frees what it has at hand all the time."""
+LARGEST = (1 << 25) - (1 << 13)
+"""Bytes that stay with the process when they are freed: array code makes and frees what it has at hand all the time. The C
+library learns from pieces of up to 32 MiB."""
 
 LONG = 40_000
 """Characters of text that take as long to be made array code as to be loaded."""
@@ -159,7 +160,7 @@ def module(text: str, seconds: float = math.inf, in_arrays: bool = True) -> Modu
             else:
                 _with_lanes(found, text, watch.range)
             found.__dict__["in_arrays"] = True
-            keep_freed(LARGEST)
+            keep_freed(LARGEST, LARGEST)
     return found
 
 
