@@ -209,7 +209,10 @@ def test_coefficients_by_products_of_matrices_are_those_of_loops() -> None:
         assert loops[name](0.9, 0.3, 0.5, 0.5, top, one) and products[name](0.9, 0.3, 0.5, 0.5, top, other)
         np.testing.assert_allclose(one[:28], other[:28], atol=1e-14)
         np.testing.assert_allclose(one[28:], other[28:], atol=1e-7)
-    assert not products["settled"](one, other + 1e-9, 1) and products["settled"](one, other, 1)
+    for how in (loops, products):
+        assert how["apart"](one, other + 1e-9, 1) == pytest.approx(1e-9 / one[-1], rel=1e-3)
+        assert how["apart"](np.zeros(30), one.copy(), 1) == math.inf and how["apart"](np.zeros(30), np.zeros(30), 1) == 0.0
+        assert how["apart"](np.full(30, math.nan), one.copy(), 1) == math.inf
 
 
 def test_sums_of_all_pairs_are_those_of_each() -> None:

@@ -12,7 +12,8 @@ other, or 0, nothing is different: what does not vary has no coefficients.
 
 Coefficients are integrals by the trapezoid rule, which is exact to rounding for what is analytic in a strip as soon as its step
 is small enough. That it is, shows where two steps, one 0.7 times the other, agree to 1e-12: what one of them takes for
-something else, the other does not. Functions with kinks do not get there, and have no number: nan.
+something else, the other does not. Functions with kinks do not get there, and have no number: nan; what agrees to 1e-7 at 0.03
+may get there by steps down to 0.01, as functions of products of large variance do.
 
 ``phi`` is a stand-in, see ``panels``: it puts the values of some functions at (x, y) into a row of a table. A vector holds for
 one function after the other its coefficients by degree, then how large its tail is, relative to (E φ²)^½, and (E φ²)^½.
@@ -120,29 +121,30 @@ def plane(p11: float, p12: float, p22: float, found: Any) -> None:
     size = found.shape[0] // count - 2
     top = degree(size)
     l11, l21, l22 = triangle(p11, p12, p22)
-    before, step, good = np.zeros(found.shape[0]), first_step(top), False
+    before, step, off = np.zeros(found.shape[0]), first_step(top), 1.0
     fine = at_step(l11, l21, l22, step, top, before)
-    while fine and not good and step > 0.03:
+    while fine and off > 1e-12 and step > (0.03 if off > 1e-7 else 0.014):
         step *= 0.7
         fine = at_step(l11, l21, l22, step, top, found)
-        good = settled(found, before, count)
-    if not (fine and good):
+        off = apart(found, before, count)
+    if not (fine and off <= 1e-12):
         for f in range(count):
             found[f * (size + 2) + size] = math.inf
 
 
-def settled(found: Any, before: Any, count: int) -> bool:
-    """Whether the vectors of two steps agree; ``before`` becomes what is found now."""
-    size, good = found.shape[0] // count, True
+def apart(found: Any, before: Any, count: int) -> float:
+    """How far the vectors of two steps are from each other, relative to their norms; ``before`` becomes what is found now."""
+    size, off = found.shape[0] // count, 0.0
     for f in range(count):
-        last = (f + 1) * size - 1
-        norm = found[last]
+        norm = found[(f + 1) * size - 1]
         for k in range(size):
             if k != size - 2:  # the tail
-                good = good and abs(found[f * size + k] - before[f * size + k]) <= 1e-12 * norm
+                left = abs(found[f * size + k] - before[f * size + k])
+                share = left / norm if 0.0 < norm < math.inf else 0.0 if left == 0.0 else math.inf
+                off = off if share <= off else share
     for k in range(found.shape[0]):
         before[k] = found[k]
-    return good
+    return off
 
 
 def degree(size: int) -> int:

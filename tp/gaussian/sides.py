@@ -129,7 +129,7 @@ class _Sides(Lines):
             names[stand_in] = f"{stand_in}_{digest(head, body)}"
             made.append((names[stand_in], f"def {names[stand_in]}({head}):\n    {body}"))
         extra: dict[str, Sequence[str]] = {"phi": inside}
-        made += sources_of(planes.triangle, planes.waves, planes.project_plane, planes.settled, planes.plane_pair)
+        made += sources_of(planes.triangle, planes.waves, planes.project_plane, planes.apart, planes.plane_pair)
         made += sources_of(planes.first_step)
         called = names["phi"].replace("phi_", "at_step_")  # so that it is known whose values these are
         made.append(fill(planes.at_step, called, names, inside, extra))

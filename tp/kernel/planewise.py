@@ -114,14 +114,16 @@ def at_step(phi: Callable[..., Any]) -> Callable[..., bool]:
     return np.errstate(all="ignore")(at_step)
 
 
-def settled(found: Array, before: Array, count: int) -> bool:
-    """``planes.settled``, all coefficients at a time."""
-    one, two = found.reshape(count, -1), before.reshape(count, -1)
-    off = np.abs(one - two)
+def apart(found: Array, before: Array, count: int) -> float:
+    """``planes.apart``, all coefficients at a time."""
+    one = found.reshape(count, -1)
+    off = np.abs(one - before.reshape(count, -1))
     off[:, -2] = 0.0
-    good = bool((off <= 1e-12 * one[:, -1:]).all())
     before[...] = found
-    return good
+    most, norms = off.max(1), one[:, -1]
+    if not (most < math.inf).all() or (most[~(norms > 0.0)] > 0.0).any():
+        return math.inf
+    return float(np.max(most / np.where(norms > 0.0, norms, 1.0)))
 
 
 def tails(vector: Array, count: int, top: int) -> Array:
@@ -306,7 +308,7 @@ def values(name: str) -> str:
     return name.replace("at_step_", "phi_") if name.startswith("at_step_") else ""
 
 
-ALONE: dict[str, Callable[..., Any]] = {"tails": tails, "settled": settled, "together": one_pair}
+ALONE: dict[str, Callable[..., Any]] = {"tails": tails, "apart": apart, "together": one_pair}
 """What stands for functions of a generated text that are called for one sample, or one pair."""
 
 ABREAST: dict[str, Callable[..., Any]] = {"terms": terms, "together": together}
