@@ -188,5 +188,5 @@ def test_expectations_in_factors_and_letters_for_arguments_are_the_same():
         assert brief.rhs.xreplace({a.symbol: a.meaning for a in letters}) == equation.rhs
     assert seen > 4
     page = limit.text()
-    assert "D2 = " in page and len(page.splitlines()) < 150
+    assert "D2 = " in page and len(page.splitlines()) < 150 and max(map(len, page.splitlines())) <= 100
     assert "c_x1_m1 the mean derivative of x1 by the Gaussian part of m1" in " ".join(page.split())

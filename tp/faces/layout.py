@@ -123,10 +123,12 @@ class Layout:
             if here:
                 lines.append(here)
                 left = room
-            pieces = self.lines(magnitude, room - self.width(lead) - self.indent_width)
+            begins = not lines and not here  # the first line may have a room of its own
+            own = left if begins else room - self.indent_width
+            pieces = self.lines(magnitude, room - self.width(lead) - self.indent_width, own - self.width(lead))
             pieces[0] = lead + pieces[0]
             lines += pieces[:-1]
-            here, left = pieces[-1], room
+            here, left = pieces[-1], left if begins and len(pieces) == 1 else room
         return [*lines, here]
 
     def _begun(self, here: str, lead: str, term: sp.Expr, room: float, left: float) -> list[str]:
