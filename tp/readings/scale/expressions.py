@@ -154,12 +154,16 @@ class Widths:
 
 @dataclass
 class Compiler:
-    """Expressions to ops. ``slot`` finds the member that a read means, ``values`` the representatives of a range."""
+    """Expressions to ops. ``slot`` finds the member that a read means, ``values`` the representatives of a range.
+
+    ``stands`` is the representative of an index's value: what it stands for reads, and is read, as it is.
+    """
 
     leaves: Leaves
     widths: Widths
     slot: Callable[[str, tuple[int, ...]], int | None]
     values: Callable[[sp.Symbol, int, int], list[int]]
+    stands: Callable[[str, int], int]
     given: frozenset[str]
     crowd: Callable[[Op], Op] | None = None  # one block's term of a sum over the depth: the sum
     shapes: dict[Any, Shape] = field(default_factory=dict)
@@ -178,7 +182,7 @@ class Compiler:
             case sp.Sum():
                 return self._range(expr.function, list(expr.limits), env, span)
             case sp.KroneckerDelta():
-                return ONE if self.integer(expr.args[0], env) == self.integer(expr.args[1], env) else ZERO
+                return ONE if self._same(expr.args[0], expr.args[1], env) else ZERO
             case sp.Piecewise():
                 return self._piecewise(expr, env, span)
             case Softmax():
@@ -197,6 +201,13 @@ class Compiler:
             return env[expr.name]
         found = expr.subs({s: env[s.name] for s in expr.free_symbols if s.name in env})
         return int(sp.floor(found))
+
+    def _same(self, one: sp.Expr, other: sp.Expr, env: Env) -> bool:
+        """Whether two index expressions meet, an index being every value that it stands for."""
+        a, b = self.integer(one, env), self.integer(other, env)
+        return a == b or any(
+            isinstance(e, sp.Symbol) and self.stands(e.name, at) == here for e, here, at in ((one, a, b), (other, b, a))
+        )
 
     def _read(self, ref: Ref, env: Env) -> Op:
         if ref.name in self.given:

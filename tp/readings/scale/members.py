@@ -1,7 +1,8 @@
 """A program's instructions at a few representative indices, so that depth costs nothing.
 
 Of a loop over l in 2..L the members 2, 3 and L are kept; a read elsewhere goes to the nearest representative. Indices that
-nothing recurs over (positions, tokens, coordinates of finite axes) are alike, and one or two of them are kept.
+nothing recurs over (positions, tokens, coordinates of finite axes) are alike, and one or two of them are kept, and one of those
+that are written apart (:mod:`tp.readings.scale.parts`).
 A bound that was left symbolic counts as 8.
 """
 
@@ -23,6 +24,7 @@ from tp.readings.scale.depth import Depth, carried
 from tp.readings.scale.expressions import Compiler, Env, Op, Widths
 from tp.readings.scale.forms import Leaves
 from tp.readings.scale.hoist import product
+from tp.readings.scale.parts import represent
 from tp.transform.backprop import backprop
 from tp.transform.parametrize import parameters
 
@@ -90,7 +92,7 @@ class _Writer:
         self.bounds = {s.name: SYMBOLIC_BOUND for s in self.program.constants}
         given = frozenset({d.ref.name for d in self.program.data} | set(self.program.tables))
         self.compiler = Compiler(
-            self.made.leaves, self.widths, self._slot, self._values, given, self._crowd if self.depth else None
+            self.made.leaves, self.widths, self._slot, self._values, self._stands, given, self._crowd if self.depth else None
         )
         self.forward = {i.out.name for i in simple(self.program.body)}
         self.edges = self.backward.program.boundary
@@ -134,6 +136,16 @@ class _Writer:
             kept = self.representatives.setdefault(name, [])
             kept.extend(v for v in chosen if lo <= v <= hi and v not in kept)
             kept.sort()
+        represent(_flat(self.backward.program.body, ()), self.backward.adjoint, self._known, self.representatives)
+
+    def _known(self, expr: sp.Expr) -> int | None:
+        """The value of a bound; None where it depends on other indices."""
+        return None if {s.name for s in expr.free_symbols} - set(self.bounds) else self.compiler.integer(expr, self.bounds)
+
+    def _stands(self, index: str, at: int) -> int:
+        """The representative of the value ``at`` of an index."""
+        kept = self.representatives.get(index.rstrip("_*'")) or [at]
+        return max((v for v in kept if v <= at), default=kept[0])
 
     def _values(self, index: sp.Symbol, lo: int, hi: int) -> list[int]:
         name = index.name.rstrip("_*'")

@@ -1,0 +1,63 @@
+"""Members of a family that are read by their number, or every second one: as if all were written out, name by name."""
+
+import re
+
+import pytest
+
+import tp
+
+HEAD = """network parts
+  width n
+  dim   d = 2
+  index t in 1..4
+  input x[t] : [d]
+  weight U : [n, d] ~ N(0, 1)
+  weight W : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n^2)
+  weight w : [n] ~ N(0, 1/n^2)
+"""
+TOKENS = (
+    "  h[t] = U @ x[t]\n  k[t] = W @ tanh(h[t])\n",
+    "".join(f"  h_{t} = U @ x[{t}]\n  k_{t} = W @ tanh(h_{t})\n" for t in range(1, 5)),
+)
+
+
+def written_out(lines: str) -> str:
+    """h[3] as h_3; a line for every t."""
+    made = []
+    for line in lines.splitlines():
+        body, _, ends = line.partition("  for t in ")
+        first, last = map(int, ends.split("..")) if ends else (0, 0)
+        made += [body.replace("2*t", str(2 * t)).replace("[t]", f"[{t}]") for t in range(first, last + 1)]
+    return re.sub(r"\b([hkg])\[(\d)\]", r"\1_\2", "\n".join(made)) + "\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "  output f = v @ h[1] + w @ tanh(k[2])",  # a linear read-out of one token that is not in the middle
+        "  output f = v @ tanh(k[4]) + w @ h[4]",
+        "  g[t] = tanh(k[2*t])  for t in 1..2\n  output f = v @ g[1] + w @ h[2]",
+        "  g[t] = tanh(k[t])  for t in 1..1\n  output f = v @ g[1] + w @ tanh(h[3])",
+        "  g[t] = k[t]  for t in 1..2\n  g[t] = tanh(h[t])*k[1]  for t in 3..4\n  output f = v @ g[1] + w @ g[4]",
+    ],
+)
+def test_members_that_are_read_apart(lines):
+    short, long = (tp.parse(HEAD + tokens + more) for tokens, more in zip(TOKENS, (lines, written_out(lines)), strict=True))
+    for optimizer in ("sgd", "adam"):
+        one, other = short.mup(optimizer), long.mup(optimizer)
+        assert {p: tuple(r) for p, r in one.rules.items()} == {p: tuple(r) for p, r in other.rules.items()}
+        same = {re.sub(r"\[(\d)\]", r"_\1", name): q for name, q in one.exponents.items()}
+        same = {name: q for name, q in same.items() if name in other.exponents}
+        assert {"f", "h_3"} <= set(same)
+        for name, q in same.items():
+            assert (q.initial, q.changes) == (other.exponents[name].initial, other.exponents[name].changes), name
+    larger = {p: tuple(r) for p, r in one.rules.items()} | {"v": (0, "1/2", 1), "w": (0, "1/2", 1)}
+    assert short.scaling(larger).regime == long.scaling(larger).regime
+
+
+def test_a_class_token_has_a_gradient():
+    tokens = "  weight c : [n] ~ N(0, 1)\n  h[0] = c\n  h[t] = U @ x[t]\n"
+    report = tp.parse(HEAD + tokens + "  output f = v @ tanh(W @ mean(tanh(h[t]) for t in 0..4)) + w @ h[3]\n").mup()
+    assert tuple(report.rules["c"]) == tuple(report.rules["U"]) == (0, 0, -1)
+    assert report.exponents["h[0]"].changes == (0, 0)
