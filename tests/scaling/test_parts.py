@@ -2,9 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
 
 import tp
+from tp.readings.measure import alike
 
 HEAD = """network parts
   width n
@@ -61,3 +63,10 @@ def test_a_class_token_has_a_gradient():
     report = tp.parse(HEAD + tokens + "  output f = v @ tanh(W @ mean(tanh(h[t]) for t in 0..4)) + w @ h[3]\n").mup()
     assert tuple(report.rules["c"]) == tuple(report.rules["U"]) == (0, 0, -1)
     assert report.exponents["h[0]"].changes == (0, 0)
+
+
+def test_each_is_measured_at_the_members_it_stands_for():
+    net = tp.parse(HEAD + TOKENS[0] + "  output f = v @ tanh(k[4]) + w @ h[4]\n")
+    run, members = net.simulate(np.ones((1, 4, 2)), width=4), net._engine(None).concrete.members
+    found = {m.name: alike(run, m, members) for m in members if m.out[0] == "h"}
+    assert found == {"h[3]": [("h", 1), ("h", 2), ("h", 3)], "h[4]": [("h", 4)]}

@@ -16,7 +16,7 @@ Source: Yang et al. 2022, *Tensor Programs V*, appendix D.1 (coordinate checking
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,7 +76,7 @@ class Experiment:
     def shared(self, width: int, index: int, lr: float) -> Sizes:
         """The changes of all scalars, entry by entry, in the mean over flipped signs of one draw's weights."""
         run = self.run(width, SETS + index)
-        scalars = {name: found for name, m in self.named.items() if not m.vector and (found := alike(run, m))}
+        scalars = {name: found for name, m in self.named.items() if not m.vector and (found := self._alike(run, m))}
         total: Sizes = {}
         signs = flips(run)
         for flipped in signs:
@@ -87,6 +87,9 @@ class Experiment:
                     entries = np.concatenate([np.ravel(change[k]) for k in keys]) / len(signs)
                     total[scalar, *name] = total.get((scalar, *name), 0) + entries
         return total
+
+    def _alike(self, run: Run, m: Member) -> list[Key]:
+        return alike(run, m, self.engine.concrete.members)
 
     def run(self, width: int, seed: int) -> Run:
         """One draw at initialization."""
@@ -109,7 +112,7 @@ class Experiment:
     def _sizes(self, width: int, seed: int, lr: float) -> Iterator[tuple[Name, Array]]:
         """Initial sizes, then those of the parts of all changes, as long as these are finite."""
         run = self.run(width, seed)
-        keys = {name: found for name, m in self.named.items() if (found := alike(run, m))}
+        keys = {name: found for name, m in self.named.items() if (found := self._alike(run, m))}
         first = {k: run[k] for found in keys.values() for k in found}
         scalars = [k for name in keys if not self.named[name].vector for k in keys[name]]
         spread = self._spread(run, scalars, np.random.default_rng([self.seed, width, seed, REDRAWN]))
@@ -178,7 +181,7 @@ class Experiment:
         for name, weight in parameters(self.program).items():
             own = {k: run.values[k] for k in run.weights if run.weights[k].weight is weight}
             now = replay(first, own)
-            moved[name] = float(np.mean([np.mean((now[k] - first[k]) ** 2) for k in alike(run, member)]))
+            moved[name] = float(np.mean([np.mean((now[k] - first[k]) ** 2) for k in self._alike(run, member)]))
         return max(moved, key=lambda p: moved[p]) if any(moved.values()) else None
 
     # ------------------------------------------------------------ learning rate
@@ -231,8 +234,15 @@ def repeats(seeds: int, width: int, widest: int) -> int:
     return seeds * min(MORE, max(1, widest // width))
 
 
-def alike(run: Run, m: Member) -> list[Key]:
-    """The members of a family that a representative stands for: all positions, tokens, coordinates, of its layer."""
-    fixed = [k for k in range(len(m.out) - 1) if k not in m.parallel]
-    same = (k for k in run.values if k[0] == m.out[0] and len(k) == len(m.out))
-    return [k for k in same if all(k[1 + slot] == m.out[1 + slot] for slot in fixed)]
+def alike(run: Run, m: Member, members: Iterable[Member]) -> list[Key]:
+    """The members of a family that a representative stands for: all positions, tokens, coordinates, of its layer.
+
+    Of those that are written apart another of the ``members`` is the representative.
+    """
+    apart = [o for o in members if o.out[0] == m.out[0] and len(o.parallel) < len(m.parallel)]
+    return [k for k in run.values if _stands(m, k) and not any(_stands(o, k) for o in apart)]
+
+
+def _stands(m: Member, k: Key) -> bool:
+    fixed = (slot for slot in range(len(m.out)) if slot - 1 not in m.parallel)
+    return len(k) == len(m.out) and all(k[slot] == m.out[slot] for slot in fixed)

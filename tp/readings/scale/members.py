@@ -136,7 +136,7 @@ class _Writer:
             kept = self.representatives.setdefault(name, [])
             kept.extend(v for v in chosen if lo <= v <= hi and v not in kept)
             kept.sort()
-        represent(_flat(self.backward.program.body, ()), self.backward.adjoint, self._known, self.representatives)
+        self.apart = represent(_flat(self.backward.program.body, ()), self.backward.adjoint, self._known, self.representatives)
 
     def _known(self, expr: sp.Expr) -> int | None:
         """The value of a bound; None where it depends on other indices."""
@@ -292,6 +292,7 @@ class _Writer:
         index = tuple(self.compiler.integer(e, env) for e in ins.out.index)
         out, forward = (ins.out.name, *index), ins.out.name in self.forward
         alike = tuple(k for k, e in enumerate(ins.out.index) if isinstance(e, sp.Symbol) and e.name not in self.loops)
+        alike = tuple(k for k in alike if (ins.out.index[k].name, index[k]) not in self.apart)
         if isinstance(ins, MatMul):
             matrix, x = self._at(ins.W, env, self.matrix_keys), self._at(ins.x, env, self.keys)
             if matrix is None:

@@ -34,8 +34,9 @@ class Part:
 
 def represent(
     program: Iterable[tuple[Simple, Domain]], adjoint: Mapping[str, str], integer: Integer, chosen: dict[str, list[int]]
-) -> None:
-    """Add to the ``chosen`` values, by the name of an index, the middle of every part that needs one of its own."""
+) -> set[tuple[str, int]]:
+    """Add to the ``chosen`` values, by the name of an index, the middle of every part that needs one of its own; these values."""
+    before = {(name, v) for name, values in chosen.items() for v in values}
     flat = [(plain(ins, "scaling"), domain) for ins, domain in program]
     names = {(ins.out.name, k): e.name for ins, domain in flat for k, e in enumerate(ins.out.index) if e in _indices(domain)}
     names = {(adjoint.get(family, family), k): name for (family, k), name in names.items()} | names
@@ -50,6 +51,7 @@ def represent(
             if missing and not any(part.reads <= other.reads for other in parts if not other.missing(chosen)):
                 for name, (lo, hi) in missing:
                     chosen[name] = sorted({*chosen[name], (lo + hi + 1) // 2})
+    return {(name, v) for name, values in chosen.items() for v in values} - before
 
 
 def _indices(domain: Domain) -> list[sp.Symbol]:
