@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from tp.errors import LimitError, Message, Span
+from tp.errors import LimitError, Message, NoFormula, Span
 from tp.gaussian.expectation import Expectation
 from tp.limit.clauses import Clause, Families, at, fresh, provably
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
@@ -270,8 +270,9 @@ class Derivation:
         lost = sorted(str(s) for s in free - names - sizes - set(self.program.constants) - {I, J} if s.is_integer)
         if lost:
             reason = f"the tangent of a nonlinearity of a sum over an index ({', '.join(lost)}) has no rule yet"
-            remedy = "ask for the NNGP kernel, or write the terms of the sum as arguments of their own"
-            raise LimitError(Message(clause.ins.span, reason, remedy, "sum inside a nonlinearity"))
+            remedy = "has its numbers, by nodes; for formulas write the terms of the sum as arguments of their own"
+            texts = (reason, f"net.kernel() {remedy}", "sum inside a nonlinearity", f"`tp gram` {remedy}")
+            raise NoFormula(Message(clause.ins.span, *texts))
 
 
 def _rule(kind: str, clause: Clause, families: Families, forms: Forms) -> str:
