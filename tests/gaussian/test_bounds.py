@@ -10,6 +10,8 @@ import pytest
 import sympy as sp
 from gaussian.run import c, call, couple, plain, q1, q2, u
 
+from tp.errors import LimitError
+from tp.gaussian.breaks import breaks
 from tp.gaussian.codegen import scalar_function
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import gelu, relu, softplus
@@ -21,6 +23,7 @@ from tp.gaussian.quadrature import integrate
 from tp.gaussian.stable import cancels, taylor
 from tp.kernel import uncompiled
 
+X = sp.Symbol("x", real=True)
 NODES = np.array([side * node(i)[0] for i in range(9) for side in (-1, 1)])
 WEIGHTS = np.repeat([node(i)[1] for i in range(9)], 2)
 
@@ -192,3 +195,30 @@ def test_a_slope_without_a_square_mean() -> None:
     value = call(low, plain(low.sources), 0.7, 0.3, 1.9)[0]
     exact = sp.sqrt(2 * sp.sqrt(0.7 * 1.9)) / sp.pi * sp.gamma(0.75) ** 2 * sp.hyper([-0.25, -0.25], [0.5], 0.09 / 1.33)
     assert value == pytest.approx(float(exact), rel=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("f", "places"),
+    [
+        (sp.Max(-1, sp.Min(1, X**3)), [-1.0, 1.0]),
+        (relu(X**3 - 2 * X + sp.Rational(1, 10)), sorted(np.roots([1.0, 0.0, -2.0, 0.1]))),
+        (sp.Abs(X**4 - 3 * X**2 + 1), [-1.618034, -0.618034, 0.618034, 1.618034]),
+        (sp.Max(X / (1 + X**2), 0.3), [0.3333333, 3.0]),
+        (sp.Abs(sp.sqrt(2) * X**3 - sp.pi), [(math.pi / math.sqrt(2)) ** (1 / 3)]),
+        (relu(X**4 + 1), []),
+    ],
+)
+def test_kinks_at_zeros_of_polynomials(f: sp.Expr, places: list[float]) -> None:
+    np.testing.assert_allclose(sorted(float(b) for b in breaks(f, X)), places, atol=1e-6)
+
+
+def test_pairs_with_kinks_at_zeros_of_a_cubic() -> None:
+    """Against Gauss–Legendre panels in both variables, which end at the kinks."""
+    low = lower(couple(lambda x: sp.Max(-1, sp.Min(1, x**3)))[0])
+    assert call(low, plain(low.sources), 1.0, 0.5, 1.0)[0] == pytest.approx(0.17917686770716498, rel=1e-12)
+
+
+def test_kinks_where_nothing_tells_them_are_refused() -> None:
+    for f in (relu(sp.sin(X)), relu(X**3 - sp.Symbol("a", real=True)), sp.Abs(X**40 - X - 1)):
+        with pytest.raises(LimitError, match="not known in closed form"):
+            breaks(f, X)

@@ -124,3 +124,18 @@ def test_devices_leave_them_to_the_processor():
     kernel = tp.parse(SHARED.format(gate="sigmoid")).kernel("nngp")
     with pytest.raises(tp.DeviceError, match="three or four correlated Gaussians"):
         device_text(kernel.source, [])
+
+
+def test_samples_that_cannot_be_told_apart_are_refused():
+    """z/(1 + z²) of a sum that has no name: the weights in it are Gaussians of no sample."""
+    text = """network t
+  width n
+  dim d = 2
+  let phi(z) = z/(1 + z^2)
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1)
+  weight v : [n] ~ N(0, 1/n)
+"""
+    with pytest.raises(tp.LimitError, match="line of its own"):
+        tp.parse(text + "  output f = v @ phi(U @ x)\n").kernel("nngp")
+    tp.parse(text + "  h = U @ x\n  output f = v @ phi(h)\n").kernel("nngp")

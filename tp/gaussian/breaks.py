@@ -27,6 +27,8 @@ BOUNDED: tuple[Any, ...] = (
 )
 COUNTED = 16
 """Zeros and turns of an argument that are counted one by one; where there are more it is said to oscillate."""
+HIGHEST = 32
+"""Degree of a polynomial at whose zeros there may be kinks."""
 KINKS: tuple[Any, ...] = (known.relu, known.leaky_relu, known.elu, sp.Abs)
 
 
@@ -164,12 +166,15 @@ def _pieces(e: sp.Expr) -> list[sp.Expr]:
 
 
 def _roots(e: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
-    """Real zeros of a linear or quadratic ``e``; a monotone transcendental one is refused unless it has none in x."""
+    """Real zeros of a polynomial or a quotient of two; from the third degree on they are numbers. What else has x is refused."""
     if not e.has(x):
         return []
-    if not e.is_polynomial(x):
+    top, bottom = sp.fraction(sp.together(e))
+    if not (top.is_polynomial(x) and bottom.is_polynomial(x)):
         raise _unknown(e.xreplace({x: sp.Symbol("z")}))
-    poly = sp.Poly(e, x)
+    if bottom.has(x):  # beyond a pole the function goes on at the other end
+        return _roots(top, x) + _roots(bottom, x)
+    poly = sp.Poly(top, x)
     if poly.degree() == 1:
         b, a = poly.all_coeffs()
         return [-a / b]
@@ -180,7 +185,12 @@ def _roots(e: sp.Expr, x: sp.Expr) -> list[sp.Expr]:
             return []
         root = sp.sqrt(sp.Max(disc, 0))
         return [(-a1 - root) / (2 * a2), (-a1 + root) / (2 * a2)]
-    raise _unknown(e.xreplace({x: sp.Symbol("z")}))
+    if poly.degree() == 0:
+        return []
+    if poly.degree() > HIGHEST or not all(c.is_number for c in poly.all_coeffs()):
+        raise _unknown(e.xreplace({x: sp.Symbol("z")}))
+    exact = sp.Poly([sp.Rational(c) if c.is_Rational else sp.Rational(str(c.evalf(30))) for c in poly.all_coeffs()], x)
+    return [r.evalf(17) for r in dict.fromkeys(sp.real_roots(exact))]
 
 
 def _unknown(e: sp.Expr) -> LimitError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
+from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.lowered import Lowered, Site
 from tp.kernel.cells import Axis, Cell, Formula, Over, Table, U, hull, parts
@@ -94,7 +95,11 @@ class Shelf:
         self.length[two] = one
 
     def find(self, site: Site, ranges: list[Range]) -> tuple[Coefficients, tuple[sp.Expr, ...]]:
-        """The table for a site, and the index at which it is read."""
+        """The table for a site, and the index at which it is read. Raises ``LimitError`` where two samples decide it."""
+        if any(c.side == "ij" for a in site.args for c in parts(a, Cell)):
+            reason = "an expectation is no sum of products of functions of one sample each, as these are written"
+            remedy = "give what activations take a line of its own: `h = U @ x`, then `phi(h)`"
+            raise LimitError(Message(NOWHERE, reason, remedy, "no numerical rule"))
         args = tuple(a.xreplace({c: Cell(c.args[0], "i", *c.index) for c in parts(a, Cell) if c.side == "j"}) for a in site.args)
         bundle = sp.Tuple(*args)
         index = [s for s in parts(bundle, sp.Symbol) if any(r.index == s for r in ranges)]
