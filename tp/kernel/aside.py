@@ -12,7 +12,6 @@ from __future__ import annotations
 import ast
 import atexit
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -173,8 +172,10 @@ def _taken() -> list[Helper]:
 
 def _may_start() -> bool:
     """Whether this process may start others: it was started by none itself, and there is something to compile."""
+    from multiprocessing import parent_process
+
     off = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
-    return bool(sys.executable) and multiprocessing.parent_process() is None and not off
+    return bool(sys.executable) and parent_process() is None and not off
 
 
 def idle() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def _shaped(name: str, want: tuple[int, ...], value: Any, argument: str) -> Arra
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
         raise _wrong("not an array", f"{argument} for the input `{name}` is no rectangular array of numbers", "") from error
-    if np.ma.is_masked(value):
+    if "numpy.ma" in sys.modules and np.ma.is_masked(value):  # else there are none, and it takes time to load
         reason = f"{argument} for the input `{name}` is a masked array with masked numbers"
         raise _wrong("masked numbers", reason, "say what they are: X.filled(0)")
     if array.dtype.kind not in "fiub":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
@@ -30,6 +28,8 @@ from tp.kernel.uncompiled import best_in_arrays, carried_out
 from tp.seldom import seldom
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from tp.kernel.disk.result import Gram
     from tp.kernel.posterior import Posterior
 
@@ -98,6 +98,8 @@ class Kernel:
         return f"<Kernel {' '.join(self.kinds)} of {self.compiled.network}, {self.dtype}, error {self.bound:.0e}>"
 
     def _repr_html_(self) -> str:
+        import html
+
         rows = {
             "network": self.compiled.network,
             "kernels": ", ".join(self.kinds),
