@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tp.asked import asked
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.memory import default_memory
@@ -81,10 +83,12 @@ class NodeKernel:
         """
         return BOUND
 
+    @asked
     def __call__(self, X1: Any, X2: Any = None) -> Any:
         """All pairs of samples; one array per kind, within ``bound``."""
         return self._returned(tuple(m.values for m in self._measured(X1, X2, self.bound, True, 0)))
 
+    @asked
     def diag(self, X: Any) -> Any:
         """Each sample with itself: the diagonal of ``k(X)``."""
         return self._returned(tuple(np.einsum("ii...->i...", m.values) for m in self._measured(X, None, self.bound, True, 0)))
@@ -97,6 +101,7 @@ class NodeKernel:
         """Refused, as ``gram``."""
         raise _in_memory("take the blocks of k(np.concatenate([X, X_test])) for a regression of your own, with a ridge")
 
+    @asked
     def measured(self, X1: Any, X2: Any = None, tol: float | None = None, seed: int = 0) -> tuple[Measured, ...]:
         """Per kind the values and their standard errors, by eight scramblings.
 
@@ -104,6 +109,8 @@ class NodeKernel:
         are many. Raises ``LimitError`` where it is out of reach, and ``DataError`` where memory is not enough.
         """
         generator(seed)
+        if tol is not None and not (isinstance(tol, Real) and 0.0 < tol < math.inf):
+            raise DataError(Message(NOWHERE, f"`tol` is {tol!r}", "give a positive number", "not a tolerance"))
         return self._measured(X1, X2, tol, False, seed)
 
     def _measured(self, X1: Any, X2: Any, tol: float | None, relative: bool, seed: int) -> tuple[Measured, ...]:
