@@ -64,7 +64,7 @@ class State:
 
 
 EVERY = Excess(limit=1 << 62)
-"""No perturbation is one too many: a function's argument loses what decides nothing, before all its pairs are taken."""
+"""No perturbation is one too many: arguments and factors lose what decides nothing before all their pairs are taken."""
 
 
 def value(op: Op, state: State) -> Cell:
@@ -86,9 +86,9 @@ def value(op: Op, state: State) -> Cell:
 
 
 def _folded(args: tuple[Any, ...], state: State) -> Cell:
-    made = value(args[0], state)
+    made = pruned(value(args[0], state), state.cutoff, EVERY)
     for arg in args[1:]:
-        made = times(made, value(arg, state))
+        made = times(made, pruned(value(arg, state), state.cutoff, EVERY))
         if len(made[0]) + len(made[1]) > 12:
             made = pruned(made, state.cutoff, state.excess)
     return made
