@@ -10,6 +10,7 @@ import pytest
 from faces import built
 from program import built as programs
 
+import tp
 from tp.errors import SpecError
 from tp.faces.data import to_json
 from tp.faces.notebook import arguments, limit_latex, limit_markdown, load_ipython_extension, program_html, spec_html
@@ -92,3 +93,11 @@ def test_settings_of_a_cell():
 def test_wrong_settings(line):
     with pytest.raises(SpecError, match="%%tp"):
         arguments(line)
+
+
+def test_names_of_a_derivation_are_explained():
+    """Products without a name, Gaussian parts and gradients: no letter of an equation goes unexplained, in data neither."""
+    limit = tp.zoo("hopfield").ntk()
+    page = limit._repr_markdown_()
+    assert "x_{2} &:= \\tanh(y)" in page and "is the Gaussian part of $z$" in page
+    assert json.loads(limit.to_json())["words"]["z_hat"] == "the Gaussian part of `z`"

@@ -24,6 +24,7 @@ def to_json(limit: Limit) -> str:
         "outputs": [str(ref) for ref in limit.outputs],
         "power": {kind: str(power) for kind, power in limit.power.items()},
         "named": [{"name": str(ref), "is": str(expr), "for": _domain(domain)} for ref, expr, domain in limit.named],
+        "words": dict(limit.words),
         "equations": [_equation(equation, style) for equation in limit.equations],
     }
     return json.dumps(content, indent=2, ensure_ascii=False)

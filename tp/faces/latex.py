@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -23,7 +23,7 @@ from tp.faces.order import index_order
 from tp.faces.references import Work, work
 from tp.faces.tex import LimitPrinter, decorated, escape
 from tp.limit.equations import Entry, Equation, J, Limit, Value
-from tp.program.ir import Ref
+from tp.program.ir import Domain, Ref
 
 TITLES = {"K": "Gaussian process kernel (NNGP)", "Theta": "Tangent kernel (NTK)"}
 
@@ -78,14 +78,18 @@ def sections(limit: Limit) -> Iterator[Section]:
     if lines := named_vectors(limit, style):
         text = "The derivation names these Gaussian vectors:\n\\begin{align*}\n"
         parts += (text + " \\\\\n".join(lines) + "\n\\end{align*}",)
-    if limit.words:
-        told = [f"{_in_tex(f'`{name}`', style)} is {_in_tex(text, style)}" for name, text in limit.words]
-        parts += ("Names of the derivation: " + "; ".join(told) + ".",)
-    yield Section("Notation", parts)
+    yield Section("Notation", (*parts, *introduced(limit, style)))
     for tangent, group in groupby(ordered(limit), key=_is_tangent):
         parts = (align(group, style, numbers), *_power(limit, "Theta" if tangent else "K"))
         yield Section(TITLES["Theta" if tangent else "K"], parts)
     yield Section("Derivation", tuple(_steps(limit, numbers)))
+
+
+def introduced(limit: Limit, style: Notation) -> Iterator[str]:
+    """What the names stand for that are the derivation's own."""
+    told = [f"{_in_tex(f'`{name}`', style)} is {_in_tex(text, style)}" for name, text in limit.words]
+    if told:
+        yield "Names of the derivation: " + "; ".join(told) + "."
 
 
 def _in_tex(text: str, style: Notation) -> str:
@@ -159,10 +163,10 @@ _FUNCTIONS = {
 }
 
 
-def named_vectors(limit: Limit, style: Notation) -> list[str]:
-    """Rows that define the Gaussian vectors the derivation names."""
+def named_vectors(limit: Limit, style: Notation, others: Iterable[tuple[Ref, sp.Expr, Domain]] = ()) -> list[str]:
+    """Rows that define the Gaussian vectors the derivation names, below those of ``others``."""
     lines = []
-    for ref, expr, domain in limit.named:
+    for ref, expr, domain in (*others, *limit.named):
         printer = DefinitionPrinter(style, limit.program, index_order(ref))
         where = ranges(domain, printer)
         lines.append(f"{printer.doprint(ref)} &:= {printer.doprint(matrices(expr))}" + (rf"\qquad {where}" if where else ""))

@@ -34,13 +34,14 @@ def limit_latex(limit: Limit) -> str:
 def limit_markdown(limit: Limit) -> str:
     """The derivation: sections, displays, and under each equation its rule, source and line."""
     from tp.faces.display import rows
-    from tp.faces.latex import TITLES, conventions, named_vectors, ordered
+    from tp.faces.latex import TITLES, conventions, introduced, named_vectors, ordered
     from tp.faces.notation import notation
     from tp.faces.order import is_theta
+    from tp.faces.text import products
 
     style = notation(limit)
     parts = [f"**{_plain(limit.program.name)}** in the limit of infinite width"]
-    if lines := named_vectors(limit, style):
+    if lines := named_vectors(limit, style, products(limit)):
         parts.append(_display(lines))
     title = ""
     for equation in ordered(limit):
@@ -50,7 +51,9 @@ def limit_markdown(limit: Limit) -> str:
             title = heading
         parts += [_display(rows(equation, style)), _origin(equation)]
     parts += [f"The kernel is $n^{{{power}}}$ times this ({kind})." for kind, power in limit.power.items() if power != 0]
-    told = (part.replace("\\[\n", "$$").replace("\n\\]", "$$") for part in conventions(limit, style))
+    told = (
+        part.replace("\\[\n", "$$").replace("\n\\]", "$$") for part in (*conventions(limit, style), *introduced(limit, style))
+    )
     return "\n\n".join([*parts, "### Notation", *told]) + "\n"
 
 

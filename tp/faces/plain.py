@@ -13,7 +13,7 @@ from itertools import groupby
 import sympy as sp
 from sympy.printing.str import StrPrinter
 
-from tp.faces.definitions import Times
+from tp.faces.definitions import Coordinates, Inner, Times
 from tp.faces.notation import GREEK, Notation
 from tp.faces.order import (
     argument,
@@ -117,6 +117,13 @@ class TextPrinter(StrPrinter):
         W, x, transposed = expr.args
         inner = self._print(x)
         return f"{self._print(W)}{'ᵀ' if transposed else ''} " + (f"({inner})" if x.is_Add or x.is_Mul else inner)
+
+    def _print_Inner(self, expr: Inner) -> str:
+        return f"⟨{', '.join(map(self._print, expr.args))}⟩"
+
+    def _print_Coordinates(self, expr: Coordinates) -> str:
+        body = self._print(expr.args[0])
+        return f"Σ_α {body}_α" if isinstance(expr.args[0], Ref) else f"Σ_α ({body})_α"
 
     # -- sums, products, powers
 

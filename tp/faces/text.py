@@ -158,7 +158,7 @@ def law(item: Law, printer: TextPrinter) -> list[str]:
 def _named(limit: Limit, style: Notation) -> Iterator[str]:
     printer = TextPrinter(style)
     named = ((ref, matrices(expr), domain) for ref, expr, domain in limit.named)
-    for ref, expr, domain in (*_products(limit), *named):
+    for ref, expr, domain in (*products(limit), *named):
         where = ranges(domain, printer)
         yield f"{printer.doprint(ref)} := {printer.doprint(expr)}" + (f"    for {where}" if where else "")
     column = max((len(greek(name)) for name, _ in limit.words), default=0)
@@ -166,11 +166,16 @@ def _named(limit: Limit, style: Notation) -> Iterator[str]:
         yield f"{greek(name):<{column}}  {re.sub('`(.*?)`', lambda m: greek(m[1]), meaning)}"
 
 
-def _products(limit: Limit) -> Iterator[tuple[Ref, sp.Expr, Domain]]:
-    """Products without a name in the spec that equations, or named vectors, are about."""
+def products(limit: Limit) -> Iterator[tuple[Ref, sp.Expr, Domain]]:
+    """Products and averages without a name in the spec that equations, or named vectors, are about."""
     told = {r.name for _, expr, _ in limit.named for r in expr.atoms(Ref)}.union(mentioned(limit), *map(written, limit.equations))
-    used = told & limit.program.temps & vector_names(limit.program)
-    yield from ((d.lhs, d.rhs, d.domain) for d in definitions(limit.program, used) if d.lhs.name in used)
+    scalars = {v.a.name for e in limit.equations for v in e.lhs.atoms(Value) if v.kind_name == "theta"}
+    used = limit.program.temps & ((told & vector_names(limit.program)) | scalars)
+    found = definitions(limit.program, used)
+    averages = {d.lhs.name for d in found} & limit.program.temps - vector_names(limit.program)
+    while more := {r.name for d in found if d.lhs.name in used for r in d.rhs.atoms(Ref)} & averages - used:
+        used |= more
+    yield from ((d.lhs, d.rhs, d.domain) for d in found if d.lhs.name in used)
 
 
 def _legend(limit: Limit, style: Notation, width: int) -> Iterator[str]:

@@ -24,7 +24,7 @@ RULES = {
     "K readout": Rule("readout", f"{_TP1}; readout weights independent and centred"),
     "Theta matmul": Rule("tangent of ZMatMul", _TP2),
     "Theta linear": Rule("tangent of ZNonlin", _TP2),
-    "Theta named": Rule("tangent of ZNonlin", _TP2),
+    "Theta named": Rule("tangent of the pre-activation", _TP2),
     "Theta readout": Rule("tangent of the readout", _TP2),
     "theta": Rule("ZMoment", f"{_TP3}, rule ZMoment and Master Theorem 2.10"),
     "m": Rule("mean", f"{_TP3}, Master Theorem 2.10"),
