@@ -48,6 +48,16 @@ UNEVEN = """network uneven
   output f = v @ (h * avg(elu(h)))
 """
 
+SEVERAL = """network several
+  width n
+  dim c = 3
+  input x : [c]
+  weight U : [n, c] ~ N(0, 2/c)
+  weight V : [n, c] ~ N(0, 3/c)
+  weight v : [n] ~ N(0, 1/n)
+  output f = v @ (relu(U @ x) * erf(V @ x))
+"""  # two short forms in one loop
+
 
 def samples(rng, shape):
     """Zero, twins, nearly twins, opposites, multiples, large and small ones."""
@@ -69,8 +79,8 @@ def computed(kernel, module, *sides):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
     "text",
-    [DEEP.replace("PHI", "relu"), DEEP.replace("PHI", "tanh"), MIXED, UNEVEN],
-    ids=["relu", "tanh", "mixed", "uneven"],
+    [DEEP.replace("PHI", "relu"), DEEP.replace("PHI", "tanh"), MIXED, UNEVEN, SEVERAL],
+    ids=["relu", "tanh", "mixed", "uneven", "several"],
 )
 def test_arrays_are_lanes(text, dtype):
     kernel = tp.parse(text).kernel("nngp", "ntk", dtype=dtype)
