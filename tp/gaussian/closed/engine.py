@@ -7,8 +7,10 @@ of known functions goes through the table (:mod:`tp.gaussian.closed.form`), ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from itertools import count
 
 import sympy as sp
 
@@ -85,6 +87,16 @@ def simplify(e: Expectation) -> ClosedForm:
         return ClosedForm(e, "", "", e)
 
 
+@cache
+def _letter(name: str, k: int) -> sp.Dummy:
+    """The letters of all problems, so that those which differ in nothing else are one."""
+    return sp.Dummy(name, positive=True) if name.startswith("q") else sp.Dummy(name, real=True)
+
+
+def _letters(name: str, taken: set[sp.Basic]) -> Iterator[sp.Dummy]:
+    return (letter for k in count() if (letter := _letter(name if name == "c" else f"{name}{k + 1}", k)) not in taken)
+
+
 @dataclass(frozen=True, slots=True)
 class _Problem:
     """An expectation in inner symbols; ``outside`` takes inner symbols back to what they stand for."""
@@ -98,14 +110,16 @@ class _Problem:
     def of(cls, e: Expectation) -> _Problem:
         inner: dict[sp.Expr, sp.Expr] = {}
         n = len(e.variables)
+        taken = e.free_symbols
+        variances, covariances, variables = (_letters(name, taken) for name in "qcu")
         cov: list[list[sp.Expr]] = [[ZERO] * n for _ in range(n)]
         for i in range(n):  # the diagonal first: variances are positive wherever they stand
-            cov[i][i] = _stand_in(e.cov[i, i], inner, f"q{i + 1}", positive=True)
+            cov[i][i] = _stand_in(e.cov[i, i], inner, variances)
         for i in range(n):
             for j in range(n):
                 if i != j:
-                    cov[i][j] = _stand_in(e.cov[i, j], inner, "c", real=True)
-        plain = {z: sp.Dummy(f"u{i + 1}", real=True) for i, z in enumerate(e.variables)}
+                    cov[i][j] = _stand_in(e.cov[i, j], inner, covariances)
+        plain: dict[sp.Expr, sp.Expr] = dict(zip(e.variables, variables, strict=False))
         outside = {symbol: value for value, symbol in (*inner.items(), *plain.items())}
         problem = cls(e.integrand.xreplace(plain), tuple(plain.values()), tuple(map(tuple, cov)), outside)
         return problem._without_constants()._without_copies()
@@ -134,25 +148,40 @@ class _Problem:
         return self
 
     def solve(self, partial: bool) -> ClosedForm:
-        try:
-            found = _mean(self.integrand, self.variables, self.cov, partial)
-        except Infinite:
+        found = _solved(self.integrand, self.variables, self.cov, partial)
+        if found is None:
+            raise Unknown("no rule gives a closed form")
+        value, rules = found
+        if value == sp.oo:
             return ClosedForm(sp.oo, *SINGULAR, sp.oo)
-        expr = join_roots(found.value().xreplace(self.outside))
-        rules = list(dict.fromkeys(found.rules)) or [LINEARITY]
+        expr = join_roots(value.xreplace(self.outside))
         short, where = name_angle(expr)
         return ClosedForm(
             expr, "; ".join(dict.fromkeys(r for r, _ in rules)), "; ".join(dict.fromkeys(s for _, s in rules if s)), short, where
         )
 
 
-def _stand_in(value: sp.Expr, inner: dict[sp.Expr, sp.Expr], name: str, **assumptions: bool) -> sp.Expr:
-    """A symbol for a covariance entry; numbers stay, equal entries share their symbol, opposite ones up to the sign."""
+@lru_cache(maxsize=512)
+def _solved(
+    integrand: sp.Expr, variables: tuple[sp.Expr, ...], cov: Rows, partial: bool
+) -> tuple[sp.Expr, tuple[Why, ...]] | None:
+    """The mean and the rules that gave it; None where no rule does. Layers that are alike ask the same in the same letters."""
+    try:
+        found = _mean(integrand, variables, cov, partial)
+    except Infinite:
+        return sp.oo, ()
+    except Unknown:
+        return None
+    return found.value(), tuple(dict.fromkeys(found.rules)) or (LINEARITY,)
+
+
+def _stand_in(value: sp.Expr, inner: dict[sp.Expr, sp.Expr], letters: Iterator[sp.Expr]) -> sp.Expr:
+    """A letter for a covariance entry; numbers stay, equal entries share their letter, opposite ones up to the sign."""
     if value.is_Number or value in inner:
         return inner.get(value, value)
     if -value in inner:
         return -inner[-value]
-    inner[value] = sp.Dummy(name, **assumptions)
+    inner[value] = next(letters)
     return inner[value]
 
 
