@@ -49,7 +49,7 @@ def by_roots(e: sp.Expr) -> sp.Expr:
 
 def _is_short(e: sp.Expr) -> bool:
     """Whether factoring ``e`` is quick."""
-    return len(sp.Add.make_args(e)) <= 20 and e.count_ops() <= 200
+    return len(sp.Add.make_args(e)) <= 20 and e.count_ops() <= 600
 
 
 def _expanded(e: sp.Expr) -> list[list[sp.Expr]]:
