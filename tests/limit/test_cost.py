@@ -226,3 +226,10 @@ def test_the_larger_of_two_preactivations_is_a_root_and_an_angle():
     X = np.array([[1.0, 0.5], [-0.6, 0.8]])
     (K,) = reference(tp.parse(text).nngp().closed(), X)
     np.testing.assert_allclose(np.diag(K), (X**2).sum(1) / 2, rtol=1e-12)  # E[max(u, v)²] is the variance
+
+
+def test_an_expected_derivative_is_a_number(monkeypatch):
+    """Slopes stand in later formulas, whose derivatives are no derivatives of them: Stein's identity is for jumps alone."""
+    monkeypatch.setattr(calculus.Calculus, "_stein", lambda *a: pytest.fail("nothing jumps"))
+    lines = ["h[0] = U @ x", "h[l] = h[l-1] + tanh(W @ h[l-1] - W.T @ h[l-1])/10 for l in 1..3", "output f = v @ h[3]"]
+    assert len(net(*lines).z().lines) > 10

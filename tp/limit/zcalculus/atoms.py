@@ -44,6 +44,9 @@ class _Number(sp.Expr):
     a = property(lambda self: self.args[0])
     b = property(lambda self: self.args[1])
 
+    def _eval_derivative(self, by: sp.Expr) -> sp.Expr:
+        return sp.S.Zero  # the mean of a derivative by ``b`` is no function of b
+
     def _sympystr(self, printer: Any) -> str:
         return f"{type(self).__name__}({printer._print(self.args[0])}, {printer._print(self.args[1])})"
 
