@@ -342,7 +342,9 @@ class Forms:
         linear = [t for t in found if t.core != 1]
         for t in linear:
             if t.core.name in self.recursive and t.core.name not in self.gaussian:
-                reason = f"`{t.core}` is not Gaussian and recursive, or read beyond its range: no recursion of a nonlinearity"
+                carried = t.core.name in _recursive(self.families) | self.links
+                what = "carried on" if carried else "read beyond its range"
+                reason = f"`{t.core}` is not Gaussian and {what}, and stands in a nonlinearity: its second moments do not suffice"
                 remedy = f"has its numbers, by nodes; for formulas put a matrix between `{t.core.name}` and the nonlinearity"
                 texts = (reason, f"net.kernel() {remedy}", "no closed recursion", f"`tp gram` {remedy}")
                 raise NoFormula(Message(self.families.recursion(t.core.name), *texts))
