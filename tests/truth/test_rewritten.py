@@ -132,6 +132,14 @@ PAIRS = {
   output f = v @ (relu(u) + erf(2*u))
 """,
     ),
+    "a sum and a function of it": (
+        VECTOR,
+        "output f = v @ (3*(U @ x + W @ h) * exp(-(U @ x + W @ h)^2))",
+        """
+  u = h + W @ h
+  output f = v @ (3*u * exp(-u^2))
+""",
+    ),
     "a window beyond edges that reflect": (
         LINE.replace("EDGE", "reflect"),
         """

@@ -313,7 +313,8 @@ class Forms:
             return Sum(self._named_arguments(expr.function, inner), *expr.limits)
         if isinstance(expr, (sp.Add, sp.Mul)) or _power(expr):
             expr = self._named_sums(expr, domain) if _degree(expr) > HIGHEST else expr
-            return rebuilt(expr, [self._named_arguments(a, domain) for a in expr.args])
+            args = [self._named_arguments(a, domain) for a in expr.args]
+            return rebuilt(expr, [self._by_name(a, args) for a in args] if expr.is_Mul else args)
         return rebuilt(expr, [self._argument(a, domain) for a in expr.args])
 
     def _named_factors(self, expr: sp.Expr, domain: Domain) -> sp.Expr:
@@ -353,8 +354,18 @@ class Forms:
         constant = sp.Add(*(_total(t) for t in found if t.core == 1))
         return self._name(linear, domain) + constant
 
-    def _name(self, combination: list[Term], domain: Domain) -> sp.Expr:
-        """A name for a combination of Gaussians, or a multiple of the name that a multiple of it has."""
+    def _by_name(self, factor: sp.Expr, factors: list[sp.Expr]) -> sp.Expr:
+        """The sum in ``(b + W @ h) * sigmoid(b + W @ h)`` is what the function beside it is of."""
+        base, power = (factor.base, factor.exp) if _power(factor) else (factor, sp.S.One)
+        found = self.affine(base) if base.is_Add else None
+        linear = [t for t in found or () if t.core != 1]
+        name = self._known(linear) if linear else None
+        if found is None or name is None or not any(f.has(*name.atoms(Ref)) for f in factors):
+            return factor
+        return (name + sp.Add(*(_total(t) for t in found if t.core == 1))) ** power
+
+    def _known(self, combination: list[Term]) -> sp.Expr | None:
+        """The name of a combination of Gaussians, or a multiple of the name that a multiple of it has."""
         linear = sp.Add(*(_total(t) for t in combination))
         for ref, expr, _ in self.named:
             if _names(expr) != _names(linear):
@@ -363,6 +374,13 @@ class Forms:
                 found = same_up_to_indices(ref, expr, sp.Add(*(_total(t, c) for t in combination)))
                 if found is not None:
                     return found / c
+        return None
+
+    def _name(self, combination: list[Term], domain: Domain) -> sp.Expr:
+        known = self._known(combination)
+        if known is not None:
+            return known
+        linear = sp.Add(*(_total(t) for t in combination))
         index = tuple(r.index for r in domain if r.index in linear.free_symbols)
         number = len({r.name for r, _, _ in self.named}) + 1
         taken = self.families.clauses.keys() | self.families.weights.keys() | self.families.data
