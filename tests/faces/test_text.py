@@ -190,3 +190,10 @@ def test_expectations_in_factors_and_letters_for_arguments_are_the_same():
     page = limit.text()
     assert "D2 = " in page and len(page.splitlines()) < 150 and max(map(len, page.splitlines())) <= 100
     assert "c_x1_m1 the mean derivative of x1 by the Gaussian part of m1" in " ".join(page.split())
+
+
+def test_letters_of_closed_forms_are_no_names_of_the_spec() -> None:
+    """An index q and a vector r2, which reads as r with a subscript, leave s."""
+    net = NET.replace("input x : [d]", "index q in 0..1\n  input x[q] : [d]").replace("h = U @ x", "r2[q] = U @ x[q]")
+    told = tp.parse(net + "  output f[q] = v @ relu(r2[q])\n").nngp().closed().text()
+    assert "where s = K_r2[q](x, x), s′ = K_r2[q](x′, x′), c = " in told

@@ -102,6 +102,10 @@ class Notation:
         return bool(names) and not names & self.down and bool(names & self.up)
 
 
+_SHORTS = "qrswgQR", "ckbeaCP", "DEFBGHM"
+"""Letters for two variances, their covariance, and what recurs of them: the first that is no one's name."""
+
+
 def notation(limit: Limit) -> Notation:
     """Read off the notation that fits a limit."""
     program = limit.program
@@ -115,7 +119,7 @@ def notation(limit: Limit) -> Notation:
         sample = next(s for s in ("xi", "zeta", "chi", "omega", "xi_0") if s not in names)
     bases = {name_parts(name).base for name in names} | {sample}
     letter = next((s for s in ("u", "z", "zeta", "omega", "y") if s not in bases), "u")
-    q, c, d = (next((s for s in choice if s not in bases), choice[0]) for choice in (("q", "r"), ("c", "k"), ("D", "E")))
+    q, c, d = (next((s for s in choice if s not in bases), choice[0]) for choice in _SHORTS)
     return Notation(paired, frozenset(up), frozenset(down), sample, letter, (q, c, d), _ambiguous(names))
 
 
