@@ -74,8 +74,8 @@ class Kernel:
 
         Relative to sqrt(E[φ(u)²] E[ψ(v)²]), or the same of derivatives. 1e-13 where all are closed forms, 1e-11 where some are
         integrated to what panels show of φ (see ``tp.gaussian.panels``); what does not get there is refused. In float32 it is
-        2e-6, above what was measured (4e-7, and 7e-7 of derivatives). Near duplicates are computed in double precision where forms
-        have a margin that tells them: relu, erf, gelu and their like, and expansions behind the first layer.
+        2e-6, above what was measured (4e-7, and 7e-7 of derivatives). Near duplicates are computed in double precision where a form
+        has a margin that tells them: relu, erf, gelu and their like, and expansions behind the first layer.
 
         It is no bound of an entry of the kernel. Through layers errors add up, each times what the layers above make of it: about
         (number of layers) times this where networks are ordered, and more without limit where they are chaotic, as a sample's
