@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tp
 from tests.kernel.plain import data, kernel
 from tests.kernel.specs import mlp
 from tp.kernel import sizes
@@ -75,3 +76,14 @@ def test_quadrature_stays_in_double_precision():
     """Panels are halved until rounding of double precision: in single precision they would be refused."""
     text = single("def pair_1(c):\n    return c * 0.5\n\ndef pairs(c):\n    return pair_1(c) + 0.5\n")
     assert "return c * 0.5" in text and "pair_1(float(c)) + np.float32(0.5)" in text and "pair_1_single" not in text
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("phi", ["relu(z - 1)", "max(-1, min(1, z))"])
+def test_near_duplicates_behind_kinks_away_from_0_are_exact_in_single_precision(phi):
+    """Their slope falls like the angle between two samples, which rounded covariances lose: it was off by 1e-4."""
+    net = tp.parse(mlp(L=1, phi="phi").replace("  let", f"  let phi(z) = {phi}\n  let", 1))
+    X = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    X[1] = X[0] * np.float32(1 + 1e-6)
+    for found, exact in zip(net.kernel("nngp", "ntk", dtype="float32")(X), net.kernel("nngp", "ntk")(X), strict=True):
+        np.testing.assert_allclose(found, exact, rtol=3e-7)

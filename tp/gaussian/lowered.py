@@ -30,7 +30,7 @@ class Site:
 class Lowered:
     """How to get the numbers of ``results`` expectations: see the module's text.
 
-    ``double``: in double precision in any kernel, since covariances are inverted.
+    ``double``: in double precision in any kernel, as rounded covariances are not good enough.
     """
 
     function: str

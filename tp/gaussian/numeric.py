@@ -70,6 +70,7 @@ from tp.gaussian.hermite import mehler_rows
 from tp.gaussian.laws import Term, bounded_by_ramps, kinds, law, mean
 from tp.gaussian.lines import Lines
 from tp.gaussian.lowered import Lowered, Site
+from tp.gaussian.ramps import density_path
 from tp.gaussian.sides import lower_sides, one_side
 from tp.gaussian.stable import cancels
 
@@ -135,6 +136,7 @@ class _Lowering(Lines):
         body = "".join(f"\n    {line}" for line in [*self.lines, f"return {returned}"])
         sources = merge(sources_of(*self.printer.used.values()), *self.sources)
         low = self._closed_or_not(head, returned, entries, body, sources)
+        low = replace(low, double=any(name == density_path.__name__ for name, _ in sources))  # an angle
         if low.method != "closed" or len(entries) == 1:
             return low
         back: dict[str, sp.Expr] = {name: e for e, name in zip(self.params, self.names.values(), strict=True)}

@@ -74,8 +74,9 @@ class Kernel:
 
         Relative to sqrt(E[φ(u)²] E[ψ(v)²]), or the same of derivatives. 1e-13 where all are closed forms, 1e-11 where some are
         integrated to what panels show of φ (see ``tp.gaussian.panels``); what does not get there is refused. In float32 it is
-        2e-6, above what was measured (4e-7, and 7e-7 of derivatives). Near duplicates are computed in double precision where a form
-        has a margin that tells them: relu, erf, gelu and their like, and expansions behind the first layer.
+        2e-6, above what was measured (4e-7, and 7e-7 of derivatives). In double precision are near duplicates where a form has a
+        margin that tells them (relu, erf, gelu and their like, expansions behind the first layer), and pairs behind kinks that
+        are not at 0.
 
         It is no bound of an entry of the kernel. Through layers errors add up, each times what the layers above make of it: about
         (number of layers) times this where networks are ordered, and more without limit where they are chaotic, as a sample's
@@ -83,14 +84,14 @@ class Kernel:
         digits: 2e-13 (NNGP) and 8e-12 (NTK), in float32 8e-7 and 9e-7; critical ones (1, 0): 8e-13 and 7e-12, in float32 5e-7;
         chaotic ones (3, 0.05): 7e-13 and 2e-11, in float32 6e-5 and 3e-4; in float32 30 layers of relu, erf, gelu: 2e-6 and 2e-5.
         What float32 is off by elsewhere is what rounding of covariances, 2^-24 of variances, makes of an expectation (values lay
-        within those of covariances so rounded): 8e-4 in derivatives of near duplicates at variances up to 1e6 behind one tanh,
-        and behind kinks away from 0, relu(z - 1) or a clip; sin at variance 1e6, which turns by 0.06 there: 6e-2.
+        within those of covariances so rounded): 8e-4 in derivatives of near duplicates at variances up to 1e6 behind one tanh;
+        sin at variance 1e6, where its argument is off by as much: 6e-2.
         """
         return max(self.compiled.bound, SINGLE) if self.dtype == np.float32 else self.compiled.bound
 
     @property
     def precision(self) -> np.dtype[Any]:
-        """What pairs are computed in: double where covariances are inverted, as of functions of two Gaussians of a sample."""
+        """What pairs are computed in: double for functions of two Gaussians of a sample, and behind kinks that are not at 0."""
         return np.dtype("float64") if self.compiled.double else self.dtype
 
     @property
