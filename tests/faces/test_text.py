@@ -197,3 +197,9 @@ def test_letters_of_closed_forms_are_no_names_of_the_spec() -> None:
     net = NET.replace("input x : [d]", "index q in 0..1\n  input x[q] : [d]").replace("h = U @ x", "r2[q] = U @ x[q]")
     told = tp.parse(net + "  output f[q] = v @ relu(r2[q])\n").nngp().closed().text()
     assert "where s = K_r2[q](x, x), s′ = K_r2[q](x′, x′), c = " in told
+
+
+def test_a_letter_has_the_index_of_a_sum_inside_a_function() -> None:
+    net = NET.replace("input x : [d]", "index p in 0..1\n  input x[p] : [d]").replace("h = U @ x", "h[p] = U @ x[p]")
+    told = tp.parse(net + "  output f = v @ relu(mean(relu(h[p]) for p) - 1)\n").nngp().text()
+    assert "relu(u[p])" in told and "relu(u)" not in told

@@ -65,7 +65,8 @@ MANY = 4
 def gaussians(equation: Equation, second: sp.Symbol) -> Gaussians:
     """Name the Z of an equation; ``second`` is the symbol of the second sample."""
     expectations = _ordered(equation.rhs.atoms(Expectation))
-    free = equation.lhs.free_symbols | equation.rhs.free_symbols
+    summed = {limit[0] for total in equation.rhs.atoms(sp.Sum) for limit in total.limits}  # inside an integrand too
+    free = equation.lhs.free_symbols | (equation.rhs.free_symbols - summed)
     atoms = list(dict.fromkeys(v for e in expectations for v in e.variables))
     laws = _laws(expectations)
     if len(set(map(_name, atoms))) >= MANY or len(atoms) > 2 * MANY:
