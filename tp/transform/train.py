@@ -403,7 +403,7 @@ class _Training:
             ends = {s for mode, *ends in boundary.get(ins.out.name, ()) if mode for e in ends for s in e.free_symbols}
             if ends & indices:
                 reason = f"a product in it ends at another index, {', '.join(sorted(map(str, ends & indices)))}: no gradients"
-                remedy = "give the product a line of its own, `w[s] = V @ h[s]`, and sum `softmax(…) * w[s]`"
+                remedy = "let sums run over the whole index, masked by a table of 0 and -100: `softmax(a[t, s] + M[t, s] over s)`"
                 span = next((i.span for i, d in flat(self.program.body) if any(r.hi in indices for r in d)), ins.span)
                 raise LimitError(Message(span, reason, remedy, "no backward pass"))
 
