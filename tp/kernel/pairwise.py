@@ -12,7 +12,7 @@ from typing import Any
 
 from tp.kernel.arrays import SKIPPED, Lanes, Unfit, calling, flags
 from tp.kernel.loops import carried, stored
-from tp.kernel.turns import SAME, Turns, apart_from_same, copied, is_count, is_innermost, of_others
+from tp.kernel.turns import SAME, Turns, apart_from_same, copied, is_count, is_innermost, is_row, of_others
 
 PAIRS = "range(work.shape[0])"
 SAMPLES = "range(start, stop)"
@@ -110,7 +110,7 @@ class Pairwise(Lanes):
                 assert isinstance(s.value, ast.Call)
                 s.value.args[0] = shape
                 return s
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript(value=ast.Name(id=table)) as row) if _is_row(row):
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript(value=ast.Name(id=table)) as row) if is_row(row):
                 self.tables[name] = self.tables.get(table, table)
         s.value = self.visit(s.value)
         s.targets = [self.visit(t) for t in s.targets]
@@ -185,7 +185,7 @@ class _AllTurns(Pairwise):
         if isinstance(target, ast.Subscript):
             self.own(target)
             turns.number(s.value)
-        elif isinstance(s.value, ast.Subscript) and _is_row(s.value):
+        elif isinstance(s.value, ast.Subscript) and is_row(s.value):
             name = ast.unparse(target)
             if turns.depends(s.value):
                 turns.rows.add(name)
@@ -243,10 +243,6 @@ class _AllTurns(Pairwise):
 def turned(x: ast.expr, turns: Turns) -> bool:
     """Whether a name is that of a row that each turn has."""
     return isinstance(x, ast.Name) and x.id in turns.rows
-
-
-def _is_row(e: ast.Subscript) -> bool:
-    return isinstance(e.slice.elts[-1] if isinstance(e.slice, ast.Tuple) else e.slice, ast.Slice)
 
 
 SKIPPED_PAIR = SKIPPED.replace("[i - i0]", "[w]")

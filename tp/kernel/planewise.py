@@ -282,8 +282,9 @@ def _halves(top: int) -> Iterator[Array]:
             now = kept[k]
         else:
             now = _next(now, k)
-            if k == len(kept) and k < KEPT:
-                kept.append(now)
+            with _asking:  # else two threads may keep one degree twice
+                if k == len(kept) and k < KEPT:
+                    kept.append(now)
         yield now[:, : k // 2 + 1]
 
 

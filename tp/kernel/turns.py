@@ -47,7 +47,7 @@ class Turns:
         self.apart(loop)
 
     def apart(self, loop: ast.For) -> None:
-        """Whether what one turn writes no other one reads or writes."""
+        """Raises :class:`Unfit` where one turn may write what another one reads or writes."""
         places = _places(loop.body)
         named = {id(place) for place in places.values()}
         added = {id(s.target) for s in nodes(loop) if isinstance(s, ast.AugAssign)}
@@ -228,10 +228,11 @@ def _places(body: Sequence[ast.stmt]) -> dict[str, ast.Subscript]:
     found = {}
     for s in body:
         match s:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript() as place) if _is_row(place):
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript() as place) if is_row(place):
                 found[name] = place
     return found
 
 
-def _is_row(e: ast.Subscript) -> bool:
+def is_row(e: ast.Subscript) -> bool:
+    """Whether a place is a row of a table."""
     return isinstance(e.slice.elts[-1] if isinstance(e.slice, ast.Tuple) else e.slice, ast.Slice)

@@ -127,7 +127,7 @@ class Watch:
         return (process_time() - self.start) / self.threads
 
     def range(self, *ends: int) -> range:
-        """``range``, which asks that clock only once another one, asked in no time, says that a millisecond has gone by."""
+        """``range``, which asks that clock only once another one, asked in no time, says that ``ASKED`` has gone by."""
         if (now := perf_counter()) > self.next:
             self.next = now + ASKED
             if self.spent() >= self.seconds:

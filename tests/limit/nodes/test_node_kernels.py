@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import qmc
 
 import tp
 from tp.limit.nodes import kernel as kernel_module
+from tp.limit.nodes.draw import points
 from tp.limit.nodes.kernel import NodeKernel
 from tp.readings.empirical import kernels_of
 
@@ -173,6 +176,14 @@ def test_calls_keep_their_bound_or_refuse(monkeypatch: pytest.MonkeyPatch) -> No
         kernel(X)
 
 
+def test_no_node_is_an_outlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sobol points are multiples of 2^-30, and 0 is one of them: it stands for the least 2^-30 of the probability."""
+    ends = np.array([[0.0], [1.0 - 2.0**-30]])
+    monkeypatch.setattr(qmc, "Sobol", lambda *_, **__: SimpleNamespace(random_base2=lambda _: ends))
+    (low, high) = points(1, 1, np.random.default_rng(0))[0]
+    assert low == pytest.approx(-high) and -6.2 < low < -6.1
+
+
 def test_what_is_not_there_is_said() -> None:
     net = tp.zoo("gru", T=2)
     kernel = net.kernel("nngp", dtype="float32")
@@ -183,6 +194,8 @@ def test_what_is_not_there_is_said() -> None:
         kernel.gram(data(2, 2, 8), out="K.npy")
     with pytest.raises(tp.LimitError, match=r"np\.concatenate"):
         kernel.solve(data(2, 2, 8), np.zeros(2))
+    with pytest.raises(tp.LimitError, match="not finite"):
+        kernel(1e160 * data(2, 2, 8))
     with pytest.raises(tp.DataError, match="wanted"):
         kernel(data(2, 3, 8))
     with pytest.raises(tp.DataError, match="`tol` is 0"):

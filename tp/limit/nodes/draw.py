@@ -134,6 +134,8 @@ class Draw:
                 left -= mine @ its.T
             row.append((left / scale) @ (directions / roots))
         square = np.einsum("ij,ij->i", a, a)
+        if not np.isfinite(square).all():
+            return np.full((len(a), self.nodes), np.nan)  # which is refused at its line
         scale = np.sqrt(np.where(square > 0.0, square, 1.0))
         rest = (a @ a.T - sum((r @ r.T for r in row), np.zeros((len(a), len(a))))) / np.outer(scale, scale)
         values, vectors = np.linalg.eigh(rest)
@@ -218,6 +220,6 @@ def points(count: int, log2: int, rng: np.random.Generator) -> Array:
     few = min(count, COORDINATES)
     if few:
         found[:few] = qmc.Sobol(few, scramble=True, rng=rng).random_base2(log2).T
-        ndtri(np.clip(found[:few], 1e-300, 1 - 1e-16, out=found[:few]), out=found[:few])
+        ndtri(np.add(found[:few], 2.0**-31, out=found[:few]), out=found[:few])  # multiples of 2^-30: 0 would be an outlier
     found[few:] = rng.standard_normal((count - few, 2**log2))
     return found
