@@ -1,6 +1,7 @@
 """Members of a family that are read by their number, or every second one: as if all were written out, name by name."""
 
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -70,3 +71,20 @@ def test_each_is_measured_at_the_members_it_stands_for():
     run, members = net.simulate(np.ones((1, 4, 2)), width=4), net._engine(None).concrete.members
     found = {m.name: alike(run, m, members) for m in members if m.out[0] == "h"}
     assert found == {"h[3]": [("h", 1), ("h", 2), ("h", 3)], "h[4]": [("h", 4)]}
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, 2), (2, 3), (4, 1)])
+def test_members_with_fresh_weights_are_independent(one, other):
+    heads = "  weight Q[a] : [n, n] ~ N(0, 1/n)  for a in 1..4\n  q[a] = Q[a] @ tanh(U @ x[1])  for a in 1..4\n"
+    net = tp.parse(HEAD + heads + f"  output f = v @ tanh(W @ tanh(q[1])) + w @ q[4] + avg(q[{one}]*q[{other}])\n")
+    assert net.scaling("mup").exponents["f"].initial == Fraction(-1, 2)
+
+
+@pytest.mark.parametrize(("one", "other"), [(2, 5), (6, 1)])
+def test_layers_of_a_loop_are_independent(one, other):
+    net = tp.parse(
+        HEAD
+        + "  weight M[l] : [n, n] ~ N(0, 1/n)  for l in 1..6\n  z[0] = U @ x[1]\n  z[l] = M[l] @ tanh(z[l-1])  for l in 1..6\n"
+        + f"  output f = v @ tanh(z[6]) + avg(z[{one}]*z[{other}])\n"
+    )
+    assert net.scaling("mup").exponents["f"].initial == Fraction(-1, 2)

@@ -83,9 +83,9 @@ class Kernel:
         own error is. Measured, relative to sqrt(k(x, x) k(x', x')), 30 layers of tanh with sw2 = 1.5, sb2 = 0.05 against fifty
         digits: 2e-13 (NNGP) and 8e-12 (NTK), in float32 8e-7 and 9e-7; critical ones (1, 0): 8e-13 and 7e-12, in float32 5e-7;
         chaotic ones (3, 0.05): 7e-13 and 2e-11, in float32 6e-5 and 3e-4; in float32 30 layers of relu, erf, gelu: 2e-6 and 2e-5.
-        What float32 is off by elsewhere is what rounding of covariances, 2^-24 of variances, makes of an expectation (values lay
-        within those of covariances so rounded): 8e-4 in derivatives of near duplicates at variances up to 1e6 behind one tanh;
-        sin at variance 1e6, where its argument is off by as much: 6e-2.
+        What float32 is off by elsewhere is what rounding of covariances, 2^-24 of variances, makes of an expectation (of ten
+        functions values lay within those of covariances so rounded, once 1e-6 beyond): 8e-4 in derivatives of near duplicates at
+        variances up to 1e6 behind one tanh; sin at variance 1e6, where its argument is off by as much: 6e-2.
         """
         return max(self.compiled.bound, SINGLE) if self.dtype == np.float32 else self.compiled.bound
 
