@@ -32,7 +32,7 @@ def bad(value, index):
     [
         (bad(np.nan, (1, 2)), r"is nan at index \[1, 2\]"),
         (bad(-np.inf, (0, 1)), r"is -inf at index \[0, 1\]"),
-        (X.T, r"has shape \[N, 3\], but X has shape \[3, 2\]\n.*of that size to 2, as in tp.zoo\(…, d=2\)"),
+        (X.T, r"has shape \[N, 3\], but X has shape \[3, 2\]\n.*of that size to 2 by its name, tp.load\(…, NAME=2\)"),
         (X[0], "leading axis"),
         (X[None], r"X has shape \[1, 2, 3\]"),
         (X[:0], r"shape \[0, 3\]: no samples"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -28,6 +29,19 @@ def test_no_more_threads_than_asked_for_and_this_one_among_them():
 
     assert len(found := set(run(work, range(6), 3, None))) == 3
     assert threading.current_thread() in found
+
+
+def test_what_was_done_keeps_nothing_alive():
+    meeting, block = threading.Barrier(2, timeout=30), np.zeros(3)
+    seen = weakref.ref(block)
+
+    def work(task: int, block: np.ndarray = block) -> None:
+        meeting.wait()
+        block[task] = 1.0
+
+    run(work, range(2), 2, None)
+    del work, block
+    assert seen() is None
 
 
 @pytest.mark.skipif(core() < 0 or len(os.sched_getaffinity(0)) < 2, reason="takes Linux and two cores")

@@ -77,7 +77,7 @@ def _tiles(arguments: argparse.Namespace, kernel: Any, X: Any, Y: Any) -> Any:
     if arguments.out is None:
         raise _wrong("tiles need a file to go to", "give --out K.npy or --out K.zarr")
     if not isinstance(kernel, Kernel):
-        raise _wrong("this network's kernel is computed in memory, all samples together", "leave out --memory and --resume")
+        raise _wrong("this network's kernel is computed in memory, with all samples at hand", "leave out --memory and --resume")
     begun = arguments.out.with_name(f"{arguments.out.name}.partial")
     if begun.exists() and not arguments.resume:
         raise _wrong(f"`{begun.name}` is a run that was cut short", "add --resume to go on with it, or remove it")

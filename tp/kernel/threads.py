@@ -64,7 +64,10 @@ def _next(left: deque[int]) -> int | None:
 
 
 class _Help:
-    """What a helper is to do, unless it is not needed any more when it comes to it."""
+    """What a helper is to do, unless it is not needed any more when it comes to it.
+
+    Once that is over it keeps no array alive, for it may stay in a queue, or with a helper that waits, for long.
+    """
 
     def __init__(self, work: Callable[[], None]) -> None:
         self.work = work
@@ -76,11 +79,14 @@ class _Help:
             try:
                 self.work()
             finally:
+                del self.work
                 self.done.release()
 
     def end(self) -> None:
         """Waits for it; one that has not begun by now has nothing to do."""
-        if not self.begun.acquire(blocking=False):
+        if self.begun.acquire(blocking=False):
+            del self.work
+        else:
             self.done.acquire()
 
 
