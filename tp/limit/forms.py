@@ -21,8 +21,8 @@ from tp.limit.alike import same_up_to_indices
 from tp.limit.clauses import Clause, Families, at
 from tp.limit.integrands import in_units, slope, unit
 from tp.limit.letters import LetterTable
+from tp.limit.recursion import is_factor, misses, read_beyond, recursive
 from tp.limit.terms import Term, TooMany, terms
-from tp.program.affine import affine, highest, lowest
 from tp.program.ir import Domain, MatMul, Moment, Nonlin, Range, Ref, Softmax, Sum
 from tp.program.parts import parts, within
 from tp.program.replace import rebuilt, replaced
@@ -64,10 +64,10 @@ class Forms:
     _known_affine: dict[tuple[sp.Expr, Ref], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.recursive = _recursive(self.families)
+        self.recursive = recursive(self.families)
         self.letters = LetterTable(self.families)
         self.gaussian = self._gaussian_families()
-        self.recursive |= _read_beyond(self.families) - self.temps
+        self.recursive |= read_beyond(self.families) - self.temps
         self.links = self._chain() if self.chained else set()
         self.recursive |= self.links
         self.carried = self._carried()
@@ -157,7 +157,7 @@ class Forms:
             for body in written:
                 for ref in self.families.vectors(body):
                     if ref.name in self.families.clauses and ref.name not in self.gaussian | self.recursive:
-                        reads.setdefault(ref.name, []).append(name if _bare(body, ref) else "")
+                        reads.setdefault(ref.name, []).append(name if is_factor(body, ref) else "")
         links = {name: set(by) for name, by in reads.items() if "" not in by}
         while unfolded := {name for name, by in links.items() if by & (reads.keys() - links.keys())}:
             links = {name: by for name, by in links.items() if name not in unfolded}
@@ -184,7 +184,7 @@ class Forms:
         products = {
             n for n, cs in self.families.clauses.items() if n in self.temps and all(isinstance(c.ins, MatMul) for c in cs)
         }
-        return _recursive(self.families, leave=named) & products
+        return recursive(self.families, leave=named) & products
 
     def _may_keep_name(self, name: str) -> bool:
         """A temporary that is merely linear is unfolded; MatMuls and what the user named keep their names."""
@@ -255,7 +255,7 @@ class Forms:
             weight = self.families.weight(ref)
             binding = self.families.binding(weight, ref)
             return at(weight.multiplier * weight.mean, binding) + Deviation(ref.args[0], *ref.index)
-        covering = [(c, b) for c, b in self.families.covering(ref) if not _misses(c.out, ref, domain)]
+        covering = [(c, b) for c, b in self.families.covering(ref) if not misses(c.out, ref, domain)]
         if len(covering) > 1:
             raise _ambiguity(ref, covering)
         if not covering:
@@ -343,7 +343,7 @@ class Forms:
         linear = [t for t in found if t.core != 1]
         for t in linear:
             if t.core.name in self.recursive and t.core.name not in self.gaussian:
-                carried = t.core.name in _recursive(self.families) | self.links
+                carried = t.core.name in recursive(self.families) | self.links
                 what = "carried on" if carried else "read beyond its range"
                 reason = f"`{t.core}` is not Gaussian and {what}, and stands in a nonlinearity: its second moments do not suffice"
                 remedy = f"has its numbers, by nodes; for formulas put a matrix between `{t.core.name}` and the nonlinearity"
@@ -395,18 +395,6 @@ class Forms:
         return ref
 
 
-def _bare(expr: sp.Expr, ref: Ref) -> bool:
-    """Whether ``ref`` stands in a sum of products as one factor of each."""
-    if expr == ref or not expr.has(ref):
-        return True
-    if isinstance(expr, sp.Add):
-        return all(_bare(a, ref) for a in expr.args)
-    if isinstance(expr, sp.Mul):
-        having = [a for a in expr.args if a.has(ref)]
-        return len(having) == 1 and _bare(having[0], ref)
-    return False
-
-
 def _many(expr: sp.Basic) -> bool:
     """Whether a product is more terms multiplied out than anyone reads."""
     return isinstance(expr, sp.Mul) and math.prod(len(f.args) for f in expr.args if isinstance(f, sp.Add)) > FEW
@@ -425,15 +413,6 @@ def _degree(expr: sp.Expr) -> int:
     return int(expr.exp) * _degree(expr.base) if _power(expr) else 0
 
 
-def _misses(out: Ref, ref: Ref, domain: Domain) -> bool:
-    """Whether a clause for a constant index, ``h[0]``, is none of ``h[t-1]`` as ``t`` runs over its range."""
-    for slot, e in zip(out.index, ref.index, strict=True):
-        difference = affine(e - slot) if slot.is_number else None
-        if difference is not None and (lowest(difference, domain) > 0 or highest(difference, domain) < 0):
-            return True
-    return False
-
-
 class Deviation(Ref):
     """A weight minus the mean it starts with; a centred Gaussian, or 0."""
 
@@ -445,44 +424,6 @@ def _names(expr: sp.Expr) -> set[str]:
 def _total(term: Term, times: sp.Expr = sp.S.One) -> sp.Expr:
     body = times * term.coef * term.core
     return Sum(body, *((r.index, r.lo, r.hi) for r in reversed(term.bounds))) if term.bounds else body
-
-
-def _recursive(families: Families, leave: set[str] | None = None) -> set[str]:
-    """Vector families that read themselves through Nonlins only, or through anything but the families to ``leave`` out."""
-    reads: dict[str, set[str]] = {}
-    for name, clauses in families.clauses.items():
-        reads[name] = set()
-        for c in clauses:
-            if isinstance(c.ins, Nonlin):
-                reads[name] |= {r.name for r in families.vectors(c.ins.expr) if r.name in families.clauses}
-            elif isinstance(c.ins, MatMul) and leave is not None:
-                reads[name].add(c.ins.x.name)
-        reads[name] -= leave or set()
-    found = set()
-    for name in reads:
-        seen, stack = set(), list(reads[name])
-        while stack:
-            at_name = stack.pop()
-            if at_name not in seen:
-                seen.add(at_name)
-                stack.extend(reads[at_name])
-        if name in seen:
-            found.add(name)
-    return found
-
-
-def _read_beyond(families: Families) -> set[str]:
-    """Vector families that are read at a computed index whose value beyond the range is set by a boundary mode."""
-    found = set()
-    for clauses in families.clauses.values():
-        for clause in clauses:
-            reads = [clause.ins.x] if isinstance(clause.ins, MatMul) else families.vectors(clause.expr)
-            for ref in reads:
-                edges = [families.boundary(ref.name, k) for k in range(len(ref.index))]
-                computed = [not isinstance(e, (sp.Symbol, sp.Integer)) for e in ref.index]
-                if any(edge and edge[0] and c for edge, c in zip(edges, computed, strict=True)):
-                    found.add(ref.name)
-    return found
 
 
 def _ranges(expr: sp.Expr, domain: Domain) -> Domain:

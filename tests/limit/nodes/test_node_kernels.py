@@ -113,6 +113,22 @@ def test_a_weight_may_meet_an_input_in_several_sums() -> None:
     assert (abs(found.values - exact) < 5 * found.errors).all() and found.errors.max() < 5e-3
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        "v @ tanh(h + b)",
+        "v @ (relu(h) * tanh(h + 2*b) - sin(b))",
+        "v @ tanh(h + b) + w @ h + 2*v @ h",
+    ],
+)
+def test_what_outputs_alone_read_is_integrated_where_it_is_a_factor(output: str) -> None:
+    """A bias inside a function is none."""
+    lines = "  weight U : [n, d] ~ N(0, 1/d)\n  weight b : [n] ~ N(0, 1/2)\n  weight w : [n] ~ N(0, 2/n)\n  h = U @ x\n"
+    net = tp.parse(HEAD + lines + f"  output f = {output}\n")
+    for found, exact in zip(of(net, "K", "Theta").measured(data(2, 3)), net.kernel("nngp", "ntk")(data(2, 3)), strict=True):
+        assert (abs(found.values - exact) < 5 * found.errors + 1e-12).all() and (found.errors < 2e-2 * exact.max()).all()
+
+
 def test_gates_of_two_vectors_agree_with_their_expansion() -> None:
     """Two steps of a GRU's state, line by line: two correlated vectors of a sample, which Hermite polynomials take."""
     lines = """  weight U : [n, d] ~ N(0, 1/d)
@@ -194,7 +210,7 @@ def test_what_is_not_there_is_said() -> None:
         kernel.gram(data(2, 2, 8), out="K.npy")
     with pytest.raises(tp.LimitError, match=r"np\.concatenate"):
         kernel.solve(data(2, 2, 8), np.zeros(2))
-    with pytest.raises(tp.LimitError, match="not finite"):
+    with pytest.raises(tp.LimitError, match="`Uz` times its input is not finite"):
         kernel(1e160 * data(2, 2, 8))
     with pytest.raises(tp.DataError, match="wanted"):
         kernel(data(2, 3, 8))
@@ -207,6 +223,14 @@ def test_what_is_not_there_is_said() -> None:
     kernel.limit = 1 << 16
     with pytest.raises(tp.DataError, match="over the limit"):
         kernel(data(2, 2, 8))
+
+
+def test_gradients_that_stay_random_leave_the_nngp() -> None:
+    """Behind a norm the gradient by the norm is a scalar that no width makes a number."""
+    net = tp.parse(GRU.replace("v @ h[t]", "v @ layernorm(h[t])").replace("f[t]", "f").replace("h[t])\n", "h[T])\n"), T=2)
+    with pytest.raises(tp.LimitError, match="ask for the NNGP kernel"):
+        net.kernel("ntk")
+    assert isinstance(net.kernel("nngp"), NodeKernel)
 
 
 def test_symbols_have_numbers_when_the_kernel_is_made() -> None:

@@ -65,7 +65,7 @@ class Draw:
             with np.errstate(all="ignore"):
                 value = self.value(step)
             if not np.isfinite(value).all():
-                reason = f"`{step.out}` is not finite"
+                reason = f"{told(step)} is not finite"
                 raise LimitError(Message(step.span, reason, "scale the samples or the weights down", "not finite"))
             self.arrays[step.out] = value
             for name in step.reads:
@@ -180,6 +180,11 @@ class Draw:
         last = sorted({key[-1] for key in self.data if key[0] == e.a.name})
         one, two = (np.stack([self.coordinate(Ref(r.name, *r.index, c)) for c in last], axis=1) for r in (e.a, e.b))
         return one @ two.T
+
+
+def told(step: Step) -> str:
+    """What a step makes, in names of the spec."""
+    return f"`{step.source[0]}` times its input" if isinstance(step, Input) else f"`{step.out.a}`"
 
 
 def rows(plan: Plan, samples: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sympy as sp
@@ -49,15 +50,24 @@ class Named(Calculus):
         if ref.name in self.random:
             reason = f"`{ref}` stays random in the limit, so what depends on it is no function of Gaussian parts"
             span = self.members.families.span(ref.name)
-            raise LimitError(Message(span, reason, "scale it like 1/n, or make it an output", "random scalar"))
+            forward = self.readouts is not None
+            remedy = "scale it like 1/n, or make it an output" if forward else "ask for the NNGP kernel, which takes no gradients"
+            raise LimitError(Message(span, reason, remedy, "random scalar"))
         return Value("theta", ref, s)
 
     def second(self, a: sp.Expr, b: sp.Expr) -> sp.Expr:
-        """E[a b] as a name; a factor that only outputs read is integrated: E[v² g h] = Var v E[g h]."""
-        own = [] if self.readouts is None else [z for z in gaussians(a) if isinstance(z, Z) and self.readouts.own(z.a)]
-        if not own:
+        """E[a b] as a name; a factor that only outputs read is integrated: E[v² g h] = Var v E[g h].
+
+        A bias inside a function is no such factor, though outputs alone may read it: it is drawn.
+        """
+        own = sorted({z for e in (a, b) for t in products(e) for z in sp.Mul.make_args(t) if self._is_readout(z)}, key=str)
+        slopes = [(sp.diff(a, z), sp.diff(b, z)) for z in own]
+        if not own or any(e.has(*own) for pair in slopes for e in pair) or any(_without(e, own) != 0 for e in (a, b)):
             return self._moment(a, b)
-        return sp.Add(*(self._variance(z.a) * self._moment(sp.diff(a, z), sp.diff(b, z)) for z in own if b.has(z)))
+        return sp.Add(*(self._variance(z.a) * self._moment(*pair) for z, pair in zip(own, slopes, strict=True)))
+
+    def _is_readout(self, z: sp.Expr) -> bool:
+        return self.readouts is not None and isinstance(z, Z) and self.readouts.own(z.a)
 
     def _variance(self, ref: Ref) -> sp.Expr:
         weight, binding = self.members.weight(ref)
@@ -74,6 +84,10 @@ class Named(Calculus):
                 (c, u), (d, v) = _apart(one), _apart(two)
                 terms.append(c * d * Second(u, v))
         return sp.Add(*terms)
+
+
+def _without(expr: sp.Expr, vectors: Iterable[sp.Expr]) -> sp.Expr:
+    return expr.xreplace(dict.fromkeys(vectors, sp.S.Zero))
 
 
 def _apart(product: sp.Expr) -> tuple[sp.Expr, sp.Expr]:

@@ -10,7 +10,7 @@ from typing import Any
 import sympy as sp
 
 from tp.errors import LimitError, Message, Span
-from tp.limit.equations import Entry, I, J, Value
+from tp.limit.equations import Entry, I, J, Value, Z
 from tp.limit.moments import Reading
 from tp.limit.nodes.named import Second, named, named_backward
 from tp.limit.zcalculus.arrays import Compiled, compiled
@@ -168,10 +168,24 @@ def _plan(kernels: Kernels, values: list[sp.Expr]) -> Plan:
     plan = Plan(kernels.members, formulas)
     writer = _Writer(kernels)
     writer.write(plan.kept)
-    steps = tuple(writer.steps.values())
-    own = [s.out for s in steps if isinstance(s, Initial) and kernels.readouts.own(s.out.a)] if kernels.output is not None else []
-    curved = {v for v in own for s in steps if isinstance(s, Function) and sp.diff(s.formula.expr, v).has(v)}
-    return replace(plan, steps=steps, signs=frozenset(own) - curved)
+    plan = replace(plan, steps=tuple(writer.steps.values()))
+    if kernels.output is None:
+        return plan
+    own = [s.out for s in plan.steps if isinstance(s, Initial) and kernels.readouts.own(s.out.a)]
+    return replace(plan, signs=frozenset(v for v in own if _is_linear(plan, v)))
+
+
+def _is_linear(plan: Plan, v: sp.Expr) -> bool:
+    """Whether all that is made of an initial vector is linear in it, so that second moments hold its variance alone.
+
+    A bias that outputs alone read may stand inside a function.
+    """
+    made = {v}
+    for step in plan.steps:
+        made |= {step.out} if made.intersection(step.reads) else set()
+    formulas = [*(step.formula for step in plan.steps if isinstance(step, Function)), *plan.sides.values()]
+    read = [(f.expr, z) for f in formulas for z in f.reads if z in made]
+    return all(isinstance(z, Z) and not sp.diff(e, z).has(*made) for e, z in read)
 
 
 class _Writer:

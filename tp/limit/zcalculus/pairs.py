@@ -30,7 +30,7 @@ Places = NDArray[np.intp]
 BOUND = 1e-3
 """Error of entries, relative to the largest, that a call keeps within or refuses."""
 TINY = 1e-10
-"""What is as good as 0: the size of kernels that are 0."""
+"""Added to the largest entry: some kernels are 0."""
 
 
 def needs_pairs(limit: Limit) -> bool:
@@ -63,7 +63,7 @@ class PairKernel:
 
     @property
     def bound(self) -> float:
-        """Error of entries, relative to the largest of a call: what a call finds it cannot keep within it refuses.
+        """Error of entries, relative to the largest of a call and 1e-10: what a call finds it cannot keep within it refuses.
 
         It is twice what ``measured`` says, and most of it is usually not needed: ``k.measured(X)`` says each entry's own error,
         ``k.measured(X, tol=1e-6)`` goes on to a smaller one.
