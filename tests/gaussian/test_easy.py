@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tp.gaussian import primitives, waves
-from tp.gaussian.arcs import arcsine, arcsine_turns, arcsine_turns_near, arcsine_turns_single, follow
+from tp.gaussian.arcs import arcsine, arcsine_turns, arcsine_turns_apart, arcsine_turns_near, arcsine_turns_single, follow
 from tp.gaussian.easy import EASY, NEAR
 
 PARAMETERS = {"slopes": (0.2, 1.0, -0.7, 1.0), "levels": (0.2, 1.0, -0.7, 1.0), "gaussian": (0.7, 1.3)}
@@ -122,7 +122,8 @@ def test_arcs():
 
 def test_polynomials():
     for most, polynomial, error in (
-        (0.5, arcsine_turns, 2e-15), (0.0764, arcsine_turns_near, 2e-15), (0.5, arcsine_turns_single, 1e-7)
+        (0.5, arcsine_turns, 2e-15), (0.5, arcsine_turns_apart, 2e-15),
+        (0.0764, arcsine_turns_near, 2e-15), (0.5, arcsine_turns_single, 1e-7),
     ):  # fmt: skip
         z = np.linspace(1e-6, most, 1000)
         np.testing.assert_allclose(polynomial(z), np.arcsin(np.sqrt(z)) / np.sqrt(z) / (2 * np.pi), rtol=error)

@@ -34,6 +34,11 @@ def sources_of(*functions: Function) -> tuple[Source, ...]:
     return tuple(found.items())
 
 
+def renamed(function: Function, name: str) -> Source:
+    """A function's text under another name, for it to take that one's place."""
+    return name, _text(function).replace(f"def {function.__name__}(", f"def {name}(", 1)
+
+
 def merge(*groups: Iterable[Source]) -> tuple[Source, ...]:
     """All sources once, in order."""
     return tuple({name: text for group in groups for name, text in group}.items())

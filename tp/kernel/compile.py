@@ -14,6 +14,8 @@ import numpy as np
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.gaussian.arcs import arcsine_turns_apart
+from tp.gaussian.codegen import renamed
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.numeric import lower
 from tp.kernel import inputs
@@ -286,7 +288,10 @@ def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
 
 def _module(library: Library, functions: Mapping[str, Function], helpers: Mapping[str, str]) -> str:
     texts = [f.text for f in functions.values()]
-    sources = inlined({**helpers, **library.sources}, _alone, texts)
+    given = {**helpers, **library.sources}
+    if "rows" in functions and "arcsine_turns" in given:
+        given |= dict([renamed(arcsine_turns_apart, "arcsine_turns")])
+    sources = inlined(given, _alone, texts)
     blocks = [_decorator(text) + text for text in sources.values()]
     return HEAD + "\n\n\n" + "\n\n\n".join([*blocks, *texts]) + "\n"
 
