@@ -19,6 +19,10 @@ from tp.asked import asked
         (lambda net: net.train(), "without what it needs", "give `X` and `y`"),
         (lambda net: net.nngp("as written"), "takes none without a name", "by name: progress"),
         (lambda net: net.scaling(3), "there is no parametrization 3", "per weight"),
+        (lambda net: net.verify(widths=256), "widths 256 with 8 seeds", "give whole numbers"),
+        (lambda net: net.depth_check("adam", depths="8,16"), "depths '8,16'", "give whole numbers"),
+        (lambda net: net.depth_check("adam", depths=8), "depths 8", "give whole numbers"),
+        (lambda net: net.depth_check("adam", "mup", depths=(2, 4)), "`parametrization` is str", 'net.mup("sgd")'),
         (lambda net: net.nngp().text("wide"), "a page of 'wide' columns", "whole number"),
     ],
 )

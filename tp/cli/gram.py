@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,9 @@ def run(arguments: argparse.Namespace) -> None:
     Y = _samples(net, arguments.data2) if arguments.data2 else None
     kernel: Any = net.kernel(arguments.limit, dtype=arguments.dtype, output=arguments.output, device=arguments.device)
     matrix = _tiles(arguments, kernel, X, Y) if tiled else kernel(X, Y)
+    if getattr(kernel, "statistical", False):
+        told = f"means over nodes: two standard errors are below {kernel.bound:.0e} √(k(x, x) k(x′, x′))"
+        print(f"{told}; net.kernel().measured(X) has those of every entry", file=sys.stderr)
     shape = "×".join(map(str, matrix.shape))
     about = {"kernel": arguments.limit, "shape": list(matrix.shape), "dtype": str(matrix.dtype)}
     if arguments.out:

@@ -18,7 +18,7 @@ from tp.kernel import blocks, diagonal, images, inputs, mirror, sizes
 from tp.kernel.apart import apart
 from tp.kernel.aside import Recorder, compile_aside, compile_behind
 from tp.kernel.call import Array, Call, Side, finite
-from tp.kernel.memory import check_memory, default_memory, working_memory
+from tp.kernel.memory import check_memory, default_memory, two_variables, working_memory
 from tp.kernel.module import load
 from tp.kernel.plan import Compiled
 from tp.kernel.single import single
@@ -290,6 +290,8 @@ class Kernel:
                     "is every function defined and smooth enough, and does its square have a mean? What oscillates or varies too "
                     "fast for variances this large is not integrated: scale the samples or the weights down"
                 )
+                if any(two_variables(self.compiled, table) for table in self.compiled.coefficients):
+                    reason += ", where expansions of functions of two correlated vectors, such as tanh(g*h), did not converge"
                 raise LimitError(Message(NOWHERE, reason, remedy, "not finite"))
         found = [a.astype(self.dtype, copy=False) for a in arrays]
         return tuple(found) if len(found) > 1 else found[0]

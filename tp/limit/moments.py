@@ -408,8 +408,8 @@ class Moments:
             " and its moments need the joint law of all steps"
         )
         remedy = (
-            f"has its numbers, by nodes; for formulas apply a weight matrix to `{ref}`, `W @ {ref}`, or give what multiplies it"
-            " weights of each step's own"
+            f"has its numbers, by nodes; for formulas apply a weight matrix to `{ref}`, `W @ {ref}`, or give all that"
+            f" `{ref.name}` is made of at a step, gates and candidate, weights of each step's own"
         )
         texts = (reason, f"net.kernel() {remedy}", "no closed recursion", f"`tp gram` {remedy}")
         raise NoFormula(Message(self.families.recursion(ref.name), *texts))

@@ -8,9 +8,10 @@ Source: Yang, Yu, Zhu & Hayou 2023, *Tensor Programs VI*, section 8 (slopes of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,11 @@ def depth_check(
     constants: Mapping[str, Any],
 ) -> DepthCheck:
     """See :meth:`tp.net.Net.depth_check`."""
+    if isinstance(depths, str) or not isinstance(depths, Iterable) or not all(isinstance(n, Integral) for n in depths):
+        raise DataError(Message(NOWHERE, f"depths {depths!r}", "give whole numbers, such as (8, 16, 32)", "nothing to fit"))
+    if parametrization is not None and not isinstance(parametrization, ScalingReport):
+        reason = f"`parametrization` is {type(parametrization).__name__}"
+        raise DataError(Message(NOWHERE, reason, 'give a report that knows the depth: net.mup("sgd")', "no rules"))
     depths = tuple(sorted(set(depths)))
     if len(depths) < 2 or depths[0] < 1 or steps < 1 or seeds < 1:
         reason = f"depths {list(depths)}, {steps} steps, {seeds} seeds"

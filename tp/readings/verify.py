@@ -9,7 +9,7 @@ Source: Yang 2020, *Tensor Programs III*, Master Theorem; Golikov & Yang 2022 fo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -130,8 +130,8 @@ class Report:
 
 def checked_widths(widths: Sequence[int], seeds: int) -> tuple[int, ...]:
     """``widths`` in order and each once: two at least, for a power is fitted to them. Raises ``DataError``."""
-    if not all(isinstance(n, Integral) for n in (*widths, seeds)):
-        reason = f"widths {list(widths)} with {seeds!r} seeds"
+    if not isinstance(widths, Iterable) or not all(isinstance(n, Integral) for n in (*widths, seeds)):
+        reason = f"widths {widths!r} with {seeds!r} seeds"
         raise DataError(Message(NOWHERE, reason, "give whole numbers", "nothing to run"))
     found = tuple(sorted(set(widths)))
     if len(found) < 2:

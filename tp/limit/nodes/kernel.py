@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,9 @@ class NodeKernel:
     progress: bool | None = None
     limit: int = field(default_factory=default_memory, repr=False)  # of bytes
 
+    statistical: ClassVar[bool] = True
+    """Whether the last digits of a call are chance."""
+
     def __post_init__(self) -> None:
         numbers_of(self.program, self.constants)
         self._answer = answer(self.program, self.output)
@@ -72,7 +75,8 @@ class NodeKernel:
 
     def __repr__(self) -> str:
         of = f"{' '.join(self.kinds)} of {self.program.name}"
-        return f"<NodeKernel {of}, {self.dtype}, by Sobol points, two standard errors below {self.bound:.0e}>"
+        below = f"{self.bound:.0e} √(k(x, x) k(x', x'))"
+        return f"<NodeKernel {of}, {self.dtype}, by Sobol points, two standard errors below {below}>"
 
     @property
     def bound(self) -> float:
@@ -105,8 +109,9 @@ class NodeKernel:
     def measured(self, X1: Any, X2: Any = None, tol: float | None = None, seed: int = 0) -> tuple[Measured, ...]:
         """Per kind the values and their standard errors, by eight scramblings.
 
-        ``tol`` is aimed at by two standard errors of all entries, with more nodes; without it they are 2^14, fewer where samples
-        are many. Raises ``LimitError`` where it is out of reach, and ``DataError`` where memory is not enough.
+        ``tol`` is aimed at by two standard errors of all entries, as they are (``bound`` is relative), with more nodes; without
+        it they are 2^14, fewer where samples are many. Raises ``LimitError`` where it is out of reach, and ``DataError`` where
+        memory is not enough.
         """
         generator(seed)
         if tol is not None and not (isinstance(tol, Real) and 0.0 < tol < math.inf):
@@ -149,7 +154,8 @@ class NodeKernel:
             more = log2 + max(1, math.ceil(math.log2(largest / tol) / FALLS))
             if more > MOST or memory(plan, count, more) > self.limit:
                 reason = f"two standard errors are {largest:.1e} on 2^{log2} nodes, and {tol:.1e} would take about 2^{more}"
-                remedy = "pass fewer samples, or take what there is: k.measured(X, tol=…), k.measured(X)"
+                limits = f"there are 2^{MOST} at most, and {size_text(self.limit)} of memory"
+                remedy = f"{limits}: pass fewer samples, ask for less, k.measured(X, tol={1.05 * largest:.1e}), or leave tol out"
                 raise LimitError(Message(NOWHERE, reason, remedy, "tolerance out of reach"))
             log2 = more
 
