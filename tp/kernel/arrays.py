@@ -249,7 +249,18 @@ def _names(body: Sequence[ast.AST]) -> set[str]:
 # ------------------------------------------------------------ functions with lanes
 
 
-class _Entry(Lanes):
+class Blocks(Lanes):
+    """Statements, each of which may become none or several."""
+
+    def block(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
+        found: list[ast.stmt] = []
+        for s in body:
+            made = self.visit(s)
+            found += made if isinstance(made, list) else [made] if made is not None else []
+        return found
+
+
+class _Entry(Blocks):
     """A function with loops over lanes, for all of them at once.
 
     ``i`` and ``at`` become arrays, of the row and of the column of every lane, ``b`` is how many there are. A table with a place
@@ -274,13 +285,6 @@ class _Entry(Lanes):
         } - self.tables
         f.body = self.block(f.body)
         return f
-
-    def block(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
-        found: list[ast.stmt] = []
-        for s in body:
-            made = self.visit(s)
-            found += made if isinstance(made, list) else [made] if made is not None else []
-        return found
 
     # statements
 

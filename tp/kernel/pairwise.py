@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
 from typing import Any
 
-from tp.kernel.arrays import SKIPPED, Lanes, Unfit, calling, flags
+from tp.kernel.arrays import SKIPPED, Blocks, Unfit, calling, flags
 from tp.kernel.loops import carried, stored
 from tp.kernel.turns import SAME, Turns, apart_from_same, copied, is_count, is_innermost, is_row, of_others
 
@@ -18,7 +17,7 @@ PAIRS = "range(work.shape[0])"
 SAMPLES = "range(start, stop)"
 
 
-class Pairwise(Lanes):
+class Pairwise(Blocks):
     """A function of one pair at a time, for all that are given."""
 
     def __init__(self) -> None:
@@ -35,13 +34,6 @@ class Pairwise(Lanes):
         pairs = "pairs = stop - start" if samples else "pairs = hard.shape[-1]"
         f.body = [*ast.parse(pairs).body, *self.block(f.body)]
         return f
-
-    def block(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
-        found: list[ast.stmt] = []
-        for s in body:
-            made = self.visit(s)
-            found += made if isinstance(made, list) else [made] if made is not None else []
-        return found
 
     # statements
 
