@@ -114,6 +114,10 @@ class DeviceError(TPError):
     """The device asked for is not there."""
 
 
+class StatisticalWarning(UserWarning):
+    """What was asked for came by nodes, with a statistical error, where it comes exactly as a rule."""
+
+
 @contextmanager
 def at_line(span: Span) -> Iterator[None]:
     """A ``LimitError`` from within that knows no place is about this one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,17 +228,40 @@ class Net:
                 settled(device, dtype)  # is it there?
                 made = planned(limit, names, constants, output)
             except NoFormula:
-                from tp.limit.independence import transposed
-
-                check = gradient_dependence if "ntk" in wanted else transposed
-                if check(self.program) is not None:
+                nodes = self._by_nodes(wanted, constants, output, mode, progress, device, dtype)
+                if nodes is None:
                     raise
-                from tp.limit.nodes.kernel import NodeKernel
-
-                precision = _in_arrays(device, dtype, "no formula integrates it: by nodes that all samples share")
-                return NodeKernel(self.program, names, constants, output, precision, mode == "as written", progress)
+                return nodes
             remember(key, self._key, made)
-        return ready(made, device, dtype, progress=progress is not False)
+        kernel = ready(made, device, dtype, progress=progress is not False)
+        from tp.gaussian import planes
+
+        if kernel.device == "cpu" and not planes.RULES.isdisjoint(made.rules):
+            kernel.beyond = partial(self._by_nodes, wanted, constants, output, mode, progress, device, dtype)
+        return kernel
+
+    def _by_nodes(
+        self,
+        kinds: Sequence[str],
+        constants: Mapping[str, Any],
+        output: str | None,
+        mode: str | None,
+        progress: bool | None,
+        device: str,
+        dtype: Any,
+    ) -> NodeKernel | None:
+        """A kernel by nodes; None where a matrix meets its transpose, so that vectors have dot parts."""
+        from tp.limit.independence import gradient_dependence, transposed
+
+        check = gradient_dependence if "ntk" in kinds else transposed
+        if check(self.program) is not None:
+            return None
+        from tp.limit.nodes.kernel import NodeKernel
+
+        precision = _in_arrays(device, dtype, "no formula integrates it: by nodes that all samples share")
+        return NodeKernel(
+            self.program, tuple(LIMITS[k] for k in kinds), constants, output, precision, mode == "as written", progress
+        )
 
     # ------------------------------------------------------------ finite width
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tp
+from tp.errors import StatisticalWarning
 from tp.kernel import sizes
 from tp.kernel.build import build
 from tp.kernel.cuda.text import device_text
@@ -139,3 +140,48 @@ def test_samples_that_cannot_be_told_apart_are_refused():
     with pytest.raises(tp.LimitError, match="line of its own"):
         tp.parse(text + "  output f = v @ phi(U @ x)\n").kernel("nngp")
     tp.parse(text + "  h = U @ x\n  output f = v @ phi(h)\n").kernel("nngp")
+
+
+PRODUCT = """network product
+  width n
+  dim   d = 2
+  input  x : [d]
+  weight A : [n, d] ~ N(0, 1/d)
+  weight B : [n, d] ~ N(0, 1/d)
+  weight v : [n] ~ N(0, 1/n)
+  g = A @ x
+  h = B @ x
+  output f = v @ tanh(g*h)
+"""
+
+
+@pytest.mark.usefixtures("quick")
+def test_samples_beyond_expansions_are_taken_by_nodes_and_it_is_said(monkeypatch):
+    """E tanh(g h) tanh(g' h') and its slopes, of variances up to 50, against normals of another generator."""
+    monkeypatch.setattr("tp.limit.nodes.kernel.POINTS", 12)
+    X = np.array([[1.0, 0.5], [6.0, 8.0], [-0.2, 0.9]])
+    kernel = tp.parse(PRODUCT).kernel("nngp", "ntk")
+    fine = kernel(X[::2])
+    assert not kernel.statistical
+    with pytest.warns(StatisticalWarning, match=r"row 1 \(1 of 3\).*below 1e-02"):
+        found = kernel(X)
+    assert kernel.statistical
+    g, h = np.random.default_rng(0).normal(size=(2, 200_000, 2)) @ X.T / 2**0.5
+    t = np.tanh(g * h)
+    slope = 1 - t * t
+    mean, gram = lambda a: a.T @ a / len(a), X @ X.T / 2
+    K = mean(t)
+    Theta = K + gram * (mean(slope * h) + mean(slope * g))
+    for one, exact, small in zip(found, (K, Theta), fine, strict=True):
+        scale = np.sqrt(np.outer(np.diag(exact), np.diag(exact)))
+        assert (abs(one - exact) < 1.5e-2 * scale).all() and (abs(one - exact) > 0).all()
+        assert (abs(one[::2, ::2] - small) < 1e-2 * scale[::2, ::2]).all()
+        assert np.linalg.eigvalsh(one)[0] > 0
+    with pytest.warns(StatisticalWarning, match=r"column 0 \(1 of 1\)"):
+        np.testing.assert_allclose(kernel(X[::2], X[1:2])[0][:, 0], found[0][::2, 1], atol=1e-2)
+    with pytest.warns(StatisticalWarning, match=r"sample 1 \(1 of 3\)"):
+        np.testing.assert_allclose(kernel.diag(X)[0], np.diag(found[0]), atol=1e-12)
+    assert (kernel(X[::2])[0] == fine[0]).all() and not kernel.statistical
+    np.testing.assert_array_equal(kernel.by_nodes.measured(X)[0].values, found[0])
+    with pytest.raises(tp.LimitError, match="did not converge"):  # with and without it are no two blocks of one matrix
+        kernel.solve(X, np.zeros(3))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tp.cli import files, options
-from tp.errors import NOWHERE, DataError, Message
+from tp.errors import NOWHERE, DataError, Message, StatisticalWarning
 
 if TYPE_CHECKING:
     from tp.net import Net
@@ -56,9 +57,12 @@ def run(arguments: argparse.Namespace) -> None:
     X = _samples(net, arguments.data)
     Y = _samples(net, arguments.data2) if arguments.data2 else None
     kernel: Any = net.kernel(arguments.limit, dtype=arguments.dtype, output=arguments.output, device=arguments.device)
-    matrix = _tiles(arguments, kernel, X, Y) if tiled else kernel(X, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StatisticalWarning)  # it is told below
+        matrix = _tiles(arguments, kernel, X, Y) if tiled else kernel(X, Y)
     if getattr(kernel, "statistical", False):
-        told = f"means over nodes: two standard errors are below {kernel.bound:.0e} √(k(x, x) k(x′, x′))"
+        bound = (getattr(kernel, "by_nodes", None) or kernel).bound
+        told = f"means over nodes: two standard errors are below {bound:.0e} √(k(x, x) k(x′, x′))"
         print(f"{told}; net.kernel().measured(X) has those of every entry", file=sys.stderr)
     shape = "×".join(map(str, matrix.shape))
     about = {"kernel": arguments.limit, "shape": list(matrix.shape), "dtype": str(matrix.dtype)}

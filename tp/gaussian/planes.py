@@ -26,6 +26,11 @@ from typing import Any
 
 import numpy as np
 
+EXPANSION = "Hermite expansions of functions of two correlated Gaussians (Janson 1997, ch. 4)"
+MEAN = "trapezoid rule in the plane"
+RULES = frozenset({EXPANSION, MEAN})
+"""What equations that take functions of two Gaussians of a sample cite. Where variances are large they have no number."""
+
 
 def phi(x: float, y: float, row: Any) -> None:
     """Stand-in: the values of all functions."""

@@ -24,7 +24,6 @@ from tp.gaussian.factor import named
 from tp.gaussian.lines import Lines
 from tp.gaussian.lowered import Lowered, Site
 
-RULE = "Hermite expansions of functions of two correlated Gaussians (Janson 1997, ch. 4)"
 COVARIANCE = ("p11", "p12", "p22")
 CROSS = ("c11", "c12", "c21", "c22")
 OTHER = ("q11", "q12", "q22")
@@ -172,7 +171,7 @@ class _Sides(Lines):
         function = self._function([*COVARIANCE, *self.names.values()], lines, "means")
         sources = merge(side.sources, (means,), sources_of(*self.printer.used.values()), (function,))
         args = (self.cov[0, 0], self.cov[0, 1], self.cov[1, 1], *self.params)
-        return Lowered(function[0], args, len(products), sources, "quadrature", "trapezoid rule in the plane", 1e-11, double=True)
+        return Lowered(function[0], args, len(products), sources, "quadrature", planes.MEAN, 1e-11, double=True)
 
     def _pair(
         self, first: _Side, second: _Side, one: Places, two: Places, products: Sequence[Sequence[tuple[sp.Basic, ...]]]
@@ -203,7 +202,9 @@ class _Sides(Lines):
         )
         cross = [self.cov[i, j] if i is not None and j is not None else sp.S.Zero for i in _two(one) for j in _two(two)]
         args = (*self._own(one), *cross, *self._own(two), *self.params)
-        return Lowered(function[0], args, len(products), sources, "hermite", RULE, 1e-11, sites, with_sites[0], args, double=True)
+        return Lowered(
+            function[0], args, len(products), sources, "hermite", planes.EXPANSION, 1e-11, sites, with_sites[0], args, double=True
+        )
 
     def _filling(self, side: _Side) -> Source:
         """``site_…(p11, p12, p22, parameters, out)``: the vectors of a side."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from tp.asked import asked
-from tp.errors import NOWHERE, LimitError, Message
+from tp.errors import NOWHERE, LimitError, Message, StatisticalWarning
+from tp.gaussian import planes
 from tp.kernel import blocks, diagonal, images, inputs, mirror, sizes
 from tp.kernel.apart import apart
 from tp.kernel.aside import Recorder, compile_aside, compile_behind
 from tp.kernel.call import Array, Call, Side, finite
-from tp.kernel.memory import check_memory, default_memory, two_variables, working_memory
+from tp.kernel.memory import check_memory, default_memory, working_memory
 from tp.kernel.module import load
 from tp.kernel.plan import Compiled
 from tp.kernel.single import single
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from tp.kernel.disk.result import Gram
     from tp.kernel.posterior import Posterior
+    from tp.limit.nodes.kernel import NodeKernel
 
 T = TypeVar("T")
 
@@ -51,15 +54,19 @@ class Kernel:
     threads: int
     memory: int
     progress: bool = True
+    beyond: Callable[[], NodeKernel | None] | None = field(default=None, repr=False)
+    """Makes the same kernel by nodes, where expansions over two Gaussians of a sample may not converge."""
     _rehearsed: set[str] = field(default_factory=set, repr=False)  # functions for blocks of pairs
+    statistical: bool = field(default=False, init=False, repr=False)
+    """Whether the last call was taken by nodes, so that its last digits are chance."""
 
     device: ClassVar[str] = "cpu"
     at_once: ClassVar[int] = 2
     """Tiles of a matrix on disk that are in work in one process: one is written while the next is computed, by all threads."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """A kernel travels to other processes as its text; there the module is loaded again."""
-        return {k: v for k, v in vars(self).items() if k != "_module"}
+        """A kernel travels to other processes as its text; there the module is loaded again, and nothing is done by nodes."""
+        return {k: v for k, v in vars(self).items() if k not in ("_module", "by_nodes")} | {"beyond": None}
 
     # ------------------------------------------------------------ faces
 
@@ -121,7 +128,12 @@ class Kernel:
 
     @asked
     def __call__(self, X1: Any, X2: Any = None) -> Any:
-        """All pairs of samples; one array per kind."""
+        """All pairs of samples; one array per kind.
+
+        Where expansions of functions of two Gaussians, as `tanh(g*h)`, do not converge for some sample, which takes variances
+        of 4 and more, the whole matrix is taken by nodes, of which it is a Gram matrix: a ``StatisticalWarning`` says so, and
+        how large errors are, ``statistical`` is true after it, and ``by_nodes.measured`` tells the error of every entry.
+        """
         one = self._samples(X1, "X1" if X2 is not None else "X")
         two = one if X2 is None else self._samples(X2, "X2")
         check_memory(self.compiled, self.precision.itemsize, self.threads, self.memory, one.count, two.count)
@@ -131,7 +143,9 @@ class Kernel:
             call = self._ready(one, two)
             done = self._filled(call, one, two)
         results, fine = done
-        return self._returned([np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()], fine)
+        found = [np.moveaxis(a, (-2, -1), (0, 1)) for a in results.values()]
+        nodes = self._taking_over(found, fine, 2)
+        return self._returned(found, fine) if nodes is None else nodes(X1, X2)
 
     def _filled(self, call: Call, one: Side, two: Side) -> tuple[dict[str, Array], bool]:
         """All tables [out axes…, N1, N2], and whether they are finite."""
@@ -208,7 +222,9 @@ class Kernel:
             return diagonal.alone(call, side, np.arange(one.count))
 
         results = self._soon(one.count, work) or work(self._call())
-        return self._returned([np.moveaxis(a, -1, 0) for a in results.values()], finite(results))
+        found, fine = [np.moveaxis(a, -1, 0) for a in results.values()], finite(results)
+        nodes = self._taking_over(found, fine, 1)
+        return self._returned(found, fine) if nodes is None else nodes.diag(X)
 
     @asked
     def gram(
@@ -271,7 +287,8 @@ class Kernel:
         from tp.kernel.conjugate import wish
         from tp.kernel.posterior import solve
 
-        return solve(self, X, y, ridge, kind, time, out, memory, executor, wish(method, tol, rank), progress)
+        one = self if self.beyond is None else replace(self, beyond=None)  # all of one matrix
+        return solve(one, X, y, ridge, kind, time, out, memory, executor, wish(method, tol, rank), progress)
 
     def working(self, first: int, second: int) -> int:
         """Bytes that a call for ``first`` × ``second`` samples holds at most, its samples and results included."""
@@ -290,11 +307,33 @@ class Kernel:
                     "is every function defined and smooth enough, and does its square have a mean? What oscillates or varies too "
                     "fast for variances this large is not integrated: scale the samples or the weights down"
                 )
-                if any(two_variables(self.compiled, table) for table in self.compiled.coefficients):
+                if not planes.RULES.isdisjoint(self.compiled.rules):
                     reason += ", where expansions of functions of two correlated vectors, such as tanh(g*h), did not converge"
                 raise LimitError(Message(NOWHERE, reason, remedy, "not finite"))
         found = [a.astype(self.dtype, copy=False) for a in arrays]
         return tuple(found) if len(found) > 1 else found[0]
+
+    # ------------------------------------------------------------ by nodes
+
+    @cached_property
+    def by_nodes(self) -> NodeKernel | None:
+        """The same kernel by nodes, with a statistical error, for all samples; None of kernels that no sample is beyond."""
+        return None if self.beyond is None else self.beyond()
+
+    def _taking_over(self, found: Sequence[Array], fine: bool, axes: int) -> NodeKernel | None:
+        """What a call is left to, with a warning, of which not all numbers, [N1, …] or [N1, N2, …], are finite; None: nothing."""
+        self.statistical = False
+        if fine or self.beyond is None or all(np.isfinite(a).all() for a in found):
+            return None
+        try:
+            nodes = self.by_nodes
+        except LimitError:  # by nodes there is none either
+            return None
+        if nodes is not None:
+            self.statistical = True
+            wrong = np.any([~np.isfinite(a.reshape(*a.shape[:axes], -1)).all(axis=-1) for a in found], axis=0)
+            warnings.warn(_beyond(wrong, nodes.bound), StatisticalWarning, stacklevel=4)
+        return nodes
 
     # ------------------------------------------------------------ what is needed
 
@@ -335,6 +374,21 @@ class Kernel:
         return Call(
             self.compiled, module, *numbers, self.precision, self.threads, self.progress, pairs >= sizes.MANY, self.memory
         )
+
+
+def _beyond(wrong: Array, bound: float) -> str:
+    """That samples are beyond expansions, and what is returned in their place; ``wrong`` [N] or [N1, N2]."""
+    sides = [("sample", wrong)] if wrong.ndim == 1 else [("row", np.all(wrong, axis=1)), ("column", np.all(wrong, axis=0))]
+    told = [
+        f"{name} {', '.join(map(str, at[:3]))}{' …' if len(at) > 3 else ''} ({len(at)} of {np.size(side)})"
+        for name, side in sides
+        if len(at := np.flatnonzero(side))
+    ]
+    return (
+        "expansions of functions of two correlated vectors, such as tanh(g*h), do not converge for "
+        f"{' and '.join(told) or 'all pairs'}: variances are too large. All of this call is by nodes, two standard errors below "
+        f"{bound:.0e} √(k(x, x) k(x', x')); kernel.by_nodes.measured(X) tells those of every entry"
+    )
 
 
 __all__ = ["Kernel", "default_memory", "default_threads"]

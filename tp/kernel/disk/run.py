@@ -79,7 +79,7 @@ def write(
     one = _source(kernel, X, "X" if X2 is None else "X1")
     two = None if X2 is None else _source(kernel, X2, "X2")
     rows, columns = one.count, (two or one).count
-    ours = replace(kernel, threads=kernel.threads if executor is None else 1, progress=False)
+    ours = replace(kernel, threads=kernel.threads if executor is None else 1, progress=False, beyond=None)  # of one matrix
     at_once = _at_once(kernel, executor)
     share = budget // at_once
     job, tiling = _job(ours, one, two, path, share, at_once)
