@@ -239,7 +239,8 @@ class Kernel:
     ) -> Gram:
         """All pairs of samples, written to ``out`` (.npy or .zarr) tile by tile; a run that was cut short goes on where it was.
 
-        A tile counts as done when its marker is there, which comes after its numbers; ``out`` appears when all are done.
+        A tile counts as done when its marker is there, which comes after its numbers and has their checksum: what was altered
+        since is computed again. ``out`` appears when all are done.
         ``memory`` is what tasks hold at once, on top of what their processes hold anyway: all tasks of a pool, or of one worker
         of a cluster. ``executor`` is "threads", "processes", a ``concurrent.futures.Executor`` or a ``dask.distributed.Client``;
         its workers must see the folder of ``out``. ``progress`` shows a bar (None: at a terminal or in a notebook).

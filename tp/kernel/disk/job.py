@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tp.kernel.disk.lock import locked
 from tp.kernel.disk.result import Gram
 from tp.kernel.disk.store import NpyStore, Store, zarr
 from tp.kernel.disk.tiles import Tile, Tiling
+from tp.progress import over
 
 FORMAT = 1
 
@@ -52,10 +53,30 @@ class Job:
         return frozenset(t for t in tiling.tiles if t.name in markers)
 
     def is_done(self, tile: Tile) -> bool:
-        return (self.folder / "done" / tile.name).exists()
+        return self._marker(tile).exists()
 
-    def mark(self, tile: Tile) -> None:
-        (self.folder / "done" / tile.name).touch()
+    def mark(self, tile: Tile, checksums: Iterable[int]) -> None:
+        """A tile is done; ``checksums`` are those of its arrays, in the order of the store's names."""
+        self._marker(tile).write_text(_text(checksums), "ascii")
+
+    def _marker(self, tile: Tile) -> Path:
+        return self.folder / "done" / tile.name
+
+    def _as_written(self, tile: Tile, mirrored: bool) -> bool:
+        """Whether the numbers of a tile that has a marker are on disk, bit by bit as they were written.
+
+        Raises ``DataError`` where they are not, and their array has its final name already.
+        """
+        found, published = [], []
+        for kind, name in self.store.names:
+            begun = (self.folder / name).exists()
+            found.append(self.store.checksum(self.folder if begun else self.out.parent, kind, tile, mirrored))
+            published += [] if begun else [name]
+        if None not in found and self._marker(tile).read_text("ascii", "replace") == _text(c for c in found if c is not None):
+            return True
+        if published:
+            raise _damaged(published[0], f"remove it and `{self.folder.name}`, and begin again")
+        return False
 
     # ------------------------------------------------------------ beginning and end
 
@@ -86,8 +107,11 @@ class Job:
                 raise _unwritable(self.folder, error) from error
             yield
 
-    def begin(self, tiling: Tiling) -> None:
-        """Go on with the unfinished run that is there, if it is this one, or make it. Tiles without numbers are not done."""
+    def begin(self, tiling: Tiling, progress: bool | None = None) -> None:
+        """Go on with the unfinished run that is there, if it is this one, or make it.
+
+        Tiles whose numbers are not those that were written are not done; a bar shows the reading of those that are.
+        """
         record = read_record(self.folder / "job.json")
         if record is None and not self._foreign():
             self._create()
@@ -102,9 +126,9 @@ class Job:
                 raise _damaged(self.folder.name, "remove it, and begin again")
         for part in ("done", "samples"):
             (self.folder / part).mkdir(exist_ok=True)
-        for tile in self.done(tiling):
-            if (self.folder / self._names[0]).exists() and not self.store.holds(self.folder, tile, tiling.symmetric):
-                (self.folder / "done" / tile.name).unlink()
+        for tile in over(sorted(self.done(tiling), key=lambda t: (t.i0, t.j0)), "checking", " tiles", progress):
+            if not self._as_written(tile, tiling.symmetric):
+                self._marker(tile).unlink()
 
     def begun(self) -> int | None:
         """The edge of the tiles of the unfinished run that is there."""
@@ -173,6 +197,11 @@ class Job:
 def fingerprint(parts: Mapping[str, Any]) -> str:
     """Of everything that decides the numbers."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _text(checksums: Iterable[int]) -> str:
+    """What a marker says."""
+    return " ".join(f"{c:08x}" for c in checksums)
 
 
 def _stamp(path: Path) -> dict[str, int]:

@@ -59,10 +59,11 @@ class Work:
             reason = f"{where}: {error.diagnostics[0].reason}"  # type: ignore[attr-defined]
             raise LimitError(Message(NOWHERE, reason, "is every function defined, and smooth enough?", "not finite")) from None
         blocks = found if isinstance(found, tuple) else (found,)
+        checksums = []
         for (kind, _), block in zip(self.job.store.names, blocks, strict=True):
             mirror = self.kernel.transposed(block) if self.columns is None and not diagonal else None
-            self.job.store.write(self.job.folder, kind, tile, block, mirror)
-        self.job.mark(tile)
+            checksums.append(self.job.store.write(self.job.folder, kind, tile, block, mirror))
+        self.job.mark(tile, checksums)
 
 
 def write(
@@ -92,7 +93,7 @@ def write(
         finished = job.finished()  # by another process, until this one held the folder
         if finished is not None:
             return finished
-        job.begin(tiling)
+        job.begin(tiling, progress)
         ours = replace(ours, memory=max(share, ours.working(tiling.edge, tiling.edge)))
         sources: list[Source | Spooled] = [s for s in (one, two) if s is not None]
         if not (executor is None or isinstance(executor, ThreadPoolExecutor)):

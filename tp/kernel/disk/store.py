@@ -1,12 +1,14 @@
 """Where tiles are written: ``.npy`` files, or arrays of a zarr group whose chunks are the tiles.
 
-A tile and its mirror image belong to one task, so tasks never write the same bytes, or the same bytes alike.
+A tile and its mirror image belong to one task, so tasks never write the same bytes, or the same bytes alike. Of what was written
+a checksum is kept, so that bytes that were altered since are seen when a run goes on.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -42,17 +44,19 @@ class NpyStore:
         for _, name in self.names:
             np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.dtype(self.dtype), shape=self.shape)
 
-    def write(self, folder: Path, kind: str, tile: Tile, block: Array, mirror: Array | None) -> None:
-        """A tile and its mirror image, on disk before this returns."""
+    def write(self, folder: Path, kind: str, tile: Tile, block: Array, mirror: Array | None) -> int:
+        """A tile and its mirror image, on disk before this returns; their checksum."""
         path = folder / dict(self.names)[kind]
         offset = int(np.load(path, mmap_mode="r", allow_pickle=False).offset)
-        pair = np.dtype(self.dtype).itemsize * int(np.prod(self.shape[2:], dtype=np.int64))
+        found = 0
         with path.open("r+b") as file:
             for row, column, numbers in _rows(tile, block, mirror):
-                file.seek(offset + (row * self.shape[1] + column) * pair)
+                file.seek(offset + (row * self.shape[1] + column) * self._pair)
                 file.write(numbers)
+                found = zlib.crc32(numbers, found)
             file.flush()
             os.fsync(file.fileno())
+        return found
 
     def sound(self, path: Path) -> bool:
         """Whether a file is an array of this shape and precision, to its end."""
@@ -62,9 +66,22 @@ class NpyStore:
             return False
         return isinstance(found, np.memmap) and _alike(found, self.shape, self.dtype) and found.flags.c_contiguous
 
-    def holds(self, folder: Path, tile: Tile, mirrored: bool) -> bool:
-        """Whether the numbers of a tile that was marked are there: a file that is sound has them."""
-        return True
+    def checksum(self, folder: Path, kind: str, tile: Tile, mirrored: bool) -> int:
+        """That of a tile and its mirror image as they are on disk, by plain reads."""
+        path = folder / dict(self.names)[kind]
+        offset = int(np.load(path, mmap_mode="r", allow_pickle=False).offset)
+        found = 0
+        with path.open("rb") as file:
+            for i0, i1, j0, j1 in _places(tile, mirrored):
+                for row in range(i0, i1):
+                    file.seek(offset + (row * self.shape[1] + j0) * self._pair)
+                    found = zlib.crc32(file.read((j1 - j0) * self._pair), found)
+        return found
+
+    @property
+    def _pair(self) -> int:
+        """Bytes of an entry."""
+        return np.dtype(self.dtype).itemsize * prod(self.shape[2:])
 
     def complete(self, folder: Path) -> bool:
         return all(self.sound(folder / name) for _, name in self.names)
@@ -76,12 +93,18 @@ class NpyStore:
 
 def _rows(tile: Tile, block: Array, mirror: Array | None) -> Iterator[tuple[int, int, memoryview]]:
     """(row, first column, numbers) of every row of a tile and of its mirror image."""
-    for part, i0, j0 in ((block, tile.i0, tile.j0), (mirror, tile.j0, tile.i0)):
-        for at in range(0, len(part) if part is not None else 0, STRIP):
-            assert part is not None
+    parts = [block] if mirror is None else [block, mirror]
+    for part, (i0, _, j0, _) in zip(parts, _places(tile, mirror is not None), strict=True):
+        for at in range(0, len(part), STRIP):
             strip = np.ascontiguousarray(part[at : at + STRIP])
             for k in range(len(strip)):
                 yield i0 + at + k, j0, strip[k].data
+
+
+def _places(tile: Tile, mirrored: bool) -> Iterable[tuple[int, int, int, int]]:
+    """Rows and columns, ends excluded, of a tile and of its mirror image, which a tile on the diagonal is itself."""
+    own = (tile.i0, tile.i1, tile.j0, tile.j1)
+    return (own, (*own[2:], *own[:2])) if mirrored and tile.i0 != tile.j0 else (own,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +124,12 @@ class ZarrStore:
                 name=kind, shape=self.shape, chunks=chunks, dtype=self.dtype, compressors=None, fill_value=float("nan")
             )
 
-    def write(self, folder: Path, kind: str, tile: Tile, block: Array, mirror: Array | None) -> None:
+    def write(self, folder: Path, kind: str, tile: Tile, block: Array, mirror: Array | None) -> int:
         array = zarr().open_group(store=str(folder / self.names[0][1]), mode="r+")[kind]
         array[tile.i0 : tile.i1, tile.j0 : tile.j1] = block
         if mirror is not None:
             array[tile.j0 : tile.j1, tile.i0 : tile.i1] = mirror
+        return _checksum(tile, block, mirror)
 
     def sound(self, path: Path) -> bool:
         """Whether a group has arrays of this shape and precision; of their chunks nothing is said."""
@@ -115,17 +139,19 @@ class ZarrStore:
         except Exception:  # metadata of strangers: anything may be wrong with them
             return False
 
-    def holds(self, folder: Path, tile: Tile, mirrored: bool) -> bool:
-        """Whether the chunks of a tile that was marked are there, in full."""
-        group = zarr().open_group(store=str(folder / self.names[0][1]), mode="r")
-        i, j = tile.i0 // self.edge, tile.j0 // self.edge
-        for kind, name in self.names:
-            for at in {(i, j), (j, i)} if mirrored else {(i, j)}:
-                key = group[kind].metadata.encode_chunk_key((*at, *(0 for _ in self.shape[2:])))
-                chunk = folder / name / kind / key
-                if not chunk.is_file() or chunk.stat().st_size != prod(group[kind].chunks) * np.dtype(self.dtype).itemsize:
-                    return False
-        return True
+    def checksum(self, folder: Path, kind: str, tile: Tile, mirrored: bool) -> int | None:
+        """That of a tile and its mirror image; None where their chunks are not there in full."""
+        name = dict(self.names)[kind]
+        array = zarr().open_group(store=str(folder / name), mode="r")[kind]
+        size = prod(array.chunks) * np.dtype(self.dtype).itemsize
+        parts = []
+        for i0, i1, j0, j1 in _places(tile, mirrored):
+            key = array.metadata.encode_chunk_key((i0 // self.edge, j0 // self.edge, *(0 for _ in self.shape[2:])))
+            chunk = folder / name / kind / key
+            if not chunk.is_file() or chunk.stat().st_size != size:
+                return None
+            parts.append(np.asarray(array[i0:i1, j0:j1]))
+        return _checksum(tile, *parts)
 
     def complete(self, folder: Path) -> bool:
         path = folder / self.names[0][1]
@@ -134,6 +160,13 @@ class ZarrStore:
     def open(self, folder: Path) -> dict[str, Any]:
         group = zarr().open_group(store=str(folder / self.names[0][1]), mode="r")
         return {kind: group[kind] for kind, _ in self.names}
+
+
+def _checksum(tile: Tile, block: Array, mirror: Array | None = None) -> int:
+    found = 0
+    for _, _, numbers in _rows(tile, block, mirror):
+        found = zlib.crc32(numbers, found)
+    return found
 
 
 Store = NpyStore | ZarrStore
