@@ -119,6 +119,7 @@ def test_a_weight_may_meet_an_input_in_several_sums() -> None:
         "v @ tanh(h + b)",
         "v @ (relu(h) * tanh(h + 2*b) - sin(b))",
         "v @ tanh(h + b) + w @ h + 2*v @ h",
+        "v @ (b*relu(h)) + w @ (b*h) - 3*b @ tanh(h)",
     ],
 )
 def test_what_outputs_alone_read_is_integrated_where_it_is_a_factor(output: str) -> None:

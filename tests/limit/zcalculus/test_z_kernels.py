@@ -137,6 +137,16 @@ def test_a_small_readout_gives_a_power_of_the_width() -> None:
     assert np.allclose(PairKernel(limit, ("K",))(x), 8 * (x @ x.T) / 3)
 
 
+def test_a_readout_may_be_a_product_of_weights_that_outputs_alone_read() -> None:
+    """f = v·(b z): K is Var b times that of v·z, and Θ the same of Θ, with what training b adds: Var b K."""
+    body = "  weight b : [n] ~ N(0, 1/2)\n  z = W.T @ relu(W @ relu(U @ x))\n  output f = v @ "
+    plain, twice = (tp.parse(HEAD + body + end + "\n") for end in ("z", "(b*z)"))
+    X = inputs(plain)
+    (K, Theta), found = plain.kernel("nngp", "ntk")(X), twice.kernel("nngp", "ntk")(X)
+    np.testing.assert_allclose(found[0], K / 2, rtol=1e-9)
+    np.testing.assert_allclose(found[1], (Theta + K) / 2, rtol=1e-9)
+
+
 # ---------------------------------------------------------------- why, and what is refused
 
 
@@ -153,6 +163,10 @@ REFUSED = {
     ),
     "random scalar": ("  y = W.T @ tanh(W @ (U @ x))\n  a = v @ y\n  output f = v @ (y*tanh(a))\n", "diverges|stays random"),
     "not a Gaussian process": ("  a = v @ (W.T @ tanh(W @ (U @ x)))\n  output f = tanh(a)\n", "nonlinear function of"),
+    "no factor of mean 0": (
+        "  weight b : [n] ~ N(0, 1)\n  output f = n^(1/2)*avg(b^2*(W.T @ (W @ (U @ x))) + v)\n",
+        "not linear in weights of its own",
+    ),
     "no independent readout": ("  h = W @ v\n  output f = v @ (W.T @ tanh(h + U @ x))\n", "not linear in weights of its own"),
 }
 

@@ -58,13 +58,23 @@ class Named(Calculus):
     def second(self, a: sp.Expr, b: sp.Expr) -> sp.Expr:
         """E[a b] as a name; a factor that only outputs read is integrated: E[v² g h] = Var v E[g h].
 
-        A bias inside a function is no such factor, though outputs alone may read it: it is drawn.
+        A bias inside a function is no such factor, though outputs alone may read it: it is drawn. Of several in a term one is
+        integrated.
         """
-        own = sorted({z for e in (a, b) for t in products(e) for z in sp.Mul.make_args(t) if self._is_readout(z)}, key=str)
+        own = self._readouts([t for e in (a, b) for t in products(e)])
         slopes = [(sp.diff(a, z), sp.diff(b, z)) for z in own]
         if not own or any(e.has(*own) for pair in slopes for e in pair) or any(_without(e, own) != 0 for e in (a, b)):
             return self._moment(a, b)
         return sp.Add(*(self._variance(z.a) * self._moment(*pair) for z, pair in zip(own, slopes, strict=True)))
+
+    def _readouts(self, terms: list[sp.Expr]) -> list[sp.Expr]:
+        """Factors that only outputs read, at least one of each term that has such, those of most terms first."""
+        of = [[z for z in sp.Mul.make_args(t) if self._is_readout(z)] for t in terms]
+        found: list[sp.Expr] = []
+        for z in sorted({z for some in of for z in some}, key=lambda z: (-sum(z in some for some in of), str(z))):
+            if any(z in some and not set(found).intersection(some) for some in of):
+                found.append(z)
+        return found
 
     def _is_readout(self, z: sp.Expr) -> bool:
         return self.readouts is not None and isinstance(z, Z) and self.readouts.own(z.a)
