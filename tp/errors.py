@@ -155,3 +155,19 @@ def with_values(verb: str, names: Iterable[str], after: str = "") -> tuple[str, 
     """ "give L=…" and "give --let L=…": a remedy that gives constants numbers, in Python and on the command line."""
     given = [f"{name}=…" for name in names]
     return f"{verb} {', '.join(given)}{after}", f"{verb} {' '.join(f'--let {x}' for x in given)}"
+
+
+Sizes = tuple[tuple[str, int], ...]
+"""Per axis of an input the dim or let of the spec that its extent follows, and by how much that is larger; "" where none does."""
+
+
+def resized(given: Sequence[int], wanted: Sequence[int], sizes: Sizes) -> tuple[str, str]:
+    """How to load the spec for samples of another shape of as many axes, in Python and on the command line."""
+    named = sizes[len(sizes) - len(wanted) :] if len(sizes) >= len(wanted) else (("", 0),) * len(wanted)
+    differ = [(*named[k], given[k], wanted[k]) for k in range(len(wanted)) if given[k] != wanted[k]]
+    values = {name: size + more for name, more, size, _ in differ}
+    if not all(values) or any(values[name] != size + more or values[name] < 1 for name, more, size, _ in differ):
+        remedy = f"the spec says {differ[0][3]} there: give its `dim` or `let` of that size another value"
+        return f"{remedy} when it is loaded", f"{remedy}, with --let"
+    told = [f"{name}={value}" for name, value in values.items()]
+    return f"load the spec with {', '.join(told)}", f"give {' '.join(f'--let {t}' for t in told)}"

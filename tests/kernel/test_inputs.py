@@ -32,7 +32,7 @@ def bad(value, index):
     [
         (bad(np.nan, (1, 2)), r"is nan at index \[1, 2\]"),
         (bad(-np.inf, (0, 1)), r"is -inf at index \[0, 1\]"),
-        (X.T, r"has shape \[N, 3\], but X has shape \[3, 2\]\n.*of that size to 2 by its name, tp.load\(…, NAME=2\)"),
+        (X.T, r"has shape \[N, 3\], but X has shape \[3, 2\]\n.*load the spec with d=2"),
         (X[0], "leading axis"),
         (X[None], r"X has shape \[1, 2, 3\]"),
         (X[:0], r"shape \[0, 3\]: no samples"),
@@ -145,3 +145,36 @@ def test_samples_that_vanish_in_single_precision_are_no_zeros() -> None:
     with pytest.raises(tp.DataError, match="has 1e-60 as its largest entry in sample 2: squares are too small for float32"):
         converted("x", rows, np.float32)
     np.testing.assert_array_equal(converted("x", rows[:2], np.float32), [[1.0, 0.0], [0.0, 0.0]])
+
+
+IMAGES = """network images
+  width n
+  dim   c = 3
+  let   P = 4, T = 2
+  index p in 0..P-1
+  index t, s in 1..2*T
+  input  x[p] : [c]
+  input  y[t] : [c]
+  weight A : [n, c] ~ N(0, 1/c)
+  weight v : [n] ~ N(0, 1/n)
+  output f = v @ relu(mean(A @ x[p] for p) + mean(A @ y[t] for t))
+"""
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "said"),
+    [
+        ((2, 4, 5), (2, 4, 3), "load the spec with c=5"),
+        ((2, 6, 5), (2, 4, 3), "load the spec with P=6, c=5"),
+        ((2, 4, 3), (2, 6, 3), "the spec says 4 there: give its `dim` or `let`"),
+    ],
+)
+def test_a_shape_that_the_spec_could_have_is_told_by_name(x, y, said):
+    """By compiled kernels and by runs at finite width alike."""
+    net = tp.parse(IMAGES)
+    inputs = {"x": np.ones(x), "y": np.ones(y)}
+    for call in (net.kernel("nngp"), lambda samples: net.simulate(samples, width=4)):
+        with pytest.raises(tp.DataError) as caught:
+            call(inputs)
+        assert f"help: {said}" in str(caught.value)
+    assert "--let" in caught.value.text(command=True)

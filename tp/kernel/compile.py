@@ -120,6 +120,7 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
         sites_by_rows=site_rows is not None,
         makers=makers,
         grid=() if grid is None else tuple(zip(grid.sizes, grid.blanks, strict=True)),
+        sizes={d.ref.name: d.sizes for d in limit.program.data},
     )
 
 

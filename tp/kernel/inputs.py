@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tp.errors import NOWHERE, DataError, Message
+from tp.errors import NOWHERE, DataError, Message, Sizes, resized
 
 if TYPE_CHECKING:
     import sympy as sp
@@ -21,20 +21,23 @@ Array = NDArray[Any]
 Samples = dict[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of one sample, by input."""
+Names = Mapping[str, Sizes]
+"""What the extents of an input are called in the spec, by input."""
+NAMELESS: Names = {}
 
 SEEN = 128
 """Words of a sample that tell most samples apart."""
 
 
-def samples(wanted: Shapes, X: Any, dtype: Any, argument: str = "X") -> Samples:
+def samples(wanted: Shapes, X: Any, dtype: Any, argument: str = "X", sizes: Names = NAMELESS) -> Samples:
     """One array [N, *indices, *finite axes] per input, contiguous and of the kernel's precision."""
-    return {n: converted(n, a, dtype, argument) for n, a in arrays(wanted, X, argument).items()}
+    return {n: converted(n, a, dtype, argument) for n, a in arrays(wanted, X, argument, sizes).items()}
 
 
-def arrays(wanted: Shapes, X: Any, argument: str = "X") -> Samples:
+def arrays(wanted: Shapes, X: Any, argument: str = "X", sizes: Names = NAMELESS) -> Samples:
     """One array per input, as it was given (it may lie in a file): names, shapes and numbers of samples checked."""
     given = _by_name(wanted, X, argument)
-    found = {name: _shaped(name, wanted[name], value, argument) for name, value in given.items()}
+    found = {name: _shaped(name, wanted[name], value, argument, sizes.get(name, ())) for name, value in given.items()}
     counts = {name: len(a) for name, a in found.items()}
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"`{n}` has {k}" for n, k in counts.items())
@@ -72,7 +75,7 @@ def shape(data: Data, numbers: Mapping[sp.Symbol, sp.Expr]) -> tuple[int, ...]:
     return tuple(int((ranges[e].hi - ranges[e].lo + 1).xreplace(dict(numbers))) if e in ranges else 1 for e in data.ref.index)
 
 
-def _shaped(name: str, want: tuple[int, ...], value: Any, argument: str) -> Array:
+def _shaped(name: str, want: tuple[int, ...], value: Any, argument: str, sizes: Sizes) -> Array:
     if hasattr(value, "__cuda_array_interface__"):
         reason = f"{argument} for the input `{name}` lies in the memory of a device"
         raise _wrong("not in memory", reason, "pass a NumPy array, X.get() or X.cpu().numpy(): a kernel on CUDA sends it itself")
@@ -91,7 +94,7 @@ def _shaped(name: str, want: tuple[int, ...], value: Any, argument: str) -> Arra
     if array.ndim != len(want) + 1 or array.shape[1:] != want:
         full = f"[N{''.join(f', {k}' for k in want)}]"
         reason = f"the input `{name}` has shape {full}, but {argument} has shape {list(array.shape)}"
-        raise DataError(Message(NOWHERE, reason, *_shape_help(array.shape, want)))
+        raise DataError(Message(NOWHERE, reason, *_shape_help(array.shape, want, sizes)))
     if array.size == 0:
         raise _wrong("empty array", f"{argument} for the input `{name}` has shape {list(array.shape)}: no samples", "")
     return array
@@ -142,7 +145,7 @@ def _squares(name: str, array: Array, rows: Array, argument: str, first: int) ->
         raise _wrong(f"samples too {what}", reason, "scale the samples, and the weights the other way")
 
 
-def _shape_help(given: tuple[int, ...], want: tuple[int, ...]) -> tuple[str, str, str]:
+def _shape_help(given: tuple[int, ...], want: tuple[int, ...], sizes: Sizes) -> tuple[str, str, str]:
     """The remedy, the heading and the remedy on the command line."""
     remedy = command = ""
     if given == want:
@@ -152,9 +155,7 @@ def _shape_help(given: tuple[int, ...], want: tuple[int, ...]) -> tuple[str, str
     elif len(given) > 1 and int(np.prod(given[1:])) == int(np.prod(want)):
         remedy = f"reshape it: X.reshape(-1{''.join(f', {k}' for k in want)})"
     elif len(given) == len(want) + 1:
-        at, size = next((k, size) for k, size in enumerate(given[1:]) if size != want[k])
-        dim = f"the spec says {want[at]} there: set its `dim` or `let` of that size to {size}"
-        remedy, command = f"{dim} by its name, tp.load(…, NAME={size})", f"{dim} by its name, --let NAME={size}"
+        remedy, command = resized(given[1:], want, sizes)
     return remedy, "wrong shape", command
 
 

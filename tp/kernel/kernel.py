@@ -365,7 +365,7 @@ class Kernel:
         return {name: np.array(c.values).reshape(c.shape) for name, c in self.compiled.constants.items()}
 
     def _samples(self, X: Any, argument: str) -> Side:
-        data = inputs.samples(self.compiled.data, X, self.precision, argument)
+        data = inputs.samples(self.compiled.data, X, self.precision, argument, self.compiled.sizes)
         return Side(data, len(next(iter(data.values()))))
 
     def _call(self, pairs: int = 0, module: Any = None) -> Call:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tp.errors import Sizes
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -92,6 +94,7 @@ class Compiled:
     sites_by_rows: bool = False  # whether positions are lanes in what one sample decides
     makers: dict[str, str] = field(default_factory=dict)  # the table whose functions make the vectors of each of these
     grid: tuple[tuple[int, int], ...] = ()  # where all positions are lanes: by axis how many, and blank ones after them
+    sizes: dict[str, Sizes] = field(default_factory=dict)  # by what names the extents of each input are set
 
     def out_shape(self, name: str) -> tuple[int, ...]:
         """The axes of an output table besides samples."""

@@ -133,7 +133,7 @@ class Posterior:
         return True
 
     def _arrays(self, X: Any) -> inputs.Samples:
-        return inputs.arrays(self.kernel.compiled.data, X)
+        return inputs.arrays(self.kernel.compiled.data, X, sizes=self.kernel.compiled.sizes)
 
     def _crossed(self, X: Any) -> Iterator[tuple[inputs.Samples, dict[str, Array]]]:
         """Rows of X, a few at a time, with their kernels to the training samples."""
@@ -164,7 +164,7 @@ def solve(
     progress: bool | None,
 ) -> Posterior:
     """See ``Kernel.solve``."""
-    samples = inputs.samples(kernel.compiled.data, X, kernel.dtype)
+    samples = inputs.samples(kernel.compiled.data, X, kernel.dtype, sizes=kernel.compiled.sizes)
     count = len(next(iter(samples.values())))
     targets = _targets(y, count)
     chosen = _kind(kernel, kind)

@@ -20,7 +20,7 @@ from typing import Any
 
 import sympy as sp
 
-from tp.errors import NOWHERE, Span
+from tp.errors import NOWHERE, Sizes, Span
 
 
 class Ref(sp.Expr):
@@ -136,12 +136,14 @@ class Data:
     """An input: a Scalar family given per sample.
 
     ``input x[p] : [c]`` is ``x[p, j]``; the last ``finite_axes`` indices are axes.
+    ``sizes`` say by what names the extents of its indices are set.
     """
 
     ref: Ref
     domain: Domain
     finite_axes: int = 0
     span: Span = field(default=NOWHERE, compare=False)
+    sizes: Sizes = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from typing import Any
 import sympy as sp
 
 from tp.errors import Message, SpecError
+from tp.network.affine import affine
 from tp.network.check import Checked
 from tp.network.tree import Call, Define, Expr, Input, Name, Reduce, Table
+from tp.network.tree import Range as TreeRange
 from tp.network.tree import Weight as TreeWeight
 from tp.network.walk import walk
 from tp.program.expressions import Global, Lowering, Scope
@@ -143,7 +145,19 @@ class _Lower:
     def _data(self, c: Input) -> Data:
         place, lowering = self._place(c, c.axes)
         symbols, ranges = self._coordinates(place, lowering)
-        return Data(Ref(c.name, *place.ref.index, *symbols), (*place.domain, *ranges), len(symbols), c.span)
+        written = {r.index: r for r in self.checked.ranges(c)}
+        extents = [self._followed(written[i.name]) if isinstance(i, Name) and i.name in written else ("", 0) for i in c.index]
+        sizes = (*extents, *((axis, 0) for axis in place.axes if axis not in self.spaces))
+        return Data(Ref(c.name, *place.ref.index, *symbols), (*place.domain, *ranges), len(symbols), c.span, sizes)
+
+    def _followed(self, r: TreeRange) -> tuple[str, int]:
+        """The constant that the extent of a range follows one for one, and by how much it is larger."""
+        lo, hi = (None if e is None else affine(e, lambda name: None) for e in (r.lo, r.hi))
+        if lo is None or hi is None:
+            return "", 0
+        extent = hi - lo
+        names = [name for name, c in extent.terms if c == 1 and name in {*self.checked.lets, *self.checked.dims}]
+        return (names[0], -int(extent.const) - 1) if len(names) == len(extent.terms) == 1 and extent.whole else ("", 0)
 
     def _weight(self, c: TreeWeight) -> Weight:
         place, lowering = self._place(c, c.axes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from itertools import product
 from math import isfinite
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tp.errors import NOWHERE, DataError, Message, Span, with_values
+from tp.errors import NOWHERE, DataError, Message, Sizes, Span, resized, with_values
 from tp.program.ir import Data, Program, Space
 from tp.readings.indexing import Env, Indexer, Key
 
@@ -157,20 +157,19 @@ def _split(name: str, clauses: list[Data], given: Any, env: Env, indexer: Indexe
     slots = [sorted({key[1 + k] for key in keys}) for k in range(len(clauses[0].ref.index))]
     open_slots = [k for k in range(len(slots)) if any(data.ref.index[k].free_symbols for data in clauses)]
     wanted = tuple(slots[k][-1] - slots[k][0] + 1 for k in open_slots)
-    dims = [str(clauses[0].ref.index[k]).partition("j_")[2] for k in open_slots]
-    array = checked_array(name, given, wanted, clauses[0].span, dims=dims)
+    first = clauses[0]
+    sizes = (("", 0),) * (len(slots) - len(first.sizes)) + first.sizes
+    array = checked_array(name, given, wanted, first.span, sizes=tuple(sizes[k] for k in open_slots))
     for key in keys:
         at = tuple(key[1 + k] - slots[k][0] for k in open_slots)
         members[key] = array[(slice(None), *at)]
     return array.shape[0]
 
 
-def checked_array(
-    name: str, given: Any, wanted: tuple[int, ...], span: Span, samples: bool = True, dims: Sequence[str] = ()
-) -> Array:
+def checked_array(name: str, given: Any, wanted: tuple[int, ...], span: Span, samples: bool = True, sizes: Sizes = ()) -> Array:
     """``given`` as float64 of shape [N, *wanted], N ≥ 1 (``wanted`` alone without ``samples``), all finite.
 
-    ``dims`` are the names of the wanted axes, where they are finite dims of the spec.
+    ``sizes`` say by what names of the spec the wanted extents are set.
     """
     try:
         array = np.asarray(given)
@@ -181,11 +180,8 @@ def checked_array(
     shape = f"[{', '.join((['N'] if samples else []) + [str(k) for k in wanted])}]"
     if array.ndim != len(wanted) + samples or array.shape[int(samples) :] != wanted:
         remedy, command = (f"one sample: add its axis, `{name}[None]`" if array.shape == wanted else ""), ""
-        if array.ndim == len(wanted) + samples:
-            other = {d: n for d, n, w in zip(dims, array.shape[int(samples) :], wanted, strict=False) if n != w}
-            if other and all(other) and all(other.values()):
-                values = [f"{d}={n}" for d, n in other.items()]
-                remedy, command = f"load the spec with {', '.join(values)}", f"give {' '.join(f'--let {v}' for v in values)}"
+        if sizes and array.ndim == len(wanted) + samples:
+            remedy, command = resized(array.shape[int(samples) :], wanted, sizes)
         raise complain(span, "wrong shape", f"`{name}` has shape {list(array.shape)}, wanted {shape}", remedy, command)
     if array.size == 0:
         raise complain(span, "empty input", f"`{name}` has shape {list(array.shape)}: no samples", f"wanted {shape}")

@@ -133,7 +133,7 @@ def _remedy(job: Job) -> str:
 
 
 def _source(kernel: Kernel, X: Any, argument: str) -> Source:
-    return Source(inputs.arrays(kernel.compiled.data, X, argument), argument)
+    return Source(inputs.arrays(kernel.compiled.data, X, argument, kernel.compiled.sizes), argument)
 
 
 def _pair(kernel: Kernel) -> int:
