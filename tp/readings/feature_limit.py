@@ -18,6 +18,7 @@ from typing import Any
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.gaussian.scrambled import SCRAMBLINGS
 from tp.program.ir import Moment, Nonlin, OuterNonlin, Program, Ref, Weight
 from tp.progress import bar, ticking
 from tp.readings.checkpoint import Checkpoint
@@ -30,7 +31,7 @@ from tp.readings.members import vector_names
 from tp.readings.nodes import GridTooLarge
 from tp.readings.polynomials import Exploded
 from tp.readings.rational import BUDGET, as_float, rationals, refused
-from tp.readings.scramblings import SCRAMBLINGS, bytes_needed, sobol
+from tp.readings.scramblings import bytes_needed, sobol
 from tp.readings.steps import paired
 from tp.transform.backprop import flat
 

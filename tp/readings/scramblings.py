@@ -5,9 +5,7 @@ One run of 2^m nodes is a table with a row for every innovation and for every ve
     8 bytes · (2^m + 72) · rows,
 
 and with an entrywise optimizer that of 4 · (widest step + 2) rows more for what is being worked on. Scramblings run side by
-side on the cores there are, as far as memory allows. Errors fall about like 2^(−0.8 m) where activations are smooth.
-
-Source: Owen 1997, *Scrambled net variance for integrals of smooth functions*.
+side on the cores there are, as far as memory allows.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, LimitError, Message
+from tp.gaussian.scrambled import FINEST, RATE, SCRAMBLINGS, estimate, finer
 from tp.readings.checkpoint import Checkpoint
 from tp.readings.evaluate import Evaluation, executed
 from tp.readings.indexing import Key
@@ -32,17 +31,12 @@ from tp.readings.sobol import APART, Sobol
 from tp.readings.steps import Updates, paired
 
 Array = NDArray[np.float64]
-SCRAMBLINGS = 8
 MANY = 64
 """Scramblings at most, where memory allows no more nodes."""
-FINEST = 20
-"""log2 of the most nodes of one run."""
 PAIRED, FINEST_PAIRED = 12, 15
 """log2 of the nodes of a run, usually and at most, where updates are evaluated over pairs of nodes."""
 PILOT = 11
 """log2 of the nodes of a first run, from which the number of nodes for a tolerance is worked out."""
-RATE = 0.75
-"""Errors are taken to fall like 2^(−RATE m)."""
 Tick = Callable[[int], object]
 COMMAND = "give more --memory, fewer --steps or a smaller --batch"
 
@@ -107,7 +101,7 @@ class Scramblings:
 
     def needed(self, found: Estimate, tol: float, most: int) -> tuple[int, int]:
         """Nodes first, then scramblings."""
-        m = found.m + max(1, math.ceil(math.log2(found.largest / tol) / RATE))
+        m = finer(found.m, found.largest, tol)
         if m <= most and found.m < most:
             return m, SCRAMBLINGS
         reachable = found.largest * 2 ** (-RATE * (most - found.m)) * math.sqrt(found.scramblings)
@@ -126,7 +120,7 @@ class Scramblings:
         values = np.empty((count, len(self.wanted)))
         for k, row in self.rows(m, count):
             values[k] = row
-        return Estimate(values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(count), m, count)
+        return Estimate(*estimate(values), m, count)
 
     def rows(self, m: int, count: int) -> Iterator[tuple[int, Array]]:
         """The numbers wanted by scrambling, as they are finished."""

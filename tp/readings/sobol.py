@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tp.gaussian.scrambled import pieces
 from tp.readings.indexing import Key
 from tp.readings.nodes import Layout, Read
 from tp.readings.tape import Leaf, Tape
@@ -69,11 +70,9 @@ class Sobol:
 
     def _points(self, keys: Sequence[Key]) -> None:
         """Every innovation has its coordinate of one point set, in the order of ``keys``."""
-        from scipy.stats import qmc
-
-        engine, rows = qmc.Sobol(len(keys), scramble=True, rng=self.rng), self._rows(keys)
-        for nodes in self._chunks():
-            self.table[rows, nodes] = engine.random(nodes.stop - nodes.start).T
+        rows = self._rows(keys)
+        for nodes, values in pieces(len(keys), self.log2, self.rng):
+            self.table[rows, nodes] = values
 
     def _chunks(self) -> list[slice]:
         return [slice(start, min(start + CHUNK, self.columns)) for start in range(0, self.columns, CHUNK)]
@@ -82,10 +81,7 @@ class Sobol:
         return np.fromiter(map(self.layout.rows.__getitem__, keys), np.intp, len(keys))
 
     def fresh(self, key: Key, size: float) -> Array:
-        from scipy.special import ndtri
-
-        row = self[key]
-        return np.asarray(ndtri(np.clip(row, 1e-300, 1 - 1e-16, out=row), out=row))
+        return self[key]
 
     def __getitem__(self, key: Key) -> Array:
         row = self.layout.rows[key]

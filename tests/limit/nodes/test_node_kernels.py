@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy.stats import qmc
 
 import tp
+from tp.gaussian.scrambled import SCRAMBLINGS
+from tp.limit.nodes import draw
 from tp.limit.nodes import kernel as kernel_module
-from tp.limit.nodes.draw import points
 from tp.limit.nodes.kernel import NodeKernel
 from tp.readings.empirical import kernels_of
 
@@ -188,17 +187,9 @@ def test_calls_keep_their_bound_or_refuse(monkeypatch: pytest.MonkeyPatch) -> No
     assert (2 * rough.errors / scale).max() > kernel.bound == 1e-2
     assert (abs(K - kernel.measured(X, tol=2e-3 * scale.min())[0].values) / scale).max() < 1.5 * kernel.bound
     assert "two standard errors below 1e-02" in repr(kernel)
-    monkeypatch.setattr(kernel_module, "MOST", 5)
+    monkeypatch.setattr(kernel_module, "FINEST", 5)
     with pytest.raises(tp.LimitError, match=r"1.0e-02 would take about 2\^"):
         kernel(X)
-
-
-def test_no_node_is_an_outlier(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sobol points are multiples of 2^-30, and 0 is one of them: it stands for the least 2^-30 of the probability."""
-    ends = np.array([[0.0], [1.0 - 2.0**-30]])
-    monkeypatch.setattr(qmc, "Sobol", lambda *_, **__: SimpleNamespace(random_base2=lambda _: ends))
-    (low, high) = points(1, 1, np.random.default_rng(0))[0]
-    assert low == pytest.approx(-high) and -6.2 < low < -6.1
 
 
 def test_what_is_not_there_is_said() -> None:
@@ -240,3 +231,32 @@ def test_symbols_have_numbers_when_the_kernel_is_made() -> None:
     with pytest.raises(tp.DataError, match="no value in the spec"):
         tp.parse(text).kernel("nngp", T=2)
     assert (tp.parse(text).kernel("nngp", T=2, s=1)(X) == tp.parse(GRU, T=2).kernel("nngp")(X)).all()
+
+
+def test_no_figure_depends_on_the_cores_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, X = tp.zoo("gru", T=2, d=3).kernel("nngp", "ntk"), data(4, 2, 3)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(draw, "default_threads", lambda threads=threads: threads)
+        found.append(kernel.measured(X))
+    for one, three in zip(*found, strict=True):
+        assert (one.values == three.values).all() and (one.errors == three.errors).all()
+
+
+def test_gates_that_read_one_vector_share_its_second_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four matrices of an LSTM meet its state."""
+    seen: list[tuple[int, ...]] = []
+    joined = draw.Span.joined
+    monkeypatch.setattr(draw.Span, "joined", lambda span, a: seen.append(a.shape) or joined(span, a))
+    tp.zoo("lstm", T=3, d=3).kernel("nngp").measured(data(2, 3, 3))
+    assert seen.count((2, 2**10)) == SCRAMBLINGS * 3
+
+
+def test_who_watches_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("tp.progress.DELAY", 0.0)
+    net, X = tp.parse(GRU, T=2), data(2, 2, 3)
+    net.kernel("nngp", progress=False).measured(X)
+    assert capsys.readouterr().err == ""
+    net.kernel("nngp", progress=True).measured(X)
+    told = capsys.readouterr().err
+    assert "drawing on 2^10 nodes" in told and "vectors" in told

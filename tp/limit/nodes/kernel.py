@@ -13,26 +13,24 @@ from numpy.typing import NDArray
 
 from tp.asked import asked
 from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.gaussian.scrambled import FINEST, POINTS, estimate, finer
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.memory import default_memory
-from tp.limit.nodes.draw import Draw, memory
+from tp.limit.nodes.draw import drawn, memory
 from tp.limit.nodes.plan import Plan, plans
-from tp.limit.zcalculus.measured import SCRAMBLINGS, Measured
+from tp.limit.zcalculus.measured import Measured
 from tp.limit.zcalculus.pairs import answer, named_samples
 from tp.program.ir import Program
-from tp.progress import over
 from tp.readings.expression import Compiler
 from tp.readings.inputs import generator, numbers_of, samples_of
 
 Array = NDArray[np.float64]
-LEAST, POINTS, MOST = 9, 14, 20
-"""log2 of the nodes of one scrambling: at least, as a rule and at most."""
+LEAST = 9
+"""log2 of the nodes of one scrambling, at least."""
 ROOM = 1 << 29
 """Bytes of a scrambling from which on it has fewer nodes."""
 BOUND = 1e-2
 """Two standard errors of an entry, relative to √(k(x, x) k(x', x')), that a call keeps within or refuses."""
-FALLS = 0.75
-"""Power of the nodes by which errors fall, about."""
 
 
 @dataclass(eq=False)
@@ -143,18 +141,14 @@ class NodeKernel:
         count, members = samples_of(self.program, data, numbers_of(self.program, self.constants), Compiler())
         log2 = self._log2(plan, count)
         while True:
-            seeds = range(SCRAMBLINGS)
-            bars = over(seeds, "drawing", " scramblings", self.progress)
-            drawn = [Draw(plan, members, count, log2, np.random.default_rng((seed, k))).kernels() for k in bars]
-            rows = np.array(drawn)
-            values, errors = rows.mean(axis=0), rows.std(axis=0, ddof=1) / math.sqrt(SCRAMBLINGS)
+            values, errors = estimate(drawn(plan, members, count, log2, seed, self.limit, self.progress))
             largest = 2.0 * float((errors / _scale(values) if relative else errors).max(initial=0.0))
             if tol is None or largest <= tol:
                 return Measured(values, errors, "sobol")
-            more = log2 + max(1, math.ceil(math.log2(largest / tol) / FALLS))
-            if more > MOST or memory(plan, count, more) > self.limit:
+            more = finer(log2, largest, tol)
+            if more > FINEST or memory(plan, count, more) > self.limit:
                 reason = f"two standard errors are {largest:.1e} on 2^{log2} nodes, and {tol:.1e} would take about 2^{more}"
-                limits = f"there are 2^{MOST} at most, and {size_text(self.limit)} of memory"
+                limits = f"there are 2^{FINEST} at most, and {size_text(self.limit)} of memory"
                 remedy = f"{limits}: pass fewer samples, ask for less, k.measured(X, tol={1.05 * largest:.1e}), or leave tol out"
                 raise LimitError(Message(NOWHERE, reason, remedy, "tolerance out of reach"))
             log2 = more

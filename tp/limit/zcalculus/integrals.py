@@ -21,11 +21,12 @@ from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.functions import elu, leaky_relu, relu, step
 from tp.gaussian.quadrature import integrate
+from tp.gaussian.scrambled import POINTS
 from tp.limit.equations import Entry, Value
 from tp.limit.zcalculus.arrays import Known, compiled, fused
 from tp.limit.zcalculus.atoms import Cov, Image, Slope
 from tp.limit.zcalculus.mean import rough
-from tp.limit.zcalculus.points import FINE, LARGEST, POINTS, grid, sobol
+from tp.limit.zcalculus.points import FINE, LARGEST, grid, sobol
 from tp.readings.tables import FINENESS, Table
 
 Array = NDArray[np.float64]

@@ -6,7 +6,6 @@ earlier errors do to later numbers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
+from tp.gaussian.scrambled import FINEST, POINTS, RATE, SCRAMBLINGS, estimate, finer
 from tp.limit.zcalculus.integrals import Integrals, PointsNeeded
-from tp.limit.zcalculus.points import MOST_POINTS, POINTS
 
 Array = NDArray[np.float64]
-SCRAMBLINGS = 8
 METHODS = ("auto", "grid", "sobol")
 ROUGH = 2e-3
 """An error of quadrature above which points are tried as well."""
@@ -66,15 +64,16 @@ def _sampled(run: Callable[[Integrals], Array], method: str, tol: float | None, 
     while True:
         ways = [Integrals(method, seed=(seed, k), points=m, panelled=1) for k in range(SCRAMBLINGS)]
         rows = np.array([run(way) for way in ways])
-        errors = np.maximum(rows.std(axis=0, ddof=1) / math.sqrt(SCRAMBLINGS), 1e-15)
+        values, errors = estimate(rows)
+        errors = np.maximum(errors, 1e-15)
         if method != "sobol":  # expectations that have a grid are the same in all scramblings
             errors = np.maximum(errors, np.abs(run(replace(ways[0], coarse=True)) - rows[0]))
         largest = 2 * float(errors.max(initial=0))
         if tol is None or largest <= tol:
-            return Measured(rows.mean(axis=0), errors, "sobol")
-        m += max(1, math.ceil(math.log2(largest / tol) / 0.75))
-        if m > MOST_POINTS:
-            raise _out_of_reach(largest * 2 ** (-0.75 * (MOST_POINTS - POINTS)), tol)
+            return Measured(values, errors, "sobol")
+        m = finer(m, largest, tol)
+        if m > FINEST:
+            raise _out_of_reach(largest * 2 ** (-RATE * (FINEST - POINTS)), tol)
 
 
 def _out_of_reach(reachable: float, tol: float) -> LimitError:

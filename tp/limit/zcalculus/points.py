@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tp.gaussian.scrambled import normals
 from tp.readings.nodes import rule
 
 Array = NDArray[np.float64]
@@ -16,8 +17,6 @@ STRIP = 0.8
 AIMS = (1e-15, 1e-13, 1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4)
 LARGEST = 400_000
 """Nodes of a grid at most."""
-POINTS, MOST_POINTS = 14, 20
-"""log2 of the Sobol points of one scrambling: as a rule, and at most."""
 FINE = 8
 """Sizes of axes are rounded up to powers of 2^(1/FINE), so that grids are met again."""
 
@@ -59,8 +58,4 @@ def _negligible(w: Array, weight: float) -> float:
 
 @lru_cache(maxsize=16)
 def sobol(dimensions: int, log2: int, seed: tuple[int, ...]) -> tuple[Array, Array]:
-    from scipy.special import ndtri
-    from scipy.stats import qmc
-
-    points = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed)).random_base2(log2).T
-    return np.ascontiguousarray(ndtri(np.clip(points, 1e-300, 1 - 1e-16))), np.full(2**log2, 2.0**-log2)
+    return normals(dimensions, log2, np.random.default_rng(seed)), np.full(2**log2, 2.0**-log2)
