@@ -12,7 +12,7 @@ from tests.kernel import test_rows as texts
 from tests.kernel.test_flat import SOLID
 from tp.gaussian import easy
 from tp.kernel import abreast, compile, lanewise, uncompiled
-from tp.kernel.arrays import Unfit
+from tp.kernel.straight import Unfit
 
 SPECS = {
     "pooled": texts.images(),

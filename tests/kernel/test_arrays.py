@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tp
-from tp.kernel import arrays, lanewise, uncompiled
+from tp.kernel import arrays, lanewise, straight, uncompiled
 from tp.kernel.loops import carried
 
 DEEP = """network deep
@@ -135,7 +135,7 @@ def test_straight_functions():
     """Every statement that such functions have."""
     (tree,) = ast.parse(STRAIGHT).body
     scope = {**vars(lanewise), "math": lanewise.elementary(uncompiled._math)}
-    exec(compile(ast.fix_missing_locations(ast.Module([arrays.Straight(tree).function()], [])), "", "exec"), scope)
+    exec(compile(ast.fix_missing_locations(ast.Module([straight.Straight(tree).function()], [])), "", "exec"), scope)
     plain = {"math": uncompiled._math}
     exec(STRAIGHT, plain)
     x, y = np.random.default_rng(0).uniform(-2, 2, (2, 64))
@@ -166,7 +166,7 @@ def sites(start, stop, width, table, result):
             {inside}
 """
     if unfit:
-        with pytest.raises(arrays.Unfit):
+        with pytest.raises(straight.Unfit):
             arrays.array_code(text)
     else:
         arrays.array_code(text)

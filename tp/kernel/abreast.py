@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from tp.kernel import lanewise
-from tp.kernel.arrays import Straight, Unfit, is_straight
 from tp.kernel.language import CALLS
 from tp.kernel.pairwise import PAIRS, SAMPLES, Pairwise
+from tp.kernel.straight import Straight, Unfit, is_straight
 
 Array = Any
 

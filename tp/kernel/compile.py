@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from tp.kernel.alone import alone
 from tp.kernel.alone import numbers as numbers_of
 from tp.kernel.arrange import arrange
 from tp.kernel.bands import banded
-from tp.kernel.cells import Formula, parts
+from tp.kernel.cells import Formula, Table, parts
 from tp.kernel.demand import Demand, Plan, Want
 from tp.kernel.emit import Emitter
 from tp.kernel.exchange import symmetric
@@ -57,57 +57,30 @@ from tp.limit.equations import Entry, I, J, Limit, Value
 def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None) -> Compiled:
     """Demand, arrange, order and emit."""
     system = prepare(limit, constants)
-    pairs = Demand(system, single=False)
     name = output or limit.outputs[0].name
     wants = [w for k, kind in enumerate(kinds) for w in _output_wants(system, kind, name, f"out{k + 1}")]
-    raw = pairs.plan(wants)
-    pair_plan = arrange(raw, "ij")
-    single = Demand(system, single=True)
-    channels = {d.ref.name: inputs.shape(d, numbers(limit, constants))[-1] for d in limit.program.data if d.ref.index}
-    found = _by_rows(pairs, raw, channels)
-    site_wants = _site_wants(single, pair_plan)
-    both = None if found is not None else _with_outputs(system, site_wants, wants)
-    raw_sites = single.plan(site_wants) if both is None else both
-    for site in pair_plan.sites:  # with the slots beyond boundaries that pairs read
-        raw_sites.tables[site] = replace(pair_plan.tables[site], role="out")
-    library = Library()
-    site_rows = _alone_by_rows(raw_sites, channels) if found is not None else None
-    site_plan = raw_sites if site_rows is not None else _site_plan(raw_sites, channels)
-    made = _whole_images(library, site_rows, found)
-    if made is None:
-        shelf = Shelf()
-        emitters = _emitters(library, shelf, site_plan, pair_plan, site_rows, found)
-        functions = _functions(emitters)
-    else:
-        shelf, emitters, functions, site_rows = made
-    grid = site_rows.grid if site_rows is not None else None
-    kept = site_rows.tables if site_rows is not None and grid is not None else {}
-    site_tables = {n: replace(kept.get(n, t), role="site") for n, t in site_plan.tables.items() if t.role == "out"}
-    first: dict[tuple[object, ...], str] = {}
-    makers = {table.name: first.setdefault(table.makes, table.name) for table in shelf.tables.values()}
-    for table in shelf.tables.values():
-        for function in coefficient_functions(table, library, {**pair_plan.tables, **site_tables}, makers[table.name]):
-            functions[function.name] = function
-    helpers = {name: text for name, text in HELPERS.items() if any(name in e.used for e in emitters.values())}
-    lowered = list(library.lowered.values())
+    shapes = {d.ref.name: inputs.shape(d, numbers(limit, constants)) for d in limit.program.data}
+    plans = _plans(system, wants, {d.ref.name: shapes[d.ref.name][-1] for d in limit.program.data if d.ref.index})
+    made = _made(plans)
+    site, pair, shelf, lowered = plans.site, plans.pair, made.shelf, list(made.library.lowered.values())
     return Compiled(
         network=limit.program.name,
-        data={d.ref.name: inputs.shape(d, numbers(limit, constants)) for d in limit.program.data},
+        data=shapes,
         power=str(getattr(limit, "power", 0)),
         kinds=tuple(kinds),
-        text=_module(library, functions, helpers),
-        integers=tuple(library.numbers.integers),
-        floats=tuple(library.numbers.floats),
-        functions={key: f.arrays for key, f in functions.items()},
+        text=_module(made),
+        integers=tuple(made.library.numbers.integers),
+        floats=tuple(made.library.numbers.floats),
+        functions={key: f.arrays for key, f in made.functions.items()},
         inputs={
-            **{n: Input(k, t, site_plan.tables[n].axes) for n, (k, t) in site_plan.inputs.items()},
-            **{f"pair.{n}": Input(k, t, pair_plan.tables[n].axes) for n, (k, t) in pair_plan.inputs.items()},
+            **{n: Input(k, t, site.tables[n].axes) for n, (k, t) in site.inputs.items()},
+            **{f"pair.{n}": Input(k, t, pair.tables[n].axes) for n, (k, t) in pair.inputs.items()},
         },
-        sites={n: t.axes for n, t in site_tables.items()},
+        sites={n: t.axes for n, t in made.site_tables.items()},
         outputs=tuple(f"out{k + 1}" for k in range(len(kinds))),
-        out_tables={n: t.axes for n, t in pair_plan.tables.items() if t.role == "out"},
+        out_tables={n: t.axes for n, t in pair.tables.items() if t.role == "out"},
         crossed=pairs_members(system.clauses[kinds[0], name, name]),
-        constants={n: _constant(limit, n) for p in (site_plan, pair_plan) for n, t in p.tables.items() if t.role == "const"},
+        constants={n: _constant(limit, n) for p in (site, pair) for n, t in p.tables.items() if t.role == "const"},
         coefficients={t.name: t.axes for t in shelf.tables.values()},
         arguments={t.name: len(t.args) for t in shelf.tables.values()},
         lengths={t.name: shelf.root(t.name) for t in shelf.tables.values()},
@@ -116,12 +89,81 @@ def compiled(limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], o
         bound=max((low.bound for low in lowered), default=0.0),
         double=any(low.double for low in lowered),
         rules=tuple(dict.fromkeys(low.rule for low in lowered)),
-        lanes={key: _per_lane(emitter) for key, emitter in emitters.items()},
-        sites_by_rows=site_rows is not None,
-        makers=makers,
-        grid=() if grid is None else tuple(zip(grid.sizes, grid.blanks, strict=True)),
+        lanes={key: _per_lane(emitter) for key, emitter in made.emitters.items()},
+        sites_by_rows=made.site_rows is not None,
+        makers=_makers(shelf),
+        grid=made.grid,
         sizes={d.ref.name: d.sizes for d in limit.program.data},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plans:
+    """What one sample decides and what pairs are made of; each also with positions as lanes, where it has that form."""
+
+    site: Plan
+    pair: Plan
+    site_rows: Plane | None
+    pair_rows: Plane | None
+
+
+def _plans(system: System, wants: list[Want], channels: dict[str, int]) -> _Plans:
+    """The plans of all outputs. ``channels``: by input with positions, its coordinates."""
+    pairs, single = Demand(system, single=False), Demand(system, single=True)
+    raw = pairs.plan(wants)
+    pair = arrange(raw, "ij")
+    pair_rows = _by_rows(pairs, raw, channels)
+    site_wants = _site_wants(single, pair)
+    both = None if pair_rows is not None else _with_outputs(system, site_wants, wants)
+    site = single.plan(site_wants) if both is None else both
+    for n in pair.sites:  # with the slots beyond boundaries that pairs read
+        site.tables[n] = replace(pair.tables[n], role="out")
+    site_rows = _alone_by_rows(site, channels) if pair_rows is not None else None
+    return _Plans(site if site_rows is not None else _site_plan(site, channels), pair, site_rows, pair_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What was emitted, and with what."""
+
+    library: Library
+    shelf: Shelf
+    emitters: Emitters
+    functions: Functions
+    site_rows: Plane | None
+    site_tables: dict[str, Table]
+    """What is kept of a sample."""
+
+    @property
+    def grid(self) -> tuple[tuple[int, int], ...]:
+        """As :class:`Compiled` has it."""
+        grid = self.site_rows.grid if self.site_rows is not None else None
+        return () if grid is None else tuple(zip(grid.sizes, grid.blanks, strict=True))
+
+
+def _made(plans: _Plans) -> _Made:
+    """All functions, those that fill tables of coefficients last."""
+    library = Library()
+    made = _whole_images(library, plans.site_rows, plans.pair_rows)
+    if made is None:
+        shelf, site_rows = Shelf(), plans.site_rows
+        emitters = _emitters(library, shelf, plans.site, plans.pair, site_rows, plans.pair_rows)
+        functions = _functions(emitters)
+    else:
+        shelf, emitters, functions, site_rows = made
+    kept = site_rows.tables if site_rows is not None and site_rows.grid is not None else {}
+    site_tables = {n: replace(kept.get(n, t), role="site") for n, t in plans.site.tables.items() if t.role == "out"}
+    makers = _makers(shelf)
+    for table in shelf.tables.values():
+        for function in coefficient_functions(table, library, {**plans.pair.tables, **site_tables}, makers[table.name]):
+            functions[function.name] = function
+    return _Made(library, shelf, emitters, functions, site_rows, site_tables)
+
+
+def _makers(shelf: Shelf) -> dict[str, str]:
+    """By table of coefficients the one whose functions make its vectors: the first of those made alike."""
+    first: dict[tuple[object, ...], str] = {}
+    return {table.name: first.setdefault(table.makes, table.name) for table in shelf.tables.values()}
 
 
 Emitters = dict[str, Emitter]
@@ -287,11 +329,17 @@ def _site_wants(single: Demand, pairs: Plan) -> list[Want]:
     return wants
 
 
-def _module(library: Library, functions: Mapping[str, Function], helpers: Mapping[str, str]) -> str:
-    texts = [f.text for f in functions.values()]
-    given = {**helpers, **library.sources}
-    if "rows" in functions and "arcsine_turns" in given:
-        given |= dict([renamed(arcsine_turns_apart, "arcsine_turns")])
+BY_ROWS: dict[str, Callable[..., Any]] = {"arcsine_turns": arcsine_turns_apart}
+"""What takes the place of a helper, under its name, where positions are lanes."""
+
+
+def _module(made: _Made) -> str:
+    """The text: helpers, then functions."""
+    texts = [f.text for f in made.functions.values()]
+    given = {name: text for name, text in HELPERS.items() if any(name in e.used for e in made.emitters.values())}
+    given |= made.library.sources
+    if "rows" in made.functions:
+        given |= dict(renamed(twin, name) for name, twin in BY_ROWS.items() if name in given)
     sources = inlined(given, _alone, texts)
     blocks = [_decorator(text) + text for text in sources.values()]
     return HEAD + "\n\n\n" + "\n\n\n".join([*blocks, *texts]) + "\n"

@@ -9,8 +9,9 @@ import ast
 import re
 from typing import Any
 
-from tp.kernel.arrays import SKIPPED, Blocks, Unfit, calling, flags
+from tp.kernel.atonce import SKIPPED, Blocks, flags
 from tp.kernel.loops import carried, stored
+from tp.kernel.straight import Unfit, calling
 from tp.kernel.turns import SAME, Turns, apart_from_same, copied, is_count, is_innermost, is_row, of_others
 
 PAIRS = "range(work.shape[0])"

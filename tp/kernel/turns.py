@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tp.kernel.arrays import Unfit
 from tp.kernel.loops import carried, is_stored, target
+from tp.kernel.straight import Unfit
 
 SAME = "same"
 """The name that says whether pairs are of a sample with itself."""

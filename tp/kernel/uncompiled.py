@@ -22,10 +22,11 @@ import numpy as np
 
 from tp.gaussian.powers import beyond, tail
 from tp.kernel import abreast, lanewise, planewise, sizes
-from tp.kernel.arrays import Unfit, array_code
+from tp.kernel.arrays import array_code
 from tp.kernel.aside import at_work, is_helped
 from tp.kernel.module import digest, is_compiled
 from tp.kernel.room import keep_freed
+from tp.kernel.straight import Unfit
 from tp.seldom import seldom
 
 T = TypeVar("T")
