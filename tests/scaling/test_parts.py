@@ -88,3 +88,44 @@ def test_layers_of_a_loop_are_independent(one, other):
         + f"  output f = v @ tanh(z[6]) + avg(z[{one}]*z[{other}])\n"
     )
     assert net.scaling("mup").exponents["f"].initial == Fraction(-1, 2)
+
+
+HEADS = "  weight Q[a] : [n, n] ~ N(0, 1/n)  for a in 1..4\n  q[a] = Q[a] @ tanh(U @ x[1])  for a in 1..4\n"
+MEETINGS = {
+    "a definition between": ("r = tanh(q[2])", "avg(q[1]*r)", True),
+    "the same member": ("r = tanh(q[1])", "avg(q[1]*r)", False),
+    "an index of another name": ("r[b] = tanh(q[b])  for b in 1..4", "avg(r[3]*r[2])", True),
+    "every second one": ("r[b] = tanh(q[2*b])  for b in 1..2", "avg(r[1]*q[3])", True),
+    "a product of both": ("r = q[1]*q[2]", "avg(r)", True),
+    "a sum that it is in": ("r = sum(q[b] for b in 2..3)", "avg(r*q[3])", False),
+    "a sum that it is not in": ("r = sum(q[b] for b in 1..2)", "avg(r*q[4])", True),
+    "two sums": ("r = sum(q[b] for b in 1..2)", "avg(r*sum(q[c] for c in 3..4))", True),
+    "neighbours": ("r[b] = tanh(q[b])  for b in 1..4", "sum(avg(r[b]*q[b+1]) for b in 1..3)", True),
+    "behind one matrix": ("r = W @ tanh(q[2])", "avg(r*(W @ tanh(q[3])))", True),
+    "weights of another index": (
+        "weight M[i] : [n, n] ~ N(0, 1/n)  for i in 1..5\n  z[0] = q[1]\n  z[l] = M[l] @ tanh(z[l-1])  for l in 1..5",
+        "avg(z[1]*z[2])",
+        True,
+    ),
+    "blocks of a residual stream": (
+        "weight M[l] : [n, n] ~ N(0, 1/n)  for l in 1..5\n  z[0] = q[1]\n  z[l] = z[l-1] + M[l] @ tanh(z[l-1])  for l in 1..5",
+        "avg(z[2]*z[4])",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MEETINGS)
+def test_what_descends_from_different_members_is_independent(case):
+    """By derivation, and at finite width: over seeds the average is n^(-1/2) times another random number, or it is not."""
+    line, average, independent = MEETINGS[case]
+    net = tp.parse(HEAD + HEADS + f"  {line}\n  g = {average}\n  output f = v @ tanh(W @ tanh(q[1])) + w @ q[4] + g\n")
+    assert net.scaling("mup").exponents["g"].initial == (Fraction(-1, 2) if independent else 0)
+    x = np.full((1, 4, 2), 0.8)
+    sizes = [np.mean([float(net.simulate(x, width=n, seed=k)["g"][0]) ** 2 for k in range(24)]) for n in (16, 256)]
+    assert (sizes[1] < sizes[0] / 5) == independent  # 16 times smaller if it is
+
+
+def test_gates_with_numbers_have_representatives_of_their_own():
+    names = tp.zoo("lstm").scaling("mup").exponents
+    assert {f"a[{g}, 2]" for g in range(1, 5)} <= set(names)

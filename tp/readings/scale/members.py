@@ -136,9 +136,8 @@ class _Writer:
             kept = self.representatives.setdefault(name, [])
             kept.extend(v for v in chosen if lo <= v <= hi and v not in kept)
             kept.sort()
-        fresh = {r.index.name for w in self.program.weights for r in w.domain}
-        body = _flat(self.backward.program.body, ())
-        self.apart = represent(body, self.backward.adjoint, fresh, self._known, self.representatives)
+        body, declared = _flat(self.backward.program.body, ()), self.program.weights
+        self.apart = represent(body, self.backward.adjoint, declared, loops, self._known, self.representatives)
 
     def _known(self, expr: sp.Expr) -> int | None:
         """The value of a bound; None where it depends on other indices."""
