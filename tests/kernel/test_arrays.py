@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tp
-from tp.kernel import arrays, lanewise, straight, uncompiled
+from tp.kernel import arrays, lanewise, scalars, straight, uncompiled
 from tp.kernel.loops import carried
 
 DEEP = """network deep
@@ -134,9 +134,9 @@ def f(x, y, n):
 def test_straight_functions():
     """Every statement that such functions have."""
     (tree,) = ast.parse(STRAIGHT).body
-    scope = {**vars(lanewise), "math": lanewise.elementary(uncompiled._math)}
+    scope = lanewise.scope(range)
     exec(compile(ast.fix_missing_locations(ast.Module([straight.Straight(tree).function()], [])), "", "exec"), scope)
-    plain = {"math": uncompiled._math}
+    plain = {"math": scalars.MATH}
     exec(STRAIGHT, plain)
     x, y = np.random.default_rng(0).uniform(-2, 2, (2, 64))
     found = scope["f"](np.abs(x), y, 3)
@@ -175,3 +175,25 @@ def sites(start, stop, width, table, result):
 def test_what_turns_carry():
     (loop,) = ast.parse("for z in range(3):\n    a = b\n    c = c + a\n    b = 1\n").body
     assert carried(loop) == {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    "way", ["    if r[z] > 0.0:\n                out[z] = 1.0", "    for k in range(int(r[z])):\n                out[z] = k"]
+)
+def test_lanes_that_part_are_told(way):
+    """What is one statement for all lanes is none where these part; where they agree it is."""
+    text = f"""
+def sites(start, stop, width, table, result):
+    for at in range(start, stop, width):
+        b = width if at + width < stop else stop - at
+        r = table[at : at + b]
+        out = result[at : at + b]
+        for z in range(b):
+        {way}
+"""
+    sites, found = uncompiled.module(text).sites, np.zeros(1)
+    sites(0, 1, 1, np.array([2.0]), found) if "if" in way else None
+    assert found[0] == ("if" in way)
+    with pytest.raises(lanewise.Uneven):
+        sites(0, 2, 2, np.array([2.0, -1.0]), np.zeros(2))
+    assert uncompiled.carried_out(text, 1, lambda m: m.sites(0, 2, 2, np.array([2.0, -1.0]), np.zeros(2))) is None

@@ -110,6 +110,22 @@ def wrong():
     raise LimitError(Message(NOWHERE, "no", "", "no"))
 
 
+@pytest.mark.parametrize(
+    "number", ["math.log(x)", "x ** 0.5", "1.0 / (x + 1.0)", "int(x if x > 0.0 else math.nan)", "math.exp(-1e4 * x)"]
+)
+def test_what_is_no_number_in_python_is_left_to_a_processor(number):
+    text = f"def f(x):\n    return {number}\n"
+    assert uncompiled.carried_out(text, 1, lambda m: m.f(2.0)) is not None
+    assert uncompiled.carried_out(text, 1, lambda m: m.f(-1.0)) is None
+
+
+@pytest.mark.parametrize("mistake", ["x[0]", "len(x)", "range(x + 0.5)", "y", "np.zeros((2, 3)) + np.zeros(4)"])
+def test_mistakes_are_not_taken_for_missing_numbers(mistake):
+    text = f"def f(x):\n    return {mistake}\n"
+    with pytest.raises((TypeError, ValueError, NameError)):
+        uncompiled.carried_out(text, 1, lambda m: m.f(1.0))
+
+
 def test_a_module_that_is_loaded_is_taken(monkeypatch):
     k = tp.parse(SPEC.replace("PHI", "abs")).kernel("nngp")
     monkeypatch.setattr(uncompiled, "module", forbidden)

@@ -132,7 +132,7 @@ def _whole(a: Array, shape: tuple[int, ...]) -> Array:
 def functions(text: str, plain: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
     """The functions with lanes of a text, as array code for many pairs and as they are in plain Python for few."""
     code, entries, helpers = array_code(text)
-    inside: dict[str, Any] = {**vars(lanewise), "math": lanewise.elementary(plain["math"]), "np": np, "range": plain["range"]}
+    inside = lanewise.scope(plain["range"])
     exec(code, inside)
     twins = lanewise.TWINS
     inside |= {

@@ -90,8 +90,8 @@ class AtOnce(Blocks):
         return self.block(rest)
 
     def visit_If(self, s: ast.If) -> ast.If:
-        """Lanes do not part here: were it an array, Python would not take it for a condition."""
-        s.test = self.visit(s.test)
+        """Lanes do not part here."""
+        s.test = calling("alike_", self.visit(s.test))
         s.body, s.orelse = self.block(s.body), self.block(s.orelse)
         return s
 

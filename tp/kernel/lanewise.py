@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tp.kernel.scalars import MATH, WHOLE, power
+from tp.kernel.straight import Unfit
+
 LANES = 1 << 13
 """Lanes of a piece: arrays of so many numbers stay in a core's cache, and take longer to compute than to ask for."""
 
@@ -90,7 +93,11 @@ def max_(*values: Any) -> Any:
 
 
 def int_(x: Any) -> Any:
-    return np.trunc(x).astype(np.int64) if type(x) is np.ndarray else int(x)
+    return np.trunc(x).astype(np.int64) if type(x) is np.ndarray else WHOLE["int"](x)
+
+
+def round_(x: Any) -> Any:
+    return np.rint(x).astype(np.int64) if type(x) is np.ndarray else WHOLE["round"](x)
 
 
 def float_(x: Any) -> Any:
@@ -180,8 +187,15 @@ def pieces(i0: int, i1: int, j0: int, j1: int, upper: bool, width: int, hard: An
 # ------------------------------------------------------------ functions
 
 
-class Uneven(TypeError):
-    """A loop that goes on for longer in one lane than in another."""
+class Uneven(Unfit):
+    """Lanes part where they go together: a loop goes on for longer in one than in another, a condition holds in some."""
+
+
+def alike_(test: Any) -> Any:
+    """A condition that is the same for all lanes."""
+    if type(test) is np.ndarray and test.size != 1:
+        raise Uneven
+    return test
 
 
 def even(turns: Callable[..., range]) -> Callable[..., range]:
@@ -350,3 +364,8 @@ def elementary(scalar: SimpleNamespace) -> SimpleNamespace:
     twins = {name: getattr(np, other) for name, other in _OTHERS.items()}
     twins |= {name: _special(name) for name in ("erf", "erfc", "gamma", "lgamma")}
     return SimpleNamespace(**{**vars(scalar), **{name: function(name, twin) for name, twin in twins.items()}})
+
+
+def scope(turns: Callable[..., range]) -> dict[str, Any]:
+    """What array code calls, by name; ``turns`` are those of its loops."""
+    return {**globals(), "math": elementary(MATH), "range": even(turns), "power_": power}

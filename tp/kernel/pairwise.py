@@ -85,7 +85,8 @@ class Pairwise(Blocks):
             return None
         if self.first is not None:
             raise Unfit("a condition in a loop over lanes")
-        s.test = calling("any_", s.test) if isinstance(s.test, ast.Name) and s.test.id in self.flags else self.visit(s.test)
+        flag = isinstance(s.test, ast.Name) and s.test.id in self.flags
+        s.test = calling("any_", s.test) if flag else calling("alike_", self.visit(s.test))
         s.body, s.orelse = self.block(s.body) or [ast.Pass()], self.block(s.orelse)
         return s
 

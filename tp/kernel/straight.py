@@ -13,7 +13,7 @@ from tp.kernel.loops import stored
 
 
 class Unfit(Exception):
-    """A text that does not run as array code."""
+    """A text that does not run as array code; what is told when it is prepared, or run."""
 
 
 def is_straight(body: Sequence[ast.stmt]) -> bool:
@@ -79,11 +79,15 @@ class Lanes(ast.NodeTransformer):
             found = calling("both", one, _later(found))
         return found
 
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        left, right = self.visit(node.left), self.visit(node.right)
+        return calling("power_", left, right) if is_odd_power(node) else ast.BinOp(left, node.op, right)
+
     def visit_Call(self, node: ast.Call) -> ast.expr:
         match node:
             case ast.Call(func=ast.Attribute(attr="float32"), args=[ast.Constant() as number]):
                 return number
-            case ast.Call(func=ast.Name(id="min" | "max" | "int" | "float" as name)):
+            case ast.Call(func=ast.Name(id="min" | "max" | "int" | "float" | "round" as name)):
                 return calling(f"{name}_", *(self.visit(a) for a in node.args))
         node.args = [self.visit(a) for a in node.args]
         return node
@@ -91,6 +95,16 @@ class Lanes(ast.NodeTransformer):
 
 def calling(name: str, *args: ast.expr) -> ast.Call:
     return ast.Call(ast.Name(name, ast.Load()), list(args), [])
+
+
+def is_odd_power(x: ast.AST) -> bool:
+    """Whether an expression is a power that may be no real number."""
+    match x:
+        case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=int())):
+            return False
+        case ast.BinOp(op=ast.Pow()):
+            return True
+    return False
 
 
 def _later(value: ast.expr) -> ast.Lambda:

@@ -15,18 +15,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import perf_counter, process_time
-from types import CodeType, ModuleType, SimpleNamespace
+from types import CodeType, ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
 
 from tp.gaussian.powers import beyond, tail
-from tp.kernel import abreast, lanewise, planewise, sizes
+from tp.kernel import abreast, lanewise, planewise, scalars, sizes
 from tp.kernel.arrays import array_code
 from tp.kernel.aside import at_work, is_helped
 from tp.kernel.module import digest, is_compiled
 from tp.kernel.room import keep_freed
-from tp.kernel.straight import Unfit
+from tp.kernel.straight import Unfit, calling, is_odd_power
 from tp.seldom import seldom
 
 T = TypeVar("T")
@@ -73,7 +73,10 @@ class Late(Exception):
 
 
 def carried_out(text: str, numbers: float, work: Callable[[ModuleType], T]) -> T | None:
-    """``work`` on so many numbers with the module of this text, not compiled; None where that is not, or was not, worth it."""
+    """``work`` on so many numbers with the module of this text, not compiled; None where that is not, or was not, worth it.
+
+    Nor is it where Python has no number, or lanes part where array code has them go together. Other errors are mistakes.
+    """
     name = digest(text)
     in_arrays = numbers > IN_PYTHON or best_in_arrays(text)
     left = _patience(text, in_arrays) - _spent.get(name, 0.0)
@@ -87,7 +90,7 @@ def carried_out(text: str, numbers: float, work: Callable[[ModuleType], T]) -> T
             return None
         with np.errstate(all="ignore"):
             return work(made)
-    except (Late, ArithmeticError, ValueError, TypeError):  # the last two: roots and powers of negative numbers
+    except (Late, ArithmeticError, Unfit):
         return None
     finally:
         _spent[name] = _spent.get(name, 0.0) + process_time() - start
@@ -149,7 +152,8 @@ def module(text: str, seconds: float = math.inf, in_arrays: bool = True) -> Modu
     watch = Watch(seconds)
     found = ModuleType("tp_uncompiled")
     code, repeated = _code(text)
-    found.__dict__.update(math=_math, np=np, range=watch.range, short=range, in_arrays=False, watch=watch)
+    found.__dict__.update(math=scalars.MATH, np=np, range=watch.range, short=range, in_arrays=False, watch=watch)
+    found.__dict__.update(scalars.WHOLE, power_=scalars.power)
     exec(code, vars(found))  # our own text, or one within the language of such texts
     found.__dict__.update({name: twin for name, twin in TWINS.items() if hasattr(found, name)})
     found.__dict__.update({name: lru_cache(1 << 14)(getattr(found, name)) for name in repeated})
@@ -174,7 +178,7 @@ def _lasting(text: str) -> ModuleType:
 def _with_lanes(found: ModuleType, text: str, watched: Callable[..., range]) -> None:
     """The functions of a module that have lanes, as array code."""
     code, entries, straight, names = array_code(text)
-    inside: dict[str, Any] = {**vars(lanewise), "math": lanewise.elementary(_math), "np": np, "range": lanewise.even(watched)}
+    inside = lanewise.scope(watched)
     exec(code, inside)
     twins = lanewise.TWINS | planewise.ABREAST
     for name, function in vars(found).items():
@@ -202,9 +206,11 @@ def _code(text: str) -> tuple[CodeType, frozenset[str]]:
     """The functions of a module without their decorators, and those that are integrals of numbers, asked for again and again."""
     functions = [f for f in ast.parse(text).body if isinstance(f, ast.FunctionDef)]
     repeated = set()
-    for f in functions:
+    for k, f in enumerate(functions):
         f.decorator_list = []
         nodes = [*ast.walk(f)]
+        if any(map(is_odd_power, nodes)):
+            functions[k] = _Powers().visit(f)
         for x in nodes:
             if isinstance(x, ast.For) and isinstance(x.iter, ast.Call) and all(isinstance(a, ast.Constant) for a in x.iter.args):
                 x.iter.func = ast.Name("short", ast.Load())  # nothing to watch
@@ -215,12 +221,13 @@ def _code(text: str) -> tuple[CodeType, frozenset[str]]:
     return compile(tree, "<uncompiled>", "exec"), frozenset(repeated)
 
 
-def _sqrt(x: float) -> float:
-    """As compiled: not a number below 0, which is what a lane is left at that is computed again."""
-    return math.sqrt(x) if x >= 0.0 else math.nan
+class _Powers(ast.NodeTransformer):
+    """Powers as :func:`tp.kernel.scalars.power` has them."""
 
-
-_math = SimpleNamespace(**{**vars(math), "sqrt": _sqrt})
+    def visit_BinOp(self, x: ast.BinOp) -> ast.expr:
+        odd = is_odd_power(x)
+        self.generic_visit(x)
+        return calling("power_", x.left, x.right) if odd else x
 
 
 def project(rows: Any, which: int, out: Any, first: int, terms: int) -> float:
