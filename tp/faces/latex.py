@@ -16,13 +16,13 @@ import sympy as sp
 
 from tp.faces.definitions import matrices
 from tp.faces.display import align, ranges, rows
-from tp.faces.letters import gaussians
+from tp.faces.letters import explained, signs
 from tp.faces.network_tex import DefinitionPrinter, network
 from tp.faces.notation import Notation, ascii_name, notation
 from tp.faces.order import index_order
 from tp.faces.references import Work, work
 from tp.faces.tex import LimitPrinter, decorated, escape
-from tp.limit.equations import Entry, Equation, J, Limit, Value
+from tp.limit.equations import Entry, Equation, Limit, Value
 from tp.program.ir import Domain, Ref
 
 TITLES = {"K": "Gaussian process kernel (NNGP)", "Theta": "Tangent kernel (NTK)"}
@@ -72,7 +72,7 @@ def sections(limit: Limit) -> Iterator[Section]:
     """The parts of the derivation, in the order they are read."""
     style = notation(limit)
     numbers = {id(e): str(k) for k, e in enumerate(ordered(limit), 1)}
-    if parts := tuple(network(limit, style)):
+    if parts := tuple(network(limit.program, explained(limit), style)):
         yield Section("Network", parts)
     parts = tuple(conventions(limit, style))
     if lines := named_vectors(limit, style):
@@ -120,17 +120,22 @@ def _power(limit: Limit, kind: str) -> Iterator[str]:
 def conventions(limit: Limit, style: Notation) -> Iterator[str]:
     """What every sign used in the equations means; what is not used is not explained."""
     atoms = {a for e in limit.equations for side in (e.lhs, e.rhs) for a in side.atoms(Entry, Value)}
-    kinds = {a.kind_name for a in atoms}
+    found = signs(limit)
     x = decorated(style.sample)
     y = decorated(style.sample + "'")
-    said = [f"${x}$ and ${y}$ are two inputs, possibly the same."]
+    inputs = list(dict.fromkeys(d.ref.name for d in limit.program.data))
+    of = (
+        ""
+        if style.sample in inputs or not inputs
+        else f": samples of {', '.join(f'${decorated(style.parts(n))}$' for n in inputs)}"
+    )
+    said = [f"${x}$ and ${y}$ are two inputs, possibly the same{of}."]
     sites = (r for a in atoms if a.kind_name in ("K", "Theta", "S", "m") for r in a.args if isinstance(r, Ref))
     if any(style.split(r)[1] for r in sites):
         said.append(rf"${x}_{{p}}$ names the site $p$ of ${x}$: a position, a time, a node.")
-    said += [text.format(x=x, y=y) for kind, text in _WORDS.items() if kind in kinds]
-    used = {type(f).__name__ for e in limit.equations for f in e.rhs.atoms(sp.Function)}
-    said += [text for name, text in _FUNCTIONS.items() if name in used]
-    paired = any(law.pair is not None for e in limit.equations for law in gaussians(e, J).laws)
+    said += [text.format(x=x, y=y) for kind, text in _WORDS.items() if kind in found]
+    said += [text for name, text in _FUNCTIONS.items() if name in found]
+    paired = "Lambda" in found
     if paired:
         said.append("Two values of one Gaussian family have the covariance matrix")
     yield "Throughout, " + " ".join(said)
@@ -144,9 +149,13 @@ _WORDS = {
     "K": r"For a vector $h$ of the network, "
     r"$K_h({x},{y}) = \lim \frac1n\sum_\alpha h_\alpha({x})\,h_\alpha({y})$; "
     r"for an output $f$, $K_f$ is the covariance of $f({x})$ and $f({y})$ over initializations.",
+    "K of two": r"For two vectors, $K_{{g,\,h}}({x},{y}) = \lim \frac1n\sum_\alpha g_\alpha({x})\,h_\alpha({y})$.",
     "S": r"$S_h$ is the same average for vectors that are not Gaussian.",
     "Theta": r"$\Theta_h({x},{y})$ is the limit of $\sum_\theta \langle \partial_\theta h_\alpha({x}), "
     r"\partial_\theta h_\alpha({y})\rangle$ over all trained parameters $\theta$, weighted by their learning rates.",
+    "Theta of two": r"$\Theta_{{g,\,h}}$ is the same sum for two vectors.",
+    "Z": r"$Z^{{h}}({x})$ is the limit of the coordinates $h_\alpha({x})$; "
+    r"several are jointly Gaussian, with the covariances $K$.",
     "theta": r"A ring marks the limit of a scalar.",
     "m": r"$m_h({x}) = \lim \frac1n\sum_\alpha h_\alpha({x})$.",
     "Gram": r"$\langle\cdot,\cdot\rangle$ is the inner product of inputs.",
@@ -159,6 +168,7 @@ _FUNCTIONS = {
     "normal_cdf2": r"$\Phi_2(h, k; \rho)$ is the probability that two standard normal variables of correlation $\rho$ "
     "are at most $h$ and $k$.",
     "owens_t": r"$T$ is Owen's function.",
+    "KroneckerDelta": r"$\delta_{st}$ is $1$ where $s = t$, and $0$ elsewhere.",
     "hermite": r"$h_k$ is the $k$-th orthonormal Hermite polynomial.",
 }
 

@@ -142,7 +142,27 @@ def written(equation: Equation) -> set[str]:
     """Names of vectors that an equation writes: those it is about, and those whose Z it spells out."""
     names = {r.name for r in equation.lhs.atoms(Ref)}
     found = equation.rhs.atoms(Z)
-    return names | {z.a.name for z in found} if found and not gaussians(equation, J).variables else names
+    return names | {z.a.name for z in found - gaussians(equation, J).variables.keys()} if found else names
+
+
+def explained(limit: Limit) -> set[str]:
+    """Names that a page has to say the meaning of: those equations are about, or spell out, and those these are told in."""
+    told = {r.name for _, expr, _ in limit.named for r in expr.atoms(Ref)}
+    return told.union(mentioned(limit), *map(written, limit.equations))
+
+
+def signs(limit: Limit) -> set[str]:
+    """Signs of the equations that a legend explains: kinds of values, "Z", "Lambda", two names below one letter, functions."""
+    atoms = {a for e in limit.equations for side in (e.lhs, e.rhs) for a in side.atoms(Entry, Value)}
+    found = {a.kind_name for a in atoms}
+    found |= {f"{a.kind_name} of two" for a in atoms if isinstance(a, Entry) and a.a.name != a.b.name}
+    found |= {type(f).__name__ for e in limit.equations for f in e.rhs.atoms(sp.Function)}
+    for equation in limit.equations:
+        letters = gaussians(equation, J)
+        found |= {"Lambda"} if any(law.pair is not None for law in letters.laws) else set()
+        by_name = any(law.is_by_name and len(law.variables) > 2 for law in letters.laws)
+        found |= {"Z"} if by_name or equation.rhs.atoms(Z) - letters.variables.keys() else set()
+    return found
 
 
 def mentioned(limit: Limit) -> set[str]:

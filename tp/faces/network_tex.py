@@ -2,19 +2,18 @@ r"""The network of a limit, as a paper introduces it: inputs, parameters, defini
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import sympy as sp
 
 from tp.faces.definitions import Coordinates, Definition, Entries, Inner, Times, definitions, vector_names
 from tp.faces.display import LINE, ranges
 from tp.faces.layout import Layout
-from tp.faces.letters import mentioned, written
 from tp.faces.measure import width
 from tp.faces.notation import Notation
 from tp.faces.order import index_order
 from tp.faces.tex import LimitPrinter, decorated, escape, paren
-from tp.limit.equations import Limit
 from tp.program.ir import Data, Domain, Outer, Program, Ref, Weight
 
 
@@ -73,10 +72,8 @@ class DefinitionPrinter(LimitPrinter):
         return scalar + (r"\," if scalar else "") + r" \odot ".join(super(DefinitionPrinter, self)._product([a]) for a in wide)
 
 
-def network(limit: Limit, style: Notation) -> Iterator[str]:
-    """Paragraphs and displays that say what the network is."""
-    program = limit.program
-    named = set().union(*map(written, limit.equations), mentioned(limit))
+def network(program: Program, named: Iterable[str], style: Notation) -> Iterator[str]:
+    """Paragraphs and displays that say what the network is; of its temporaries those that are ``named``."""
     rows = [row for d in definitions(program, named) for row in _definition(d, style, program)]
     inputs = [rf"${_member(d, style)}$" for d in program.data]
     sizes = ", ".join(f"${decorated(style.parts(s.name))}$" for s in program.spaces if s.size == _symbol(s.name))
@@ -87,8 +84,27 @@ def network(limit: Limit, style: Notation) -> Iterator[str]:
         yield "\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}"
     if program.weights:
         yield _parameters(program, style)
+    for name, (domain, rows_) in program.tables.items():
+        yield _table(name, domain, rows_, style)
     if note := _beyond(program, style):
         yield note
+
+
+LARGEST = 8
+"""Rows and columns of a table of constants that is printed."""
+
+
+def _table(name: str, domain: Domain, values: Any, style: Notation) -> str:
+    """A table of constants, entry by entry where it is small."""
+    printer = LimitPrinter(style)
+    left = f"{printer.doprint(Ref(name, *(r.index for r in domain)))},\\ {ranges(domain, printer)}"
+    rows = [row if isinstance(row, tuple) else (row,) for row in values or ()]
+    small = 0 < len(rows) <= LARGEST and all(len(row) <= LARGEST and not any(isinstance(e, tuple) for e in row) for row in rows)
+    if not small:
+        return f"The constants ${left}$, are given{' with the network' if values is not None else ' with numbers'}."
+    printer.slash = True
+    body = r" \\ ".join(" & ".join(map(printer.doprint, row)) for row in rows)
+    return f"The constants ${left}$, are\n\\[\n\\begin{{pmatrix}} {body} \\end{{pmatrix}}.\n\\]"
 
 
 def _a(name: str) -> str:

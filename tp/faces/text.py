@@ -13,7 +13,7 @@ import sympy as sp
 from tp.errors import NOWHERE, DataError, Message
 from tp.faces.definitions import definitions, matrices, vector_names
 from tp.faces.layout import Layout
-from tp.faces.letters import Gaussians, Law, gaussians, mentioned, shortened, written
+from tp.faces.letters import Gaussians, Law, explained, gaussians, shortened, signs
 from tp.faces.notation import Notation, notation
 from tp.faces.order import (
     factored,
@@ -168,7 +168,7 @@ def _named(limit: Limit, style: Notation) -> Iterator[str]:
 
 def products(limit: Limit) -> Iterator[tuple[Ref, sp.Expr, Domain]]:
     """Products and averages without a name in the spec that equations, or named vectors, are about."""
-    told = {r.name for _, expr, _ in limit.named for r in expr.atoms(Ref)}.union(mentioned(limit), *map(written, limit.equations))
+    told = explained(limit)
     scalars = {v.a.name for e in limit.equations for v in e.lhs.atoms(Value) if v.kind_name == "theta"}
     used = limit.program.temps & ((told & vector_names(limit.program)) | scalars)
     found = definitions(limit.program, used)
@@ -180,24 +180,27 @@ def products(limit: Limit) -> Iterator[tuple[Ref, sp.Expr, Domain]]:
 
 def _legend(limit: Limit, style: Notation, width: int) -> Iterator[str]:
     """What the letters mean; only those that occur."""
-    atoms = {a.kind_name for e in limit.equations for side in (e.lhs, e.rhs) for a in side.atoms(Entry, Value)}
-    x = greek(style.sample)
-    if any(law.pair is not None for e in limit.equations for law in gaussians(e, J).laws):
-        atoms.add("Lambda")
-    atoms |= {type(f).__name__ for e in limit.equations for f in e.rhs.atoms(sp.Function)}
+    found, x = signs(limit), greek(style.sample)
+    inputs = [greek(d.ref.name) for d in limit.program.data]
+    if x not in inputs and inputs:
+        yield f"{f'{x}, {x}′':<10}  two samples of {', '.join(dict.fromkeys(inputs))}"
     for kind, meaning in _MEANINGS.items():
-        if kind in atoms:
+        if kind in found:
             yield from textwrap.wrap(meaning.format(x=x), width, subsequent_indent=" " * 12)
 
 
 _MEANINGS = {
     "K": "K_h({x}, {x}′)  lim (1/n) Σ_α h_α({x}) h_α({x}′); for an output the covariance over initializations",
+    "K of two": "K_g,h({x}, {x}′)  lim (1/n) Σ_α g_α({x}) h_α({x}′), of two vectors",
     "S": "S_h({x}, {x}′)  the same average for a vector that is not Gaussian",
     "Theta": "Θ_h({x}, {x}′)  lim Σ_θ rate ⟨∂h_α({x})/∂θ, ∂h_α({x}′)/∂θ⟩ over the trained parameters",
+    "Theta of two": "Θ_g,h({x}, {x}′)  the same of ∂g_α({x})/∂θ and ∂h_α({x}′)/∂θ, of two vectors",
     "Lambda": "Λ_h({x}, {x}′)  the covariance matrix [K_h({x}, {x}), K_h({x}, {x}′); K_h({x}, {x}′), K_h({x}′, {x}′)]",
+    "Z": "Z_h({x})      the limit of the coordinates h_α({x}); of several, jointly Gaussian with the covariances K",
     "m": "m_h({x})      lim (1/n) Σ_α h_α({x})",
     "Gram": "⟨{x}, {x}′⟩     the inner product of two inputs",
     "normal_cdf": "Φ           the standard normal distribution function",
     "normal_pdf": "φ           the standard normal density",
     "normal_cdf2": "Φ₂(h, k, ρ) P(X ≤ h, Y ≤ k) for standard normal X, Y of correlation ρ",
+    "owens_t": "T(h, a)     Owen's function, ∫₀ᵃ exp(−h² (1 + t²)/2)/(1 + t²) dt/(2π)",
 }

@@ -97,7 +97,8 @@ def _refuse_many(program: Program) -> None:
     if count > OUTPUTS:
         reason = f"the tangent kernels of {count} outputs, each with a backward pass of its own"
         span = members.families.span(program.outputs[0].name)
-        raise LimitError(Message(span, reason, f"keep at most {OUTPUTS} outputs, or ask for nngp()", "too large"))
+        fewer = f"keep at most {OUTPUTS} outputs"
+        raise LimitError(Message(span, reason, f"{fewer}, or ask for nngp()", "too large", f"{fewer}, or ask for --limit nngp"))
 
 
 def _tangents(forward: Kernels, outputs: list[Ref], names: dict[object, str]) -> list[_Root]:

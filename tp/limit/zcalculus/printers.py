@@ -11,10 +11,12 @@ from typing import ClassVar
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from tp.faces.definitions import Times, definitions
 from tp.faces.display import ranges
 from tp.faces.latex import _spec, _steps
 from tp.faces.layout import Layout
 from tp.faces.measure import width
+from tp.faces.network_tex import network
 from tp.faces.notation import Notation, notation
 from tp.faces.order import outside
 from tp.faces.plain import TextPrinter, greek
@@ -26,7 +28,7 @@ from tp.limit.equations import Limit, Value, Z
 from tp.limit.zcalculus.atoms import Cov, Dot, Drive, Hat, Image, Output, Slope
 from tp.limit.zcalculus.limit import ZLimit
 from tp.limit.zcalculus.lines import Line
-from tp.program.ir import Ref
+from tp.program.ir import Domain, Ref
 
 COLUMN = 24
 LINE, LEFT = 31.0, 10.0
@@ -36,6 +38,19 @@ LINE, LEFT = 31.0, 10.0
 def style_of(limit: ZLimit) -> Notation:
     """Names and indices as the other faces write them."""
     return notation(Limit(limit.program, (), limit.outputs, ()))
+
+
+def named(limit: ZLimit) -> set[str]:
+    """Temporaries of the program that the lines are about."""
+    atoms = (a for line in limit.lines for side in (line.lhs, line.rhs) for a in side.atoms(Ref))
+    return {a.name for a in atoms} & limit.program.temps
+
+
+def ranged(limit: ZLimit, line: Line) -> Domain:
+    """The domain of a line, with those of the finite axes of weights that it is about."""
+    own = {r.index for r in line.domain}
+    axes = {r.index: r for w in limit.program.weights for r in w.domain if r.index in line.lhs.free_symbols - own}
+    return (*line.domain, *axes.values())
 
 
 class Written(sp.Symbol):
@@ -169,6 +184,13 @@ def text(limit: ZLimit, columns: int = 100) -> str:
     widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
     title = f"{greek(limit.program.name)}: the Z of every vector in the limit of infinite width {widths}"
     lines, sources = [title, *textwrap.wrap(limit.dependence, columns), ""], []  # type: list[str], list[str]
+    if matrices := [
+        f"{printer.doprint(d.lhs)} := {printer.doprint(d.rhs)}"
+        + (f"    for {where}" if (where := text_ranges(d.domain, printer)) else "")
+        for d in definitions(limit.program, named(limit))
+        if d.lhs.name in named(limit) and d.rhs.has(Times)
+    ]:
+        lines += [*matrices, ""]
     lefts = [printer.doprint(line.lhs) for line in limit.lines]
     column = min(max(map(len, lefts), default=0), COLUMN)
     pad = " " * (column + 3)
@@ -178,12 +200,14 @@ def text(limit: ZLimit, columns: int = 100) -> str:
             decimals(limit, outside(line.rhs)), room - 2, room - max(len(left) - column, 0)
         )
         lines += [f"{left:>{column}} = {body[0]}", *(pad + "  " + b for b in body[1:])]
-        lines += [pad + f"for {text_ranges(line.domain, printer)}"] if line.domain else []
+        domain = ranged(limit, line)
+        lines += [pad + f"for {text_ranges(domain, printer)}"] if domain else []
         lines += [pad + told for told in _origin(line, sources)]  # type: ignore[arg-type]
     return "\n".join([*lines, "", *_legend(limit), *_cited(sources, columns)]) + "\n"
 
 
 _MEANINGS: dict[type, str] = {
+    Z: "Z_y         the limit of the coordinates of y",
     Hat: "Ẑ_y         the Gaussian part of W x: jointly Gaussian over the calls of one matrix in one direction",
     Dot: "Ż_y         what W x owes to earlier calls Wᵀ y: v Σ_j Z_{y_j} E[∂Z_x/∂Ẑ_{Wᵀ y_j}]",
     Image: "Ψ_y(a)      a matrix of entrywise updates times a vector, where the vectors of the gradients are a",
@@ -194,7 +218,7 @@ def _legend(limit: ZLimit) -> Iterator[str]:
     if any(len(str(n.name)) > DIGITS for line in limit.lines for n in decimals(limit, line.rhs).atoms(Written)):
         yield f"Decimals are rounded to {DIGITS} digits; `.lines` has them as exact fractions."
     for kind, meaning in _MEANINGS.items():
-        if any(line.rhs.has(kind) or isinstance(line.lhs, kind) for line in limit.lines):
+        if any(side.has(kind) for line in limit.lines for side in (line.lhs, line.rhs)):
             yield meaning
 
 
@@ -249,7 +273,8 @@ def rows(limit: ZLimit, line: Line, printer: ZTex, column: float = 0.0) -> list[
     left = printer.doprint(line.lhs)
     room = LINE - max(min(width(left), LEFT), column)
     first, *rest = Layout(printer, width, r"\quad ", 1.0).lines(decimals(limit, outside(line.rhs)), room - 1.0, room - 1.5)
-    where = [rf"&\quad \text{{for }} {ranges(line.domain, printer)}"] if line.domain else []
+    domain = ranged(limit, line)
+    where = [rf"&\quad \text{{for }} {ranges(domain, printer)}"] if domain else []
     beside = width(left) <= LEFT or not column
     begun = [f"{left} &= {first}"] if beside else [rf"\rlap{{${left}$}}&", f"&= {first}"]
     return [*begun, *(rf"&\quad {r}" for r in rest), *where]
@@ -272,9 +297,12 @@ def latex(limit: ZLimit, document: bool = False) -> str:
     body = "\\begin{align*}\n" + " \\\\[2pt]\n".join(blocks) + "\n\\end{align*}"
     numbers = {id(line): str(k) for k, line in enumerate(limit.lines, 1)}
     shown = _Page(limit)
+    about = "" if limit.decimals else "\n\n".join(network(limit.program, named(limit), style_of(limit)))
+    words = _words(limit)
     steps = "\n\n".join(_steps(shown, numbers))  # type: ignore[arg-type]
     if not document:
-        return f"\\paragraph{{Z-variables.}} {_WORDS}\n{body}\n\n\\paragraph{{Derivation.}}\n{steps}\n"
+        before = f"\\paragraph{{Network.}} {about}\n\n" if about else ""
+        return f"{before}\\paragraph{{Z-variables.}} {words}\n{body}\n\n\\paragraph{{Derivation.}}\n{steps}\n"
     name = escape(limit.program.name)
     parts = [
         r"\documentclass[10pt]{article}",
@@ -282,7 +310,8 @@ def latex(limit: ZLimit, document: bool = False) -> str:
         r"\addtolength{\textheight}{3cm}\addtolength{\topmargin}{-1.5cm}\allowdisplaybreaks",
         r"\begin{document}",
         rf"\begin{{center}}\Large The $Z$-variables of \texttt{{{name}}}\end{{center}}",
-        rf"\section{{$Z$-variables}} {_WORDS}",
+        rf"\section{{Network}} {about}" if about else "",
+        rf"\section{{$Z$-variables}} {words}",
         body,
         r"\section{Derivation}",
         steps,
@@ -292,10 +321,19 @@ def latex(limit: ZLimit, document: bool = False) -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
-_WORDS = (
-    r"$Z = \hat{Z} + \dot{Z}$: the hats of one matrix in one direction are jointly Gaussian, those of a matrix and of its "
-    r"transpose independent."
-)
+def _words(limit: ZLimit) -> str:
+    """What the signs of the lines mean."""
+    x = decorated(style_of(limit).sample)
+    said = [
+        rf"$Z^{{y}}({x})$ is the limit of the coordinates of a vector $y$ on an input ${x}$, $Z = \hat{{Z}} + \dot{{Z}}$: "
+        "the hats of one matrix in one direction are jointly Gaussian, those of a matrix and of its transpose independent."
+    ]
+    atoms = {a for line in limit.lines for side in (line.lhs, line.rhs) for a in side.atoms(Value, Image)}
+    if any(isinstance(a, Value) and a.kind_name == "theta" for a in atoms):
+        said.append("A ring marks the limit of a scalar.")
+    if any(isinstance(a, Image) for a in atoms):
+        said.append(r"$\Psi_{y}$ is a matrix of entrywise updates times a vector, a function of the vectors of the gradients.")
+    return " ".join(said)
 
 
 class _Page:
