@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
+from unicodedata import combining, east_asian_width
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,22 @@ class Diagnostic:
         tail = f"\nhelp: {way_out}" if way_out else ""
         if self.span.line == 0:
             return f"{title}: {label}{tail}"
-        line = self.span.source.line(self.span.line).replace("\t", " ")
+        line = "".join(c if c.isprintable() else " " for c in self.span.source.line(self.span.line))
         gutter = f"{self.span.line} | "
         start = self.span.column - 1
         if len(line) > 160:  # keep a long line readable: a window around the caret
             cut = max(0, start - 60)
             line, start = line[cut : cut + 140], start - cut
-        caret = " " * (len(gutter) + start) + "^" * max(1, min(self.span.length, max(1, len(line) - start)))
+        length = max(1, min(self.span.length, max(1, len(line) - start)))
+        caret = " " * (len(gutter) + cells(line[:start])) + "^" * max(1, cells(line[start : start + length]))
         return f"{self.span}: {title}\n{gutter}{line}\n{caret} {label}{tail}"
+
+
+def cells(text: str) -> int:
+    """Columns of a terminal that ``text`` takes: two for a wide character, none for one that sits on another."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 class TPError(Exception):

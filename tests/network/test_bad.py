@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tp.errors import SpecError
+from tp.errors import Message, Source, Span, SpecError
 from tp.network.check import check
 from tp.network.parse import parse
 
@@ -34,3 +34,11 @@ def test_every_diagnostic_shows_its_place(path):
 
 def test_there_are_enough():
     assert len(BAD) >= 100
+
+
+def test_a_caret_stands_below_wide_and_combining_characters() -> None:
+    """Columns of a terminal, not characters; what does not print takes the place of a space."""
+    source = Source("wide.tp", "日本 e\u0301 =\x00 x")
+    told = Message(Span(source, 1, 7, 1), "here").render().splitlines()
+    assert told[1] == "1 | 日本 e\u0301 =  x"
+    assert told[2] == " " * (len("1 | ") + 2 + 2 + 1 + 1 + 1) + "^ here"

@@ -39,7 +39,7 @@ def indices(count):
         (HEAD + "let a0 = 1/3\n" + "".join(f"let a{k + 1} = a{k}*a{k} + 1/7\n" for k in range(60)), "too large to work with"),
         (HEAD + "output f = v @ (U @ x)*9^9^9\n", "too large to work with"),
         (HEAD + "output f = v @ (U @ x)^(10^9)\n", "exponent is too large"),
-        (HEAD + "output f = v @ hermite(10^5, U @ x)\n", "outside 0..100"),
+        (HEAD + "output f = v @ hermite(10^5, U @ x)\n", "a whole number in 0..100"),
         (HEAD + "output f = " + "(" * 10_000 + "x" + ")" * 10_000, "100 levels deep"),
         (HEAD + "output f = " + "(" * 10_000, "100 levels deep"),
         (HEAD + "output f = " + "relu(" * 99 + "-" * 50 + "x" + ")" * 99, "100 levels deep"),

@@ -134,6 +134,8 @@ class Typing:
         """A matrix that would fit: the transpose, or another member or weight."""
         if len(a) == 2 and a[:1] == b[:1]:
             return f"did you mean `{show(left)[:-2] if isinstance(left, Transpose) else f'{show(left)}.T'}`?"
+        if len(a) == 1 and len(b) == 1:
+            return "the inner product is of vectors on one axis; a weight brings one to another: `U @ x`"
         if not isinstance(left, Name) or len(a) != 2:
             return ""
         own = self.d.families[left.name]

@@ -54,7 +54,8 @@ class Domains:
         if a is None or (a.terms and not a.whole) or any(isinstance(self.numbers.get(n), float) for n in a.names):
             raise self.failed(faults.BadIndex(e.span, tight(e)))
         if not a.whole:
-            raise self.failed(faults.NotWhole(e.span, tight(e), show(constant(a.const).expr())))
+            hint = "a range has two dots: `1..3`" if tight(e).startswith(".") else ""
+            raise self.failed(faults.NotWhole(e.span, tight(e), show(constant(a.const).expr()), hint=hint))
         for old, new in names.items():
             if old != new:
                 a = a.put(old, Affine(Fraction(0), ((new, Fraction(1)),)))

@@ -45,6 +45,27 @@ def _value(domains: Domains, indices: set[str], at: Mapping[str, int] | None = N
     return value
 
 
+LARGE = Fraction(2) ** 40
+"""A width beyond any."""
+
+
+def _at_large_width(domains: Domains, variance: Expr, value: Lookup) -> bool:
+    """Whether a variance made of widths and numbers is negative for large widths."""
+    widths = domains.d.widths
+
+    def large(e: Name) -> Number | None:
+        width = widths.get(e.name) if not e.index else None
+        if width is None:
+            return value(e)
+        return LARGE if width.value is None else evaluate(width.value, large)
+
+    try:
+        number = evaluate(variance, large)
+    except (Unworkable, RecursionError):
+        return False
+    return number is not None and number < 0
+
+
 def _faults(x: Expr, value: Lookup) -> Iterator[Diagnostic]:
     try:
         if isinstance(x, Call) or (isinstance(x, Binary) and x.op in "^/*"):
@@ -56,7 +77,7 @@ def _faults(x: Expr, value: Lookup) -> Iterator[Diagnostic]:
     if isinstance(x, Call) and x.fn == "hermite" and x.args:
         order = evaluate(x.args[0], value)
         if order is not None and (order != int(order) or not 0 <= order <= limits.EXPONENT):
-            yield faults.NotWhole(x.args[0].span, show(x.args[0]), f"{shown(order)}, outside 0..{limits.EXPONENT}")
+            yield faults.NotWhole(x.args[0].span, show(x.args[0]), shown(order), f" in 0..{limits.EXPONENT}")
 
 
 def _variance(domains: Domains, line: Line, variance: Expr, report: Report) -> None:
@@ -76,7 +97,8 @@ def _variance(domains: Domains, line: Line, variance: Expr, report: Report) -> N
             number = evaluate(variance, value)
         except Unworkable:
             return
-        if (number is not None and number < 0) or (number is None and sign(variance, value, positive) == -1):
-            text = "negative" if number is None else shown(number)
+        wide = number is None and sign(variance, value, positive) is None and _at_large_width(domains, variance, value)
+        if (number is not None and number < 0) or wide or (number is None and sign(variance, value, positive) == -1):
+            text = "negative" + " for large widths" * bool(wide) if number is None else shown(number)
             report(faults.NegativeVariance(variance.span, show(variance), text))
             return

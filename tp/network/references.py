@@ -280,7 +280,7 @@ class References:
         ok = every([self.expr(a, scope) for a in e.args]) and self._constant_arguments(e, scope)
         if not least <= len(e.args) <= most:
             wanted = f"{least} argument{'s' * (least > 1)}" if least == most else f"{least} or {most} arguments"
-            ok = self.fail(faults.WrongArgumentCount(e.span, e.fn, wanted, len(e.args)))
+            ok = self.fail(faults.WrongArgumentCount(e.span, e.fn, wanted, len(e.args), _form(e.fn, d.functions.get(e.fn))))
         if scope.constant and (e.fn in ("avg", "dot", "softmax") or along):
             ok = self.fail(faults.NotConstant(e.span, show(e), scope.constant))
         return ok and self._over(e, along, scope)
@@ -322,9 +322,21 @@ _JOINED = "vectors are not joined: `A @ x + B @ y` is what a matrix [A, B] makes
 FOREIGN = {
     **dict.fromkeys(("U", "Uniform", "uniform", "Normal", "normal"), _GAUSSIAN),
     **dict.fromkeys(("concat", "cat", "concatenate", "stack"), _JOINED),
+    **dict.fromkeys(("transpose", "t", "T"), "the transpose is written `W.T`"),
     **dict.fromkeys(("dropout", "Dropout"), "a network is random in its weights alone: leave it out"),
 }
 """Functions of other languages, and what stands for them here."""
+
+
+FORMS_OF = {"elu": "elu(z)` or `elu(z, a)", "leaky_relu": "leaky_relu(z)` or `leaky_relu(z, a)", "hermite": "hermite(k, z)"}
+
+
+def _form(name: str, own: Function | None) -> str:
+    """How a function is called."""
+    if own is not None:
+        return f"write `{name}({', '.join(own.params)}{f' over {own.over}' if own.over else ''})`"
+    most = {"max": "y, z", "min": "y, z", "dot": "u, w"}
+    return f"write `{FORMS_OF.get(name) or f'{name}({most.get(name, chr(122))})'}`"
 
 
 def scope_free(e: Call) -> bool:

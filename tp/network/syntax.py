@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unicodedata import combining, normalize
 
 from lark import Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
@@ -32,11 +33,22 @@ CHARACTERS = {
     "\\": "a backslash continues a line only at its end",
     ".": "the transpose is written `W.T`, a range `a..b`",
     "|": "the absolute value is written `abs(z)`",
-    "%": "comments begin with `#`",
+    "%": "comments begin with `#`; there is no remainder",
     "!": "comments begin with `#`",
     "−": "the minus sign is `-`",
     "·": "a product is written `a*b`",
     "×": "a product is written `a*b`",
+    "÷": "division is written `a/b`",
+    "≤": "comparisons are written with `step(z)`, which is 1 for z > 0 and 0 otherwise",
+    "≥": "comparisons are written with `step(z)`, which is 1 for z > 0 and 0 otherwise",
+    "←": "a name is defined with `=`",
+    "∼": "the tilde is `~`",
+    "…": "a range is written `a..b`",
+    "√": "the square root is written `sqrt(z)`",
+    "ᵀ": "the transpose is written `W.T`",
+    "&": "one statement is one line",
+    "?": "cases are written with `step(z)`, which is 1 for z > 0 and 0 otherwise",
+    **dict.fromkeys("‘’“”`", "names stand without quotes"),
 }
 CLOSING = {"(": ")", "[": "]"}
 FOREIGN = {
@@ -132,7 +144,8 @@ def _token(source: Source, at: int, error: UnexpectedInput) -> Diagnostic:
     found = WORDS.get(token.type, f"`{token.value}`") if token.type in ("_NL", "$END") else f"`{token.value}`"
     span = place(source, at, len(token.value)) if token.type not in ("_NL", "$END") else _line_end(source, at)
     before = (error.token_history or [None])[-1]
-    return say.Unexpected(span, found, expected(accepts), _hint(token, accepts, before))
+    word = (source.text[:at].split() or [""])[-1]
+    return say.Unexpected(span, found, expected(accepts), _hint(token, accepts, before, word))
 
 
 def expected(accepts: set[str]) -> str:
@@ -151,7 +164,8 @@ def expected(accepts: set[str]) -> str:
     return listing(words + [WORDS[w] for w in order]) or "something else"
 
 
-def _hint(token: Token, accepts: set[str], before: Token | None) -> str:
+def _hint(token: Token, accepts: set[str], before: Token | None, word: str) -> str:
+    """What to write; ``before`` is the token before it, where that is known, and ``word`` what stands there in any case."""
     keywords = [w.strip("`") for t, w in WORDS.items() if t in accepts and w.strip("`").isalpha()]
     if token.type == "NAME" and (hint := nearest(token.value, keywords)):
         return hint
@@ -161,6 +175,12 @@ def _hint(token: Token, accepts: set[str], before: Token | None) -> str:
         return FOREIGN[token.value]
     if accepts == {"NAME", "_RSQB"} and token.value[:1].isdigit():
         return "axes are names, with sizes of their own: `width k = 2*n`, `dim k = 3`; a third axis is an index, `W[k] : [n, m]`"
+    if accepts == {"_NL"} or (accepts == {"NAME"} and word == "network"):
+        return "the name of a network is one word, `my_net`, that begins with a letter"
+    if accepts == {"NAME"} and word == "boundary":
+        return "it is `zero`, `circular`, `reflect` or `valid`"
+    if accepts == {"COMMA", "_RSQB"}:
+        return "a comma stands between axes: `[n, d]`"
     if "_IN" in accepts or "_DOTS" in accepts:
         return "ranges are written `l in a..b`"
     if token.type == "COLON" and "_RSQB" in accepts:
@@ -181,14 +201,26 @@ def _hint(token: Token, accepts: set[str], before: Token | None) -> str:
         return "after the comma comes `lr RATE` or `frozen`"
     if token.type == "_EQUAL" and before is not None and before.type == "_EQUAL":
         return "one `=` defines"
+    if token.type == "COLON" and "_EQUAL" in accepts:
+        return "one `=` defines, without `:`"
+    if token.type == "_EQUAL" and {"COMMA", "_RPAR"} <= accepts:
+        return "arguments have no names: write their values, in order"
+    if token.type == "SLASH" and before is not None and before.type == "SLASH":
+        return "division is one `/`; comments begin with `#`"
     if "AT" in accepts and token.type in ("NAME", "NUMBER", "_LPAR"):
+        if before is not None and before == "lambda" and token.type == "NAME":
+            return "a function of your own is a `let`: `let phi(z) = …`"
         if before is not None and before.type == "NUMBER":
+            if before.end_pos == token.start_pos and re.fullmatch(r"[jJ]|[xX][0-9a-fA-F]+|[bBoO]\d+|_[\d_]+", token.value):
+                return "numbers are real and decimal: `16`, `1000`, `2.5e-1`"
             if "COMMA" in accepts:
                 return f"write `{before.value}, {token.value}`, or `{before.value}*{token.value}` for a product"
             return f"a product is written `{before.value}*{token.value}`"
         return "products are written `W @ x` (matrix or inner product) and `a*b` (coordinatewise)"
     if token.type == "_NL" and accepts >= OPERANDS:
         return "a line goes on inside brackets or after a trailing `\\`"
+    if "_WIDTH" in accepts and token.type == "NUMBER":
+        return "names begin with a letter"
     if token.type.strip("_").isalpha() and str(token.value) in ("for", "in", "over", *STATEMENTS) and "NAME" in accepts:
         return f"`{token.value}` is a word of the language and cannot be a name"
     return ""
@@ -199,9 +231,19 @@ def _character(source: Source, at: int) -> Diagnostic:
     if re.match(r"\.[A-Za-z]+", source.text[at:]):
         word = re.match(r"\.[A-Za-z]+", source.text[at:]).group()  # type: ignore[union-attr]
         return say.StrangeCharacter(place(source, at, len(word)), f"`{word}`", _method(word, source.text[at + len(word) :]))
-    hint = CHARACTERS.get(c, "names consist of ASCII or Greek letters, digits and `_`" if c.isalnum() else "")
-    shown = f"`{c}`" if c.isprintable() else f"the character U+{ord(c):04X}"
+    hint = CHARACTERS.get(c) or _plainly(c)
+    shown = f"`{c}`" if c.isprintable() and not combining(c) else f"the character U+{ord(c):04X}"
     return say.StrangeCharacter(place(source, at), shown, hint)
+
+
+def _plainly(c: str) -> str:
+    """What to write for a character that is none of the language."""
+    plain = normalize("NFKC", c)
+    if plain.isdigit() and c.isalnum():
+        return f"powers are written `h^{plain}`"
+    if plain != c and plain.isascii() and plain.isprintable() and plain.strip():
+        return f"write `{plain}`"
+    return "" if c.isascii() else "names consist of ASCII or Greek letters, digits and `_`"
 
 
 def _method(word: str, rest: str) -> str:

@@ -57,5 +57,4 @@ def _value(key: str, e: Expr, references: References, values: dict[str, Number],
         return
     value = number(e, values, report)
     if value is not None and key in COUNTS and (value != int(value) or value < COUNTS[key]):
-        below = f", below {COUNTS[key]}" if value < COUNTS[key] else ""
-        report(faults.NotWhole(e.span, show(e), shown(value) + below))
+        report(faults.NotWhole(e.span, show(e), shown(value), f" of at least {COUNTS[key]}"))

@@ -106,8 +106,11 @@ class WidthAsIndex(Diagnostic):
 class NotWhole(Diagnostic):
     text: str
     value: str
+    least: str = ""
+    hint: str = ""
     title = "not a whole number"
-    label = "`{text}` is {value}, but must be a whole number"
+    label = "`{text}` is {value}, but must be a whole number{least}"
+    help = "{hint}"
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,10 @@ class WrongArgumentCount(Diagnostic):
     name: str
     wanted: str
     found: int
+    form: str = ""
     title = "wrong number of arguments"
     label = "`{name}` takes {wanted}, not {found}"
+    help = "{form}"
 
 
 @dataclass(frozen=True)
