@@ -45,6 +45,39 @@ def test_a_folder_that_cannot_be_made_or_is_full_is_passed_over(tmp_path, monkey
         module.cache_folder()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process")
+def test_a_folder_with_room_that_takes_no_file_is_passed_over(tmp_path, monkeypatch, spare):
+    """As where a quota is used up: files are made, and nothing can be written to them."""
+    import resource
+
+    monkeypatch.setenv("TP_CACHE_DIR", str(tmp_path / "quota"))
+    plain, before = module._tried, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def tried(folder):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000 if folder.name == "quota" else before[0], before[1]))
+        plain(folder)
+
+    monkeypatch.setattr(module, "_tried", tried)
+    try:
+        assert module.cache_folder() == spare
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+def test_what_is_no_file_is_neither_waited_for_nor_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setenv("TP_CACHE_DIR", str(tmp_path))
+    text = "VALUE = 43\n"
+    path = tmp_path / f"tp_kernel_{module.digest(text)}.py"
+    os.mkfifo(path)
+    assert module.kept(module.digest(text)) is None and module.read(path) is None
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match="cannot be kept"):
+        module.load(text)
+    assert path.is_dir() and not list(tmp_path.glob("*.tmp"))
+
+
 def test_a_user_without_a_home(monkeypatch, spare):
     def homeless():
         raise RuntimeError("Could not determine home directory.")

@@ -85,7 +85,8 @@ def kind(argument: Any) -> Kind:
     if isinstance(argument, np.ndarray):
         flags = argument.flags
         layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
-        return str(argument.dtype), argument.ndim, layout, not flags.writeable, flags.aligned
+        dtype = "boolean" if argument.dtype == np.bool_ else str(argument.dtype)
+        return dtype, argument.ndim, layout, not flags.writeable, flags.aligned
     return "boolean" if isinstance(argument, (bool, np.bool_)) else str(np.asarray(argument).dtype)
 
 

@@ -51,13 +51,21 @@ def cache_folder() -> Path:
     for folder in cache_folders():
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= ROOM:
+            if shutil.disk_usage(folder).free >= ROOM:
+                _tried(folder)
                 return folder
         except OSError:
             continue
     tried = " and ".join(map(str, cache_folders())) or "a user without a home has none"
     reason = f"no folder to keep compiled kernels: {tried} cannot be written, or the disk is full"
     raise DataError(Message(NOWHERE, reason, "set TP_CACHE_DIR to a folder with room", "no cache folder"))
+
+
+def _tried(folder: Path) -> None:
+    """Raises ``OSError`` where no file can be made, or nothing be written to it: a quota may be used up, or all names."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(1 << 12))
+        file.flush()
 
 
 def _user_cache() -> Path:
@@ -91,8 +99,13 @@ def _loaded(text: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     path = cache_folder() / f"{name}.py"
-    if not _holds(path, text):
-        write(path, text)
+    if _text(path) != text:
+        try:
+            write(path, text)
+        except OSError as error:
+            reason = f"`{path.name}` cannot be kept in `{path.parent}`: {error.strerror or error}"
+            remedy = "remove what is there under this name, or set TP_CACHE_DIR to another folder"
+            raise DataError(Message(NOWHERE, reason, remedy, "no cache folder")) from error
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
@@ -115,20 +128,27 @@ def is_compiled(text: str) -> bool:
 def kept(name: str) -> str | None:
     """The text of the module that goes by the digest ``name``, where it is kept whole."""
     for folder in cache_folders():
-        try:
-            text = (folder / f"tp_kernel_{name}.py").read_text("utf-8")
-        except (OSError, ValueError):
-            continue
-        if digest(text) == name:
+        text = _text(folder / f"tp_kernel_{name}.py")
+        if text is not None and digest(text) == name:
             return text
     return None
 
 
-def _holds(path: Path, text: str) -> bool:
+def _text(path: Path) -> str | None:
+    """What a module's file says, where it is one."""
     try:
-        return path.read_text("utf-8") == text
-    except (OSError, UnicodeDecodeError):
-        return False
+        return (read(path) or b"").decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def read(path: str | Path, most: int = -1) -> bytes | None:
+    """What is in a file, ``most`` bytes of it; None where there is none. A pipe of that name is no file, nor waited for."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            return file.read(most) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+    except OSError:
+        return None
 
 
 def write(path: Path, text: str) -> None:

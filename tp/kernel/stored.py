@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from tp.errors import DataError
-from tp.kernel.module import cache_folder, cache_folders, digest, kept, write
+from tp.kernel.module import cache_folder, cache_folders, digest, kept, read, write
 from tp.kernel.plan import Compiled
 
 FORMAT = 1
@@ -107,9 +107,8 @@ def recall(key: str | None) -> Compiled | None:
     """The plan of this name, where it is there and whole."""
     for folder in cache_folders() if key is not None else ():
         try:
-            with (folder / f"tp_plan_{key}.json").open("rb") as file:
-                return restored(file.read(LARGEST))
-        except (OSError, ValueError, RecursionError, MemoryError):
+            return restored(read(folder / f"tp_plan_{key}.json", LARGEST) or b"")
+        except (ValueError, RecursionError, MemoryError):
             continue
     return None
 

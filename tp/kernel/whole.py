@@ -14,6 +14,8 @@ from typing import Any
 
 from numba.core.caching import IndexDataCacheFile
 
+from tp.kernel.module import read
+
 SIZE = hashlib.sha256().digest_size
 
 
@@ -49,8 +51,5 @@ class Whole(IndexDataCacheFile):
 
 def _read(path: str) -> Any:
     """What was written; None where it is not there, or not whole."""
-    try:
-        data = memoryview(Path(path).read_bytes())
-    except OSError:
-        return None
+    data = memoryview(read(path) or b"")
     return pickle.loads(data[SIZE:]) if hashlib.sha256(data[SIZE:]).digest() == data[:SIZE] else None
