@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from pathlib import Path
 
@@ -203,3 +204,40 @@ def test_a_letter_has_the_index_of_a_sum_inside_a_function() -> None:
     net = NET.replace("input x : [d]", "index p in 0..1\n  input x[p] : [d]").replace("h = U @ x", "h[p] = U @ x[p]")
     told = tp.parse(net + "  output f = v @ relu(mean(relu(h[p]) for p) - 1)\n").nngp().text()
     assert "relu(u[p])" in told and "relu(u)" not in told
+
+
+GATED = """network gated
+  width n
+  dim   d = 3
+  input  x : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight A : [n, n] ~ N(0, 1/n)
+  weight B : [n, n] ~ N(0, 1/n)
+  weight v : [n]    ~ N(0, 1/n)
+  h = U @ x
+  output f = v @ (gelu(A @ h) * (gelu(B @ h) + 1))
+"""
+
+
+def test_letters_stand_in_the_meaning_of_others() -> None:
+    """What a long closed form repeats is written once, the determinant D1 in it too, and means the same."""
+    limit = tp.parse(GATED).ntk().closed()
+    equation = limit.equations[-1]
+    brief, letters = shortened(equation, notation(limit))
+    nested = [a for a in letters if any(a.meaning.has(b.symbol) for b in letters if b.letter == "D")]
+    assert nested and brief.rhs.count_ops() < 0.5 * equation.rhs.count_ops()
+    whole = brief.rhs
+    for a in reversed(letters):
+        assert a.meaning.count_ops() < 40
+        whole = whole.xreplace({a.symbol: a.meaning})
+    entries = sorted(whole.atoms(Entry), key=str)
+    numbers = {e: sp.Rational(k + 7, 5) if e.s == e.t else sp.Rational(k + 1, 9) for k, e in enumerate(entries)}
+    assert abs(sp.N((whole - equation.rhs).xreplace(numbers), 30)) < 1e-25
+
+
+def test_long_fractions_print_as_decimals() -> None:
+    limit = tp.parse(NET + "  output f = v @ selu(h)\n").nngp()
+    for face in (limit.text(), limit.closed().text(), limit.latex(), limit.closed().latex()):
+        assert not re.search(r"\d{9}", re.sub("arXiv.*", "", face)) and "rounded to 6 digits" in face
+    assert "1.10397 E[elu(u, 1.67326) elu(u′, 1.67326)]" in limit.text()
+    assert "rounded" not in tp.parse(NET + "  output f = v @ elu(h, 0.25)\n").nngp().text()

@@ -14,6 +14,7 @@ from itertools import groupby
 
 import sympy as sp
 
+from tp.faces.decimals import DIGITS, rounded
 from tp.faces.definitions import matrices
 from tp.faces.display import align, ranges, rows
 from tp.faces.letters import explained, signs
@@ -169,6 +170,7 @@ _FUNCTIONS = {
     "are at most $h$ and $k$.",
     "owens_t": r"$T$ is Owen's function.",
     "KroneckerDelta": r"$\delta_{st}$ is $1$ where $s = t$, and $0$ elsewhere.",
+    "decimal": f"Decimals are rounded to {DIGITS} digits.",
     "hermite": r"$h_k$ is the $k$-th orthonormal Hermite polynomial.",
 }
 
@@ -179,7 +181,9 @@ def named_vectors(limit: Limit, style: Notation, others: Iterable[tuple[Ref, sp.
     for ref, expr, domain in (*others, *limit.named):
         printer = DefinitionPrinter(style, limit.program, index_order(ref))
         where = ranges(domain, printer)
-        lines.append(f"{printer.doprint(ref)} &:= {printer.doprint(matrices(expr))}" + (rf"\qquad {where}" if where else ""))
+        lines.append(
+            f"{printer.doprint(ref)} &:= {printer.doprint(rounded(matrices(expr)))}" + (rf"\qquad {where}" if where else "")
+        )
     return lines
 
 

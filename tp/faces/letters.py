@@ -8,6 +8,7 @@ from itertools import combinations
 
 import sympy as sp
 
+from tp.faces.decimals import Written, is_long, rounded
 from tp.faces.notation import Notation
 from tp.faces.order import Short
 from tp.gaussian.expectation import Expectation
@@ -152,11 +153,12 @@ def explained(limit: Limit) -> set[str]:
 
 
 def signs(limit: Limit) -> set[str]:
-    """Signs of the equations that a legend explains: kinds of values, "Z", "Lambda", two names below one letter, functions."""
+    """Signs of the equations that a legend explains: kinds of values, "Z", "Lambda", two names, functions, "decimal"."""
     atoms = {a for e in limit.equations for side in (e.lhs, e.rhs) for a in side.atoms(Entry, Value)}
     found = {a.kind_name for a in atoms}
     found |= {f"{a.kind_name} of two" for a in atoms if isinstance(a, Entry) and a.a.name != a.b.name}
     found |= {type(f).__name__ for e in limit.equations for f in e.rhs.atoms(sp.Function)}
+    found |= {"decimal"} if any(is_long(r) for e in limit.equations for r in e.rhs.atoms(sp.Rational)) else set()
     for equation in limit.equations:
         letters = gaussians(equation, J)
         found |= {"Lambda"} if any(law.pair is not None for law in letters.laws) else set()
@@ -203,7 +205,7 @@ def shortened(equation: Equation, style: Notation) -> tuple[Equation, tuple[Abbr
 
     Where it takes all three over scalars of their samples, as behind a layer's norm, the letters are what is left.
     """
-    equation = told_apart(equation)
+    equation = told_apart(replace(equation, rhs=rounded(equation.rhs)))
     hidden = {e: sp.Dummy(real=True) for e in equation.rhs.atoms(Expectation)}  # their covariances speak for themselves
     rhs = equation.rhs.xreplace(hidden)
     free = equation.lhs.free_symbols | equation.rhs.free_symbols
@@ -220,11 +222,11 @@ def shortened(equation: Equation, style: Notation) -> tuple[Equation, tuple[Abbr
             bound = tuple(sorted(entry.free_symbols - free, key=str))
             found.setdefault(entry, Abbreviation(symbol, letter, number if len(triples) > 1 else 0, bound, entry))
         rhs = rhs.xreplace({e: found[e].symbol for e in entries})
-    again = _recurring(rhs)
-    for number, part in enumerate(again, 1):
+    rhs, again = _recurring(rhs)
+    for number, (symbol, part) in enumerate(again, 1):
         bound = tuple(dict.fromkeys(s for a in found.values() if part.has(a.symbol) for s in a.bound))
-        found[part] = Abbreviation(Short(f"D{number}", real=True), d, number if len(again) > 1 else 0, bound, part)
-    rhs = rhs.xreplace({part: found[part].symbol for part in again}).xreplace({v: k for k, v in hidden.items()})
+        found[part] = Abbreviation(symbol, d, number if len(again) > 1 else 0, bound, part)
+    rhs = rhs.xreplace({v: k for k, v in hidden.items()})
     inner = _arguments(rhs, free) if not again else []
     for number, part in enumerate(inner, 1):
         found[part] = Abbreviation(Short(f"A{number}", real=True), d, number if len(inner) > 1 else 0, (), part)
@@ -277,19 +279,32 @@ def _norm(rhs: sp.Expr, variance: Entry) -> Value | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _recurring(expr: sp.Expr) -> list[sp.Expr]:
-    """Sums of some length made of short letters alone that occur more than once; the largest of them."""
+def _recurring(expr: sp.Expr) -> tuple[sp.Expr, list[tuple[Short, sp.Expr]]]:
+    """``expr`` with letters for sums of some length, made of letters alone, that occur more than once.
+
+    Short sums come first, and are letters in longer ones; what then occurs once only is written out again.
+    """
+    found: list[tuple[Short, sp.Expr]] = []
+    while again := _again([expr, *(part for _, part in found)]):
+        part = min(again, key=lambda p: (p.count_ops(), sp.default_sort_key(p)))
+        symbol = Short(f"D{len(found) + 1}", real=True)
+        expr, found = expr.xreplace({part: symbol}), [(s, p.xreplace({part: symbol})) for s, p in found]
+        found.append((symbol, part))
+    for symbol, part in list(found):
+        others = [expr, *(p for s, p in found if s != symbol)]
+        if sum(x == symbol for e in others for x in sp.preorder_traversal(e)) == 1:
+            expr, found = expr.xreplace({symbol: part}), [(s, p.xreplace({symbol: part})) for s, p in found if s != symbol]
+    return expr, found
+
+
+def _again(exprs: list[sp.Expr]) -> list[sp.Expr]:
+    """Sums of some length that are made of letters alone and occur more than once."""
     counts: dict[sp.Expr, int] = {}
-    for part in sp.preorder_traversal(expr):
-        if (
-            part.is_Add
-            and part.free_symbols
-            and all(isinstance(s, Short) for s in part.free_symbols)
-            and 5 < part.count_ops() <= LENGTH
-        ):
+    for part in (p for e in exprs for p in sp.preorder_traversal(e)):
+        letters = part.free_symbols if part.is_Add else set()
+        if letters and all(isinstance(s, (Short, Written)) for s in letters) and 5 < part.count_ops() <= LENGTH:
             counts[part] = counts.get(part, 0) + 1
-    again = [part for part, count in counts.items() if count > 1]
-    return sorted((p for p in again if not any(p != o and o.has(p) for o in again)), key=sp.default_sort_key)
+    return [part for part, count in counts.items() if count > 1]
 
 
 def _variances(c: Entry) -> tuple[Entry, Entry, Entry]:

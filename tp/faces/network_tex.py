@@ -7,6 +7,7 @@ from typing import Any
 
 import sympy as sp
 
+from tp.faces.decimals import rounded
 from tp.faces.definitions import Coordinates, Definition, Entries, Inner, Times, definitions, vector_names
 from tp.faces.display import LINE, ranges
 from tp.faces.layout import Layout
@@ -129,7 +130,7 @@ def _definition(d: Definition, style: Notation, program: Program) -> list[str]:
     printer = DefinitionPrinter(style, program, index_order(d.lhs))
     left = printer.doprint(d.lhs)
     room = LINE - width(left) - 2
-    lines = Layout(printer, width, r"\quad ", 1.0).lines(d.rhs, room)
+    lines = Layout(printer, width, r"\quad ", 1.0).lines(rounded(d.rhs), room)
     domain = ranges(d.domain, printer)
     out = [f"{left} &= {lines[0]}", *(rf"&\quad {line}" for line in lines[1:])]
     if domain and width(out[-1]) + width(domain) + 3 <= LINE:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from tp.faces.decimals import Written
 from tp.gaussian.expectation import Expectation
 from tp.limit.equations import Entry, Equation, I, J, Random, Value, Z
 from tp.program.ir import Domain, Ref, Sum
@@ -181,7 +182,9 @@ def _one_root(args: list[sp.Expr]) -> list[sp.Expr]:
 
 
 def _scalar_rank(factor: sp.Expr) -> tuple[int, str]:
-    return (0 if factor.is_Integer else 1 if factor.is_number else 3 if factor.is_Add else 2), str(factor)
+    return (0 if factor.is_Integer or isinstance(factor, Written) else 1 if factor.is_number else 3 if factor.is_Add else 2), str(
+        factor
+    )
 
 
 def is_indicator(expr: sp.Basic) -> bool:

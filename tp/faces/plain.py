@@ -13,6 +13,7 @@ from itertools import groupby
 import sympy as sp
 from sympy.printing.str import StrPrinter
 
+from tp.faces.decimals import Written
 from tp.faces.definitions import Coordinates, Inner, Times
 from tp.faces.notation import GREEK, Notation
 from tp.faces.order import (
@@ -69,6 +70,9 @@ class TextPrinter(StrPrinter):
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
         return greek(str(expr))
+
+    def _print_Written(self, expr: Written) -> str:
+        return str(expr.name)
 
     def index(self, expr: sp.Expr) -> str:
         text = ""

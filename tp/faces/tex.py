@@ -11,6 +11,7 @@ from typing import Any
 import sympy as sp
 from sympy.printing.latex import LatexPrinter
 
+from tp.faces.decimals import Written, in_tex
 from tp.faces.layout import Layout
 from tp.faces.measure import width
 from tp.faces.notation import GREEK, NameParts, Notation, ascii_name, name_parts
@@ -108,6 +109,9 @@ class LimitPrinter(LatexPrinter):
             minus = term.could_extract_minus_sign()
             text += ("-" if minus else "+" if text else "") + super()._print(-term if minus else term)
         return text
+
+    def _print_Written(self, expr: Written) -> str:
+        return in_tex(expr)
 
     def indices(self, ref: Ref) -> tuple[list[str], list[str]]:
         above, below = self.style.split(ref)

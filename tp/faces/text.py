@@ -11,6 +11,7 @@ from itertools import groupby
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.faces.decimals import DIGITS, rounded
 from tp.faces.definitions import definitions, matrices, vector_names
 from tp.faces.layout import Layout
 from tp.faces.letters import Gaussians, Law, explained, gaussians, shortened, signs
@@ -85,8 +86,8 @@ def _equation(equation: Equation, style: Notation, room: int, beyond: int) -> tu
         below = (str(item.number) if item.number else "") + printer.bracket(item.bound)
         printer.letters[item.symbol] = item.letter[0] + below + item.letter[1:].replace("'", "′")
         left = f"{printer.letters[item.symbol]} = "
-        meaning = Layout(printer, len, " " * 8, 8.0).lines(item.meaning, room - 8, room - 8 - len(left))
-        where.append(left + "\n".join(meaning))
+        meaning = Layout(printer, len, "  ", 2.0).lines(item.meaning, room - 10, room - 8 - len(left))
+        where.append(left + ("\n" + " " * 10).join(meaning))
     lines = Layout(printer, len, "  ", 2.0).lines(equation.rhs, room - 2, room - beyond)
     lines = [lines[0], *("  " + line for line in lines[1:])]
     domain = ranges(equation.domain, printer)
@@ -160,7 +161,7 @@ def _named(limit: Limit, style: Notation) -> Iterator[str]:
     named = ((ref, matrices(expr), domain) for ref, expr, domain in limit.named)
     for ref, expr, domain in (*products(limit), *named):
         where = ranges(domain, printer)
-        yield f"{printer.doprint(ref)} := {printer.doprint(expr)}" + (f"    for {where}" if where else "")
+        yield f"{printer.doprint(ref)} := {printer.doprint(rounded(expr))}" + (f"    for {where}" if where else "")
     column = max((len(greek(name)) for name, _ in limit.words), default=0)
     for name, meaning in limit.words:
         yield f"{greek(name):<{column}}  {re.sub('`(.*?)`', lambda m: greek(m[1]), meaning)}"
@@ -202,5 +203,6 @@ _MEANINGS = {
     "normal_cdf": "Φ           the standard normal distribution function",
     "normal_pdf": "φ           the standard normal density",
     "normal_cdf2": "Φ₂(h, k, ρ) P(X ≤ h, Y ≤ k) for standard normal X, Y of correlation ρ",
+    "decimal": f"Decimals    are rounded to {DIGITS} digits; `.equations` has them as exact fractions",
     "owens_t": "T(h, a)     Owen's function, ∫₀ᵃ exp(−h² (1 + t²)/2)/(1 + t²) dt/(2π)",
 }

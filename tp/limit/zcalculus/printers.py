@@ -11,6 +11,7 @@ from typing import ClassVar
 import sympy as sp
 from sympy.printing.printer import Printer
 
+from tp.faces.decimals import DIGITS, Written, shorter, swapped, written
 from tp.faces.definitions import Times, definitions
 from tp.faces.display import ranges
 from tp.faces.latex import _spec, _steps
@@ -53,10 +54,6 @@ def ranged(limit: ZLimit, line: Line) -> Domain:
     return (*line.domain, *axes.values())
 
 
-class Written(sp.Symbol):
-    """A number that prints as its name: a decimal, as data are given."""
-
-
 def without_aliases(limit: ZLimit) -> ZLimit:
     """The limit of a run as it is printed: without the lines that only give one vector's Z a second name.
 
@@ -79,15 +76,11 @@ def without_aliases(limit: ZLimit) -> ZLimit:
     return replace(limit, lines=tuple(kept))
 
 
-DIGITS = 6
-"""Digits of a decimal that are printed."""
-
-
 def decimals(limit: ZLimit, expr: sp.Expr, digits: int = DIGITS) -> sp.Expr:
     """``expr`` with the decimal fractions that a run's data and rates bring as decimals; for print alone."""
     if not limit.decimals:
         return expr
-    return expr.replace(lambda e: isinstance(e, sp.Rational) and e.q % 5 == 0, lambda e: _decimal(e, digits))
+    return swapped(expr, lambda value: _decimal(value, digits) if value.q % 5 == 0 else value)
 
 
 def _decimal(value: sp.Rational, most: int) -> sp.Expr:
@@ -102,8 +95,8 @@ def _decimal(value: sp.Rational, most: int) -> sp.Expr:
     if len(text) > len(fraction) or len(digits) > most:
         if len(fraction) <= most + 2:
             return value
-        text = f"{float(abs(value)):.{most}g}"
-    return (-1 if value < 0 else 1) * Written(text, positive=True)
+        return shorter(value, most)
+    return written(value, text)
 
 
 def _placed(digits: str, places: int) -> str:
@@ -153,9 +146,6 @@ class ZText(Atoms, TextPrinter):
 
     def over(self, name: str) -> str:
         return f"_{name}"
-
-    def _print_Written(self, expr: Written) -> str:
-        return str(expr.name)
 
     def _print_Slope(self, expr: Slope) -> str:
         return f"E[∂{self._print(expr.a)}/∂{self._print(expr.b)}]"
@@ -232,11 +222,6 @@ class ZTex(Atoms, LimitPrinter):
 
     def over(self, name: str) -> str:
         return f"^{{{name}}}"
-
-    def _print_Written(self, expr: Written) -> str:
-        digits, _, power = str(expr.name).partition("e")
-        ten = rf"10^{{{int(power)}}}" if power else ""
-        return ten if digits == "1" and power else rf"{digits} \cdot {ten}" if power else digits
 
     def _print_Slope(self, expr: Slope) -> str:
         return rf"\mathbb{{E}}\bigl[\partial {self._print(expr.a)}/\partial {self._print(expr.b)}\bigr]"
