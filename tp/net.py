@@ -328,7 +328,7 @@ class Net:
         ``optimizer`` is linear in the gradients, "sgd", "momentum" or "nesterov"; or it updates entry by entry: "sign", "adam",
         "adamw", "rmsprop", "adagrad", "lion" (with its own of ``betas`` and ``eps``), or an expression in the gradient g and
         Adam's means m of gradients and v of squares, such as "g/sqrt(g^2 + 1/4)". Entries see gradients in units in which those
-        of coordinates are Θ(1), and so does ``eps``: the ε of a stored weight w is eps·n^(-d), in μP with the multiplier n^(-a)
+        of coordinates are Θ(1), and so does ``eps``: the ε of a stored weight w is eps·n^(-d), in μP with the multiplier c n^(-a)
         d = a + 1, and d = a for the read-out (n the width that is read out). ``decay`` is decoupled: weights shrink by
         1 − decay a step.
 

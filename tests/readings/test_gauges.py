@@ -69,3 +69,34 @@ def test_a_readout_that_starts_at_zero_at_finite_width() -> None:
 def test_of_entrywise_updates_no_initial_value_is_left_out() -> None:
     with pytest.raises(tp.LimitError, match="grows like n"):  # the sign of n^(-2) v is that of v
         outputs(spec("1 * N(0, 0), lr 1", "1 * N(0, 1/n^4), lr 1/n", True), optimizer="sign", batches=[[0], [1]])
+
+
+ONE_LAYER = """network one
+  width n
+  dim d = 2
+  input x : [d]
+  weight U : [n, d] = 1 * N(0, 1), lr n
+  weight b : [n] = 1 * N(0, 0), lr n
+  weight c : [] = MULTIPLIER * N(0, 0), lr RATE
+  weight v : [n] = 1/n * N(0, 1), lr n
+  OUTPUT
+"""
+
+
+def test_a_bias_has_its_size_wherever_it_is_written() -> None:
+    """Within the read-out's line a bias that starts at 0 was taken to grow like n^2."""
+    apart, within = (
+        tp.parse(ONE_LAYER.replace("MULTIPLIER", "1").replace("RATE", "1").replace("OUTPUT", text)).train(X, Y, steps=2, lr=0.1)
+        for text in ("h = U @ x + b\n  output f = v @ tanh(h) + c", "output f = v @ tanh(U @ x + b) + c")
+    )
+    np.testing.assert_allclose(*(run.limit(method="grid").outputs for run in (apart, within)), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("multiplier", "rate"), [("n^(-1/2)", "n"), ("n^(1/2)", "1/n"), ("2", "1/4")])
+def test_gauges_of_a_bias_of_the_output(multiplier: str, rate: str) -> None:
+    text = ONE_LAYER.replace("OUTPUT", "output f = v @ tanh(U @ x + b) + c")
+    one, two = (
+        tp.parse(text.replace("MULTIPLIER", m).replace("RATE", r)).train(X, Y, steps=2, lr=0.1).limit(method="grid").outputs
+        for m, r in (("1", "1"), (multiplier, rate))
+    )
+    assert np.abs(one[2] - two[2]).max() < 1e-7

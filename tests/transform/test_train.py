@@ -157,3 +157,71 @@ def test_updates_of_a_family_are_summed_over_one_matrix_each():
     runs = [tp.parse(head + rest).train(X, Y[:, 0], steps=2, lr=0.5) for rest in (family, apart)]
     assert "KroneckerDelta" not in str(runs[0].training.program)
     np.testing.assert_allclose(*(run.limit(method="exact").outputs for run in runs), rtol=1e-12)
+
+
+HEAD = """network family
+  width n
+  dim d = 2
+  input x : [d]
+  weight U : [n, d] = 1 * N(0, 1), lr UP
+  weight v : [n] = 1/n * N(0, 1), lr UP
+  h[0] = U @ x
+  output f = v @ ACT(h[3])
+"""
+FAMILY = """  frozen weight b[1] : [n] = 1 * N(0, 1/4)
+  weight b[l] : [n] = l * N(0, 1/9), lr UP/l for l in 2..3
+  FROZEN weight W[1] : [n, n] = 1 * N(0, 1/n), lr SIDE/2
+  weight W[l] : [n, n] = 1/l * N(0, l^3/n), lr SIDE*(l + 1) for l in 2..3
+  h[l] = W[l] @ ACT(h[l-1]) + b[l] for l in 1..3
+"""
+APART = """  frozen weight b1 : [n] = 1 * N(0, 1/4)
+  weight b2 : [n] = 2 * N(0, 1/9), lr UP/2
+  weight b3 : [n] = 3 * N(0, 1/9), lr UP/3
+  FROZEN weight W1 : [n, n] = 1 * N(0, 1/n), lr SIDE/2
+  weight W2 : [n, n] = 1/2 * N(0, 8/n), lr SIDE*3
+  weight W3 : [n, n] = 1/3 * N(0, 27/n), lr SIDE*4
+  h[1] = W1 @ ACT(h[0]) + b1
+  h[2] = W2 @ ACT(h[1]) + b2
+  h[3] = W3 @ ACT(h[2]) + b3
+"""
+
+
+def family(act: str, frozen: bool, optimizer: str = "sgd", **settings: Any) -> list[Any]:
+    """Training of a network whose weights are families, each in two declarations, and of the same one with single weights."""
+    up, side = ("n", "1") if optimizer == "sgd" else ("1", "1/n")
+    runs = []
+    for text in (HEAD + FAMILY, HEAD + APART):
+        text = text.replace("FROZEN ", "frozen " if frozen else "").replace("UP", up).replace("SIDE", side).replace("ACT", act)
+        text = "\n".join(line.split(", lr")[0] if "frozen" in line else line for line in text.splitlines()) + "\n"
+        runs.append(tp.parse(text).train(X[:2], Y[:2, 0], lr=0.1, optimizer=optimizer, **settings))
+    return runs
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("optimizer", ["sgd", "sign", "tanh(m)"])
+def test_members_of_a_family_train_as_they_are_declared(frozen: bool, optimizer: str) -> None:
+    """Laws and rates are those of the declaration a member falls under, at its index; some members are frozen."""
+    one, two = (run.simulate(width=16) for run in family("tanh", frozen, optimizer, steps=2, decay=0.1))
+    assert np.abs(one.outputs[2] - one.outputs[0]).max() > 0.1
+    np.testing.assert_allclose(one.outputs, two.outputs, rtol=1e-11)
+
+
+@pytest.mark.parametrize(("act", "steps", "method"), [("tanh", 0, "grid"), ("", 2, "auto"), ("", 1, "exact")])
+def test_limits_know_the_law_of_every_member(act: str, steps: int, method: str) -> None:
+    """By nodes, as a closed system and as rational numbers."""
+    one, two = (run.limit(method=method) for run in family(act, False, steps=steps))
+    np.testing.assert_allclose(one.outputs, two.outputs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(one.kernels, two.kernels, rtol=1e-6)
+
+
+def test_the_constant_of_a_multiplier_counts_in_entrywise_updates() -> None:
+    """What is stored is trained: 2w and −w have the gradients 2g and −g, of which the optimizer makes its updates."""
+    runs = []
+    for c, optimizer in ((1, "2*tanh(2*g)"), (2, "tanh(g)"), (-2, "tanh(g)")):
+        text = TEXT.replace("MU * N(0, 1), lr RU", f"{c} * N(0, {1 / c**2}), lr 1").replace(
+            "MW * N(0, 1/n)", f"{c} * N(0, {1 / c**2}/n), lr 1/n"
+        )
+        text = text.replace("MV * N(0, 1), lr RV", f"{c}/n * N(0, {1 / c**2}), lr 1")
+        runs.append(tp.parse(text).train(X, Y, steps=2, lr=0.1, optimizer=optimizer).simulate(width=400, seeds=20).outputs)
+    np.testing.assert_allclose(runs[0], runs[1], rtol=1e-10)
+    assert np.abs(runs[0] - runs[2]).max() < 0.1 < np.abs(runs[0][2]).max()

@@ -62,6 +62,7 @@ class System:
     inside: dict[str, list[Moment]] = field(default_factory=dict)
     edges: dict[str, Any] = field(default_factory=dict)
     isometries: dict[tuple[Key, bool], Isometry] = field(default_factory=dict)
+    laws: dict[Key, tuple[float, float]] = field(default_factory=dict)  # of matrices: variance times columns, and times rows
     used: int = 0
 
     def __getitem__(self, key: Key) -> float:
@@ -87,7 +88,11 @@ class System:
             self.given(key, value)
         for w in self.program.weights:
             for point in self.compiler.points(w.domain, sizes):
-                if w.cols is None:
+                if w.cols is not None:
+                    assert w.rows is not None
+                    square, ratio = (self.number(e, point) for e in (w.multiplier**2 * w.variance, w.rows.size / w.cols.size))
+                    self.laws[self.compiler.key(w.ref, point)] = square, square * ratio
+                else:
                     name, *rest = self.compiler.key(w.ref, point)
                     multiplier, variance = (self.number(e, point) for e in (w.multiplier, w.variance))
                     place = self.letter() if w.rows is not None and variance else 0
@@ -183,11 +188,7 @@ class System:
     def matmul(self, ins: MatMul, at: Mapping[str, Any]) -> Value:
         """Ẑ + Ż of ``W x`` (``Wᵀ x``) for all samples."""
         W = self.compiler.key(ins.W, at)
-        weight = next(w for w in self.program.weights if w.ref.name == ins.W.name and w.cols is not None)
-        assert weight.rows is not None and weight.cols is not None
-        square = self.number(weight.multiplier**2 * weight.variance, at)
-        ratio = self.number(weight.rows.size / weight.cols.size, at)
-        there, back = (square * (ratio if t else 1.0) for t in (ins.transpose, not ins.transpose))
+        there, back = (self.laws[W][t] for t in (ins.transpose, not ins.transpose))
         x = self.value(ins.x, at, ins.span)
         if not x.vector:
             return x
@@ -285,6 +286,9 @@ class System:
                 return Value(scalars[..., None] * vectors[0], True) if vectors else Value(scalars, False)
             case sp.Pow():
                 return Value(self.value(expr.base, at, span).array ** float(expr.exp), False)
+            case sp.KroneckerDelta():
+                one, two = (self.compiler.integer(e, at) for e in expr.args)
+                return Value(np.full((1, 1, 1), float(one == two)), False)
             case sp.Sum():
                 return self.sum(expr, at, span)
         return Value(np.asarray(self.function(expr, at, span)), False)

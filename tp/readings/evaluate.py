@@ -301,9 +301,8 @@ def _draw(run: Evaluation) -> None:
 
 def matmuls(run: Evaluation, step: MatMuls) -> None:
     """Ẑ + Ż of ``W x`` (``Wᵀ x``) for several x. ``Var[W]`` is n_cols·Var; the transpose's is that times rows/cols."""
-    weight = next(w for w in run.program.weights if w.ref.name == step.ins.W.name and w.cols is not None)
+    weight, point = next((w, p) for w, p, key in _weights(run) if key == step.matrix)
     assert weight.rows is not None and weight.cols is not None
-    point = next(p for w, p, key in _weights(run) if key == step.matrix)
     multiplier, _, variance = _law(run, weight, point)
     ratio = _number(run, weight.rows.size, run.env) / _number(run, weight.cols.size, run.env)
     v = multiplier**2 * variance * (ratio if step.ins.transpose else 1.0)

@@ -47,7 +47,8 @@ class Rationals:
     algebra: Algebra
     values: dict[Key, Poly] = field(default_factory=dict)
     calls: dict[tuple[Key, bool], Calls] = field(default_factory=dict)
-    variances: dict[Key, Fraction] = field(default_factory=dict)
+    variances: dict[Key, Fraction] = field(default_factory=dict)  # of matrices, times their columns
+    ratios: dict[Key, Fraction] = field(default_factory=dict)  # of their rows to their columns
 
     def __getitem__(self, key: Key) -> Fraction:
         return self.values.get(key, ZERO).get((), Fraction(0))
@@ -62,7 +63,9 @@ class Rationals:
                 key = run.compiler.key(w.ref, point)
                 variance = self.number(w.multiplier**2 * w.variance, point, w.span)
                 if w.cols is not None:
+                    assert w.rows is not None
                     self.variances[key] = variance
+                    self.ratios[key] = self.number(w.rows.size / w.cols.size, run.env, w.span)
                     continue
                 mean = constant(self.number(w.multiplier * w.mean, point, w.span))
                 self.values[key] = add(mean, self.algebra.letter(variance)) if variance and w.rows is not None else mean
@@ -80,10 +83,7 @@ class Rationals:
         """Ẑ + Ż of ``W x`` (``Wᵀ x``)."""
         W = member.matrix
         assert W is not None
-        weight = next(w for w in self.plan.program.weights if w.ref.name == ins.W.name and w.cols is not None)
-        assert weight.rows is not None and weight.cols is not None
-        ratio = self.number(weight.rows.size / weight.cols.size, self.plan.env, weight.span)
-        variance = self.variances[W] * (ratio if ins.transpose else 1)
+        variance = self.variances[W] * (self.ratios[W] if ins.transpose else 1)
         x = self.values[member.reads[0]]
         own, opposite = (self.calls.setdefault((W, t), Calls()) for t in (ins.transpose, not ins.transpose))
         return add(self._hat(own, x, variance), self._dot(opposite, x), variance)

@@ -154,7 +154,7 @@ def _update(run: Run, gradient: Gradient, memory: Memory, lr: float) -> list[Key
         direction = memory.direction(key, batch_gradient(run, gradient, key))
         if direction is None:
             continue
-        step = lr * drawn.rate * drawn.multiplier**memory.optimizer.degree
+        step = lr * drawn.rate * abs(drawn.multiplier) ** memory.optimizer.degree  # normalised: M Q(M g) = |M| Q(g)
         array = run.values[key]
         block = max(1, BLOCK // array.shape[-1]) if key in gradient.factors else len(array)
         for start in range(0, len(array), block):

@@ -39,18 +39,18 @@ def normalize(program: Program, updates: Updates | None = None) -> Program:
     ``updates``: it is trained by such updates; None: sizes are those at initialization.
     """
     widths = sorted(set().union(*(s.size.free_symbols for s in program.spaces)), key=str)
-    factors = {}
-    weights = []
+    sizes: dict[tuple[str, int], list[sp.Expr]] = {}  # of a family all members count as the largest does: they are read alike
     for w in program.weights:
-        factor = sp.S.One
         if w.cols is None:
-            factor = _size(w, widths) if updates is None else _trained(program, w, updates, widths)
-        if factor != 1:
-            factors[w.ref.name, len(w.ref.index)] = factor
-            w = replace(w, multiplier=sp.expand(w.multiplier / factor))
-        weights.append(w)
+            size = _size(w, widths) if updates is None else _trained(program, w, updates, widths)
+            sizes.setdefault((w.ref.name, len(w.ref.index)), []).append(size)
+    factors = {key: factor for key, found in sizes.items() if (factor := max(found, key=_order)) != 1}
     if not factors:
         return program
+    weights = []
+    for w in program.weights:
+        factor = factors.get((w.ref.name, len(w.ref.index))) if w.cols is None else None
+        weights.append(w if factor is None else replace(w, multiplier=sp.expand(w.multiplier / factor)))
     body = tuple(_scaled(ins, factors) for ins in program.body)
     return replace(program, weights=tuple(weights), body=body)
 
@@ -66,7 +66,7 @@ def _trained(program: Program, w: Weight, updates: Updates, widths: list[sp.Symb
     zero = w.variance == 0 and w.mean == 0
     initial = _size(w, widths)
     reads = list(_reads(program, w, updates, widths))
-    unmoved = w.frozen or w.rows is None or not reads or w.multiplier == 0 or w.rate == 0
+    unmoved = w.frozen or not reads or w.multiplier == 0 or w.rate == 0
     if unmoved or (updates.degree == 1 and not zero):  # of what is ever so small entries still have a sign
         return initial
     gradient = max((g for _, g in reads), key=_order) if updates.degree == 2 else sp.S.One
@@ -77,18 +77,44 @@ def _trained(program: Program, w: Weight, updates: Updates, widths: list[sp.Symb
 
 
 def _reads(program: Program, w: Weight, updates: Updates, widths: list[sp.Symbol]) -> Iterator[tuple[sp.Expr, sp.Expr]]:
-    """For every term that reads ``w``: the power of the width before it, and that in the gradient that comes from there."""
+    """For every term that reads ``w``: the power of the width before it, and that in the gradient that comes from there.
+
+    Of a number that vectors read, nothing: it is left at its initial size.
+    """
     key = (w.ref.name, len(w.ref.index))
     outputs = {out.name for out in program.outputs}
     scale = updates.scale if updates.scale is not None else widths[0]
-    for ins in flat(program.body):
-        if not isinstance(ins, Nonlin | Moment) or ins.space is None:
+    readers = [
+        i for i in flat(program.body) if isinstance(i, Nonlin | Moment) and any((r.name, len(r.index)) == key for r in _refs(i))
+    ]
+    if w.rows is None and any(ins.space is not None for ins in readers):
+        return
+    for ins in readers:
+        if ins.space is None and w.rows is not None:
             continue
-        read_out = isinstance(ins, Moment) and ins.out.name in outputs
-        for term in _terms(sp.expand_mul(ins.coeff * ins.expr) if isinstance(ins, Moment) else ins.expr):
-            if any((r.name, len(r.index)) == key for r in term.atoms(Ref)):
-                factor = _power(sp.Mul(*(f for f in sp.Mul.make_args(term) if not f.has(Ref))), widths)
-                yield factor, _power(factor / (ins.space.size if read_out else scale), widths)
+        whole = sp.expand_mul(ins.coeff * ins.expr) if isinstance(ins, Moment) else ins.expr
+        for factor, inside in _factors(whole, key, widths):
+            read_out = isinstance(ins, Moment) and ins.out.name in outputs and not inside
+            fan = sp.S.One if ins.space is None else ins.space.size if read_out else scale
+            yield factor, _power(factor / fan, widths)
+
+
+def _factors(
+    expr: sp.Expr, key: tuple[str, int], widths: list[sp.Symbol], inside: bool = False
+) -> Iterator[tuple[sp.Expr, bool]]:
+    """The power of the width before every occurrence of a weight, in the sum it stands in, and whether a function is around."""
+    for term in _terms(expr):
+        factors = sp.Mul.make_args(term)
+        if any(isinstance(b := f.as_base_exp()[0], Ref) and (b.name, len(b.index)) == key for f in factors):
+            yield _power(sp.Mul(*(f for f in factors if not f.has(Ref))), widths), inside
+            continue
+        for part in (f for f in factors if any((r.name, len(r.index)) == key for r in f.atoms(Ref))):
+            for argument in part.args:
+                yield from _factors(argument, key, widths, True)
+
+
+def _refs(ins: Nonlin | Moment) -> set[Ref]:
+    return (ins.expr * ins.coeff if isinstance(ins, Moment) else ins.expr).atoms(Ref)
 
 
 def _terms(expr: sp.Expr) -> Iterator[sp.Expr]:

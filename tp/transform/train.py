@@ -43,6 +43,7 @@ from tp.program.ir import (
 )
 from tp.program.reads import plain
 from tp.transform.backprop import Use, arranged, backprop, flat
+from tp.transform.declared import matrices, of_member
 from tp.transform.entrywise import FIRST, GRADIENT, SECOND, Entrywise
 from tp.transform.losses import Loss
 from tp.transform.normalize import Updates, normalize
@@ -141,15 +142,15 @@ class _Training:
         self.taken = _names(self.program)
         with_loss, output, loss = self._with_loss()
         self.backward = backprop(with_loss, loss, self.scale)
-        trained = [w.ref for w in self.program.weights if w.cols is None and not w.frozen]
-        self.initial = {(ref.name, len(ref.index)): self._fresh(f"{ref.name}_init") for ref in trained}
+        trained = {(w.ref.name, len(w.ref.index)): w.ref.name for w in self.program.weights if w.cols is None and not w.frozen}
+        self.initial = {key: self._fresh(f"{name}_init") for key, name in trained.items()}
         self.steps = Range(STEP, sp.S.Zero, sp.Integer(self.schedule.steps))
         self.every = Range(SAMPLE, sp.S.Zero, sp.Integer(self.samples - 1))
         self._tables()
         for ins, ins_domain in flat(self.backward.program.body):
             self._instruction(ins, ins_domain)
         for w in self.program.weights:
-            if w.cols is None and not w.frozen:
+            if w.cols is None and (w.ref.name, len(w.ref.index)) in self.initial:
                 self._weight(w)
         lifted = replace(
             self.backward.program,
@@ -220,9 +221,8 @@ class _Training:
             return ref
         if any(d.ref.name == ref.name for d in self.backward.program.data):
             return Ref(ref.name, sample, *ref.index)
-        for w in self.program.weights:
-            if w.ref.name == ref.name and w.cols is None and len(w.ref.index) == len(ref.index):
-                return ref if w.frozen else Ref(ref.name, step, *ref.index)
+        if any(w.ref.name == ref.name and w.cols is None and len(w.ref.index) == len(ref.index) for w in self.program.weights):
+            return Ref(ref.name, step, *ref.index) if (ref.name, len(ref.index)) in self.initial else ref
         return Ref(ref.name, step, sample, *ref.index)
 
     def _instruction(self, ins: Simple, domain: Domain) -> None:
@@ -237,24 +237,25 @@ class _Training:
 
     def _matmul(self, ins: MatMul, domain: Domain) -> None:
         """W_t x: the initial matrix's product, and what the updates add to it."""
-        weight = next(w for w in self.program.weights if w.ref.name == ins.W.name and w.cols is not None)
         lifted = (self.steps, self.every, *domain)
         out, x = self.at(ins.out), self.at(ins.x)
-        if weight.frozen:
+        trained = self._of(ins.W, lambda w: sp.Integer(not w.frozen))
+        if trained == 0:
             self.new.append((replace(ins, out=out, x=x), lifted))
             return
         first = Ref(self._fresh(f"w_{ins.out.name}"), *out.index)
         self.new.append((replace(ins, out=first, x=x), lifted))
-        total = Ref(self.keep, STEP) * first
+        keep = Ref(self.keep, STEP)
+        total = (keep if trained == 1 else 1 + trained * (keep - 1)) * first
         if self.schedule.entrywise is not None and not self._rank_one(ins):
-            total -= self._outer(ins, x, domain, weight)
+            total -= self._outer(ins, x, domain)
         else:
             for use in self.backward.uses:
                 if use.W.name == ins.W.name:
-                    total -= self._update(ins, x, use, domain, weight)
+                    total -= self._update(ins, x, use, domain)
         self.new.append((Nonlin(out, total, ins.space, lifted, ins.span), lifted))
 
-    def _update(self, ins: MatMul, x: Ref, use: Use, domain: Domain, weight: Weight) -> sp.Expr:
+    def _update(self, ins: MatMul, x: Ref, use: Use, domain: Domain) -> sp.Expr:
         """Σ_{s<t, i'} push · rate/N · d_out_s ⟨x_s, x⟩ of one use (the roles swapped for the transpose)."""
         swap = {r.index: sp.Symbol(f"{r.index.name}'", integer=True) for r in use.domain}
         ranges = tuple(Range(swap[r.index], r.lo.subs(swap), r.hi.subs(swap)) for r in use.domain)
@@ -263,10 +264,10 @@ class _Training:
         d_out, x_use = (self.at(e.subs(tied, simultaneous=True), EARLIER, OTHER) for e in moved[:2])
         left, right = (d_out, x_use) if use.transpose == ins.transpose else (x_use, d_out)
         space = self._space(right)
-        rate = weight.rate * weight.multiplier**2 / self.scale
+        rate = self._of(ins.W, lambda w: _rate(w) * w.multiplier**2) / self.scale
         if self.schedule.entrywise is not None:  # sign(d xᵀ) = sign(d) sign(x)ᵀ
-            self.gradients[use.d_out.name] = weight
-            left, right, rate = sp.sign(left), sp.sign(right), weight.rate * weight.multiplier
+            self.gradients[use.d_out.name] = self._declaration(ins.W)
+            left, right, rate = sp.sign(left), sp.sign(right), self._of(ins.W, lambda w: _rate(w) * sp.Abs(w.multiplier))
         earlier = Range(EARLIER, sp.S.Zero, STEP - 1)
         other = Range(OTHER, sp.S.Zero, self.every.hi)
         inner = (self.steps, self.every, *domain, earlier, other, *ranges)
@@ -284,20 +285,20 @@ class _Training:
         rows = max(sum(w != 0 for w in weights) for weights in self.schedule.weight)
         return rows <= 1 and len(uses) == 1 and all(set(map(str, u.W.index)) >= {str(r.index) for r in u.domain} for u in uses)
 
-    def _outer(self, ins: MatMul, x: Ref, domain: Domain, weight: Weight) -> sp.Expr:
+    def _outer(self, ins: MatMul, x: Ref, domain: Domain) -> sp.Expr:
         """rate · Σ_{s<t} push Q(gradients up to s) x, an OuterNonlin."""
         out = Ref(self._fresh(f"o_{ins.out.name}"), STEP, SAMPLE, *(r.index for r in domain))
-        self.gradients[out.name] = weight
+        self.gradients[out.name] = self._declaration(ins.W)
         update = Ref(self.push, STEP, EARLIER) * self._entrywise(lambda step: self._gradient(ins, domain, step))
         entry = Sum(update, (EARLIER, 0, STEP - 1))
         lifted = (self.steps, self.every, *domain)
         over = self._space(x)
         self.new.append((OuterNonlin(out, entry, x, ins.transpose, ins.space, over, lifted, ins.span), lifted))
-        return over.size * weight.rate * weight.multiplier * out
+        return over.size * self._of(ins.W, lambda w: _rate(w) * w.multiplier) * out
 
     def _gradient(self, ins: MatMul, domain: Domain, step: sp.Expr) -> sp.Expr:
-        """N ∂L/∂W at a step, as a sum of outer products: over uses, samples and the indices of uses."""
-        total = sp.S.Zero
+        """N ∂L/∂w at a step, as a sum of outer products: over uses, samples and the indices of uses."""
+        total, unit = sp.S.Zero, self._of(ins.W, self._unit)
         for use in self.backward.uses:
             if use.W.name != ins.W.name:
                 continue
@@ -308,8 +309,20 @@ class _Training:
             d_out, x = (e.subs(tied, simultaneous=True) for e in moved[:2])
             rows, cols = (self.at(e, step, OTHER) for e in ((x, d_out) if use.transpose else (d_out, x)))
             other = Range(OTHER, sp.S.Zero, self.every.hi)
-            total += Sum(same * Outer(rows, cols), *((r.index, r.lo, r.hi) for r in (*reversed(ranges), other)))
+            total += Sum(unit * same * Outer(rows, cols), *((r.index, r.lo, r.hi) for r in (*reversed(ranges), other)))
         return total
+
+    def _of(self, W: Ref, value: Callable[[Weight], sp.Expr]) -> sp.Expr:
+        """``value`` of the declaration that a matrix falls under."""
+        return of_member(self.program.weights, W, value)
+
+    def _declaration(self, W: Ref) -> Weight:
+        """A trained declaration of the family of a matrix."""
+        return next(w for w in matrices(self.program.weights, W.name) if not w.frozen)
+
+    def _unit(self, w: Weight) -> sp.Expr:
+        """The constant c of a multiplier c n^(-a): the gradient of what is stored is c times that of n^(-a) w."""
+        return w.multiplier.subs({n: sp.S.One for s in self.program.spaces for n in s.size.free_symbols})
 
     def _space(self, ref: Ref) -> Space:
         for ins, _ in flat(self.backward.program.body):
@@ -324,10 +337,10 @@ class _Training:
     # ------------------------------------------------------------ weights
 
     def _weight(self, w: Weight) -> None:
-        """v_t = κ₀(t) v_0 − Σ_{s<t} κ(t, s) rate/N Σ_i d_v."""
-        adjoint = self.backward.adjoint.get(w.ref.name)
+        """v_t = κ₀(t) v_0 − Σ_{s<t} κ(t, s) rate/N Σ_i d_v; a frozen member of a family of which others are trained is v_0."""
+        adjoint = None if w.frozen else self.backward.adjoint.get(w.ref.name)
         before = Ref(self.initial[w.ref.name, len(w.ref.index)], *w.ref.index)
-        total = Ref(self.keep, STEP) * before
+        total = before if w.frozen else Ref(self.keep, STEP) * before
         if adjoint is not None:
             scale = self.scale if w.rows is not None else sp.S.One
             rate = w.rate * w.multiplier**2 / scale
@@ -337,7 +350,7 @@ class _Training:
         lifted = (self.steps, *w.domain)
         if self.schedule.entrywise is not None and adjoint is not None:
             gradient = Ref(self._fresh(f"g_{w.ref.name}"), STEP, *w.ref.index)
-            whole = Sum(Ref(adjoint, STEP, OTHER, *w.ref.index), (OTHER, 0, self.every.hi))
+            whole = self._unit(w) * Sum(Ref(adjoint, STEP, OTHER, *w.ref.index), (OTHER, 0, self.every.hi))
             self.gradients[gradient.name] = w
             self.new.append((Nonlin(gradient, whole, w.rows, lifted, w.span), lifted))
             scaled = Ref(self._fresh(f"q_{w.ref.name}"), STEP, *w.ref.index)
@@ -423,6 +436,10 @@ def _tied(one: Ref, two: Ref, domain: Domain, ranges: Domain) -> tuple[dict[sp.S
     rest = tuple(Range(r.index, r.lo.subs(tied), r.hi.subs(tied)) for r in ranges if r.index not in tied)
     pairs = [(e, f.subs(tied)) for e, f in zip(one.index, two.index, strict=True)]
     return tied, rest, sp.Mul(*(sp.KroneckerDelta(e, f) if sp.expand(e - f) != 0 else 1 for e, f in pairs))
+
+
+def _rate(w: Weight) -> sp.Expr:
+    return sp.S.Zero if w.frozen else w.rate
 
 
 def _names(program: Program) -> set[str]:
