@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import sympy as sp
 
 from tp.errors import NOWHERE, LimitError, Message, NoFormula, Span
-from tp.gaussian.functions import rectified
+from tp.gaussian.functions import rectified, relu
 from tp.limit.alike import same_up_to_indices
 from tp.limit.clauses import Clause, Families, at
 from tp.limit.integrands import in_units, slope, unit
@@ -315,7 +315,20 @@ class Forms:
             expr = self._named_sums(expr, domain) if _degree(expr) > HIGHEST else expr
             args = [self._named_arguments(a, domain) for a in expr.args]
             return rebuilt(expr, [self._by_name(a, args) for a in args] if expr.is_Mul else args)
+        if self._is_ramp(expr):
+            low, high = sorted(expr.args, key=lambda a: (a.count_ops(), a.sort_key()))
+            ramp, first = relu(self._argument(high - low, domain)), low if isinstance(expr, sp.Max) else high
+            return self._argument(first, domain) + (ramp if first is low else -ramp)
         return rebuilt(expr, [self._argument(a, domain) for a in expr.args])
+
+    def _is_ramp(self, expr: sp.Expr) -> bool:
+        """Whether it is ``max(u, v) = u + relu(v - u)`` or ``min(u, v) = v - relu(v - u)`` of two combinations of Gaussians.
+
+        Terms of one Gaussian each have laws, functions of two at once have not.
+        """
+        if not (isinstance(expr, (sp.Max, sp.Min)) and len(expr.args) == 2 and len(self.families.vectors(expr)) > 1):
+            return False
+        return all(self.has_vector(a) and self.affine(a) is not None for a in expr.args)
 
     def _named_factors(self, expr: sp.Expr, domain: Domain) -> sp.Expr:
         """A polynomial inside a nonlinearity, ``log(1 + (W @ h + b)^2)``: it is not multiplied out, its factors get names."""

@@ -260,3 +260,14 @@ def test_who_watches_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys:
     net.kernel("nngp", progress=True).measured(X)
     told = capsys.readouterr().err
     assert "drawing on 2^10 nodes" in told and "vectors" in told
+
+
+@pytest.mark.parametrize("kind", ["nngp", "ntk"])
+def test_formulas_are_gone_through_by_blocks_of_pairs(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Of samples that differ, beside a constant for which all have the same; 40 are two blocks."""
+    net = tp.parse(GRU.replace("v @ h[t]", "v @ (h[t] + 2*bh)").replace("f[t]", "f").replace("h[t] + 2", "h[T] + 2"), T=2)
+    kernel, X = net.kernel(kind), data(40, 2, 3)
+    (whole,) = kernel.measured(X)
+    monkeypatch.setattr(draw, "TOGETHER", 1)
+    (parts,) = kernel.measured(X)
+    assert pytest.approx(parts.values, abs=1e-13) == whole.values and (parts.values == parts.values.T).all()

@@ -36,6 +36,8 @@ from tp.readings.indexing import Key
 Array = NDArray[np.float64]
 BLOCK = 1 << 15
 """Numbers of an array that are worked on together, about: some such arrays stay in a cache."""
+TOGETHER = 1 << 22
+"""Numbers of second moments that are held together, about."""
 INDEPENDENT = 1e-11
 """Part of a variance, relative to it, from which on a direction is one of its own."""
 
@@ -99,6 +101,8 @@ class Draw:
     arrays: dict[sp.Basic, Array] = field(default_factory=dict)
     calls: dict[Source, Calls] = field(default_factory=dict)
     span: Span = field(default_factory=Span)
+    sides: dict[int, Array] = field(default_factory=dict)
+    products: dict[Entry, tuple[Array, Array]] = field(default_factory=dict)
     used: int = 0
 
     @property
@@ -215,32 +219,67 @@ class Draw:
     # ------------------------------------------------------------ second moments
 
     def formula(self, formula: Formula) -> Array:
-        found: dict[sp.Basic, Any] = {}
+        """[samples, samples], which is symmetric: by blocks, of which one side of the diagonal is computed."""
+        found = np.empty((self.samples, self.samples))
+        several = parts(formula, self.samples)
+        for k, rows in enumerate(several):
+            for columns in several[k:]:
+                found[rows, columns] = formula.code(self.entries(formula, rows, columns))
+                if rows != columns:
+                    found[columns, rows] = found[rows, columns].T
+        return found
+
+    def entries(self, formula: Formula, rows: slice, columns: slice) -> dict[sp.Basic, Array]:
+        """What a formula reads, at some pairs of samples. E[b a] of the same samples on both sides is the transpose of E[a b]."""
+        found: dict[sp.Basic, Array] = {}
+        known: dict[tuple[int, int], Array] = {}
         for name in formula.reads:
             if isinstance(name, Second):
-                found[name] = self.second(name)
+                a, b = self.plan.moments[name]
+                if rows == columns and (b, a) in known:
+                    found[name] = known[b, a].T
+                else:
+                    found[name] = known[a, b] = _some(self.side(a), rows) @ _some(self.side(b), columns).T / self.nodes
             elif isinstance(name, Entry):
-                found[name] = self.gram(name)
+                one, two = self.inputs(name)
+                found[name] = one[rows] @ two[columns].T
             else:
-                found[name] = self.named(name)
-        return np.array(np.broadcast_to(formula.code(found), (self.samples, self.samples)))
+                found[name] = _some(_some(self.named(name), rows).T, columns).T
+        return found
 
-    def second(self, e: Second) -> Array:
-        """A mean of products over the nodes."""
-        return self.side(e.a) @ self.side(e.b).T / self.nodes
+    def side(self, k: int) -> Array:
+        """One side of second moments, [samples or 1, nodes]."""
+        if k not in self.sides:
+            formula = self.plan.sides[k]
+            if formula.expr not in self.arrays:
+                self.arrays[formula.expr] = self.at(formula)
+                self.tick()
+            found = self.arrays[formula.expr]
+            self.sides[k] = np.broadcast_to(found, (len(found), self.nodes))
+        return self.sides[k]
 
-    def side(self, side: sp.Expr) -> Array:
-        formula = self.plan.sides[side]
-        if formula.expr not in self.arrays:
-            self.arrays[formula.expr] = self.at(formula)
-        found = self.arrays[formula.expr]
-        return np.broadcast_to(found, (len(found), self.nodes))
+    def inputs(self, e: Entry) -> tuple[Array, Array]:
+        """[samples, coordinates] of the two inputs of an inner product."""
+        if e not in self.products:
+            one, two = self.coordinates(e.a), self.coordinates(e.b)
+            self.products[e] = one, two
+        return self.products[e]
 
-    def gram(self, e: Any) -> Array:
-        """Σ_c a[…, c] b[…, c] of an input."""
-        last = sorted({key[-1] for key in self.data if key[0] == e.a.name})
-        one, two = (np.stack([self.coordinate(Ref(r.name, *r.index, c)) for c in last], axis=1) for r in (e.a, e.b))
-        return one @ two.T
+    def coordinates(self, ref: Ref) -> Array:
+        """[samples, coordinates] of an input."""
+        last = sorted({key[-1] for key in self.data if key[0] == ref.name})
+        return np.stack([self.coordinate(Ref(ref.name, *ref.index, c)) for c in last], axis=1)
+
+
+def _some(array: Array, rows: slice) -> Array:
+    """Some rows; of what is the same for all samples that one."""
+    return array[rows] if len(array) > 1 else array
+
+
+def parts(formula: Formula, samples: int) -> list[slice]:
+    """Samples by which a formula is gone through."""
+    length = min(samples, max(32, math.isqrt(TOGETHER // max(1, len(formula.reads)))))
+    return [slice(start, min(start + length, samples)) for start in range(0, samples, length)]
 
 
 def told(step: Step) -> str:
@@ -270,9 +309,14 @@ def rows(plan: Plan, samples: int) -> int:
     return total
 
 
+def sides(plan: Plan) -> set[sp.Expr]:
+    """What second moments are of beside what steps make."""
+    return {f.expr for f in plan.sides} - plan.kept
+
+
 def memory(plan: Plan, samples: int, log2: int) -> int:
     """Bytes that a scrambling holds at most: points, arguments of matrices, arrays that are still to be read, and results."""
-    held, live, most = samples * len({f.expr for f in plan.sides.values()} - plan.kept), dict[sp.Basic, int](), 0
+    held, live, most = samples * len(sides(plan)), dict[sp.Basic, int](), 0
     met, arguments = dict[Source, tuple[Any, ...]](), set[tuple[Any, ...]]()
     for k, step in enumerate(plan.steps):
         count = samples if step.sampled else 1
@@ -285,13 +329,14 @@ def memory(plan: Plan, samples: int, log2: int) -> int:
         for name in step.reads:
             if plan.last[name] == k:
                 live.pop(name, None)
-    return 8 * (2**log2 * (rows(plan, samples) + most) + len(plan.formulas) * 9 * samples**2)
+    moments = max((len(f.reads) * parts(f, samples)[0].stop ** 2 for f in plan.formulas), default=0)
+    return 8 * (2**log2 * (rows(plan, samples) + most) + len(plan.formulas) * 9 * samples**2 + 2 * moments)
 
 
 def drawn(plan: Plan, data: Mapping[Key, Array], samples: int, log2: int, seed: int, limit: int, progress: bool | None) -> Array:
     """[scramblings, formulas, samples, samples]: side by side on the cores there are, as far as ``limit`` bytes allow."""
     side_by_side = max(1, min(default_threads(), limit // memory(plan, samples, log2)))
-    lock, total = Lock(), SCRAMBLINGS * len(plan.steps)
+    lock, total = Lock(), SCRAMBLINGS * (len(plan.steps) + len(sides(plan)))
     with bar(f"drawing on 2^{log2} nodes", total, " vectors", progress) as advance, one_thread():
 
         def tick() -> None:

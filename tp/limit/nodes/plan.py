@@ -117,16 +117,30 @@ class Plan:
         return found | dict.fromkeys(self.kept, len(self.steps))
 
     @cached_property
-    def sides(self) -> Mapping[sp.Expr, Formula]:
+    def _seconds(self) -> list[Second]:
+        return list(dict.fromkeys(e for f in self.formulas for e in f.reads if isinstance(e, Second)))
+
+    @cached_property
+    def _own(self) -> Mapping[sp.Expr, sp.Expr]:
+        """The sides of second moments, each at sample i."""
+        return {side: side.xreplace({J: I}) for side in dict.fromkeys(side for e in self._seconds for side in (e.a, e.b))}
+
+    @cached_property
+    def sides(self) -> tuple[Formula, ...]:
         """What the second moments of the formulas are of, at sample i."""
-        sides = [side for f in self.formulas for e in f.reads if isinstance(e, Second) for side in (e.a, e.b)]
-        return {side: Formula(side.xreplace({J: I})) for side in dict.fromkeys(sides)}
+        return tuple(map(Formula, dict.fromkeys(self._own.values())))
+
+    @cached_property
+    def moments(self) -> Mapping[sp.Basic, tuple[int, int]]:
+        """The two sides of each second moment, by their places."""
+        at = {side.expr: k for k, side in enumerate(self.sides)}
+        return {e: (at[self._own[e.a]], at[self._own[e.b]]) for e in self._seconds}
 
     @cached_property
     def kept(self) -> frozenset[sp.Basic]:
         """What these are made of, and the scalars in formulas."""
         scalars = (e.xreplace({J: I}) for f in self.formulas for e in f.reads if isinstance(e, Value))
-        return frozenset([*(name for side in self.sides.values() for name in side.reads), *scalars])
+        return frozenset([*(name for side in self.sides for name in side.reads), *scalars])
 
     @cached_property
     def columns(self) -> Mapping[Source, list[int]]:
@@ -183,7 +197,7 @@ def _is_linear(plan: Plan, v: sp.Expr) -> bool:
     made = {v}
     for step in plan.steps:
         made |= {step.out} if made.intersection(step.reads) else set()
-    formulas = [*(step.formula for step in plan.steps if isinstance(step, Function)), *plan.sides.values()]
+    formulas = [*(step.formula for step in plan.steps if isinstance(step, Function)), *plan.sides]
     read = [(f.expr, z) for f in formulas for z in f.reads if z in made]
     return all(isinstance(z, Z) and not sp.diff(e, z).has(*made) for e, z in read)
 
