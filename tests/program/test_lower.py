@@ -6,6 +6,7 @@ import contextlib
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -388,3 +389,26 @@ def test_matrices_between_widths_are_centred():
     with pytest.raises(tp.SpecError, match=r"W @ h \+ n\*mean\*avg\(h\)") as caught:
         tp.parse(text.format("2/n")).program  # noqa: B018
     assert caught.value.diagnostics[0].span.line == 4
+
+
+def test_a_sum_over_an_empty_range_is_nothing():
+    """Steps before the first: the sum is left out, and what it alone would read is not asked for."""
+    text = """network steps
+  width n
+  dim   d = 2
+  let   T = 2
+  index t in 1..T
+  input  x[t] : [d]
+  input  y : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight v : [n] ~ N(0, 1/n)
+  h[t] = U @ x[t]
+  a[t] = avg(h[t]^2)
+  output f = v @ tanh(U @ y + sum(softmax(a[t] over t)*h[t] for t))
+"""
+    X = np.array([[1.0, 0.5], [-0.25, 2.0]])
+    alone = tp.parse("\n".join(s for s in text.splitlines() if "[t]" not in s) + "\n  output f = v @ tanh(U @ y)\n")
+    for kind in ("nngp", "ntk"):
+        assert tp.parse(text, T=0).kernel(kind)(X) == pytest.approx(alone.kernel(kind)(X))
+    with pytest.raises(tp.DataError, match="no input"):
+        tp.zoo("gru", T=0).kernel("nngp")(X)

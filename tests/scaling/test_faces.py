@@ -1,11 +1,12 @@
 """Tables, JSON, the command line, and the way out to torch."""
 
 import json
+from fractions import Fraction
 
 import pytest
 
 import tp
-from tests.scaling.specs import BIASES, mlp
+from tests.scaling.specs import BIASES, RESIDUAL, mlp
 from tp.adapters.torch import initialize_, param_groups
 from tp.cli import main
 
@@ -148,3 +149,21 @@ def test_only_changes_that_mend_are_advised():
     after = tp.parse(spec.replace("RATE", "n^(-1/2)")).scaling()
     assert not any("`W" in r.text.split("contributes")[0] and r.step == 1 for r in after.reasons if r.quantity == reason.quantity)
     assert "learns features" not in tp.parse(spec.replace("RATE", "1")).scaling().explanation()
+
+
+def test_the_table_speaks_for_all_times():
+    """What acts on a state that is 0 at first is not only said to be 0; behind what grows there are initial sizes."""
+    report = tp.zoo("gru").scaling()
+    assert report.exponents["Wz @ h[0]"].initial is None and report.exponents["Wz @ h[1]"].changes == (Fraction(1, 2),)
+    assert report.reasons[0].quantity == "Wz @ h[1]"
+    assert report.behind["Wr @ h[3]"].initial == report.behind["h[4]"].initial == report.behind["f"].initial == 0
+    assert any(line.split("|")[1:4:2] == [" h[4]       ", "                "] for line in report.sizes().splitlines())
+    stable = tp.zoo("gru").scaling("mup")
+    assert stable.exponents["Wz @ h[3]"].changes == (0, 0) and not stable.behind
+    assert "W[l] @ x1[l]" in tp.zoo("mlp", L=4).scaling("mup").exponents  # alike in all layers: one line
+
+
+def test_a_crowd_of_blocks_is_named_by_its_end():
+    depth = tp.parse(RESIDUAL.replace("1/sqrt(L) * ", ""), L=None).scaling("mup").depth
+    assert not depth.stable and "`h[L]` grows like L^(1/2)" in depth.reasons[0]
+    assert set(depth.exponents) == {"h[0]", "W[l] @ x1[l]", "h[l]", "h[L]"}

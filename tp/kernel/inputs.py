@@ -50,6 +50,8 @@ def _wrong(title: str, reason: str, remedy: str) -> DataError:
 
 
 def _by_name(wanted: Shapes, X: Any, argument: str) -> dict[str, Any]:
+    if not wanted:
+        raise _wrong("no input", f"the network has no input for {argument}", "its ranges are empty: make them longer")
     names = ", ".join(f"`{n}`" for n in wanted)
     if not isinstance(X, Mapping):
         if len(wanted) != 1:

@@ -240,6 +240,8 @@ class Lowering:
             limits.append((symbol, lo, hi))
             inner = inner.bind(r.index, symbol)
         body = self.value(e.body, inner)
+        if any((hi - lo).is_negative for _, lo, hi in limits):  # nothing to add, as of the steps before a first one
+            return Value(body.axes, lambda c: sp.S.Zero)
         number = _count(limits) if e.kind == "mean" else sp.S.One
         return Value(body.axes, lambda c: Sum(body.at(c), *reversed(limits)) / number)
 

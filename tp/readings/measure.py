@@ -63,6 +63,7 @@ class Experiment:
         for m in self.engine.concrete.members:
             if m.forward and (m.out[0] not in temps or m.text):
                 named.setdefault(classify.label(m, temps), m)
+                named.setdefault(m.place or m.name, m)
         self.named = named
         self.smooth = self.optimizer.normalised == "none"
         kinds = self.engine.roles

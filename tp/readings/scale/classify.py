@@ -11,7 +11,7 @@ Source: Yang & Hu 2021, *Tensor Programs IV*, Theorems 3.3 (stability), 3.4 (non
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -104,32 +104,44 @@ def label(m: Member, temps: frozenset[str]) -> str:
     return m.text if m.out[0] in temps and m.text else m.name
 
 
-def quantities(walk: Walk, steps: list[Step], temps: frozenset[str]) -> dict[str, Quantity]:
-    """The table of exponents, up to and including the step of the first violation."""
+def quantities(
+    walk: Walk, steps: list[Step], temps: frozenset[str]
+) -> tuple[dict[str, Quantity], dict[str, Quantity], dict[int, str]]:
+    """The table of exponents up to the first violation; what is behind it, with its changes in earlier steps; names by slot.
+
+    A product without a name of its own has one line, ``W @ h[t-1]``, or one for each of its members where these differ.
+    """
     wrong = violations(walk, steps)
-    last = wrong[0].step if wrong else len(steps)
+    last = wrong[0].step if wrong else len(steps) - 1
     stop = wrong[0].member.slot if wrong else None
-    found: dict[str, Quantity] = {}
+    known = last  # steps whose changes have a meaning
+    lines: dict[str, list[tuple[Member, Quantity]]] = {}
     for m in walk.forward:
-        name = label(m, temps)
-        if m.out[0] in temps and not m.text:
-            if m.slot == stop:
-                break
-            continue
-        changes = [walk.exponent(s.sizes[m.slot][1]) for s in steps[1:] if s.t <= last]
-        if name not in found:
-            found[name] = Quantity(name, walk.exponent(steps[0].sizes[m.slot][0]), tuple(changes), m.span)
-        if m.slot == stop:
+        if m.out[0] not in temps or m.text:
+            changes = tuple(walk.exponent(s.sizes[m.slot][1]) for s in steps[1 : known + 1])
+            quantity = Quantity(label(m, temps), walk.exponent(steps[0].sizes[m.slot][0]), changes, m.span)
+            lines.setdefault(quantity.name, []).append((m, quantity))
+        if m.slot == stop and last == 0:
             break
-    return found
+        known -= m.slot == stop
+    found: dict[str, Quantity] = {}
+    behind: dict[str, Quantity] = {}
+    names: dict[int, str] = {}
+    for name, members in lines.items():
+        longest = max((q for _, q in members), key=lambda q: len(q.changes))
+        alike = all(q.initial == longest.initial and q.changes == longest.changes[: len(q.changes)] for _, q in members)
+        for m, q in members:
+            names[m.slot] = name if alike else m.place or name
+            into = found if len(q.changes) == last else behind
+            into.setdefault(names[m.slot], replace(q, name=names[m.slot]))
+    return found, {name: q for name, q in behind.items() if name not in found}, names
 
 
-def reason(walk: Walk, v: Violation, temps: frozenset[str], point: Mapping[str, Fraction]) -> Reason:
-    """A violated constraint in words, with its monomial and those single changes that were found to mend it."""
+def reason(walk: Walk, v: Violation, name: str, point: Mapping[str, Fraction]) -> Reason:
+    """A violated constraint of what is called ``name``, with its monomial and those single changes that were found to mend it."""
     size = walk.exponent(v.sized)
     assert size is not None
     form = walk.form(v.sized)
-    name = label(v.member, temps)
     ways, helping = _ways(walk, v, form, size, point)
     if v.step == 0:
         what = "vanishes like" if v.vanishing else "grows like"

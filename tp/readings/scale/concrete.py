@@ -35,6 +35,8 @@ class Member:
     parallel: tuple[int, ...] = ()  # slots of ``out`` whose index nothing recurs over: their members are alike
     name: str = ""  # as people would write it: ``h[L]`` at a bound that is a symbol
     last: tuple[int, ...] = ()  # slots of ``out`` that are at such a bound
+    inner: str = ""  # ``h[l]``, where an index with such a bound is not at it
+    place: str = ""  # the ``text`` at its indices
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ def report(reading: Reading, point: Mapping[str, Fraction], rules: Mapping[str, 
     """What a run at ``point`` says."""
     deep = reading.deep
     steps = reading.run(point, certified=True)
-    wrong = reading.violations(steps)
+    wrong = [_ending(reading, v, steps) for v in reading.violations(steps)[:1]]
     symbol = deep.depth.symbol
     sizes = _sizes(reading, steps, point, wrong)
     gradients = steps[-2].gradients if len(steps) > 1 and not wrong else {}
@@ -191,13 +191,24 @@ def _sizes(reading: Reading, steps: list[Step], point: Mapping[str, Fraction], w
     temps = reading.deep.engine.program.temps
     found: dict[str, Quantity] = {}
     for m in reading.walk.forward:
-        name = classify.label(m, temps)
+        name = m.inner if m.inner and m.out[0] in reading.deep.concrete.ways else classify.label(m, temps)
         if m.out[0] not in temps or m.text:
             changes = tuple(reading.exponent(s.sizes[m.slot][1], point) for s in steps[1:] if s.t <= last)
             found.setdefault(name, Quantity(name, reading.exponent(steps[0].sizes[m.slot][0], point), changes, m.span))
         if m.slot == stop:
             break
     return found
+
+
+def _ending(reading: Reading, v: classify.Violation, steps: list[Step]) -> classify.Violation:
+    """Where a stream grows, its end: a block that is followed stands for one with Θ(L) others before it, also the first."""
+    m = v.member
+    ways = reading.deep.concrete.ways
+    for end in reading.walk.forward if m.inner and m.out[0] in ways else ():
+        sized = steps[v.step].sizes[end.slot][0 if v.step == 0 else 1]
+        if end.last and end.out[0] == m.out[0] and sized is not None and sized[0] > 0:
+            return classify.Violation(v.step, end, v.sized)  # with the first power that is too large: later ones build on it
+    return v
 
 
 def _rule(reading: Reading, p: str, r: ABC, gradient: Sized, point: Mapping[str, Fraction]) -> Rule:

@@ -21,15 +21,15 @@ def hoisted(program: Program) -> Program:
     return replace(program, body=body, temps=program.temps | set(hoist.made)) if hoist.made else program
 
 
-def product(expr: sp.Expr) -> str:
-    """``A @ x`` for a sum over a finite axis of A[j] x[j]; "" for anything else."""
+def product(expr: sp.Expr) -> tuple[Ref, Ref] | None:
+    """A and x for a sum over a finite axis of A[j] x[j], which is ``A @ x``; None for anything else."""
     if not isinstance(expr, sp.Sum) or len(expr.limits) != 1:
-        return ""
+        return None
     refs = [f for f in sp.Mul.make_args(expr.function) if isinstance(f, Ref)]
     if len(refs) != 2 or sp.Mul(*refs) != expr.function or any(not r.index or r.index[-1] != expr.limits[0][0] for r in refs):
-        return ""
+        return None
     first, second = sorted(refs, key=lambda r: r.name.lower() == r.name)  # a weight's name is a capital by custom
-    return " @ ".join(str(Ref(r.name, *r.index[:-1])) for r in (first, second))
+    return Ref(first.name, *first.index[:-1]), Ref(second.name, *second.index[:-1])
 
 
 @dataclass

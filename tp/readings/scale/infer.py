@@ -197,8 +197,9 @@ def report(
     """What a run says, as an object for people."""
     temps = engine.program.temps
     wrong = classify.violations(walk, steps)
-    quantities = classify.quantities(walk, steps, temps)
-    reasons = tuple(classify.reason(walk, v, temps, point) for v in _first(wrong))
+    quantities, behind, names = classify.quantities(walk, steps, temps)
+    called = ((v, names.get(v.member.slot) or classify.label(v.member, temps)) for v in _first(wrong))
+    reasons = tuple(classify.reason(walk, v, name, point) for v, name in called)
     gradients = steps[-2].gradients if len(steps) > 1 and not wrong else {}  # after a violation they mean nothing
     last = {p: walk.exponent(s) for p, s in gradients.items()}
     table = {p: _rule(engine, p, r, walk.optimizer, last.get(p)) for p, r in rules.items()}
@@ -221,6 +222,7 @@ def report(
         reasons,
         constants={c: point[c] for c in engine.concrete.constants},
         outputs=outputs,
+        behind=behind,
         **more,
     )
 

@@ -298,7 +298,7 @@ class _Writer:
             matrix, x = self._at(ins.W, env, self.matrix_keys), self._at(ins.x, env, self.keys)
             if matrix is None:
                 raise LimitError(Message(ins.span, f"`{ins.W}` is no matrix of this program", heading="no scaling rule"))
-            text = f"{ins.W}{'.T' if ins.transpose else ''} @ {ins.x}"
+            factors = (ins.W, ins.x)
             slot = self._new(ins.out.name, index)
             item = Member(
                 slot,
@@ -310,9 +310,9 @@ class _Writer:
                 matrix=matrix,
                 transpose=ins.transpose,
                 x=x,
-                text=text,
                 parallel=alike,
                 **self._named(ins, index),
+                **self._spelled(factors, env, ins.transpose),
             )
             self._add(item)
             return
@@ -327,20 +327,35 @@ class _Writer:
         vector = not averaged and ins.space is not None
         kind = "moment" if averaged else "nonlin"
         named = self._named(ins, index)
-        text = product(ins.expr) if ins.out.name in self.backward.program.temps else ""
-        more = {"half": half, "weights": reads, "text": text, "parallel": alike, **named}
+        found = product(ins.expr) if ins.out.name in self.backward.program.temps else None
+        text = self._spelled(found, env) if found else {}
+        more = {"half": half, "weights": reads, "parallel": alike, **named, **text}
         self._add(Member(slot, out, kind, ins.span, forward, vector, op, **more))
 
     def _named(self, ins: MatMul | Nonlin | Moment, index: tuple[int, ...]) -> dict[str, Any]:
         """What people call a member: by the symbol where an index is at a bound that is one, and without a finite axis's."""
-        shown, last = [str(v) for v in index], []
+        shown, last, inner = [str(v) for v in index], [], []
         for k, (e, v) in enumerate(zip(ins.out.index, index, strict=True)):
             bound = self.symbolic.get(e.name) if isinstance(e, sp.Symbol) else None
             if v == SYMBOLIC_BOUND and (bound or e.free_symbols & set(self.program.constants)):
                 shown[k] = bound or str(e)
                 last.append(k)
+            elif bound:
+                inner.append(k)
+        middle = [str(e) if k in inner else v for k, (v, e) in enumerate(zip(shown, ins.out.index, strict=True))]
         shown = [v for v, e in zip(shown, ins.out.index, strict=True) if not str(e).startswith("j_")]
-        return {"name": f"{ins.out.name}[{', '.join(shown)}]" if shown else ins.out.name, "last": tuple(last)}
+        name = f"{ins.out.name}[{', '.join(shown)}]" if shown else ins.out.name
+        return {"name": name, "last": tuple(last), "inner": f"{ins.out.name}[{', '.join(middle)}]" if inner else ""}
+
+    def _spelled(self, factors: tuple[Ref, Ref], env: Env, transpose: bool = False) -> dict[str, Any]:
+        """A product as it is written, and with its indices; a bound that is a symbol stands for its value."""
+        at = {sp.Symbol(i, integer=True): sp.Symbol(b) for i, b in self.symbolic.items() if env.get(i) == SYMBOLIC_BOUND}
+        named = [Ref(r.name, *(self._numbered(e, at, env) for e in r.index)) for r in factors]
+        texts = (f"{W}{'.T' if transpose else ''} @ {x}" for W, x in (factors, named))
+        return dict(zip(("text", "place"), texts, strict=True))
+
+    def _numbered(self, e: sp.Expr, at: dict[sp.Symbol, sp.Symbol], env: Env) -> sp.Expr:
+        return e.subs(at) if e.free_symbols & at.keys() else sp.Integer(self.compiler.integer(e, env))
 
     def _add(self, m: Member) -> None:
         self.made.members.append(m)

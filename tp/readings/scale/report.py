@@ -198,6 +198,7 @@ class ScalingReport:
     constants: Mapping[str, Fraction] = field(default_factory=dict)
     gauge: str = ""
     outputs: tuple[str, ...] = ()
+    behind: Mapping[str, Quantity] = field(default_factory=dict)  # the first that grows: only earlier sizes have a meaning
     depth: DepthReport | LimitError | str | None = None  # or why it has no exponents; None where it is a number
 
     @property
@@ -293,7 +294,9 @@ class ScalingReport:
         """The exponents of all quantities, initially and of their change after each update."""
         steps = max((len(q.changes) for q in self.exponents.values()), default=0)
         head = ["quantity", "initially", *(f"change, step {t + 1}" for t in range(steps))]
-        rows = [[q.name, power(q.initial), *map(power, q.changes)] for q in self.exponents.values()]
+        quantities = (*self.exponents.values(), *self.behind.values())
+        rows = [[q.name, power(q.initial), *map(power, q.changes)] for q in quantities]
+        rows = [row + [""] * (len(head) - len(row)) for row in rows]
         return _styled(style, head, rows)
 
     def latex(self) -> str:
@@ -319,6 +322,7 @@ class ScalingReport:
             "rules": {k: _rule(r) for k, r in self.rules.items()},
             "constants": {k: _plain(v) for k, v in self.constants.items()},
             "exponents": _quantities(self.exponents),
+            "behind": _quantities(self.behind),
             "reasons": [
                 {
                     "quantity": r.quantity,
