@@ -12,7 +12,7 @@ import pytest
 import tp
 from tp.errors import LimitError
 from tp.gaussian import hermite
-from tp.kernel import aside, kernel, uncompiled
+from tp.kernel import aside, kernel, linewise, uncompiled
 from tp.kernel.module import is_compiled
 
 SPEC = """network small
@@ -72,7 +72,7 @@ def test_projections_are_those_of_the_loops():
     rng = np.random.default_rng(1)
     rows = rng.standard_normal((4, 33))
     ours, theirs = np.zeros(12), np.zeros(12)
-    square = uncompiled.project(rows, 3, ours, 1, 9)
+    square = linewise.project(rows, 3, ours, 1, 9)
     assert square == pytest.approx(hermite.project(rows, 3, theirs, 1, 9), rel=1e-13)
     np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-14)
     assert not ours[[0, 10, 11]].any()

@@ -11,6 +11,7 @@ import ast
 import math
 import sys
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,8 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tp.gaussian.powers import beyond, tail
-from tp.kernel import abreast, lanewise, planewise, scalars, sizes
+from tp.kernel import abreast, lanewise, linewise, planewise, scalars, sizes
 from tp.kernel.arrays import array_code
 from tp.kernel.aside import at_work, is_helped
 from tp.kernel.module import digest, is_compiled
@@ -163,7 +163,7 @@ def module(text: str, seconds: float = math.inf, in_arrays: bool = True) -> Modu
                 found.__dict__.update(abreast.functions(text, vars(found)))
                 watch.seconds *= _seen(text)
             else:
-                _with_lanes(found, text, watch.range)
+                _with_lanes(found, text, watch.range, repeated)
             found.__dict__["in_arrays"] = True
             keep_freed(LARGEST, LARGEST)
     return found
@@ -175,11 +175,13 @@ def _lasting(text: str) -> ModuleType:
     return module(text)
 
 
-def _with_lanes(found: ModuleType, text: str, watched: Callable[..., range]) -> None:
-    """The functions of a module that have lanes, as array code."""
+def _with_lanes(found: ModuleType, text: str, watched: Callable[..., range], repeated: AbstractSet[str]) -> None:
+    """The functions of a module that have lanes, as array code, and integrals with all nodes at a time."""
     code, entries, straight, names = array_code(text)
     inside = lanewise.scope(watched)
     exec(code, inside)
+    integrals = linewise.functions(text, vars(found), inside)
+    found.__dict__.update({name: lru_cache(1 << 14)(f) if name in repeated else f for name, f in integrals.items()})
     twins = lanewise.TWINS | planewise.ABREAST
     for name, function in vars(found).items():
         if name in names and name not in entries:
@@ -230,42 +232,5 @@ class _Powers(ast.NodeTransformer):
         return calling("power_", x.left, x.right) if odd else x
 
 
-def project(rows: Any, which: int, out: Any, first: int, terms: int) -> float:
-    """:func:`tp.gaussian.hermite.project` for all nodes at a time: there are many, and many terms."""
-    x = rows[0]
-    before, now = np.zeros(len(x)), np.exp(-0.25 * x * x)
-    weight = rows[1] * rows[which]
-    square = float(np.sum(weight * now * rows[which]))
-    for k in range(terms):
-        out[first + k] = weight @ now
-        before, now = now, (x * now - math.sqrt(k) * before) * (1.0 / math.sqrt(k + 1.0))
-    return square
-
-
-def squares(q: float, out: Any) -> tuple[float, float]:
-    """``squares`` of :mod:`tp.gaussian.hermite`, of all terms at a time."""
-    terms = out[1:-2] * out[1:-2]
-    return out[0] * out[0] + q * terms.sum(), np.arange(1.0, len(terms) + 1) @ terms
-
-
-@lru_cache(1)
-def _tails() -> Any:
-    """What takes a panel's values to their last four Legendre coefficients, and to what the ends are off the polynomial."""
-    found = np.zeros((6, 18))
-    for i in range(8):
-        found[:4, 2 * i + 1] = tail(i)
-        found[:4, 2 * i] = found[:4, 2 * i + 1] * (1.0, -1.0, 1.0, -1.0)
-        found[4, [2 * i, 2 * i + 1]] = found[5, [2 * i + 1, 2 * i]] = beyond(i)
-    found[[4, 5], [16, 17]] = -1.0
-    return found
-
-
-def doubt(row: Any) -> float:
-    """:func:`tp.gaussian.panels.doubt`, of all nodes at a time."""
-    k12, k13, k14, k15, low, high = map(abs, (_tails() @ row).tolist())
-    worst = max(k14 + k15, 0.03 * (k12 + k13), 0.0106 * max(low, high))
-    return max(worst - 1e-14 * float(np.abs(row[:16]).max()), 0.0)
-
-
-TWINS: dict[str, Callable[..., Any]] = {"project": project, "squares": squares, "doubt": doubt, **planewise.ALONE}
+TWINS: dict[str, Callable[..., Any]] = {**linewise.TWINS, **planewise.ALONE}
 """What takes a place of its own in modules that are not compiled."""
