@@ -116,7 +116,7 @@ def test_what_does_not_fit_the_device_is_refused(name, monkeypatch):
     prepare(call, side)
 
     def fitted(free: int) -> blocks.Pairs:
-        return blocks.fitted(SimpleNamespace(size=free), call, k._device, side, side)
+        return blocks.fitted(SimpleNamespace(size=free, fits={}), call, k._device, side, side)
 
     with pytest.raises(tp.DeviceError, match="over the device's memory"):
         fitted(1 << 10)

@@ -5,6 +5,7 @@ On a device, or with NUMBA_ENABLE_CUDASIM=1 in numba's simulator of one, where b
 
 import math
 import sys
+from collections import Counter
 from fractions import Fraction
 from types import SimpleNamespace
 from unittest import mock
@@ -18,6 +19,7 @@ from tests.kernel import test_rows
 from tests.kernel.plain import data
 from tp.kernel import build
 from tp.kernel.cuda import blocks, products, settle
+from tp.kernel.cuda import device as devices
 from tp.kernel.kernel import Kernel
 from tp.kernel.plan import Compiled
 from tp.limit.equations import Limit
@@ -75,6 +77,25 @@ def planned(name: str) -> tuple[Compiled, Limit]:
     return build.planned(net.ntk(), ("K", "Theta"), {}), net.ntk()
 
 
+def traffic(kernel: Kernel, samples: np.ndarray) -> Counter[str]:
+    """How often a call asks for the memory that is free, and sends what is known of samples, by side."""
+    found: Counter[str] = Counter()
+    send, free = devices.Workspace.send, devices.free_memory
+
+    def sent(self: devices.Workspace, name: object, *given: object, **more: object) -> object:
+        if isinstance(name, tuple) and str(name[0])[-2:] in ("_1", "_2") and isinstance(name[1], str):
+            found[str(name[0])[-2:]] += 1
+        return send(self, name, *given, **more)
+
+    def asked(cuda: object) -> int:
+        found["asked"] += 1
+        return free(cuda)
+
+    with mock.patch.object(devices.Workspace, "send", sent), mock.patch.object(devices, "free_memory", asked):
+        kernel(samples)
+    return found
+
+
 for name in sys.argv[1:]:
     phi, _, dtype = name.partition(":")
     plan, limit = planned(phi)
@@ -96,4 +117,11 @@ for name in sys.argv[1:]:
                 np.testing.assert_allclose(found[usual], want[usual], rtol=1e-12)
             if len(given) == 1:
                 np.testing.assert_array_equal(found, found.T)
+    if config.ENABLE_CUDASIM and phi in (
+        "mlp",
+        "line",
+    ):  # three tiles, of which two are on the diagonal: there both sides are one
+        again = traffic(device, X)
+        assert again["asked"] == 0 and again["_1"] == 3 * again["_2"] > 0, again
+        assert traffic(device, X[:3])["asked"] == 1
 assert (type(tp.zoo("mlp").kernel(device="auto")) is Kernel) == bool(config.ENABLE_CUDASIM)  # the simulator is no device

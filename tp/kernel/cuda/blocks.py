@@ -143,7 +143,11 @@ def fitted(space: Workspace, call: Call, module: ModuleType, one: Side, two: Sid
         grams[n] = (g, left, left if one is two and g.alike else gram.right(g, two.data))
     known = _by_samples(call, one, two) if call.by_rows else tables(call, one, two)
     work = Pairs(space, call, module, grams, known, one is two)
-    edge, most = _edge(work, space.size // 2, one.count, two.count), _holders(work, space.size // 4)
+    counts = (one.count, two.count)
+    if counts not in space.fits:  # to ask for the memory that is free takes the driver long
+        size = space.size
+        space.fits[counts] = _edge(work, size // 2, *counts), _holders(work, size // 4)
+    edge, most = space.fits[counts]
     pairs = min(edge, one.count) * min(edge, two.count)
     wanted = pairs * max(work.turns(k)[1] for k in work.kernels) if call.by_rows else -(-pairs // BLOCK) * BLOCK
     return replace(work, edge=edge, holders=min(most, wanted))
@@ -217,9 +221,13 @@ def _queue(work: Pairs, tile: Task, results: dict[str, Array]) -> Callable[[], b
     back = {t: a if a.flags.c_contiguous else np.empty(a.shape, a.dtype) for t, a in place.items()}
     outs = {t: space.room(t, a.shape, a.dtype) for t, a in place.items()}
     samples = {n: _samples(work, n, tile) for n in work.grams}
-    known = {
-        (n, k): _sent(work, n, work.type(k), tile) for k in work.kernels for n in work.known if n in work.call.plan.functions[k]
-    }
+    known: dict[tuple[str, str], Any] = {}
+    sent: dict[tuple[int, str, tuple[int, int]], Any] = {}
+    for k in work.kernels:
+        for n in work.known:
+            if n in work.call.plan.functions[k]:
+                what = (id(work.known[n]), work.type(k).name, _side(n, tile))  # of both sides, or of both kernels, the same
+                known[n, k] = sent[what] = sent[what] if what in sent else _sent(work, n, work.type(k), tile)
     bad = space.send("bad", np.zeros(1, np.int32), np.int32)
     for first in range(0, i1 - i0, work.panel(j1 - j0)):
         last = min(first + work.panel(j1 - j0), i1 - i0)
@@ -343,9 +351,14 @@ def _sent(work: Pairs, name: str, dtype: np.dtype[Any], tile: Task) -> Any:
     array, key = work.known[name], (name, dtype.name)
     if name in work.call.constants:
         return work.space.send(key, array, dtype, mark="whole")
-    start, stop = tile[:2] if name.endswith("_1") else tile[2:]
+    start, stop = _side(name, tile)
     if work.call.by_rows:
         part = array[start:stop]
     else:
         part = array[..., start:stop, :] if name[:-2] in work.call.plan.coefficients else array[..., start:stop]
     return work.space.send(key, part, dtype)
+
+
+def _side(name: str, tile: Task) -> tuple[int, int]:
+    """The samples of a tile that are known of under this name."""
+    return tile[:2] if name.endswith("_1") else tile[2:]

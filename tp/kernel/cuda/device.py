@@ -65,6 +65,7 @@ class Workspace:
     memory: dict[Hashable, Any] = field(default_factory=dict)  # flat, the largest asked for
     views: dict[tuple[Hashable, tuple[int, ...]], Any] = field(default_factory=dict)
     holds: dict[Hashable, Hashable] = field(default_factory=dict)  # what lies under a name
+    fits: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)  # by numbers of samples, what memory was found for
 
     few: Any = None
 
@@ -97,6 +98,7 @@ class Workspace:
         except Exception as error:
             if "OUT_OF_MEMORY" not in str(error):
                 raise
+            self.fits.clear()  # it was found when there was more
             reason = (
                 f"the device has no {size_text(size * np.dtype(dtype).itemsize)} left: other programs or kernels have its memory"
             )

@@ -8,6 +8,7 @@ addresses are a base and a number.
 
 from __future__ import annotations
 
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -62,6 +63,7 @@ def multiply(one, two, out, mine, first, last, columns, upper):
 """
 
 
+@cache
 def text(dtype: np.dtype[Any]) -> str:
     """``multiply(one, two, out, mine, first, last, columns, upper)``: out[s, r, q] = Σ_c one[s, first mine + r, c] two[s, q, c].
 
