@@ -22,6 +22,7 @@ from tp.kernel import lanewise
 from tp.kernel.language import CALLS
 from tp.kernel.pairwise import PAIRS, SAMPLES, Pairwise
 from tp.kernel.straight import Straight, Unfit, is_straight
+from tp.kernel.trees import nodes, placed
 
 Array = Any
 
@@ -54,7 +55,7 @@ def array_code(text: str) -> tuple[CodeType, tuple[str, ...], tuple[str, ...]]:
         raise Unfit(f"{missing} are no straight functions of numbers")
     body: list[ast.stmt] = [Pairwise().function(f) for f in entries.values()]
     body += [Straight(f).function() for f in helpers.values()]
-    code = compile(ast.fix_missing_locations(ast.Module(body, [])), "<abreast>", "exec")
+    code = compile(placed(ast.Module(body, [])), "<abreast>", "exec")
     return code, tuple(n for n in entries if not n.endswith("_apart")), tuple(helpers)
 
 
@@ -64,12 +65,12 @@ def _over(f: ast.FunctionDef) -> bool:
 
 def _of_numbers(f: ast.FunctionDef) -> bool:
     """Whether a function is straight and takes no rows of tables."""
-    taken = {ast.unparse(x.value) for x in ast.walk(f) if isinstance(x, ast.Subscript)}
+    taken = {ast.unparse(x.value) for x in nodes(f) if isinstance(x, ast.Subscript)}
     return is_straight(f.body) and taken.isdisjoint(a.arg for a in f.args.args)
 
 
 def _called(f: ast.FunctionDef) -> set[str]:
-    return {x.func.id for x in ast.walk(f) if isinstance(x, ast.Call) and isinstance(x.func, ast.Name)} - CALLS
+    return {x.func.id for x in nodes(f) if isinstance(x, ast.Call) and isinstance(x.func, ast.Name)} - CALLS
 
 
 # ------------------------------------------------------------ what it calls

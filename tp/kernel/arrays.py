@@ -15,6 +15,7 @@ from types import CodeType
 from tp.kernel.apart import PITCH
 from tp.kernel.atonce import PAIRS, SAMPLES, AtOnce
 from tp.kernel.straight import Straight, Unfit, is_straight
+from tp.kernel.trees import nodes, placed
 
 
 @lru_cache(16)
@@ -28,7 +29,7 @@ def array_code(text: str) -> tuple[CodeType, frozenset[str], frozenset[str], fro
         raise Unfit
     body: list[ast.stmt] = [AtOnce(tables).function(f) for f in entries.values()]
     body += [Straight(f).function() for f in straight.values()]
-    code = compile(ast.fix_missing_locations(ast.Module(body, [])), "<arrays>", "exec")
+    code = compile(placed(ast.Module(body, [])), "<arrays>", "exec")
     return code, frozenset(entries), frozenset(straight), frozenset(functions)
 
 
@@ -47,7 +48,7 @@ def _tables(f: ast.FunctionDef) -> dict[str, ast.Assign]:
 
 
 def _has_lanes(f: ast.FunctionDef) -> bool:
-    return any(isinstance(x, ast.For) and ast.unparse(x.iter) in (PAIRS, SAMPLES) for x in ast.walk(f))
+    return any(isinstance(x, ast.For) and ast.unparse(x.iter) in (PAIRS, SAMPLES) for x in nodes(f))
 
 
 def _fills_row(f: ast.FunctionDef) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tp.kernel.loops import carried
 from tp.kernel.straight import Lanes, Unfit, calling, names_in
+from tp.kernel.trees import nodes
 
 PAIRS = "range(i + 1 if upper and i + 1 > j0 else j0, j1, width)"
 SAMPLES = "range(start, stop, width)"
@@ -49,7 +50,7 @@ class AtOnce(Blocks):
         f.decorator_list = []
         self.written = {
             x.value.id
-            for x in ast.walk(f)
+            for x in nodes(f)
             if isinstance(x, ast.Subscript)
             and isinstance(x.ctx, ast.Store)
             and _is_lane(x.slice)

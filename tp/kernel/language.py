@@ -12,6 +12,7 @@ import ast
 import builtins
 
 from tp.kernel.text import ENTRY, EXACT, HEAD, HELPER, LOOPING, SUMMING
+from tp.kernel.trees import nodes
 
 CALLS = frozenset({"range", "min", "max", "abs", "int", "float", "len", "round"})
 ARRAYS = frozenset({"empty", "zeros", "float32"})
@@ -58,8 +59,7 @@ def _function(f: ast.FunctionDef, functions: set[str]) -> bool:
         return False
     if ast.dump(f.decorator_list[0]) not in _DECORATORS or f.name in _TAKEN:
         return False
-    nodes = [node for statement in f.body for node in ast.walk(statement)]
-    return all(type(node) in _ALWAYS or _allowed(node, functions) for node in nodes)
+    return all(type(x) in _ALWAYS or _allowed(x, functions) for statement in f.body for x in nodes(statement))
 
 
 def _kinds(kind: type[ast.AST]) -> frozenset[type[ast.AST]]:

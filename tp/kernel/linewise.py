@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tp.gaussian.powers import beyond, node, tail
 from tp.kernel.straight import Straight, calling, is_straight
+from tp.kernel.trees import nodes, placed
 
 Array = NDArray[np.float64]
 
@@ -37,7 +38,7 @@ DENSITY = 0.3989422804014327
 
 
 @lru_cache(1)
-def nodes() -> tuple[Array, Array]:
+def rule() -> tuple[Array, Array]:
     """The nodes of a panel [-1, 1], the two near its ends last, and the weights of the others."""
     x, w = np.array([node(i) for i in range(9)]).T
     return np.column_stack([-x, x]).ravel(), np.repeat(w[:8], 2)
@@ -87,7 +88,7 @@ class Line:
         """φ and φ' at the nodes of panels, [2, panel, node], and whether the rule is right there: ``panels.phi_fits``."""
         half, middle = 0.5 * (high - low), 0.5 * (high + low)
         found = np.empty((2, len(low), 18))
-        found[0], found[1] = self.values(middle[:, None] + half[:, None] * nodes()[0])
+        found[0], found[1] = self.values(middle[:, None] + half[:, None] * rule()[0])
         near = np.maximum(np.maximum(low, -high), 0.0)
         most = 1e-13 * np.exp(0.5 * near * near / self.moment) / half
         return found, ~((doubts(found[0]) > most * self.norm) | (doubts(found[1]) > most * self.steep))
@@ -149,7 +150,7 @@ def mean(line: Line, end: float, most: int) -> tuple[float, float]:
     if found is None or line.norm == math.inf:
         return math.nan, math.nan
     middle, half, values = found
-    x, w = nodes()
+    x, w = rule()
     t = middle[:, None] + half[:, None] * x[:16]
     weight = half[:, None] * w * np.exp(-0.5 * t * t)
     value, slope = np.einsum("pi,kpi->k", weight, values[..., :16]).tolist()
@@ -162,7 +163,7 @@ def samples(line: Line, end: float) -> Array:
     if found is None or not line.norm < math.inf:
         return np.empty((4, 0))
     middle, half, values = found
-    x, w = nodes()
+    x, w = rule()
     t = middle[:, None] + half[:, None] * x[:16]
     weight = DENSITY * w * half[:, None] * np.exp(-0.25 * t * t)
     return np.stack([t, weight, *values[..., :16]]).reshape(4, -1)
@@ -223,7 +224,7 @@ def code(text: str) -> tuple[CodeType, CodeType, frozenset[str]]:
     made = [f for f in means if f is not None]
     drawn = {f.name for f in made}
     made += [f for f in functions.values() if f.name.startswith("site_") and _from_samples(f, drawn)]
-    parts = (ast.fix_missing_locations(ast.Module([*body], [])) for body in (values, made))
+    parts = (placed(ast.Module([*body], [])) for body in (values, made))
     one, other = (compile(tree, "<lines>", "exec") for tree in parts)
     return one, other, frozenset(f.name for f in made)
 
@@ -250,7 +251,7 @@ def _values(f: ast.FunctionDef) -> ast.FunctionDef | None:
             arguments = ast.arguments([], [ast.arg(n) for n in (*names[:2], "t", *names[8:])], None, [], [], None, [])
             body = [*before, ast.Return(ast.Tuple([one, other], ast.Load()))]
             found = _Nodes().visit(ast.FunctionDef(_at(f.name), arguments, body, []))
-            left = {x.id for x in ast.walk(found) if isinstance(x, ast.Name)}
+            left = {x.id for x in nodes(found) if isinstance(x, ast.Name)}
             return Straight(found).function() if left.isdisjoint({"x", "side", "middle"}) and is_straight(body) else None
     return None
 
@@ -276,9 +277,7 @@ def _at(name: str) -> str:
 def _cut(f: ast.FunctionDef, known: set[str]) -> ast.FunctionDef | None:
     """A mean, or samples, up to its loop over panels, and then all of these at once; None where φ is not ``known`` at nodes."""
     k = next(k for k, s in enumerate(f.body) if isinstance(s, ast.While))
-    calls = {
-        x.func.id.rsplit("_", 1)[0]: x for x in ast.walk(f.body[k]) if isinstance(x, ast.Call) and isinstance(x.func, ast.Name)
-    }
+    calls = {x.func.id.rsplit("_", 1)[0]: x for x in nodes(f.body[k]) if isinstance(x, ast.Call) and isinstance(x.func, ast.Name)}
     panel, fits = calls.get("phi_panel"), calls.get("phi_fits")
     if panel is None or fits is None or _at(ast.unparse(fits.func)) not in known:
         return None

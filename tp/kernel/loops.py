@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from tp.kernel.trees import nodes
+
 
 def carried(loop: ast.For) -> set[str]:
     """Names that a turn sets and the next one reads."""
@@ -17,7 +19,7 @@ def taken(body: Sequence[ast.stmt], made: set[str]) -> set[str]:
     for s in body:
         blocks = [s.body, s.orelse] if isinstance(s, (ast.For, ast.If)) else []
         head = [s.iter] if isinstance(s, ast.For) else [s.test] if isinstance(s, ast.If) else [s]
-        found |= {x.id for h in head for x in ast.walk(h) if isinstance(x, ast.Name) and not is_stored(x)} - made
+        found |= {x.id for h in head for x in nodes(h) if isinstance(x, ast.Name) and not is_stored(x)} - made
         if isinstance(s, ast.AugAssign) and isinstance(s.target, ast.Name):
             found |= {s.target.id} - made
         if isinstance(s, ast.For):
@@ -25,13 +27,13 @@ def taken(body: Sequence[ast.stmt], made: set[str]) -> set[str]:
         for block in blocks if isinstance(s, ast.If) else ():
             found |= taken(block, {*made})
         if not blocks:
-            made |= {x.id for x in ast.walk(s) if isinstance(x, ast.Name) and is_stored(x)}
+            made |= {x.id for x in nodes(s) if isinstance(x, ast.Name) and is_stored(x)}
     return found
 
 
 def stored(body: Sequence[ast.AST]) -> set[str]:
     """Names that are set here."""
-    return {x.id for s in body for x in ast.walk(s) if isinstance(x, ast.Name) and is_stored(x)}
+    return {x.id for s in body for x in nodes(s) if isinstance(x, ast.Name) and is_stored(x)}
 
 
 def is_stored(x: ast.Subscript | ast.Name) -> bool:

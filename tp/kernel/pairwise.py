@@ -12,7 +12,8 @@ from typing import Any
 from tp.kernel.atonce import SKIPPED, Blocks, flags
 from tp.kernel.loops import carried, stored
 from tp.kernel.straight import Unfit, calling
-from tp.kernel.turns import SAME, Turns, apart_from_same, copied, is_count, is_innermost, is_row, of_others
+from tp.kernel.trees import copied, nodes
+from tp.kernel.turns import SAME, Turns, apart_from_same, is_count, is_innermost, is_row, of_others
 
 PAIRS = "range(work.shape[0])"
 SAMPLES = "range(start, stop)"
@@ -68,7 +69,7 @@ class Pairwise(Blocks):
         self.flags |= flags(s.body)
         if left := carried(s) - flags(s.body):
             raise Unfit(f"{left} are carried from lane to lane")
-        places = [(ast.unparse(x.value), x.ctx) for x in ast.walk(s) if isinstance(x, ast.Subscript)]
+        places = [(ast.unparse(x.value), x.ctx) for x in nodes(s) if isinstance(x, ast.Subscript)]
         read, written = ({n for n, ctx in places if isinstance(ctx, kind)} for kind in (ast.Load, ast.Store))
         if read & written:
             raise Unfit(f"{read & written} are read and written in one loop")
@@ -164,7 +165,7 @@ class _AllTurns(Pairwise):
         if self.turns.depends(s.iter):
             raise Unfit(ast.unparse(s.iter))
         found = super().lanes(s)
-        if not any(isinstance(x, ast.Name) and x.id in self.made for x in ast.walk(self.stop)):
+        if not any(isinstance(x, ast.Name) and x.id in self.made for x in nodes(self.stop)):
             self.lanes_ = self.stop
         return found
 
@@ -243,4 +244,4 @@ SKIPPED_PAIR = SKIPPED.replace("[i - i0]", "[w]")
 
 
 def _has_lane(x: ast.expr) -> bool:
-    return any(isinstance(n, ast.Name) and n.id == "z" for n in ast.walk(x))
+    return any(isinstance(n, ast.Name) and n.id == "z" for n in nodes(x))

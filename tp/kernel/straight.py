@@ -10,6 +10,7 @@ import ast
 from collections.abc import Sequence
 
 from tp.kernel.loops import stored
+from tp.kernel.trees import nodes
 
 
 class Unfit(Exception):
@@ -21,7 +22,7 @@ def is_straight(body: Sequence[ast.stmt]) -> bool:
     for k, s in enumerate(body):
         match s:
             case ast.Assign(targets=targets):
-                if any(isinstance(x, ast.Subscript) for t in targets for x in ast.walk(t)):
+                if any(isinstance(x, ast.Subscript) for t in targets for x in nodes(t)):
                     return False
             case ast.AugAssign(target=ast.Name()):
                 pass
@@ -41,7 +42,7 @@ def is_straight(body: Sequence[ast.stmt]) -> bool:
 
 
 def _leaves(s: ast.stmt) -> bool:
-    return any(isinstance(x, (ast.Return, ast.Break, ast.Continue)) for x in ast.walk(s))
+    return any(isinstance(x, (ast.Return, ast.Break, ast.Continue)) for x in nodes(s))
 
 
 def _ends(body: Sequence[ast.stmt]) -> bool:
@@ -114,8 +115,7 @@ def _later(value: ast.expr) -> ast.Lambda:
 def _safe(e: ast.expr) -> bool:
     """Whether a value can be computed where it is not asked for."""
     return not any(
-        isinstance(x, (ast.Subscript, ast.Pow, ast.Div, ast.Mod)) or (isinstance(x, ast.Call) and not _plain(x))
-        for x in ast.walk(e)
+        isinstance(x, (ast.Subscript, ast.Pow, ast.Div, ast.Mod)) or (isinstance(x, ast.Call) and not _plain(x)) for x in nodes(e)
     )
 
 
@@ -202,4 +202,4 @@ class Straight(Lanes):
 
 
 def names_in(body: Sequence[ast.AST]) -> set[str]:
-    return {x.id for s in body for x in ast.walk(s) if isinstance(x, ast.Name)}
+    return {x.id for s in body for x in nodes(s) if isinstance(x, ast.Name)}

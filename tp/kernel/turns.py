@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from tp.kernel.loops import carried, is_stored, target
 from tp.kernel.straight import Unfit
+from tp.kernel.trees import nodes
 
 SAME = "same"
 """The name that says whether pairs are of a sample with itself."""
@@ -188,31 +188,6 @@ def _whole(value: ast.expr) -> bool:
 
 def _subscripted(x: ast.expr) -> bool:
     return any(isinstance(n, ast.Subscript) for n in nodes(x))
-
-
-def nodes(x: ast.AST, without: tuple[type, ...] | type = ()) -> Iterator[ast.AST]:
-    """A tree's nodes, not those below nodes of some kinds; ``ast.walk`` takes three times as long."""
-    left = [x]
-    while left:
-        node = left.pop()
-        if isinstance(node, without):
-            continue
-        yield node
-        for name in node._fields:
-            value = getattr(node, name)
-            if isinstance(value, ast.AST):
-                left.append(value)
-            elif isinstance(value, list):
-                left += value
-
-
-def copied(x: Any) -> Any:
-    """A tree again."""
-    if isinstance(x, list):
-        return [copied(v) for v in x]
-    if not isinstance(x, ast.AST) or not x._fields:
-        return x
-    return type(x)(**{name: copied(value) for name, value in vars(x).items()})
 
 
 def _names(x: ast.AST) -> set[str]:

@@ -27,6 +27,7 @@ from tp.kernel.aside import at_work, is_helped
 from tp.kernel.module import digest, is_compiled
 from tp.kernel.room import keep_freed
 from tp.kernel.straight import Unfit, calling, is_odd_power
+from tp.kernel.trees import nodes, placed
 from tp.seldom import seldom
 
 T = TypeVar("T")
@@ -210,16 +211,16 @@ def _code(text: str) -> tuple[CodeType, frozenset[str]]:
     repeated = set()
     for k, f in enumerate(functions):
         f.decorator_list = []
-        nodes = [*ast.walk(f)]
-        if any(map(is_odd_power, nodes)):
+        inside = [*nodes(f)]
+        if any(map(is_odd_power, inside)):
             functions[k] = _Powers().visit(f)
-        for x in nodes:
+        for x in inside:
             if isinstance(x, ast.For) and isinstance(x.iter, ast.Call) and all(isinstance(a, ast.Constant) for a in x.iter.args):
                 x.iter.func = ast.Name("short", ast.Load())  # nothing to watch
-        places = {ast.unparse(x.value) for x in nodes if isinstance(x, (ast.Subscript, ast.Attribute))}
-        if any(isinstance(x, ast.While) for x in nodes) and places.isdisjoint(a.arg for a in f.args.args):
+        places = {ast.unparse(x.value) for x in inside if isinstance(x, (ast.Subscript, ast.Attribute))}
+        if any(isinstance(x, ast.While) for x in inside) and places.isdisjoint(a.arg for a in f.args.args):
             repeated.add(f.name)
-    tree = ast.fix_missing_locations(ast.Module([*functions], []))
+    tree = placed(ast.Module([*functions], []))
     return compile(tree, "<uncompiled>", "exec"), frozenset(repeated)
 
 
