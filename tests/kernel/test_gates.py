@@ -128,18 +128,18 @@ def test_devices_leave_them_to_the_processor():
 
 
 def test_samples_that_cannot_be_told_apart_are_refused():
-    """z/(1 + z²) of a sum that has no name: the weights in it are Gaussians of no sample."""
+    """U x beside a function of U x + b has no name: the weights in it are Gaussians of no sample."""
     text = """network t
   width n
   dim d = 2
-  let phi(z) = z/(1 + z^2)
+  let phi(y, z) = y/(1 + z^2)
   input x : [d]
   weight U : [n, d] ~ N(0, 1)
+  weight b : [n] ~ N(0, 1)
   weight v : [n] ~ N(0, 1/n)
 """
     with pytest.raises(tp.LimitError, match="line of its own"):
-        tp.parse(text + "  output f = v @ phi(U @ x)\n").kernel("nngp")
-    tp.parse(text + "  h = U @ x\n  output f = v @ phi(h)\n").kernel("nngp")
+        tp.parse(text + "  output f = v @ phi(U @ x, U @ x + b)\n").kernel("nngp")
 
 
 PRODUCT = """network product

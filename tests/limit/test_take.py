@@ -207,3 +207,17 @@ def test_a_recursion_may_have_its_nonlinearity_outside() -> None:
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-12)
     assert tp.parse(outside.replace("f = v @ mean(h[t] for t)", "f = v @ h[3]")).ntk().equations
     assert tp.parse(outside.replace("f = v @ mean(h[t] for t)", "f[t] = v @ h[t]")).ntk().equations
+
+
+@pytest.mark.parametrize("phi", ["z/(1 + z^2)", "z*abs(z)", "z*tanh(z) + z/2"])
+def test_a_product_without_a_line_of_its_own_is_one_gaussian(phi: str) -> None:
+    """In ``phi(U @ x)`` a factor U @ x was taken apart into coordinates, and the function beside it was of another vector."""
+    head = "network a\n  width n\n  dim d = 2\n  input x : [d]\n  weight U : [n, d] ~ N(0, 1)\n  weight v : [n] ~ N(0, 1/n)\n"
+    head += f"  let phi(z) = {phi}\n"
+    X = np.array([[1.0, 0.5], [-0.6, 0.8]])
+    kernels = [
+        tp.parse(head + rest).kernel("nngp", "ntk")(X)
+        for rest in ("  h = U @ x\n  output f = v @ phi(h)\n", "  output f = v @ phi(U @ x)\n")
+    ]
+    for named, unnamed in zip(*kernels, strict=True):
+        np.testing.assert_allclose(unnamed, named, rtol=1e-12)

@@ -368,9 +368,9 @@ class Forms:
         return self._name(linear, domain) + constant
 
     def _by_name(self, factor: sp.Expr, factors: list[sp.Expr]) -> sp.Expr:
-        """The sum in ``(b + W @ h) * sigmoid(b + W @ h)`` is what the function beside it is of."""
+        """The sum in ``(b + W @ h) * sigmoid(b + W @ h)``, or in ``U @ x``, is what the function beside it is of."""
         base, power = (factor.base, factor.exp) if _power(factor) else (factor, sp.S.One)
-        found = self.affine(base) if base.is_Add else None
+        found = self.affine(base) if isinstance(base, sp.Add | sp.Sum) else None
         linear = [t for t in found or () if t.core != 1]
         name = self._known(linear) if linear else None
         if found is None or name is None or not any(f.has(*name.atoms(Ref)) for f in factors):
