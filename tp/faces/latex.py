@@ -17,6 +17,7 @@ import sympy as sp
 from tp.faces.decimals import DIGITS, rounded
 from tp.faces.definitions import matrices
 from tp.faces.display import align, ranges, rows
+from tp.faces.families import of_equations
 from tp.faces.letters import explained, signs
 from tp.faces.network_tex import DefinitionPrinter, network
 from tp.faces.notation import Notation, ascii_name, notation
@@ -65,12 +66,14 @@ def document(limit: Limit) -> str:
 
 def formulas(limit: Limit) -> list[str]:
     """One display per equation."""
+    limit = of_equations(limit)
     style = notation(limit)
     return [align([equation], style) for equation in limit.equations]
 
 
 def sections(limit: Limit) -> Iterator[Section]:
     """The parts of the derivation, in the order they are read."""
+    limit = of_equations(limit)
     style = notation(limit)
     numbers = {id(e): str(k) for k, e in enumerate(ordered(limit), 1)}
     if parts := tuple(network(limit.program, explained(limit), style)):

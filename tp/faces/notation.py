@@ -135,7 +135,7 @@ def _paired_slots(limit: Limit) -> dict[str, tuple[bool, ...]]:
             slots = found.setdefault(ref.name, [False] * len(ref.index))
             for k, index in enumerate(ref.index[: len(slots)]):
                 differs = a.name == b.name and len(other.index) > k and other.index[k] != index
-                slots[k] = slots[k] or differs or bool(index.free_symbols - common)
+                slots[k] = slots[k] or (not _is_coordinate(index) and (differs or bool(index.free_symbols - common)))
     return {name: tuple(slots) for name, slots in found.items()}
 
 
@@ -147,8 +147,14 @@ def _directions(limit: Limit, paired: dict[str, tuple[bool, ...]]) -> tuple[set[
         refs = (equation.lhs.a, equation.lhs.b) if isinstance(equation.lhs, Entry) else ()
         for ref in refs:
             for index, is_paired in zip(ref.index, paired[ref.name], strict=False):
-                (down if is_paired else up).update(str(s) for s in index.free_symbols)
+                if not _is_coordinate(index):
+                    (down if is_paired else up).update(str(s) for s in index.free_symbols)
     return up, down
+
+
+def _is_coordinate(index: sp.Expr) -> bool:
+    """Whether an index counts coordinates of a finite axis: no site of a sample, and no layer."""
+    return bool(index.is_Symbol) and str(index).startswith("j_")
 
 
 def _follow(program: Program, paired: dict[str, tuple[bool, ...]], up: set[str]) -> None:

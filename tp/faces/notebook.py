@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 def limit_latex(limit: Limit) -> str:
     """All equations in one display."""
     from tp.faces.display import rows
+    from tp.faces.families import of_equations
     from tp.faces.latex import ordered
     from tp.faces.notation import notation
 
+    limit = of_equations(limit)
     style = notation(limit)
     return _display([line for equation in ordered(limit) for line in rows(equation, style)])
 
@@ -34,11 +36,13 @@ def limit_latex(limit: Limit) -> str:
 def limit_markdown(limit: Limit) -> str:
     """The derivation: sections, displays, and under each equation its rule, source and line."""
     from tp.faces.display import rows
+    from tp.faces.families import of_equations
     from tp.faces.latex import TITLES, conventions, introduced, named_vectors, ordered
     from tp.faces.notation import notation
     from tp.faces.order import is_theta
     from tp.faces.text import products
 
+    limit = of_equations(limit)
     style = notation(limit)
     parts = [f"**{_plain(limit.program.name)}** in the limit of infinite width"]
     if lines := named_vectors(limit, style, products(limit)):

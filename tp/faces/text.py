@@ -13,6 +13,7 @@ import sympy as sp
 from tp.errors import NOWHERE, DataError, Message
 from tp.faces.decimals import DIGITS, rounded
 from tp.faces.definitions import definitions, matrices, vector_names
+from tp.faces.families import of_equations
 from tp.faces.layout import Layout
 from tp.faces.letters import Gaussians, Law, explained, gaussians, shortened, signs
 from tp.faces.notation import Notation, notation
@@ -32,6 +33,7 @@ _TITLES = {False: "Gaussian process kernel (NNGP)", True: "Tangent kernel (NTK)"
 def text(limit: Limit, width: int = 100) -> str:
     """The derivation, ``width`` columns wide where a formula can be broken."""
     check_columns(width)
+    limit = of_equations(limit)
     style = notation(limit)
     widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
     lines = [f"{greek(limit.program.name)}: the limit of infinite width {widths}"]

@@ -14,6 +14,7 @@ from sympy.printing.printer import Printer
 from tp.faces.decimals import DIGITS, Written, shorter, swapped, written
 from tp.faces.definitions import Times, definitions
 from tp.faces.display import ranges
+from tp.faces.families import of_lines
 from tp.faces.latex import _spec, _steps
 from tp.faces.layout import Layout
 from tp.faces.measure import width
@@ -169,7 +170,7 @@ class ZText(Atoms, TextPrinter):
 def text(limit: ZLimit, columns: int = 100) -> str:
     """The derivation, ``columns`` wide where a formula can be broken."""
     check_columns(columns)
-    limit = without_aliases(limit)
+    limit = of_lines(without_aliases(limit))
     printer = ZText(style_of(limit), limit.sampled)
     widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
     title = f"{greek(limit.program.name)}: the Z of every vector in the limit of infinite width {widths}"
@@ -272,7 +273,7 @@ def left_column(limit: ZLimit, printer: ZTex) -> float:
 
 def latex(limit: ZLimit, document: bool = False) -> str:
     """A fragment for any document class, or an article with the sources and the spec."""
-    limit = without_aliases(limit)
+    limit = of_lines(without_aliases(limit))
     printer = ZTex(style_of(limit), limit.sampled)
     blocks = []
     column = left_column(limit, printer)
@@ -330,7 +331,7 @@ class _Page:
 
 def display(limit: ZLimit) -> str:
     """All lines in one display, for a notebook."""
-    limit = without_aliases(limit)
+    limit = of_lines(without_aliases(limit))
     printer = ZTex(style_of(limit), limit.sampled)
     lines = [row for line in limit.lines for row in rows(limit, line, printer)]
     return "$$\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}$$"
