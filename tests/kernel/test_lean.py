@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
@@ -47,11 +48,14 @@ TEXT = (
 X = np.random.default_rng(0).standard_normal((4, 9))
 
 
-@pytest.fixture(params=["0.68.", "none"])
+@pytest.fixture(params=["checked", "other"])
 def module(request, tmp_path, monkeypatch):
+    """With this numba as one of those that were checked, and as one that was not."""
+    if request.param == "checked" and not numba.__version__.startswith(quick.CHECKED):
+        pytest.skip("another numba compiles by itself")
     monkeypatch.setenv("TP_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(quick, "CHECKED", (request.param,))
-    return load(TEXT.replace("NUMBER", "-1.0" if request.param == "none" else "-2.0"))
+    monkeypatch.setattr(quick, "CHECKED", quick.CHECKED if request.param == "checked" else ("none",))
+    return load(TEXT.replace("NUMBER", "-1.0" if request.param == "other" else "-2.0"))
 
 
 def test_functions_are_the_same(module, tmp_path):
@@ -62,7 +66,7 @@ def test_functions_are_the_same(module, tmp_path):
     np.testing.assert_allclose(out, expected, rtol=1e-15)
     assert total == pytest.approx(out[0, 1:4].sum(), rel=1e-14) and two == 2
     (made,) = module.rows.overloads.values()
-    assert made.library.name and (type(made.library).__name__ == "Part") == (quick.CHECKED == ("0.68.",))
+    assert made.library.name and (type(made.library).__name__ == "Part") == (quick.CHECKED != ("none",))
     assert list(tmp_path.rglob("*.whole-*.nbc")) and not list(tmp_path.rglob("*.rows-*.nbc"))
 
 
