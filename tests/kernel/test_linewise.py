@@ -55,6 +55,35 @@ def test_integrals_are_those_of_the_templates(name):
                     np.testing.assert_allclose(one[:-2], other[:-2], rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", ["tanh", "parameters"])
+def test_rows_are_filled_together(name):
+    """Whatever is beside them, also a variance of 0."""
+    ours, theirs = both(name)
+    rows = np.array([[q] for q in (0.0, 0.3, 1.7, 1e-9, 40.0)])
+    filled = [n for n in vars(ours) if n.startswith("fill_")]
+    assert filled and all(_cut(getattr(ours, n)) for n in filled)
+    for n in filled:
+        found, expected, one = np.empty((3, len(rows), 42))
+        with np.errstate(all="ignore"):
+            getattr(ours, n)(rows, found)
+            getattr(theirs, n)(rows, expected)
+            for k in range(len(rows)):
+                getattr(ours, n)(rows[k : k + 1], one[k : k + 1])
+        np.testing.assert_allclose(found[:, :-2], expected[:, :-2], rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(found[:, -2:], expected[:, -2:], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(one[:, :-2], found[:, :-2], rtol=1e-12, atol=1e-15)
+
+
+def test_a_site_without_samples_means_nothing():
+    out = np.ones((3, 6))
+    good = line(lambda t: (np.tanh(t), 1.0 - np.tanh(t) ** 2), [])
+    linewise.sites([(np.empty((4, 0)), 1.0, out[0]), (0.0, 0.0, out[1]), (linewise.samples(good, 9.0), 1.0, out[2])])
+    assert out[0].tolist() == [0.0, 0.0, 0.0, 0.0, math.inf, math.inf]
+    assert out[1].tolist() == [1.0] * 6  # a site already
+    assert linewise.site(linewise.samples(good, 9.0), 1.0, out[0]) == pytest.approx(out[2, -2:].max())
+    np.testing.assert_allclose(out[0], out[2], rtol=1e-12, atol=1e-15)
+
+
 def _cut(f):
     return getattr(f, "__wrapped__", f).__code__.co_filename == "<lines>"
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tp.gaussian.powers import beyond, node, tail
 from tp.kernel.straight import Straight, calling, is_straight
-from tp.kernel.trees import nodes, placed
+from tp.kernel.trees import copied, nodes, placed
 
 Array = NDArray[np.float64]
 
@@ -169,36 +169,55 @@ def samples(line: Line, end: float) -> Array:
     return np.stack([t, weight, *values[..., :16]]).reshape(4, -1)
 
 
-def project(rows: Array, which: int, out: Array, first: int, terms: int) -> float:
-    """:func:`tp.gaussian.hermite.project` for all nodes at a time: there are many, and many terms."""
-    x = rows[0]
-    before, now = np.zeros(len(x)), np.exp(-0.25 * x * x)
-    weight = rows[1] * rows[which]
-    square = float(np.sum(weight * now * rows[which]))
+def project(rows: Array, which: int, out: Array, first: int, terms: int) -> Any:
+    """:func:`tp.gaussian.hermite.project`, all nodes at a time, of rows [..., 4, node]: there are many nodes, and many terms."""
+    x, weight = rows[..., 0, :], rows[..., 1, :] * rows[..., which, :]
+    before, now, next_ = np.zeros_like(x), np.exp(-0.25 * x * x), np.empty_like(x)
+    square = np.einsum("...i,...i,...i->...", weight, now, rows[..., which, :])
     for k in range(terms):
-        out[first + k] = weight @ now
-        before, now = now, (x * now - math.sqrt(k) * before) * (1.0 / math.sqrt(k + 1.0))
+        out[..., first + k] = np.einsum("...i,...i->...", weight, now)
+        np.multiply(x, now, out=next_)
+        before *= math.sqrt(k)
+        next_ -= before
+        next_ *= 1.0 / math.sqrt(k + 1.0)
+        before, now, next_ = now, next_, before
     return square
 
 
-def site(rows: Array, q: float, out: Array) -> float:
-    """``hermite.site`` of a variance, from its samples."""
-    top = len(out) - 2
-    out[...] = 0.0
-    if not rows.shape[1]:
-        out[top:] = math.inf
-        return math.inf
-    slope = project(rows, 3, out, 1, top - 1)
-    mass = rows[1] * np.exp(-0.25 * rows[0] * rows[0])
-    average, value = float(mass @ rows[2]), float(mass @ (rows[2] * rows[2]))
+def sites(drawn: Sequence[tuple[Any, float, Array]]) -> None:
+    """``hermite.site`` of variances, from their samples, if these are no number that a site has already."""
+    drawn = [one for one in drawn if isinstance(one[0], np.ndarray)]
+    for rows, _, out in drawn:
+        out[...] = 0.0
+        out[-2:] = 0.0 if rows.shape[1] else math.inf
+    drawn = [one for one in drawn if one[0].shape[1]]
+    if not drawn:
+        return
+    whole = np.zeros((len(drawn), 4, max(rows.shape[1] for rows, _, _ in drawn)))
+    for room, (rows, _, _) in zip(whole, drawn, strict=True):
+        room[:, : rows.shape[1]] = rows  # the others have no weight
+    found, q = np.zeros((len(drawn), len(drawn[0][2]))), np.array([q for _, q, _ in drawn])
+    top = found.shape[1] - 2
+    slope = project(whole, 3, found, 1, top - 1)
+    x, weight, f, _ = whole.swapaxes(0, 1)
+    mass = weight * np.exp(-0.25 * x * x)
+    average, value = np.einsum("si,si->s", mass, f), np.einsum("si,si,si->s", mass, f, f)
     k = np.arange(1.0, top)
-    squares = out[1:top] ** 2
-    dleft, left = slope - float(squares.sum()), value - average * average - q * float((squares / k).sum())
-    out[0] = average
-    out[1:top] /= np.sqrt(k)
-    out[top] = math.sqrt(max(left, 2e-16 * value) / value) if value > 0.0 else 0.0
-    out[top + 1] = math.sqrt(max(dleft, 2e-16 * slope) / slope) if slope > 0.0 else 0.0
-    return max(float(out[top]), float(out[top + 1]))
+    squares = found[:, 1:top] ** 2
+    left, dleft = value - average * average - q * (squares / k).sum(1), slope - squares.sum(1)
+    found[:, 0] = average
+    found[:, 1:top] /= np.sqrt(k)
+    for column, rest, total in ((top, left, value), (top + 1, dleft, slope)):
+        fine = total > 0.0
+        found[fine, column] = np.sqrt(np.maximum(rest[fine], 2e-16 * total[fine]) / total[fine])
+    for (_, _, out), values in zip(drawn, found, strict=True):
+        out[...] = values
+
+
+def site(rows: Array, q: float, out: Array) -> float:
+    """The same of one; the larger of its tails."""
+    sites([(rows, q, out)])
+    return max(float(out[-2]), float(out[-1]))
 
 
 def squares(q: float, out: Array) -> tuple[float, float]:
@@ -223,13 +242,16 @@ def code(text: str) -> tuple[CodeType, CodeType, frozenset[str]]:
     means = [_cut(f, known) for f in functions.values() if f.name.startswith(("phi_mean_", "samples_"))]
     made = [f for f in means if f is not None]
     drawn = {f.name for f in made}
-    made += [f for f in functions.values() if f.name.startswith("site_") and _from_samples(f, drawn)]
+    for f in [f for f in functions.values() if f.name.startswith("site_")]:
+        made += _of_samples(f, drawn)
+    drawing = {f.name for f in made}
+    made += [f for f in functions.values() if f.name.startswith("fill_") and _fills(f, drawing)]
     parts = (placed(ast.Module([*body], [])) for body in (values, made))
     one, other = (compile(tree, "<lines>", "exec") for tree in parts)
     return one, other, frozenset(f.name for f in made)
 
 
-KINDS = "phi_fits_", "phi_mean_", "samples_", "site_"
+KINDS = "phi_fits_", "phi_mean_", "samples_", "site_", "fill_"
 
 
 def _functions(text: str) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -294,15 +316,32 @@ def _returned(text: str) -> ast.Return:
     return ast.Return(ast.parse(text, mode="eval").body)
 
 
-def _from_samples(f: ast.FunctionDef, drawn: set[str]) -> bool:
-    """Cuts what is made of samples off a site; whether its samples are drawn here."""
+def _of_samples(f: ast.FunctionDef, drawn: set[str]) -> list[ast.FunctionDef]:
+    """A site from its samples, and the samples alone; nothing where these are not drawn here."""
     for k, s in enumerate(f.body):
         match s:
             case ast.Assign(targets=[ast.Name(id="rows")], value=ast.Call(func=ast.Name(id=name))) if name in drawn:
-                before = [x for x in f.body[: k + 1] if not isinstance(x, ast.For)]
-                f.body = [*ast.parse("out[...] = 0.0").body, *before, _returned("from_samples(rows, q, out)")]
-                return True
+                before = [*ast.parse("out[...] = 0.0").body, *(x for x in f.body[: k + 1] if not isinstance(x, ast.For))]
+                lasts = {f.name: "of_samples(rows, q, out)", _drawing(f.name): "rows"}
+                return [ast.FunctionDef(n, f.args, copied([*before, _returned(last)]), []) for n, last in lasts.items()]
+    return []
+
+
+def _fills(f: ast.FunctionDef, drawing: set[str]) -> bool:
+    """Makes what fills rows, a site each, draw the samples of all of them first; whether it is that and they are drawn here."""
+    match f.body:
+        case [ast.For(body=[ast.Expr(value=ast.Call(func=ast.Name(id=name), args=[q, *_, out]) as call)]) as loop]:
+            if _drawing(name) not in drawing:
+                return False
+            drawn = calling(_drawing(name), *call.args)
+            loop.body = [*ast.parse(f"drawn.append(({ast.unparse(drawn)}, {ast.unparse(q)}, {ast.unparse(out)}))").body]
+            f.body = [*ast.parse("drawn = []").body, loop, *ast.parse("of_all_samples(drawn)").body]
+            return True
     return False
+
+
+def _drawing(name: str) -> str:
+    return f"drawn_{name}"
 
 
 def functions(text: str, plain: dict[str, Any], inside: dict[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -312,7 +351,7 @@ def functions(text: str, plain: dict[str, Any], inside: dict[str, Any]) -> dict[
     values, made, names = code(text)
     exec(values, inside)
     scope: dict[str, Any] = {**plain, **{n: f for n, f in inside.items() if n.startswith(_at(""))}}
-    scope |= {"Line": Line, "along_line": mean, "at_samples": samples, "from_samples": site}
+    scope |= {"Line": Line, "along_line": mean, "at_samples": samples, "of_samples": site, "of_all_samples": sites}
     scope |= {_halved(name): [] for name in names}
     exec(made, scope)
     return {name: scope[name] for name in names}
