@@ -106,3 +106,16 @@ def test_streams_that_are_closed(monkeypatch, capsys):
     assert main(["zoo", "mlp"]) == 0 and main(["show", "-"]) == 1
     for name in ("stdin", "stdout", "stderr"):
         getattr(sys, name).close()
+
+
+def test_help_fits_the_terminal(monkeypatch, capsys):
+    """Paragraphs are filled; tables and examples stay as they are."""
+    monkeypatch.setenv("COLUMNS", "70")
+    with pytest.raises(SystemExit):
+        main(["mup", "--help"])
+    page = capsys.readouterr().out
+    prose, _, examples = page.partition("examples:")
+    assert max(map(len, prose.splitlines())) <= 70
+    assert (
+        "\n  --gauge table8   the read-out's scale is a multiplier\n" in prose and "  tp mup mlp --optimizer adam\n" in examples
+    )

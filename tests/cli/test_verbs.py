@@ -12,6 +12,7 @@ import pytest
 
 import tp
 from tp.cli import main
+from tp.cli.screen import columns
 
 SMALL = """\
 network small
@@ -290,3 +291,20 @@ def test_remedies_are_spelled_as_options(run, tmp_path, verb):
         tp.load(spec).verify(widths=(8, 16))
     code, _, err = run(verb[0], spec, *verb[1:], "--let", "s=2")
     assert not err
+
+
+def test_derivations_are_broken_for_the_terminal(run, small, monkeypatch):
+    assert columns() == 100  # no terminal
+    wide = run("derive", small, "--closed")[1]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "72")
+    narrow = run("derive", small, "--closed")[1]
+    assert max(map(len, narrow.splitlines())) <= 72 < max(map(len, wide.splitlines()))
+    monkeypatch.setenv("COLUMNS", "900")
+    assert columns() == 140
+
+
+def test_samples_of_another_number_of_axes_are_told_the_shape(run, tmp_path):
+    np.save(tmp_path / "X.npy", np.ones((3, 10)))
+    code, _, err = run("gram", "rnn", "--data", tmp_path / "X.npy")
+    assert code == 1 and "help: every sample is an array of shape [5, 8]" in err

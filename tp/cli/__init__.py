@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tp.cli import coord_check, demo, derive, gram, language, mup, plot, scale, show, train, verify, zoo
+from tp.cli import coord_check, demo, derive, gram, language, mup, options, plot, scale, show, train, verify, zoo
 from tp.errors import TPError
 from tp.seldom import seldom
 from tp.version import __version__
@@ -36,9 +36,7 @@ start here:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="tp", description=ABOUT, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    top = argparse.ArgumentParser(prog="tp", description=ABOUT, epilog=EXAMPLES, formatter_class=options.Page)
     top.add_argument("--version", action="version", version=f"tp {__version__}")
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in (show, derive, gram, verify, scale, mup, coord_check, train, plot, language, zoo, demo):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tp.cli import files, options
+from tp.cli.screen import columns
 
 if TYPE_CHECKING:
     from tp.limit.equations import Limit
@@ -60,7 +61,7 @@ def hand_over(limit: Limit | ZLimit, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(limit.to_json())
     elif not page:
-        print(limit.text())
+        print(limit.text(columns()))
 
 
 def _limit(net: Net, arguments: argparse.Namespace) -> Limit | ZLimit:

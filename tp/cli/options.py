@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,18 @@ NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(e[+-]?\d{1,3})?(/\
 LARGEST_SPEC = 1_000_000  # characters, as for a file
 
 
+class Page(argparse.RawDescriptionHelpFormatter):
+    """A help page whose paragraphs fit the terminal; blocks with lines that are set in stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        blocks = text.strip("\n").split("\n\n")
+        kept = (any(line.startswith(" ") for line in block.split("\n")) for block in blocks)
+        width = min(width, 110)
+        return "\n\n".join(
+            b if as_is else textwrap.fill(b, width, break_on_hyphens=False) for b, as_is in zip(blocks, kept, strict=True)
+        )
+
+
 def verb(verbs: Verbs, name: str, line: str, text: str, examples: str) -> argparse.ArgumentParser:
     """A verb's parser: one line for ``tp --help``, a paragraph and examples for its own."""
     return verbs.add_parser(
@@ -25,7 +38,7 @@ def verb(verbs: Verbs, name: str, line: str, text: str, examples: str) -> argpar
         help=line,
         description=f"{line[0].upper()}{line[1:]}.\n\n{text.strip()}",
         epilog=f"examples:\n{examples.strip(chr(10))}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Page,
     )
 
 

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+
+
+def columns() -> int:
+    """Columns of the page that formulas are broken for: those of the terminal, within reason; 100 for files and pipes."""
+    if not sys.stdout.isatty():
+        return 100
+    return min(max(shutil.get_terminal_size((100, 24)).columns, 60), 140)
 
 
 def styled(text: str, code: str) -> str:

@@ -15,10 +15,9 @@ Unrolls the optimizer over the samples of a file and evaluates the infinite-widt
 loss and feature kernels after every step, each with its error. Samples are rows of --data with the targets in
 --targets; or --data is an .npz with the arrays X and y (and X_test), or a .csv whose last column is the target.
 Needs a network whose outputs are not random at initialization, such as mup_mlp, or one of the zoo with
---parametrization mup; --method lazy trains any network whose
-tangent kernel has a limit by kernel gradient descent from 0, --method exact gives fractions where they are short. The
-picture has finite widths and, dashed, the lazy curve beside the limit. What the options leave open is taken from the
-`train` line of the spec."""
+--parametrization mup; --method lazy trains any network whose tangent kernel has a limit by kernel gradient descent
+from 0, --method exact gives fractions where they are short. The picture has finite widths and, dashed, the lazy curve
+beside the limit. What the options leave open is taken from the `train` line of the spec."""
 
 METHODS = ("auto", "exact", "grid", "sobol", "lazy")
 

@@ -158,6 +158,8 @@ def _shape_help(given: tuple[int, ...], want: tuple[int, ...], sizes: Sizes) -> 
         remedy = f"reshape it: X.reshape(-1{''.join(f', {k}' for k in want)})"
     elif len(given) == len(want) + 1:
         remedy, command = resized(given[1:], want, sizes)
+    elif want:
+        remedy = f"every sample is an array of shape {list(want)}: a value of each index first, features last"
     return remedy, "wrong shape", command
 
 

@@ -170,7 +170,9 @@ def _width(width: Width, d: Declarations, references: References, values: dict[s
     while True:
         form = ratio(e, d, values)
         if form is None:
-            report(faults.BadWidth(e.span, name, show(e)))
+            open_ = sorted({x.name for x in walk(e) if isinstance(x, Name) and x.name in d.lets and x.name not in values})
+            hint = f"write `width {name}` for one of its own, or `width {name} = 4*n` for a ratio"
+            report(faults.BadWidth(e.span, show(e), f"give `{open_[0]}` a number" if open_ else hint))
             return
         name = form[0]
         if name in seen:

@@ -70,11 +70,11 @@ class BadSize(Diagnostic):
 
 @dataclass(frozen=True)
 class BadWidth(Diagnostic):
-    name: str
     text: str
+    hint: str
     title = "not a width"
     label = "`{text}` is not a fixed multiple of a width"
-    help = "write `width {name}` for one of its own, or `width {name} = 4*n` for a ratio"
+    help = "{hint}"
 
 
 @dataclass(frozen=True)
