@@ -50,6 +50,23 @@ def test_functions_are_compiled_side_by_side(fails, tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+def test_where_no_process_can_be_started_all_is_compiled_here(tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setenv("TP_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(aside, "idle", lambda: 2)
+    monkeypatch.setattr(aside, "START", -1 << 20)
+    monkeypatch.setattr(subprocess, "Popen", none)
+    with monkeypatch.context() as m:
+        m.delitem(sys.modules, "numba", raising=False)
+        aside.start_ahead()
+    assert not aside._ahead
+    made = build(tp.parse(SPEC.replace("VARIANCE", "5")).ntk(), threads=3, progress=False)
+    made.load()
+    np.testing.assert_allclose(made(X)[0], 5 * X @ X.T / 2, rtol=1e-14)
+
+
 def started_ahead(monkeypatch):
     with monkeypatch.context() as m:
         m.delitem(sys.modules, "numba", raising=False)

@@ -111,7 +111,7 @@ _behind: dict[str, Helper] = {}  # by the text it works on while nobody waits
 def start_ahead() -> None:
     """A process that gets ready to compile while a kernel is derived here; where this process is ready itself, none."""
     if "numba" not in sys.modules and not _ahead and _may_start() and idle() > 0:
-        _ahead.append(Helper())
+        _ahead.extend(_started())
 
 
 def compile_aside(text: str, calls: Mapping[str, Signature], processes: int) -> None:
@@ -127,7 +127,9 @@ def compile_aside(text: str, calls: Mapping[str, Signature], processes: int) -> 
         ahead = [helper for helper in _taken() if helper.waits()]
         more = min(processes - 1, MOST - 1, idle()) - len(ahead) if _may_start() else 0
         own, *shares = _dealt(text, missing, [LOADING if ahead else 0, *[0 for _ in ahead], *[START] * more])
-        team = [(ahead[k] if k < len(ahead) else Helper(), share) for k, share in enumerate(shares) if share]
+        given = [share for share in shares if share]
+        started = [helper for _ in given[len(ahead) :] for helper in _started()]
+        team = list(zip([*ahead, *started], given, strict=False))  # what is not given is compiled here
         try:
             for helper, share in team:  # before numba is loaded here
                 helper.give(text, {name: calls[name] for name in share})
@@ -169,6 +171,14 @@ def _taken() -> list[Helper]:
     """The process that was started ahead, which is then no longer there for others."""
     taken, _ahead[:] = _ahead[:], []
     return taken
+
+
+def _started() -> list[Helper]:
+    """A process; none where the system starts no more."""
+    try:
+        return [Helper()]
+    except OSError:
+        return []
 
 
 def _may_start() -> bool:
