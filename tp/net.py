@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tp.asked import asked
-from tp.errors import NOWHERE, DataError, DeviceError, Message, NoFormula, SpecError
+from tp.errors import NOWHERE, DataError, DeviceError, LimitError, Message, NoFormula, SpecError
 from tp.kernel.stored import known, plan_key, recall, remember, spec_key
 from tp.network.files import load_text
 from tp.progress import ticking
@@ -184,6 +184,7 @@ class Net:
         dtype: Any = "float64",
         mode: str | None = None,
         output: str | None = None,
+        nodes: int | None = None,
         progress: bool | None = None,
         **constants: Any,
     ) -> Kernel | PairKernel | NodeKernel:
@@ -197,7 +198,8 @@ class Net:
         Where an expectation holds more than two Gaussians, as behind a matrix and its transpose, it is a ``PairKernel``, called
         alike and integrated pair by pair, for few samples, with a ``bound`` of 1e-3 that calls keep or refuse. Where no formula
         integrates the limit, as of cells with a gated state (GRU, LSTM), it is a ``NodeKernel``, called alike: means over nodes,
-        with a ``bound`` of 1e-2 that is statistical. Raises ``DataError`` for a kind, output, constant or dtype that there is
+        with a ``bound`` of 1e-2 that is statistical. ``nodes``, a power of 2, says how many (2^15), and takes any kernel by nodes
+        where no matrix meets its transpose. Raises ``DataError`` for a kind, output, constant or dtype that there is
         not, ``DeviceError`` for a device, and ``LimitError`` where no rule gives the limit.
         """
         wanted = kinds or ("ntk",)
@@ -206,6 +208,8 @@ class Net:
                 remedy = 'choose "nngp" or "ntk", or both: net.kernel("nngp", "ntk")'
                 raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", remedy, "unknown kernel"))
         names = tuple(LIMITS[k] for k in wanted)
+        if nodes is not None:
+            return self._on_nodes(wanted, constants, output, mode, progress, device, dtype, nodes)
         key = plan_key(self._key, names, mode, output, constants)
         made = recall(key)
         if made is None and device == "cpu":
@@ -228,10 +232,10 @@ class Net:
                 settled(device, dtype)  # is it there?
                 made = planned(limit, names, constants, output)
             except NoFormula:
-                nodes = self._by_nodes(wanted, constants, output, mode, progress, device, dtype)
-                if nodes is None:
+                found = self._by_nodes(wanted, constants, output, mode, progress, device, dtype)
+                if found is None:
                     raise
-                return nodes
+                return found
             remember(key, self._key, made)
         kernel = ready(made, device, dtype, progress=progress is not False)
         from tp.gaussian import planes
@@ -249,6 +253,7 @@ class Net:
         progress: bool | None,
         device: str,
         dtype: Any,
+        nodes: int | None = None,
     ) -> NodeKernel | None:
         """A kernel by nodes; None where a matrix meets its transpose, so that vectors have dot parts."""
         from tp.limit.independence import gradient_dependence, transposed
@@ -256,12 +261,21 @@ class Net:
         check = gradient_dependence if "ntk" in kinds else transposed
         if check(self.program) is not None:
             return None
+        import numpy as np
+
         from tp.limit.nodes.kernel import NodeKernel
 
         precision = _in_arrays(device, dtype, "no formula integrates it: by nodes that all samples share")
-        return NodeKernel(
-            self.program, tuple(LIMITS[k] for k in kinds), constants, output, precision, mode == "as written", progress
-        )
+        names = tuple(LIMITS[k] for k in kinds)
+        return NodeKernel(self.program, names, constants, output, np.dtype(precision), mode == "as written", progress, nodes)
+
+    def _on_nodes(self, kinds: Sequence[str], *options: Any) -> NodeKernel:
+        """The same where nodes are asked for."""
+        found = self._by_nodes(kinds, *options)
+        if found is None:
+            reason = "a matrix meets its transpose, and what is made of that is not drawn on nodes"
+            raise LimitError(Message(NOWHERE, reason, "leave out nodes=", "no kernel by nodes"))
+        return found
 
     # ------------------------------------------------------------ finite width
 

@@ -27,6 +27,7 @@ from tp.kernel.single import single
 from tp.kernel.sites import prepare
 from tp.kernel.threads import default_threads
 from tp.kernel.uncompiled import best_in_arrays, carried_out
+from tp.regression import chunks
 from tp.seldom import seldom
 
 if TYPE_CHECKING:
@@ -34,9 +35,13 @@ if TYPE_CHECKING:
 
     from tp.kernel.disk.result import Gram
     from tp.kernel.posterior import Posterior
+    from tp.kernel.tiled import Tiled
     from tp.limit.nodes.kernel import NodeKernel
 
 T = TypeVar("T")
+
+TRIED = 64
+"""Samples that are seen to have expansions, at a time."""
 
 SINGLE = 2e-6
 """Error of an expectation in single precision, some times what was measured at one layer of relu, erf and gelu."""
@@ -63,6 +68,8 @@ class Kernel:
     device: ClassVar[str] = "cpu"
     at_once: ClassVar[int] = 2
     """Tiles of a matrix on disk that are in work in one process: one is written while the next is computed, by all threads."""
+    parts: ClassVar[int] = 12
+    """Tiles a side of such a matrix, at least, for an even load."""
 
     def __getstate__(self) -> dict[str, Any]:
         """A kernel travels to other processes as its text; there the module is loaded again, and nothing is done by nodes."""
@@ -249,7 +256,7 @@ class Kernel:
         """
         from tp.kernel.disk.run import write
 
-        return write(self, X, X2, out, memory, executor, progress)
+        return write(self.reaching(X, X2), X, X2, out, memory, executor, progress)
 
     @asked
     def solve(
@@ -288,8 +295,66 @@ class Kernel:
         from tp.kernel.conjugate import wish
         from tp.kernel.posterior import solve
 
-        one = self if self.beyond is None else replace(self, beyond=None)  # all of one matrix
-        return solve(one, X, y, ridge, kind, time, out, memory, executor, wish(method, tol, rank), progress)
+        return solve(self.reaching(X), X, y, ridge, kind, time, out, memory, executor, wish(method, tol, rank), progress)
+
+    # ------------------------------------------------------------ as tiles and regressions see it
+
+    @property
+    def network(self) -> str:
+        return self.compiled.network
+
+    @property
+    def shapes(self) -> inputs.Shapes:
+        """The shape of one sample, by input."""
+        return self.compiled.data
+
+    @property
+    def sizes(self) -> inputs.Names:
+        """What the extents of an input are called in the spec."""
+        return self.compiled.sizes
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Of an entry: those of the output."""
+        return self.compiled.out_shape(self.compiled.outputs[0])
+
+    @property
+    def numbers(self) -> int:
+        """That a pair takes to compute."""
+        return max(self.compiled.lanes.values()) + sum(a.size for e in self.compiled.inputs.values() for a in e.axes)
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What entries depend on besides samples."""
+        made = self.compiled
+        constants = {n: [c.shape, c.values] for n, c in made.constants.items()}
+        of = {"text": made.text, "integers": made.integers, "floats": made.floats}
+        return {**of, "constants": constants, "power": made.power}
+
+    def limited(self, threads: int, memory: int | None = None) -> Kernel:
+        """The same within so many threads and bytes, without a bar; samples beyond it are refused."""
+        return replace(self, threads=threads, memory=memory or self.memory, progress=False, beyond=None)
+
+    def reaching(self, X: Any, X2: Any = None) -> Tiled:
+        """What takes all of these samples, so that calls for some of them are blocks of one matrix: this kernel, or nodes."""
+        self.statistical = False
+        if self.beyond is None:
+            return self
+        strict = replace(self, beyond=None)
+        for given, argument in ((X, "X" if X2 is None else "X1"), (X2, "X2")):
+            arrays = {} if given is None else inputs.arrays(self.shapes, given, argument, self.sizes)
+            for rows in chunks(len(next(iter(arrays.values()), ())), TRIED):
+                try:
+                    strict.diag({name: array[rows] for name, array in arrays.items()})
+                except LimitError:
+                    nodes = self._nodes()
+                    if nodes is None:
+                        raise
+                    self.statistical = True
+                    where = f"samples {rows.start} to {rows.stop - 1} of {argument}"
+                    warnings.warn(_beyond(where, nodes.bound), StatisticalWarning, stacklevel=4)
+                    return nodes
+        return strict
 
     def working(self, first: int, second: int) -> int:
         """Bytes that a call for ``first`` × ``second`` samples holds at most, its samples and results included."""
@@ -326,15 +391,19 @@ class Kernel:
         self.statistical = False
         if fine or self.beyond is None or all(np.isfinite(a).all() for a in found):
             return None
-        try:
-            nodes = self.by_nodes
-        except LimitError:  # by nodes there is none either
-            return None
+        nodes = self._nodes()
         if nodes is not None:
             self.statistical = True
             wrong = np.any([~np.isfinite(a.reshape(*a.shape[:axes], -1)).all(axis=-1) for a in found], axis=0)
-            warnings.warn(_beyond(wrong, nodes.bound), StatisticalWarning, stacklevel=4)
+            warnings.warn(_beyond(_which(wrong), nodes.bound), StatisticalWarning, stacklevel=4)
         return nodes
+
+    def _nodes(self) -> NodeKernel | None:
+        """``by_nodes``; None where by nodes there is none either."""
+        try:
+            return self.by_nodes
+        except LimitError:
+            return None
 
     # ------------------------------------------------------------ what is needed
 
@@ -377,18 +446,23 @@ class Kernel:
         )
 
 
-def _beyond(wrong: Array, bound: float) -> str:
-    """That samples are beyond expansions, and what is returned in their place; ``wrong`` [N] or [N1, N2]."""
+def _which(wrong: Array) -> str:
+    """Samples without a number, of [N] or [N1, N2] pairs."""
     sides = [("sample", wrong)] if wrong.ndim == 1 else [("row", np.all(wrong, axis=1)), ("column", np.all(wrong, axis=0))]
     told = [
         f"{name} {', '.join(map(str, at[:3]))}{' …' if len(at) > 3 else ''} ({len(at)} of {np.size(side)})"
         for name, side in sides
         if len(at := np.flatnonzero(side))
     ]
+    return " and ".join(told) or "some pairs"
+
+
+def _beyond(which: str, bound: float) -> str:
+    """That samples are beyond expansions, and what is returned in their place."""
     return (
-        "expansions of functions of two correlated vectors, such as tanh(g*h), do not converge for "
-        f"{' and '.join(told) or 'all pairs'}: variances are too large. All of this call is by nodes, two standard errors below "
-        f"{bound:.0e} √(k(x, x) k(x', x')); kernel.by_nodes.measured(X) tells those of every entry"
+        f"expansions of functions of two correlated vectors, such as tanh(g*h), do not converge for {which}: variances are too "
+        f"large. All is by nodes, two standard errors below {bound:.0e} √(k(x, x) k(x', x')); kernel.by_nodes.measured(X) tells "
+        "those of every entry"
     )
 
 

@@ -36,7 +36,7 @@ from tp.kernel.disk.tiles import bytes_of
 from tp.regression import FINE, Factor, Inverse, cholesky, chunks, flow, left_out, log_marginal_likelihood
 
 if TYPE_CHECKING:
-    from tp.kernel.kernel import Kernel
+    from tp.kernel.tiled import Tiled
 
 Array = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ class Posterior:
     ‖y − (K + λI) α‖ / ‖y‖ of an output's targets, and their ``iterations``; both None from a factor.
     """
 
-    kernel: Kernel = field(repr=False)
+    kernel: Tiled = field(repr=False)
     X: inputs.Samples = field(repr=False)
     kind: str
     alpha: Array = field(repr=False)  # [N, outputs]
@@ -133,7 +133,7 @@ class Posterior:
         return True
 
     def _arrays(self, X: Any) -> inputs.Samples:
-        return inputs.arrays(self.kernel.compiled.data, X, sizes=self.kernel.compiled.sizes)
+        return inputs.arrays(self.kernel.shapes, X, sizes=self.kernel.sizes)
 
     def _crossed(self, X: Any) -> Iterator[tuple[inputs.Samples, dict[str, Array]]]:
         """Rows of X, a few at a time, with their kernels to the training samples."""
@@ -151,7 +151,7 @@ class Posterior:
 
 
 def solve(
-    kernel: Kernel,
+    kernel: Tiled,
     X: Any,
     y: Any,
     ridge: float | str,
@@ -164,7 +164,7 @@ def solve(
     progress: bool | None,
 ) -> Posterior:
     """See ``Kernel.solve``."""
-    samples = inputs.samples(kernel.compiled.data, X, kernel.dtype, sizes=kernel.compiled.sizes)
+    samples = inputs.samples(kernel.shapes, X, kernel.dtype, sizes=kernel.sizes)
     count = len(next(iter(samples.values())))
     targets = _targets(y, count)
     chosen = _kind(kernel, kind)
@@ -197,7 +197,7 @@ def solve(
     return Posterior(*about, residual, iterations)
 
 
-def _in_memory(kernel: Kernel, samples: inputs.Samples, count: int, budget: int, ridge: float | str) -> dict[str, Any]:
+def _in_memory(kernel: Tiled, samples: inputs.Samples, count: int, budget: int, ridge: float | str) -> dict[str, Any]:
     """The matrices, where there is room for them and for what is made of them."""
     if kernel.working(count, count) + (48 if ridge == LEFT_OUT else 16) * count * count > budget:
         reason = f"solving for {count} samples in memory takes more than {budget / 1e9:.3g} GB"
@@ -206,7 +206,7 @@ def _in_memory(kernel: Kernel, samples: inputs.Samples, count: int, budget: int,
 
 
 def _on_disk(
-    kernel: Kernel,
+    kernel: Tiled,
     samples: inputs.Samples,
     kind: str,
     ridge: float,
@@ -232,7 +232,7 @@ def _factor(inverse: Any) -> Factor:
     return inverse
 
 
-def _named(kernel: Kernel, found: Any) -> dict[str, Array]:
+def _named(kernel: Tiled, found: Any) -> dict[str, Array]:
     arrays = found if isinstance(found, tuple) else (found,)
     return {NAMES[k]: np.asarray(a, dtype=np.float64) for k, a in zip(kernel.kinds, arrays, strict=True)}
 
@@ -261,7 +261,7 @@ def _targets(y: Any, count: int) -> Array:
     return found
 
 
-def _kind(kernel: Kernel, kind: str | None) -> str:
+def _kind(kernel: Tiled, kind: str | None) -> str:
     names = [NAMES[k] for k in kernel.kinds]
     if kind is None:
         return "ntk" if "ntk" in names else "nngp"
@@ -272,7 +272,7 @@ def _kind(kernel: Kernel, kind: str | None) -> str:
     return kind
 
 
-def _check(kernel: Kernel, ridge: Any, time: float, kind: str, out: Any, wished: Wish | None) -> None:
+def _check(kernel: Tiled, ridge: Any, time: float, kind: str, out: Any, wished: Wish | None) -> None:
     found = isinstance(ridge, str) and ridge == LEFT_OUT
     if not found and not (_is_number(ridge) and 0 <= ridge < inf):
         remedy = f'give one finite number that is not negative, or "{LEFT_OUT}" to find it by leaving one sample out'
@@ -288,7 +288,7 @@ def _check(kernel: Kernel, ridge: Any, time: float, kind: str, out: Any, wished:
         raise _wrong("a finite time takes all eigenvalues, in memory", "leave out out=, or time= for t = ∞", "wrong time")
     if time != inf and wished:
         raise _wrong("a finite time takes all eigenvalues", "leave out method=, or time= for t = ∞", "wrong time")
-    if any(kernel.compiled.out_tables[t] for t in kernel.compiled.outputs):
+    if kernel.axes:
         remedy = "give a network whose output has no index"
         raise _wrong("the kernel has a matrix per index of the output; regression takes one", remedy, "several outputs")
 

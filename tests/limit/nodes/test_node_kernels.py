@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tp
-from tp.gaussian.scrambled import SCRAMBLINGS
-from tp.limit.nodes import draw
+from tp.errors import StatisticalWarning
+from tp.limit.nodes import draw as draw_module
 from tp.limit.nodes import kernel as kernel_module
 from tp.limit.nodes.kernel import NodeKernel
+from tp.limit.nodes.mix import hadamard, mixed, signs
 from tp.readings.empirical import kernels_of
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -49,11 +51,12 @@ HEAD = "network t\n  width n\n  dim d = 3\n  input x : [d]\n  weight v : [n] ~ N
 def few_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """2^10 of each scrambling: errors are told, whatever they are."""
     monkeypatch.setattr(kernel_module, "POINTS", 10)
+    monkeypatch.setattr(kernel_module, "BOUND", 0.2)
 
 
 def of(net: tp.Net, *kinds: str) -> NodeKernel:
     """By nodes, whatever formulas there are."""
-    return NodeKernel(net.program, kinds, {}, None, "float64")
+    return NodeKernel(net.program, kinds, {}, None, np.dtype("float64"))
 
 
 def data(*shape: int, seed: int = 0) -> np.ndarray:
@@ -66,14 +69,14 @@ def test_states_of_a_gru_are_those_published() -> None:
         X[s, : len(sequence)] = sequence
     kernel = tp.parse(GRU).kernel("nngp")
     assert isinstance(kernel, NodeKernel)
-    (found,) = kernel.measured(X, tol=2e-3)
+    (found,) = kernel.measured(X, tol=4e-3)
     places = {(s, t): p for p, (s, t) in enumerate(YANG["index"])}
     for (s, t), p in places.items():
         for (s2, t2), q in places.items():
             if t == t2:
                 error = abs(found.values[s, s2, t] - YANG["state_cov"][p][q])
                 assert error < 4 * found.errors.max() + YANG["tolerance_abs"]
-    assert 2 * found.errors.max() <= 2e-3
+    assert 2 * found.errors.max() <= 4e-3
 
 
 def test_a_tolerance_is_met_or_refused() -> None:
@@ -93,7 +96,8 @@ def test_nodes_agree_with_formulas(name: str, changes: dict[str, int], kinds: in
     """Of networks that have both: pairs of times, biases, moments."""
     net = tp.zoo(name, **changes)
     X = data(3, *((2, 3) if name == "rnn" else (3,)))
-    for found, exact in zip(of(net, *("K", "Theta")[:kinds]).measured(X), net.kernel("nngp", "ntk")(X), strict=False):
+    kernel = NodeKernel(net.program, ("K", "Theta")[:kinds], {}, None, np.dtype("float64"), nodes=2**12)
+    for found, exact in zip(kernel.measured(X), net.kernel("nngp", "ntk")(X), strict=False):
         scale = np.sqrt(np.outer(np.diag(exact), np.diag(exact)))
         assert (abs(found.values - exact) < 5 * found.errors).all()
         assert (found.errors < 2e-2 * scale).all()
@@ -169,27 +173,90 @@ def test_networks_are_verified_against_nodes() -> None:
     assert report.mean("nngp")[-1] < 0.2
 
 
-def test_one_call_is_one_gram_matrix() -> None:
-    kernel, X = tp.zoo("gru", T=2, d=3).kernel("nngp", "ntk"), data(6, 2, 3)
-    X[5] = X[0]
-    for K, again, block, diag in zip(kernel(X), kernel(X, X), kernel(X[:2], X[2:]), kernel.diag(X), strict=True):
-        assert (again == K).all() and (K[5] == K[0]).all() and pytest.approx(K, abs=1e-12) == K.T
-        assert pytest.approx(block, abs=1e-12) == K[:2, 2:] and (diag == np.diag(K)).all()
-        assert np.linalg.eigvalsh(K)[0] > -1e-12
+def test_all_calls_are_blocks_of_one_gram_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever samples they are of, of kernels made anew too, and where samples are drawn in parts."""
+    net, X = tp.zoo("gru", T=2, d=3), data(4, 2, 3)
+    X[3] = X[0]
+    whole = net.kernel("nngp", "ntk")(X)
+    again = net.kernel("nngp", "ntk", nodes=2**10)
+    for K, block, few, rows in zip(whole, again(X[:1], X[1:]), again(X[1:]), again(X[[2, 1]], X), strict=True):
+        assert pytest.approx(K.T, abs=1e-13) == K and np.linalg.eigvalsh(K)[0] > -1e-12
+        assert pytest.approx(block, abs=1e-13) == K[:1, 1:] and pytest.approx(few, abs=1e-13) == K[1:, 1:]
+        assert pytest.approx(rows, abs=1e-13) == K[[2, 1]] and pytest.approx(K[0], abs=1e-13) == K[3]
+    monkeypatch.setattr(kernel_module, "ROOM", 1)
+    for K, parted, diag in zip(whole, again(X), again.diag(X), strict=True):
+        assert pytest.approx(parted, abs=1e-13) == K and pytest.approx(diag, abs=1e-13) == np.diag(K)
 
 
-def test_calls_keep_their_bound_or_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel, X = tp.zoo("lstm", T=2, d=3).kernel("nngp"), data(3, 2, 3)
-    monkeypatch.setattr(kernel_module, "POINTS", 5)
+def test_regressions_are_those_of_the_matrix(tmp_path: Path) -> None:
+    """In memory and by tiles on disk, and as linear algebra has them."""
+    kernel, X, y = tp.zoo("gru", T=2, d=3).kernel("nngp", "ntk"), data(6, 2, 3), data(6, 2, seed=1)
+    K, Theta = kernel(X)
+    train, test = slice(0, 4), slice(4, 6)
+    fit = kernel.solve(X[train], y[train], ridge=0.1, kind="nngp")
+    mean, variance = fit.predict(X[test])
+    solved = np.linalg.solve(K[train, train] + 0.1 * np.eye(4), np.hstack([y[train], K[train, test]]))
+    np.testing.assert_allclose(mean, K[test, train] @ solved[:, :2], atol=1e-12)
+    np.testing.assert_allclose(variance, np.diag(K[test, test] - K[test, train] @ solved[:, 2:]), atol=1e-12)
+    on_disk = kernel.solve(X[train], y[train], ridge=0.1, out=tmp_path / "K.npy", memory="300MB")
+    np.testing.assert_allclose(np.load(tmp_path / "K.ntk.npy"), Theta[train, train], atol=1e-12)
+    expected = Theta[test, train] @ np.linalg.solve(Theta[train, train] + 0.1 * np.eye(4), y[train])
+    np.testing.assert_allclose(on_disk.mean(X[test]), expected, atol=1e-12)
+    assert (kernel.gram(X[train], out=tmp_path / "K.npy")["nngp"] == np.load(tmp_path / "K.nngp.npy")).all()
+    with pytest.raises(tp.DataError, match="another kernel"):
+        tp.zoo("gru", T=2, d=3).kernel("nngp", "ntk", nodes=2 * kernel.nodes).gram(X[train], out=tmp_path / "K.npy")
+
+
+def test_kernels_travel_to_other_processes() -> None:
+    kernel, X = tp.zoo("gru", T=2, d=3).kernel("nngp"), data(2, 2, 3)
+    assert (pickle.loads(pickle.dumps(kernel))(X) == kernel(X)).all()
+
+
+def test_calls_keep_their_bound_or_refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kernel_module, "LEAST", 5)
-    (rough,), K = kernel.measured(X), kernel(X)
-    scale = np.sqrt(np.outer(np.diag(K), np.diag(K)))
-    assert (2 * rough.errors / scale).max() > kernel.bound == 1e-2
-    assert (abs(K - kernel.measured(X, tol=2e-3 * scale.min())[0].values) / scale).max() < 1.5 * kernel.bound
-    assert "two standard errors below 1e-02" in repr(kernel)
-    monkeypatch.setattr(kernel_module, "FINEST", 5)
-    with pytest.raises(tp.LimitError, match=r"1.0e-02 would take about 2\^"):
-        kernel(X)
+    monkeypatch.setattr(kernel_module, "BOUND", 2e-2)
+    net, X = tp.zoo("lstm", T=2, d=3), data(3, 2, 3)
+    few = net.kernel("nngp", nodes=32)
+    (rough,) = few.measured(X)
+    scale = np.sqrt(np.outer(np.diag(rough.values), np.diag(rough.values)))
+    assert (2 * rough.errors / scale).max() > few.bound == 2e-2
+    with pytest.raises(tp.LimitError, match=r"2e-02 would take about 2\^(\d+)\n.*nodes=2\*\*\1") as refusal:
+        few(X)
+    assert "8 × 32 Sobol points, two standard errors below 2e-02" in repr(few)
+    enough = net.kernel("nngp", nodes=2 ** int(str(refusal.value).rpartition("2**")[2].partition(")")[0]))
+    assert (abs(enough(X) - enough.measured(X, tol=1e-2 * scale.min())[0].values) / scale).max() < 1.5 * few.bound
+    monkeypatch.setattr(kernel_module, "POINTS", 5)
+    going = net.kernel("nngp")
+    with pytest.warns(StatisticalWarning, match=f"has 2\\^{enough.nodes.bit_length() - 1} from now on"):
+        K = going(X)
+    assert going.nodes == enough.nodes and (enough(X) == K).all() and (going(X) == K).all()
+    with pytest.raises(tp.LimitError, match="in the rows from 0"):
+        few.gram(X, out=tmp_path / "K.npy")
+    for wrong in (33, 2**4, 2**21, 0.5, True):
+        with pytest.raises(tp.DataError, match="is no number of nodes"):
+            net.kernel("nngp", nodes=wrong)
+
+
+def test_inputs_of_many_coordinates_agree_with_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than are coordinates of points, and samples with one that is not 0."""
+    monkeypatch.setattr(draw_module, "FEW", 4)
+    net, X = tp.zoo("mlp", L=2, d=40), data(3, 40)
+    X[0], X[1] = 0.0, 0.0
+    X[0, 3], X[1, 20] = 6.0, 5.0
+    for found, exact in zip(of(net, "K", "Theta").measured(X), net.kernel("nngp", "ntk")(X), strict=True):
+        assert (abs(found.values - exact) < 5 * found.errors).all() and found.errors.max() < 5e-2 * exact.max()
+
+
+def test_matrices_between_nodes_are_orthogonal() -> None:
+    of = signs(1, 64, np.random.default_rng(0))
+    Q = mixed(np.eye(64), of) / 8
+    np.testing.assert_allclose(Q @ Q.T, np.eye(64), atol=1e-14)
+    assert abs(Q).max() < 0.6 and abs(np.trace(Q)) < 3
+    two, x = signs(2, 64, np.random.default_rng(1)), data(3, 100)  # more places than nodes
+    parts = mixed(x[:, :64], two[:1]) + mixed(np.pad(x[:, 64:], ((0, 0), (0, 28))), two[1:])
+    np.testing.assert_allclose(mixed(x, two), parts, atol=1e-12)
+    H = hadamard(np.eye(64)) * 8
+    np.testing.assert_allclose(H, 1 - 2.0 * (np.bitwise_count(np.arange(64)[:, None] & np.arange(64)) % 2), atol=1e-12)
 
 
 def test_what_is_not_there_is_said() -> None:
@@ -198,12 +265,10 @@ def test_what_is_not_there_is_said() -> None:
     assert kernel(data(2, 2, 8)).dtype == np.float32
     with pytest.raises(tp.DeviceError, match='use device="cpu"'):
         net.kernel("nngp", device="cuda")
-    with pytest.raises(tp.LimitError, match="in memory"):
-        kernel.gram(data(2, 2, 8), out="K.npy")
-    with pytest.raises(tp.LimitError, match=r"np\.concatenate"):
-        kernel.solve(data(2, 2, 8), np.zeros(2))
+    with pytest.raises(tp.LimitError, match="leave out nodes="):
+        tp.zoo("hopfield").kernel("nngp", nodes=2**12)
     with pytest.raises(tp.LimitError, match="`Uz` times its input is not finite"):
-        kernel(1e160 * data(2, 2, 8))
+        kernel(np.full((2, 2, 8), 1e308))
     with pytest.raises(tp.DataError, match="wanted"):
         kernel(data(2, 3, 8))
     with pytest.raises(tp.DataError, match="`tol` is 0"):
@@ -212,7 +277,7 @@ def test_what_is_not_there_is_said() -> None:
         kernel.diag(data(2, 2, 8), Y=1)
     with pytest.raises(tp.DataError, match="no output `g`"):
         net.kernel("nngp", output="g")
-    kernel.limit = 1 << 16
+    kernel.memory = 1 << 16
     with pytest.raises(tp.DataError, match="over the limit"):
         kernel(data(2, 2, 8))
 
@@ -233,23 +298,14 @@ def test_symbols_have_numbers_when_the_kernel_is_made() -> None:
     assert (tp.parse(text).kernel("nngp", T=2, s=1)(X) == tp.parse(GRU, T=2).kernel("nngp")(X)).all()
 
 
-def test_no_figure_depends_on_the_cores_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_figure_depends_on_the_cores_there_are() -> None:
     kernel, X = tp.zoo("gru", T=2, d=3).kernel("nngp", "ntk"), data(4, 2, 3)
     found = []
     for threads in (1, 3):
-        monkeypatch.setattr(draw, "default_threads", lambda threads=threads: threads)
+        kernel.threads = threads
         found.append(kernel.measured(X))
     for one, three in zip(*found, strict=True):
         assert (one.values == three.values).all() and (one.errors == three.errors).all()
-
-
-def test_gates_that_read_one_vector_share_its_second_moments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four matrices of an LSTM meet its state."""
-    seen: list[tuple[int, ...]] = []
-    joined = draw.Span.joined
-    monkeypatch.setattr(draw.Span, "joined", lambda span, a: seen.append(a.shape) or joined(span, a))
-    tp.zoo("lstm", T=3, d=3).kernel("nngp").measured(data(2, 3, 3))
-    assert seen.count((2, 2**10)) == SCRAMBLINGS * 3
 
 
 def test_who_watches_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,10 +320,10 @@ def test_who_watches_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys:
 
 @pytest.mark.parametrize("kind", ["nngp", "ntk"])
 def test_formulas_are_gone_through_by_blocks_of_pairs(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Of samples that differ, beside a constant for which all have the same; 40 are two blocks."""
+    """Of samples that differ, beside a constant for which all have the same."""
     net = tp.parse(GRU.replace("v @ h[t]", "v @ (h[t] + 2*bh)").replace("f[t]", "f").replace("h[t] + 2", "h[T] + 2"), T=2)
-    kernel, X = net.kernel(kind), data(40, 2, 3)
+    kernel, X = net.kernel(kind), data(5, 2, 3)
     (whole,) = kernel.measured(X)
-    monkeypatch.setattr(draw, "TOGETHER", 1)
+    monkeypatch.setattr(draw_module, "TOGETHER", 1)
     (parts,) = kernel.measured(X)
     assert pytest.approx(parts.values, abs=1e-13) == whole.values and (parts.values == parts.values.T).all()

@@ -29,7 +29,7 @@ from tp.target import target
 from tp.version import __version__
 
 if TYPE_CHECKING:
-    from tp.kernel.kernel import Kernel
+    from tp.kernel.tiled import Tiled
 
 KINDS = {"K": "nngp", "Theta": "ntk"}
 
@@ -41,7 +41,7 @@ PATIENCE = 3
 class Work:
     """One tile, from samples to marker. Travels to workers, which get our own objects from their executor."""
 
-    kernel: Kernel
+    kernel: Tiled
     job: Job
     rows: Source | Spooled
     columns: Source | Spooled | None  # None: the rows, symmetric
@@ -55,9 +55,10 @@ class Work:
         try:
             found = self.kernel(one, two)
         except LimitError as error:
+            first = error.diagnostics[0]
+            assert isinstance(first, Message)
             where = f"in the rows from {tile.i0} and the columns from {tile.j0} on"
-            reason = f"{where}: {error.diagnostics[0].reason}"  # type: ignore[attr-defined]
-            raise LimitError(Message(NOWHERE, reason, "is every function defined, and smooth enough?", "not finite")) from None
+            raise LimitError(replace(first, reason=f"{where}: {first.reason}")) from None
         blocks = found if isinstance(found, tuple) else (found,)
         checksums = []
         for (kind, _), block in zip(self.job.store.names, blocks, strict=True):
@@ -67,7 +68,7 @@ class Work:
 
 
 def write(
-    kernel: Kernel,
+    kernel: Tiled,
     X: Any,
     X2: Any,
     out: str | os.PathLike[str],
@@ -80,7 +81,7 @@ def write(
     one = _source(kernel, X, "X" if X2 is None else "X1")
     two = None if X2 is None else _source(kernel, X2, "X2")
     rows, columns = one.count, (two or one).count
-    ours = replace(kernel, threads=kernel.threads if executor is None else 1, progress=False, beyond=None)  # of one matrix
+    ours = kernel.limited(kernel.threads if executor is None else 1)
     at_once = _at_once(kernel, executor)
     share = budget // at_once
     job, tiling = _job(ours, one, two, path, share, at_once)
@@ -94,7 +95,7 @@ def write(
         if finished is not None:
             return finished
         job.begin(tiling, progress)
-        ours = replace(ours, memory=max(share, ours.working(tiling.edge, tiling.edge)))
+        ours = ours.limited(ours.threads, max(share, ours.working(tiling.edge, tiling.edge)))
         sources: list[Source | Spooled] = [s for s in (one, two) if s is not None]
         if not (executor is None or isinstance(executor, ThreadPoolExecutor)):
             sources = [s.spool(job.folder / "samples", kernel.dtype) for s in (one, two) if s is not None]
@@ -132,26 +133,23 @@ def _remedy(job: Job) -> str:
 # ---------------------------------------------------------------- what is computed
 
 
-def _source(kernel: Kernel, X: Any, argument: str) -> Source:
-    return Source(inputs.arrays(kernel.compiled.data, X, argument, kernel.compiled.sizes), argument)
+def _source(kernel: Tiled, X: Any, argument: str) -> Source:
+    return Source(inputs.arrays(kernel.shapes, X, argument, kernel.sizes), argument)
 
 
-def _pair(kernel: Kernel) -> int:
+def _pair(kernel: Tiled) -> int:
     """Bytes of one pair of one kind."""
-    axes = kernel.compiled.out_tables[kernel.compiled.outputs[0]]
-    return kernel.dtype.itemsize * int(np.prod([a.size for a in axes], dtype=np.int64))
+    return kernel.dtype.itemsize * int(np.prod(kernel.axes, dtype=np.int64))
 
 
-def _job(kernel: Kernel, one: Source, two: Source | None, out: Path, share: int, at_once: int) -> tuple[Job, Tiling]:
+def _job(kernel: Tiled, one: Source, two: Source | None, out: Path, share: int, at_once: int) -> tuple[Job, Tiling]:
     """The run and its tiles: those of the run that was begun here, if they fit the memory there is now."""
-    made = kernel.compiled
     kinds = tuple(KINDS[k] for k in kernel.kinds)
-    axes = tuple(a.size for a in made.out_tables[made.outputs[0]])
     rows, columns = one.count, (two or one).count
-    shape = (rows, columns, *axes)
+    shape = (rows, columns, *kernel.axes)
     about: dict[str, Any] = {
         "format": FORMAT,
-        "network": made.network,
+        "network": kernel.network,
         "kinds": list(kinds),
         "shape": list(shape),
         "dtype": str(kernel.dtype),
@@ -159,22 +157,14 @@ def _job(kernel: Kernel, one: Source, two: Source | None, out: Path, share: int,
         "error_bound": kernel.bound,
         "version": __version__,
     }
-    decides = {
-        "text": made.text,
-        "integers": made.integers,
-        "floats": made.floats,
-        "constants": {n: [c.shape, c.values] for n, c in made.constants.items()},
-        "power": made.power,
-        "data": [s.digest(kernel.dtype) for s in (one, two) if s is not None],
-    }
-    about["fingerprint"] = fingerprint({**about, **decides})
+    data = [s.digest(kernel.dtype) for s in (one, two) if s is not None]
+    about["fingerprint"] = fingerprint({**about, **kernel.decides, "data": data})
 
     def needs(edge: int) -> int:
         return kernel.working(edge, edge) + 2 * edge * edge * _pair(kernel)
 
-    numbers = max(made.lanes.values()) + sum(a.size for e in made.inputs.values() for a in e.axes)
     begun = Job(out, store_for(out, kinds, shape, about["dtype"], 1), about).begun()
-    edge = begun or edge_for(rows, columns, numbers, needs, share, at_once)
+    edge = begun or edge_for(rows, columns, kernel.numbers, needs, share, at_once, kernel.parts)
     if needs(edge) > share:
         reason = f"the run that was begun has tiles of {edge} × {edge}, which take {size_text(needs(edge))} each"
         raise DataError(Message(NOWHERE, reason, "raise memory=, or use fewer workers", "over the memory limit"))
@@ -192,7 +182,7 @@ def _check_disk(path: Path, needed: int) -> None:
 # ---------------------------------------------------------------- who computes it
 
 
-def _at_once(kernel: Kernel, executor: Executor | str | None) -> int:
+def _at_once(kernel: Tiled, executor: Executor | str | None) -> int:
     """Tasks that hold memory of one budget at the same time: those of a pool, or of a worker of a cluster."""
     if executor is None:
         return kernel.at_once

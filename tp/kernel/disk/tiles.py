@@ -87,13 +87,16 @@ class Tiling:
         return tuple(Tile(*r, *c) for r in rows for c in columns if not self.symmetric or c[0] >= r[0])
 
 
-def edge_for(rows: int, columns: int, numbers: int, needs: Callable[[int], int], budget: int, at_once: int = 1) -> int:
+def edge_for(
+    rows: int, columns: int, numbers: int, needs: Callable[[int], int], budget: int, at_once: int = 1, parts: int = 12
+) -> int:
     """The edge of tiles: ``needs(edge)`` bytes within the budget, and enough tiles for an even load.
 
-    ``numbers`` is what one pair takes to compute, ``at_once`` how many tasks have such a budget. Raises ``DataError`` where
+    ``numbers`` is what one pair takes to compute, ``at_once`` how many tasks have such a budget, ``parts`` how many tiles a side
+    has at least. Raises ``DataError`` where
     not even one pair fits, or more than ``MOST`` tiles would be needed; it says what would do.
     """
-    edge = max(1, min(LARGEST, isqrt(NUMBERS // max(1, numbers)), -(-max(rows, columns) // 12)))
+    edge = max(1, min(LARGEST, isqrt(NUMBERS // max(1, numbers)), -(-max(rows, columns) // parts)))
     edges = [edge]
     while edges[-1] > 1:
         edges.append(edges[-1] * 7 // 8)

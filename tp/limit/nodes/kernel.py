@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from math import inf
 from numbers import Real
-from typing import Any, ClassVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tp.asked import asked
-from tp.errors import NOWHERE, DataError, LimitError, Message
-from tp.gaussian.scrambled import FINEST, POINTS, estimate, finer
+from tp.errors import NOWHERE, DataError, LimitError, Message, StatisticalWarning
+from tp.gaussian.scrambled import FINEST, SCRAMBLINGS, estimate
+from tp.kernel import inputs
+from tp.kernel.blas import one_thread
 from tp.kernel.disk.tiles import size_text
-from tp.kernel.memory import default_memory
-from tp.limit.nodes.draw import drawn, memory
+from tp.kernel.memory import default_memory, refuse_over
+from tp.kernel.threads import default_threads, run
+from tp.limit.nodes.draw import Draw, Nodes, alone, each, pairs, shared
 from tp.limit.nodes.plan import Plan, plans
 from tp.limit.zcalculus.measured import Measured
 from tp.limit.zcalculus.pairs import answer, named_samples
 from tp.program.ir import Program
+from tp.progress import bar
 from tp.readings.expression import Compiler
 from tp.readings.inputs import generator, numbers_of, samples_of
+from tp.regression import chunks
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from tp.kernel.disk.result import Gram
+    from tp.kernel.posterior import Posterior
 
 Array = NDArray[np.float64]
-LEAST = 9
-"""log2 of the nodes of one scrambling, at least."""
-ROOM = 1 << 29
-"""Bytes of a scrambling from which on it has fewer nodes."""
+Samples = Mapping[str, Array]
+Drawn = Callable[[Samples, slice], Draw]
+"""Some samples at the nodes of a scrambling."""
+T = TypeVar("T")
+LEAST, POINTS = 9, 15
+"""log2 of the nodes of one scrambling: at least, and as a rule."""
+ROOM = 1 << 30
+"""Bytes of arrays at nodes from which on samples are taken in parts."""
 BOUND = 1e-2
 """Two standard errors of an entry, relative to √(k(x, x) k(x', x')), that a call keeps within or refuses."""
 
@@ -37,32 +58,40 @@ BOUND = 1e-2
 class NodeKernel:
     """``k(X1, X2)``: [N1, N2] per kind, as compiled kernels return it, by means over nodes with a statistical error.
 
-    The nodes are scrambled Sobol points, eight scramblings with a fixed seed: the same call has the same result. All samples of
-    a call are on the same nodes, so that ``k(X)`` is positive semidefinite to rounding. Calls with other samples differ by their
-    errors: for a regression take one matrix of all samples, ``k(np.concatenate([X, X_test]))``, and its blocks.
+    The ``nodes`` are scrambled Sobol points, 2^15 in each of eight scramblings, with a fixed seed. They do not depend on samples:
+    all that is asked of a kernel, ``k(X1, X2)``, its diagonal, tiles of ``gram``, regressions by ``solve``, are blocks of one
+    matrix that is positive semidefinite, equal to rounding where they overlap; a kernel that is made anew has the same. Where
+    they are too few for a call to keep its ``bound``, the kernel goes on with more, with a ``StatisticalWarning``; a number
+    that was given, and that of ``gram`` and ``solve``, stays: what that is too few for is refused.
 
-    Measured on ``tp.zoo("gru")``, normal inputs, N sequences of T tokens, with as many nodes as ``measured`` takes of itself: the
-    largest two standard errors relative to √(k(x, x) k(x', x')), and seconds of one core. NNGP: 5.5e-3 in 3 s (N = 20, T = 4),
-    5.8e-3 in 5 s (20, 8), 6.0e-3 in 12 s (20, 16), 1.1e-2 in 16 s (100, 8), 1.4e-2 in 15 s (200, 4). NTK: 2.5e-3 in 6 s (20, 4),
-    3.5e-3 in 8 s (20, 8). They fall about like nodes^(−3/4); with ``tol=1e-4`` states of three steps are within 1e-4 of those
-    that Yang 2019 gives.
+    Measured on ``tp.zoo("gru")``, normal inputs, N sequences of T tokens: the largest two standard errors relative to
+    √(k(x, x) k(x', x')), and seconds of one core. NNGP: 4.9e-3 in 4 s (N = 20, T = 4), 4.4e-3 in 6 s (20, 8), 6.1e-3 in 11 s
+    (20, 16), 6.1e-3 in 31 s (100, 8). NTK: 3.2e-3 in 19 s (20, 4). Errors fall like 1/√nodes, times grow like N.
     """
 
     program: Program = field(repr=False)
     kinds: tuple[str, ...]
     constants: Mapping[str, Any]
     output: str | None
-    dtype: str
+    dtype: np.dtype[Any]
     literal: bool = False
     progress: bool | None = None
-    limit: int = field(default_factory=default_memory, repr=False)  # of bytes
+    nodes: int | None = None
+    memory: int = field(default_factory=default_memory, repr=False)  # bytes
+    threads: int = field(default_factory=default_threads, repr=False)
 
     statistical: ClassVar[bool] = True
     """Whether the last digits of a call are chance."""
+    at_once: ClassVar[int] = 1
+    parts: ClassVar[int] = 4
+    """Tiles a side of a matrix on disk, at least: what is done for its samples is done again for each."""
 
     def __post_init__(self) -> None:
-        numbers_of(self.program, self.constants)
+        self._numbers = numbers_of(self.program, self.constants)
         self._answer = answer(self.program, self.output)
+        self._fixed = self.nodes is not None
+        self._log2 = _log2(2**POINTS if self.nodes is None else self.nodes)
+        self.nodes = 2**self._log2
         open_ = sorted(name for name, (_, values) in self.program.tables.items() if values is None)
         if open_:
             reason = f"`{open_[0]}` has no values in the spec, and nodes take none"
@@ -71,121 +100,306 @@ class NodeKernel:
         self._plans: list[list[Plan]] = [found for found, _ in made]
         self.power = {kind: power for kind, (_, power) in zip(self.kinds, made, strict=True)}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In another process it is derived again."""
+        vars(self).update(state)
+        self.__post_init__()
+
     def __repr__(self) -> str:
         of = f"{' '.join(self.kinds)} of {self.program.name}"
         below = f"{self.bound:.0e} √(k(x, x) k(x', x'))"
-        return f"<NodeKernel {of}, {self.dtype}, by Sobol points, two standard errors below {below}>"
+        return f"<NodeKernel {of}, {self.dtype}, by {SCRAMBLINGS} × {self.nodes} Sobol points, two standard errors below {below}>"
 
     @property
     def bound(self) -> float:
-        """Two standard errors of every entry of a call, relative to √(k(x, x) k(x', x')): nodes are added until they are smaller.
+        """Two standard errors of every entry of a call, relative to √(k(x, x) k(x', x')); where it is not kept, nodes are added.
 
         It is statistical: standard errors are estimated from how much eight independent scramblings differ, and two of them are
         exceeded by about one entry in twelve. :meth:`measured` tells them one by one, and goes on to smaller ones.
         """
         return BOUND
 
+    # ------------------------------------------------------------ evaluation
+
     @asked
     def __call__(self, X1: Any, X2: Any = None) -> Any:
         """All pairs of samples; one array per kind, within ``bound``."""
-        return self._returned(tuple(m.values for m in self._measured(X1, X2, self.bound, True, 0)))
+        one, two = self._sides(X1, X2)
+        return self._returned(self._within(lambda log2: [self._pairs(kind, one, two, log2, 0) for kind in self._plans]))
 
     @asked
     def diag(self, X: Any) -> Any:
-        """Each sample with itself: the diagonal of ``k(X)``."""
-        return self._returned(tuple(np.einsum("ii...->i...", m.values) for m in self._measured(X, None, self.bound, True, 0)))
-
-    def gram(self, *_: Any, **__: Any) -> Any:
-        """Refused: all samples are on the same nodes, in memory."""
-        raise _in_memory("np.save(out, k(X)) writes the matrix")
-
-    def solve(self, *_: Any, **__: Any) -> Any:
-        """Refused, as ``gram``."""
-        raise _in_memory("take the blocks of k(np.concatenate([X, X_test])) for a regression of your own, with a ridge")
+        """Each sample with itself: the diagonal of ``k(X)``, to rounding."""
+        one, _ = self._sides(X, None)
+        return self._returned(self._within(lambda log2: [self._alone(kind, one, log2, 0) for kind in self._plans]))
 
     @asked
     def measured(self, X1: Any, X2: Any = None, tol: float | None = None, seed: int = 0) -> tuple[Measured, ...]:
         """Per kind the values and their standard errors, by eight scramblings.
 
-        ``tol`` is aimed at by two standard errors of all entries, as they are (``bound`` is relative), with more nodes; without
-        it they are 2^14, fewer where samples are many. Raises ``LimitError`` where it is out of reach, and ``DataError`` where
-        memory is not enough.
+        ``tol`` is aimed at by two standard errors of all entries, as they are (``bound`` is relative), with more nodes, which
+        are others than those of calls. Raises ``LimitError`` where it is out of reach, and ``DataError`` where memory is not
+        enough.
         """
         generator(seed)
         if tol is not None and not (isinstance(tol, Real) and 0.0 < tol < math.inf):
             raise DataError(Message(NOWHERE, f"`tol` is {tol!r}", "give a positive number", "not a tolerance"))
-        return self._measured(X1, X2, tol, False, seed)
+        one, two = self._sides(X1, X2)
+        found = [self._to(tol, kind, one, two, seed) for kind in self._plans]
+        return tuple(Measured(self._arranged(m.values), self._arranged(m.errors), "sobol") for m in found)
 
-    def _measured(self, X1: Any, X2: Any, tol: float | None, relative: bool, seed: int) -> tuple[Measured, ...]:
+    @asked
+    def gram(
+        self,
+        X: Any,
+        X2: Any = None,
+        *,
+        out: str | os.PathLike[str],
+        memory: int | str = "2GB",
+        executor: Executor | str | None = None,
+        progress: bool | None = None,
+    ) -> Gram:
+        """All pairs of samples, written to ``out`` (.npy or .zarr) tile by tile, as compiled kernels do (``Kernel.gram``)."""
+        from tp.kernel.disk.run import write
+
+        return write(self, X, X2, out, memory, executor, progress)
+
+    @asked
+    def solve(
+        self,
+        X: Any,
+        y: Any,
+        ridge: float | str = 0.0,
+        *,
+        kind: str | None = None,
+        time: float = inf,
+        out: str | os.PathLike[str] | None = None,
+        memory: int | str | None = None,
+        executor: Executor | str | None = None,
+        method: str = "auto",
+        tol: float | None = None,
+        rank: int | None = None,
+        progress: bool | None = None,
+    ) -> Posterior:
+        """What infinitely wide networks predict that have seen ``X`` and ``y``: means and variances (``Kernel.solve``).
+
+        Of the kernel on its nodes this is exact: predictions are those of one Gaussian process. How far its kernel is from the
+        limit is statistical; a ridge not below ``bound`` times the diagonal keeps that from being amplified.
+        """
+        from tp.kernel.conjugate import wish
+        from tp.kernel.posterior import solve
+
+        return solve(
+            self.limited(self.threads), X, y, ridge, kind, time, out, memory, executor, wish(method, tol, rank), progress
+        )
+
+    # ------------------------------------------------------------ as tiles and regressions see it
+
+    @property
+    def network(self) -> str:
+        return self.program.name
+
+    @cached_property
+    def shapes(self) -> inputs.Shapes:
+        """The shape of one sample, by input."""
+        symbols = {s: self._numbers[s.name] for s in self.program.constants if s.name in self._numbers}
+        return {d.ref.name: inputs.shape(d, symbols) for d in self.program.data}
+
+    @property
+    def sizes(self) -> inputs.Names:
+        """What the extents of an input are called in the spec."""
+        return {d.ref.name: d.sizes for d in self.program.data}
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Of an entry: one for each index of the output."""
+        members = [ref for ref in self._plans[0][0].members if ref.name == self._answer.name]
+        return (len(members),) if self._answer.index else ()
+
+    @property
+    def numbers(self) -> int:
+        """That a pair takes to compute."""
+        return 1
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What numbers depend on besides samples."""
+        weights = [repr(replace(w, span=NOWHERE)) for w in self.program.weights]
+        spec = [str(self.program), *weights, repr(self.program.tables), repr(self.program.boundary)]
+        constants = {name: str(value) for name, value in self.constants.items()}
+        return {"spec": spec, "constants": constants, "literal": self.literal, "output": self._answer.name, "nodes": self.nodes}
+
+    def working(self, first: int, second: int) -> int:
+        """Bytes that a call for ``first`` × ``second`` samples holds at most, results included."""
+        every = [plan for kind in self._plans for plan in kind]
+        at_nodes = max(shared(p, self._log2) + each(p, self._log2) * min(first + second, 8) for p in every)
+        results = (
+            8 * first * second * (2 * SCRAMBLINGS * max(len(p.formulas) for p in every) + 3 * sum(len(p.formulas) for p in every))
+        )
+        return at_nodes + results
+
+    def transposed(self, block: Array) -> Array:
+        """Entries (j, i) of a symmetric kernel from entries (i, j)."""
+        return np.moveaxis(block, 0, 1)
+
+    def load(self) -> None:
+        """Nothing is compiled."""
+
+    def limited(self, threads: int, memory: int | None = None) -> NodeKernel:
+        """The same within so many threads and bytes, on these nodes."""
+        found = copy.copy(self)
+        found._fixed = True
+        found.threads, found.memory, found.progress = threads, self.memory if memory is None else memory, False
+        return found
+
+    # ------------------------------------------------------------ within
+
+    def _sides(self, X1: Any, X2: Any) -> tuple[Samples, Samples]:
         one = named_samples(self.program, self.constants, X1, "X" if X2 is None else "X1")
-        two = one if X2 is None else named_samples(self.program, self.constants, X2, "X2")
-        data, places = _distinct(one, two)
-        i, j = np.split(places, [len(next(iter(one.values())))])
-        rows = np.ix_(i, i if X2 is None else j)
-        found = []
-        for kind in self._plans:
-            parts = [self._plan(plan, data, tol, relative, seed) for plan in kind]
-            values, errors = (
-                self._arranged(np.concatenate([getattr(p, of) for p in parts]), rows) for of in ("values", "errors")
-            )
-            found.append(Measured(values, errors, "sobol"))
-        return tuple(found)
+        return one, one if X2 is None else named_samples(self.program, self.constants, X2, "X2")
 
-    def _arranged(self, of: Array, rows: Any) -> Array:
-        """[N1, N2], with an axis more for an output that is a family."""
-        full = np.moveaxis(of, 0, -1)[rows]
-        return full if self._answer.index else full[..., 0]
+    def _returned(self, found: list[Array]) -> Any:
+        arrays = tuple(self._arranged(a).astype(self.dtype) for a in found)
+        return arrays[0] if len(arrays) == 1 else arrays
 
-    def _plan(self, plan: Plan, data: Mapping[str, Array], tol: float | None, relative: bool, seed: int) -> Measured:
-        """The kernels of a plan, [formulas, samples, samples]."""
-        count, members = samples_of(self.program, data, numbers_of(self.program, self.constants), Compiler())
-        log2 = self._log2(plan, count)
+    def _arranged(self, of: Array) -> Array:
+        """[N1, N2] or [N], with an axis more for an output that is a family."""
+        return np.moveaxis(of, 0, -1) if self._answer.index else of[0]
+
+    def _to(self, tol: float | None, kind: list[Plan], one: Samples, two: Samples, seed: int) -> Means:
+        """With as many nodes as a tolerance takes."""
+        log2 = self._log2
         while True:
-            values, errors = estimate(drawn(plan, members, count, log2, seed, self.limit, self.progress))
-            largest = 2.0 * float((errors / _scale(values) if relative else errors).max(initial=0.0))
+            found = self._pairs(kind, one, two, log2, seed)
+            largest = 2.0 * float(found.errors.max(initial=0.0))
             if tol is None or largest <= tol:
-                return Measured(values, errors, "sobol")
-            more = finer(log2, largest, tol)
-            if more > FINEST or memory(plan, count, more) > self.limit:
+                return found
+            more = log2 + max(1, math.ceil(2.0 * math.log2(largest / tol)))
+            if more > FINEST or any(shared(p, more) + 2 * each(p, more) > self.memory for p in kind):
                 reason = f"two standard errors are {largest:.1e} on 2^{log2} nodes, and {tol:.1e} would take about 2^{more}"
-                limits = f"there are 2^{FINEST} at most, and {size_text(self.limit)} of memory"
-                remedy = f"{limits}: pass fewer samples, ask for less, k.measured(X, tol={1.05 * largest:.1e}), or leave tol out"
+                limits = f"there are 2^{FINEST} at most, and {size_text(self.memory)} of memory"
+                remedy = f"{limits}: ask for less, k.measured(X, tol={1.05 * largest:.1e}), or leave tol out"
                 raise LimitError(Message(NOWHERE, reason, remedy, "tolerance out of reach"))
             log2 = more
 
-    def _log2(self, plan: Plan, count: int) -> int:
-        """log2 of the nodes of a scrambling. Raises ``DataError`` where memory is not enough."""
-        fits = [m for m in range(LEAST, POINTS + 1) if memory(plan, count, m) <= min(ROOM, self.limit)]
-        least = memory(plan, count, LEAST)
-        if least > self.limit:
-            needed, most = size_text(least), size_text(self.limit)
-            reason = f"{count} samples on 2^{LEAST} common nodes take {needed}, over the limit of {most}"
-            raise DataError(Message(NOWHERE, reason, "pass fewer samples, or shorter ones", "over the memory limit"))
-        return max(fits, default=LEAST)
+    def _pairs(self, kind: list[Plan], one: Samples, two: Samples, log2: int, seed: int) -> Means:
+        """All entries, [formulas, N1, N2]; those of one set of samples are symmetric."""
+        n1, n2 = (len(next(iter(data.values()))) for data in (one, two))
 
-    def _returned(self, found: tuple[Array, ...]) -> Any:
-        arrays = tuple(a.astype(self.dtype) for a in found)
-        return arrays[0] if len(arrays) == 1 else arrays
+        def entries(plan: Plan, drawn: Drawn, step: int) -> list[Array]:
+            """Of a scrambling: all pairs, and each sample of both sides with itself."""
+            full, first, second = (np.empty((len(plan.formulas), *shape)) for shape in ((n1, n2), (n1,), (n2,)))
+            for rows in chunks(n1, step):
+                a = drawn(one, rows)
+                first[:, rows] = alone(a)
+                for columns in chunks(n2, step):
+                    if two is one and columns.start < rows.start:
+                        continue
+                    b = a if two is one and columns == rows else drawn(two, columns)
+                    full[:, rows, columns] = pairs(a, b)
+                    if two is one and columns != rows:
+                        full[:, columns, rows] = full[:, rows, columns].swapaxes(1, 2)
+                    if rows.start == 0:
+                        second[:, columns] = alone(b)
+            return [full, first, second]
+
+        found = [self._scramblings(plan, entries, n1, n2, log2, seed) for plan in kind]
+        (values, errors), (first, _), (second, _) = (
+            map(np.concatenate, zip(*(estimate(np.array(table)) for table in tables), strict=True))
+            for tables in ([[of[k] for of in rows] for rows in found] for k in range(3))
+        )
+        return Means(values, errors, _scale(first[:, :, None], second[:, None, :]))
+
+    def _alone(self, kind: list[Plan], one: Samples, log2: int, seed: int) -> Means:
+        """Each sample with itself, [formulas, N]."""
+        count = len(next(iter(one.values())))
+
+        def entries(plan: Plan, drawn: Drawn, step: int) -> Array:
+            return np.concatenate([alone(drawn(one, rows)) for rows in chunks(count, step)], axis=1)
+
+        found = [estimate(np.array(self._scramblings(plan, entries, count, 1, log2, seed))) for plan in kind]
+        values, errors = map(np.concatenate, zip(*found, strict=True))
+        return Means(values, errors, _scale(values, values))
+
+    def _scramblings(
+        self, plan: Plan, entries: Callable[[Plan, Drawn, int], T], n1: int, n2: int, log2: int, seed: int
+    ) -> list[T]:
+        """What is made of each scrambling, side by side on the threads there are."""
+        own, every, results = each(plan, log2), shared(plan, log2), 8 * 2 * SCRAMBLINGS * len(plan.formulas) * n1 * n2
+        refuse_over(self.memory, every + 2 * own + results, n1, n2, f"nodes, 2^{log2} of them,")
+        room = min(ROOM, self.memory - results)
+        threads = max(1, min(self.threads, SCRAMBLINGS, room // (every + own * min(n1 + n2, 8))))
+        left = room // threads - every
+        step = max(n1, n2) if own * (n1 + n2) <= left else max(1, left // (2 * own))
+        blocks = -(-n1 // step) * (1 - (-n2 // step))
+        lock = Lock()
+        with (
+            bar(f"drawing on 2^{log2} nodes", SCRAMBLINGS * blocks * len(plan.steps), " vectors", self.progress) as advance,
+            one_thread(),
+        ):
+
+            def tick() -> None:
+                with lock:
+                    advance(1)
+
+            def scrambling(k: int) -> T:
+                nodes = Nodes(plan, log2, np.random.default_rng((seed, k)))
+                return entries(plan, lambda data, rows: self._draw(nodes, data, rows, tick), step)
+
+            return run(scrambling, range(SCRAMBLINGS), threads, None)
+
+    def _draw(self, nodes: Nodes, data: Samples, rows: slice, tick: Callable[[], object]) -> Draw:
+        few = {name: array[rows] for name, array in data.items()}
+        count, members = samples_of(self.program, few, self._numbers, Compiler())
+        return Draw(nodes, members, count, tick)
+
+    def _within(self, measure: Callable[[int], list[Means]]) -> list[Array]:
+        """What is measured on 2^… nodes, on as many as keep the bound; where none were given, on these from then on."""
+        while True:
+            found = measure(self._log2)
+            largest = 2.0 * max(float((f.errors / f.scale).max(initial=0.0)) for f in found)
+            if largest <= self.bound:
+                return [f.values for f in found]
+            more = self._log2 + max(1, math.ceil(2.0 * math.log2(largest / self.bound)))
+            reason = f"two standard errors of an entry are {largest:.1e} √(k(x, x) k(x', x')) on 2^{self._log2} nodes"
+            if self._fixed or more > FINEST:
+                reason += f"; {self.bound:.0e} would take about 2^{more}"
+                remedy = f"net.kernel(…, nodes=2**{more}); k.measured(X) gives all entries with the error of each"
+                if more > FINEST:
+                    remedy = (
+                        f"there are 2^{FINEST} at most: scale samples or weights down; k.measured(X) gives entries with errors"
+                    )
+                raise LimitError(Message(NOWHERE, reason, remedy, "not accurate enough"))
+            told = f"{reason}: this kernel has 2^{more} from now on, and earlier calls were blocks of another matrix"
+            warnings.warn(
+                f"{told}; net.kernel(…, nodes=2**{more}) has them from the first call", StatisticalWarning, stacklevel=4
+            )
+            self._log2, self.nodes = more, 2**more
 
 
-def _in_memory(remedy: str) -> LimitError:
-    reason = "this kernel is a mean over nodes that all samples share, in memory"
-    return LimitError(Message(NOWHERE, reason, remedy, "in memory only"))
+@dataclass(frozen=True)
+class Means:
+    """Means over scramblings with their standard errors; ``scale`` is what the bound of these is relative to."""
+
+    values: Array
+    errors: Array
+    scale: Array
 
 
-def _scale(values: Array) -> Array:
+def _log2(nodes: Any) -> int:
+    """Raises ``DataError`` where that is no number of nodes."""
+    if isinstance(nodes, (int, np.integer)) and not isinstance(nodes, bool) and nodes > 0:
+        found = int(nodes).bit_length() - 1
+        if int(nodes) == 2**found and LEAST <= found <= FINEST:
+            return found
+    reason = f"{nodes!r} is no number of nodes: they are a power of 2, from 2^{LEAST} to 2^{FINEST}"
+    raise DataError(Message(NOWHERE, reason, f"give nodes=2**{POINTS}, or more", "number of nodes"))
+
+
+def _scale(one: Array, two: Array) -> Array:
     """√(k(x, x) k(x', x')), 1 where that is 0."""
-    roots = np.sqrt(np.abs(np.einsum("kii->ki", values)))
-    sizes: Array = roots[:, :, None] * roots[:, None, :]
+    sizes: Array = np.sqrt(np.abs(one)) * np.sqrt(np.abs(two))
     return np.where(sizes > 0.0, sizes, 1.0)
-
-
-def _distinct(one: Mapping[str, Array], two: Mapping[str, Array]) -> tuple[dict[str, Array], NDArray[np.intp]]:
-    """The samples of both, each once, and the place of every one of them."""
-    both = dict(one) if one is two else {name: np.concatenate([a, two[name]]) for name, a in one.items()}
-    keys = [b"".join(a[k].tobytes() for a in both.values()) for k in range(len(next(iter(both.values()))))]
-    first: dict[bytes, int] = {}
-    places = [first.setdefault(key, len(first)) for key in keys]
-    kept = [places.index(k) for k in range(len(first))]
-    every = places if one is not two else [*places, *places]
-    return {name: a[kept] for name, a in both.items()}, np.array(every, dtype=np.intp)
