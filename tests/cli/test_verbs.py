@@ -156,6 +156,18 @@ def test_gram_writes_the_kernel(run, small, samples, tmp_path):
     np.testing.assert_array_equal(np.loadtxt(tmp_path / "K.csv", delimiter=","), expected)
 
 
+def test_gram_of_gates_says_that_its_errors_are_chance(run, tmp_path, monkeypatch):
+    """In memory and by tiles, to the same numbers."""
+    monkeypatch.setattr("tp.limit.nodes.kernel.POINTS", 9)
+    monkeypatch.setattr("tp.limit.nodes.kernel.BOUND", 0.5)
+    np.save(tmp_path / "X.npy", np.random.default_rng(0).standard_normal((2, 2, 8)))
+    common = ["gram", "gru", "--let", "T=2", "--limit", "nngp", "--data", str(tmp_path / "X.npy"), "--out"]
+    for name, more in (("K.npy", ()), ("L.npy", ("--memory", "1GB"))):
+        code, _, err = run(*common, str(tmp_path / name), *more)
+        assert code == 0 and "means over nodes: two standard errors are below 5e-01" in err
+    np.testing.assert_allclose(np.load(tmp_path / "K.npy"), np.load(tmp_path / "L.npy"), atol=1e-12)
+
+
 def test_gram_between_two_sets_and_as_json(run, small, samples, tmp_path):
     path, X = samples
     np.savetxt(tmp_path / "Y.csv", X[:2], delimiter=",", header="a,b,c", comments="", fmt="%.17g")

@@ -158,12 +158,13 @@ PRODUCT = """network product
 @pytest.mark.usefixtures("quick")
 def test_samples_beyond_expansions_are_taken_by_nodes_and_it_is_said(monkeypatch):
     """E tanh(g h) tanh(g' h') and its slopes, of variances up to 7.6, against normals of another generator."""
-    monkeypatch.setattr("tp.limit.nodes.kernel.POINTS", 15)
+    monkeypatch.setattr("tp.limit.nodes.kernel.POINTS", 12)
+    monkeypatch.setattr("tp.limit.nodes.kernel.BOUND", 3e-2)
     X = np.array([[1.0, 0.5], [3.0, 2.5], [-0.2, 0.9]])
     kernel = tp.parse(PRODUCT).kernel("nngp", "ntk")
     fine = kernel(X[::2])
     assert not kernel.statistical
-    with pytest.warns(StatisticalWarning, match=r"row 1 \(1 of 3\).*below 1e-02"):
+    with pytest.warns(StatisticalWarning, match=r"row 1 \(1 of 3\).*below 3e-02"):
         found = kernel(X)
     assert kernel.statistical
     g, h = np.random.default_rng(0).normal(size=(2, 200_000, 2)) @ X.T / 2**0.5
@@ -174,8 +175,8 @@ def test_samples_beyond_expansions_are_taken_by_nodes_and_it_is_said(monkeypatch
     Theta = K + gram * (mean(slope * h) + mean(slope * g))
     for one, exact, small in zip(found, (K, Theta), fine, strict=True):
         scale = np.sqrt(np.outer(np.diag(exact), np.diag(exact)))
-        assert (abs(one - exact) < 1.5e-2 * scale).all() and (abs(one - exact) > 0).all()
-        assert (abs(one[::2, ::2] - small) < 1e-2 * scale[::2, ::2]).all()
+        assert (abs(one - exact) < 3e-2 * scale).all() and (abs(one - exact) > 0).all()
+        assert (abs(one[::2, ::2] - small) < 3e-2 * scale[::2, ::2]).all()
         assert np.linalg.eigvalsh(one)[0] > 0
     with pytest.warns(StatisticalWarning, match=r"column 0 \(1 of 1\)"):
         np.testing.assert_allclose(kernel(X[::2], X[1:2])[0][:, 0], found[0][::2, 1], atol=1e-2)

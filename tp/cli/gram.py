@@ -50,6 +50,8 @@ def add(verbs: options.Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from tp.limit.zcalculus.pairs import PairKernel
+
     net = options.load(arguments)
     tiled = arguments.memory or arguments.resume or arguments.processes or (arguments.out and arguments.out.suffix == ".zarr")
     if not tiled:
@@ -60,9 +62,11 @@ def run(arguments: argparse.Namespace) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StatisticalWarning)  # it is told below
         matrix = _tiles(arguments, kernel, X, Y) if tiled else kernel(X, Y)
-    if getattr(kernel, "statistical", False):
+    if kernel.statistical:
         bound = (getattr(kernel, "by_nodes", None) or kernel).bound
         told = f"means over nodes: two standard errors are below {bound:.0e} √(k(x, x) k(x′, x′))"
+        if isinstance(kernel, PairKernel):
+            told = f"integrals at Sobol points: two standard errors are below {bound:.0e} of the largest entry"
         print(f"{told}; net.kernel().measured(X) has those of every entry", file=sys.stderr)
     shape = "×".join(map(str, matrix.shape))
     about = {"kernel": arguments.limit, "shape": list(matrix.shape), "dtype": str(matrix.dtype)}

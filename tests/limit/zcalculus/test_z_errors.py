@@ -65,9 +65,13 @@ def test_errors_of_pairs_cover_compiled_kernels() -> None:
     X = np.random.default_rng(0).standard_normal((2, 4))
     slow, exact = PairKernel(hopfield.ntk(), ("K", "Theta")), hopfield.kernel("nngp", "ntk")(X)
     for method, times in (("auto", 1), ("sobol", 6)):
-        for found, one in zip(slow.measured(X, method=method, seed=1), exact, strict=True):
+        measured = slow.measured(X, method=method, seed=1)
+        assert slow.statistical == (method == "sobol")
+        for found, one in zip(measured, exact, strict=True):
             assert found.values.shape == found.errors.shape == (2, 2)
             assert (np.abs(found.values - one) <= times * found.errors + 1e-11).all()
+    slow.diag(X)
+    assert not slow.statistical
 
 
 @pytest.mark.usefixtures("quick")
@@ -86,6 +90,7 @@ def test_pairs_are_within_their_bound_or_refused(monkeypatch) -> None:
     (rough,) = kernel.measured(X)
     assert "error 1e-03" in repr(kernel) and rough.errors.max() < kernel.bound * rough.values.max() / 2
     np.testing.assert_array_equal(kernel(X), rough.values)
+    assert kernel.statistical and rough.method == "sobol"
     monkeypatch.setattr(pairs, "BOUND", rough.errors.max() / rough.values.max())
     better = kernel(X)
     assert 0 < np.abs(better - rough.values).max() < 4 * rough.errors.max()

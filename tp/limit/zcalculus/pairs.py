@@ -44,7 +44,7 @@ def _meeting(e: Expectation) -> bool:
     return any(len(gaussians(f)) > 1 for f in sp.Mul.make_args(e.integrand)) or all(c != 0 for c in e.cov)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class PairKernel:
     """``kernel(X1, X2)``: [N1, N2] per kind, as compiled kernels return it; ``kernel.diag(X)`` [N].
 
@@ -56,6 +56,8 @@ class PairKernel:
     constants: Mapping[str, Any] = field(default_factory=dict)
     output: str | None = None
     dtype: str = "float64"
+    statistical: bool = field(default=False, init=False, repr=False)
+    """Whether the last call was integrated at Sobol points, so that its last digits are chance."""
 
     def __repr__(self) -> str:
         of = f"{' '.join(self.kinds)} of {self.limit.program.name}"
@@ -72,14 +74,17 @@ class PairKernel:
 
     def __call__(self, X1: Any, X2: Any = None) -> Any:
         """All pairs of samples; one array per kind, within ``bound``."""
-        return self._returned(self._pairs(X1, X2).within(self.bound))
+        found = self._pairs(X1, X2).within(self.bound)
+        self.statistical = any(m.method == "sobol" for m in found)
+        return self._returned(tuple(m.values for m in found))
 
     def diag(self, X: Any) -> Any:
         """Each sample with itself; equal to the diagonal of ``k(X)``."""
         data = self._named(X, "X")
         one = [self._pairs({name: a[i : i + 1] for name, a in data.items()}, None) for i in range(len(next(iter(data.values()))))]
         rows = [pairs.within(self.bound) for pairs in one]
-        return self._returned(tuple(np.concatenate([row[k][0] for row in rows]) for k in range(len(self.kinds))))
+        self.statistical = any(m.method == "sobol" for row in rows for m in row)
+        return self._returned(tuple(np.concatenate([row[k].values[0] for row in rows]) for k in range(len(self.kinds))))
 
     def gram(self, *_: Any, **__: Any) -> Any:
         """Refused: such kernels are for few samples."""
@@ -97,7 +102,9 @@ class PairKernel:
         self, X1: Any, X2: Any = None, method: str = "auto", tol: float | None = None, seed: int = 0
     ) -> tuple[Measured, ...]:
         """Per kind the values and their errors; ``method``, ``tol`` and ``seed`` as for ``net.z().numbers``."""
-        return self._pairs(X1, X2).measured(method, tol, seed)
+        found = self._pairs(X1, X2).measured(method, tol, seed)
+        self.statistical = any(m.method == "sobol" for m in found)
+        return found
 
     def _pairs(self, X1: Any, X2: Any) -> _Pairs:
         one = self._named(X1, "X" if X2 is None else "X1")
@@ -173,15 +180,15 @@ class _Pairs:
         both = zip(self.tables(found.values), self.tables(found.errors), strict=True)
         return tuple(Measured(values, errors, found.method) for values, errors in both)
 
-    def within(self, bound: float) -> tuple[Array, ...]:
-        """Per kind the values, with more points where errors exceed ``bound`` of the largest.
+    def within(self, bound: float) -> tuple[Measured, ...]:
+        """Per kind the values and their errors, with more points where errors exceed ``bound`` of the largest.
 
         Raises ``LimitError`` where these do not get there either.
         """
         found = self.measured()
         largest = [float(np.abs(m.values).max(initial=0.0)) + TINY for m in found]
         if all(2 * m.errors.max(initial=0.0) <= bound * one for m, one in zip(found, largest, strict=True)):
-            return tuple(m.values for m in found)
+            return found
         sizes = np.repeat(largest, [len(of_kind) for of_kind in self.outputs])
         try:
             better = measured(lambda integrals: self.run(integrals) / sizes, "sobol", bound)
@@ -189,7 +196,8 @@ class _Pairs:
             reason = f"entries of this kernel cannot be had within {bound:.0e} of the largest: points would be too many"
             remedy = "k.measured(X) gives them with the error of each"
             raise LimitError(Message(NOWHERE, reason, remedy, "not accurate enough")) from None
-        return self.tables(better.values * sizes)
+        both = zip(self.tables(better.values * sizes), self.tables(better.errors * sizes), strict=True)
+        return tuple(Measured(values, errors, better.method) for values, errors in both)
 
     def tables(self, flat: Array) -> tuple[Array, ...]:
         """[n1, n2] per kind, with an axis more for an output that is a family."""
