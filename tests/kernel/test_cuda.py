@@ -239,6 +239,27 @@ def test_texts_of_another_form_are_refused(body, said):
         device_text(f"def pairs(n, c, i0, i1, j0, j1, upper, width, hard, out1):\n    n0 = n[0]\n{body}\n", [])
 
 
+def test_what_a_device_does_not_do_is_refused_when_it_is_asked_for_and_left_to_the_cpu_by_auto(monkeypatch):
+    monkeypatch.setattr("tp.kernel.cuda.device.cuda_module", lambda: None)
+    monkeypatch.setattr("tp.kernel.cuda.device.has_device", lambda: True)
+    net = tp.parse(GATE)
+    with pytest.raises(tp.DeviceError, match="correlated Gaussians"):
+        net.kernel("nngp", device="cuda")
+    assert type(net.kernel("nngp", device="auto")) is Kernel
+    assert type(tp.zoo("mlp").kernel("nngp", device="auto")) is CudaKernel
+
+
+GATE = """network gate
+  width n
+  dim d = 3
+  input x : [d]
+  weight U : [n, d] ~ N(0, 1/d)
+  weight G : [n, d] ~ N(0, 1/d)
+  weight v : [n] ~ N(0, 1/n)
+  output f = v @ tanh((U @ x) * (G @ x))
+"""
+
+
 def test_kernels_that_are_not_compiled_are_refused(tmp_path, capsys):
     from tp.cli import main
 
@@ -248,4 +269,4 @@ def test_kernels_that_are_not_compiled_are_refused(tmp_path, capsys):
     np.save(tmp_path / "X.npy", np.ones((2, *(int(r.hi - r.lo + 1) for r in net.program.data[0].domain))))
     command = ["gram", "symmetric_rnn", "--limit", "nngp", "--data", str(tmp_path / "X.npy"), "--out", str(tmp_path / "K.npy")]
     assert main([*command, "--memory", "1GB"]) == 1
-    assert "computed in memory" in capsys.readouterr().err
+    assert "in memory" in capsys.readouterr().err

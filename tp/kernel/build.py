@@ -51,9 +51,17 @@ def ready(
     memory: int | None = None,
     progress: bool = True,
 ) -> Kernel:
-    """What was planned as a callable; see :func:`build`."""
+    """What was planned as a callable; see :func:`build`. What a device does not do is refused, or done on the CPU for "auto"."""
     kind, precision = settled(device, dtype)
-    return kind(made, precision, threads or default_threads(), memory or default_memory(), progress)
+    how = precision, threads or default_threads(), memory or default_memory(), progress
+    kernel = kind(made, *how)
+    try:
+        kernel.check_device()
+    except DeviceError:
+        if device == "auto":
+            return Kernel(made, *how)
+        raise
+    return kernel
 
 
 def settled(device: str, dtype: Any) -> tuple[type[Kernel], np.dtype[Any]]:

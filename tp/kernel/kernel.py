@@ -407,6 +407,9 @@ class Kernel:
 
     # ------------------------------------------------------------ what is needed
 
+    def check_device(self) -> None:
+        """Raises ``DeviceError`` where the device does not do what the kernel takes."""
+
     def load(self) -> None:
         """Import the generated module now, before several threads ask for it; from then on calls of few samples use it, too.
 

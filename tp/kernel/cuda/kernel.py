@@ -41,10 +41,13 @@ class CudaKernel(Kernel):
     def __repr__(self) -> str:
         return super().__repr__()[:-1] + ", on CUDA>"
 
-    @property
+    @cached_property
     def device_source(self) -> str:
-        """The generated module for the device."""
+        """The generated module for the device. Raises ``DeviceError`` where the device does not do what it takes."""
         return device_text(self.compiled.text, self.compiled.pair_grams, self.dtype == np.float32)
+
+    def check_device(self) -> None:
+        _ = self.device_source
 
     @cached_property
     def _device(self) -> ModuleType:
