@@ -21,7 +21,7 @@ from tp.gaussian.panels import between, doubt
 from tp.gaussian.powers import node
 from tp.gaussian.quadrature import integrate
 from tp.gaussian.stable import cancels, taylor
-from tp.kernel import uncompiled
+from tp.kernel import linewise
 
 X = sp.Symbol("x", real=True)
 NODES = np.array([side * node(i)[0] for i in range(9) for side in (-1, 1)])
@@ -50,7 +50,7 @@ def test_doubt_is_no_smaller_than_the_error(f: Any, integral: float) -> None:
     """On half a panel; where nothing is resolved both are of order 1. Its twin for plain Python says the same."""
     values = f(NODES)
     assert abs(WEIGHTS @ values - integral) <= 2 * doubt(values) + 1e-15
-    assert uncompiled.doubt(values) == pytest.approx(doubt(values), rel=1e-12, abs=1e-15)
+    assert linewise.doubt(values) == pytest.approx(doubt(values), rel=1e-12, abs=1e-15)
 
 
 def alone(f: sp.Expr) -> tuple[Lowered, dict[str, Any]]:
