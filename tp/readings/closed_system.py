@@ -29,7 +29,7 @@ from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin
 from tp.readings.axes import AXES, Axis, Family, Value, contracted, inner, lengths, matched, slots_of
 from tp.readings.elementwise import TABLE
 from tp.readings.expression import Compiler
-from tp.readings.indexing import Key, resolve
+from tp.readings.indexing import Key, edges_of, resolve
 from tp.transform.backprop import flat
 from tp.transform.train import EARLIER, OTHER, SAMPLE, STEP
 
@@ -81,9 +81,7 @@ class System:
 
     def run(self, data: Mapping[Key, float]) -> None:
         sizes = {s.name: 1 for s in self.program.spaces}
-        integer = self.compiler.integer
-        for name, slots in self.program.boundary.items():
-            self.edges[name] = tuple((m, integer(lo, sizes), integer(hi, sizes)) if m else (None, 0, -1) for m, lo, hi in slots)
+        self.edges.update(edges_of(self.program, self.compiler.integer, sizes))
         for key, value in data.items():
             self.given(key, value)
         for w in self.program.weights:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tp.errors import LimitError, Message
 from tp.program.ir import Program, Ref, Weight
 from tp.readings.expression import Compiler
-from tp.readings.indexing import Env, Key, show
+from tp.readings.indexing import Env, Key, edges_of, show
 from tp.readings.members import Member, Plan, vector_names, written_out
 from tp.readings.nodes import Layout, Nodes
 from tp.readings.ops import Frame
@@ -112,11 +112,7 @@ def prepared(
     """
     run = Evaluation(program, Sobol(0, np.random.default_rng(0)), {s.name: 1 for s in program.spaces})
     run.gradients = gradients or {}
-    integer = run.compiler.integer
-    run.edges = {
-        name: tuple((mode, integer(lo, run.env), integer(hi, run.env)) if mode else (None, 0, -1) for mode, lo, hi in slots)
-        for name, slots in program.boundary.items()
-    }
+    run.edges = edges_of(program, run.compiler.integer, run.env)
     zero = {key: value == 0 for key, value in data.items()}
     run.plan = Plan([], zero, {}, {})
     numbers = dict(data)

@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 
 from tp.errors import NOWHERE, DataError, Message, Span, SpecError
-from tp.program.ir import Domain, Range, Ref
+from tp.program.ir import Domain, Program, Range, Ref
 
 Key = tuple[Any, ...]
 """A member of a family: its name, then its indices; ``("h", 3, 7)`` is ``h[3, 7]``."""
@@ -181,6 +181,22 @@ def resolve(key: Key, known: Mapping[Key, Any], edges: tuple[Edge, ...], span: S
     if found not in known:
         raise SpecError(Message(span, f"`{show(key)}` is read but nothing defines it before", heading="undefined member"))
     return found
+
+
+def edges_of(program: Program, integer: Callable[[sp.Expr, Env], int], env: Env) -> dict[str, tuple[Edge, ...]]:
+    """The boundary of every family, with numbers for its ranges.
+
+    Adjoints may end at another of their indices, s in 1..t: of these all that is not defined reads as zero.
+    """
+
+    def edge(mode: str | None, lo: sp.Expr, hi: sp.Expr) -> Edge:
+        if mode is None:
+            return None, 0, -1
+        if mode == "zero" and not {s.name for s in lo.free_symbols | hi.free_symbols} <= env.keys():
+            return mode, 1, 0
+        return mode, integer(lo, env), integer(hi, env)
+
+    return {name: tuple(edge(*slot) for slot in slots) for name, slots in program.boundary.items()}
 
 
 def _mirror(at: int, lo: int, hi: int) -> int:

@@ -19,7 +19,7 @@ from tp.errors import NOWHERE, DataError, Message, Span
 from tp.program.ir import Instruction, Loop, MatMul, Moment, Nonlin, OuterNonlin, Program, Ref, Space, Weight
 from tp.program.reads import flat, reads
 from tp.readings.expression import Compiler
-from tp.readings.indexing import Edge, Env, Key, resolve, show
+from tp.readings.indexing import Edge, Env, Key, edges_of, resolve, show
 from tp.readings.inputs import environment, generator, samples_of, table_members
 from tp.readings.memory import check_size
 from tp.readings.ops import Entries, Frame
@@ -132,7 +132,7 @@ def simulate(
     run.values.update(data)
     run.values.update(table_members(program, constants or {}, run.env, run.compiler, lambda e: _number(run, e, run.env)))
     run.given = frozenset(run.values)
-    run.edges = _edges(run)
+    run.edges = edges_of(run.program, run.compiler.integer, run.env)
     with np.errstate(all="ignore"):
         _draw(run, generator(seed))
         _execute(run, program.body, run.env)
@@ -172,15 +172,6 @@ def _only(body: Sequence[Instruction], names: set[str]) -> tuple[Instruction, ..
 def _first_axis(inputs: Mapping[str, Any]) -> int:
     shapes = [np.shape(a) for a in inputs.values() if hasattr(a, "shape")]
     return max((s[0] for s in shapes if s), default=1)
-
-
-def _edges(run: Run) -> dict[str, tuple[Edge, ...]]:
-    """The boundary of every family, with numbers for its ranges."""
-    integer = run.compiler.integer
-    return {
-        name: tuple((mode, integer(lo, run.env), integer(hi, run.env)) if mode else (None, 0, -1) for mode, lo, hi in slots)
-        for name, slots in run.program.boundary.items()
-    }
 
 
 # ---------------------------------------------------------------- weights

@@ -40,7 +40,7 @@ from tp.program.ir import (
 )
 from tp.program.reads import plain
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
-from tp.transform.stretches import bound, equal, inside, resolved, solvable, stretches
+from tp.transform.stretches import begun, bound, equal, inside, resolved, solvable, stretches
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,11 @@ class _Reverse:
             conditions = [c.subs(swap) for c in conditions]
             ranges = tuple(Range(r.index, r.lo.subs(swap), r.hi.subs(swap)) for r in ranges)
             if not self._vanishes_beyond(left, solution, solved):
-                conditions.append(inside(solution, solved))
+                shorter = begun(solution, solved, ranges, domain)
+                if shorter is None:
+                    conditions.append(inside(solution, solved))
+                else:
+                    ranges = shorter
         total = left * sp.Mul(*conditions)
         return Sum(total, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else total
 

@@ -22,6 +22,18 @@ def inside(e: sp.Expr, r: Range) -> sp.Expr:
     return sp.Piecewise((1, sp.And(e >= r.lo, e <= r.hi)), (0, True))
 
 
+def begun(e: sp.Expr, r: Range, ranges: Domain, domain: Domain) -> Domain | None:
+    """``ranges`` cut to where ``e`` lies in ``r``, if that ends at one of their indices: of ``e in 1..t`` it is t from e on."""
+    beyond = affine(sp.expand(e - r.lo))
+    for k, other in enumerate(ranges):
+        more = affine(sp.expand(e - other.lo))
+        if r.hi != other.index or beyond is None or more is None or not e.free_symbols <= {x.index for x in domain}:
+            continue
+        if lowest(beyond, domain) >= 0 and lowest(more, domain) >= 0:
+            return (*ranges[:k], Range(other.index, e, other.hi), *ranges[k + 1 :])
+    return None
+
+
 def solvable(e: sp.Expr, slot: sp.Expr, ranges: Domain) -> Range | None:
     """An index that ``e = slot`` determines; rather the reader's own position than a tap."""
     found = [r for r in ranges if sp.expand(e).coeff(r.index) in (1, -1)]

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from tp.errors import LimitError, Message
 from tp.program.affine import affine, lowest
 from tp.program.derivative import derivative
 from tp.program.ir import (
@@ -159,7 +158,6 @@ class _Training:
             tables={**self.program.tables, **self.tables},
         )
         boundary = self._boundary(lifted)
-        self._closed_ranges(boundary)
         body = arranged([(replace(i, domain=d), d) for i, d in self.new], boundary)
         outputs = (Ref(output.name, STEP, SAMPLE, *output.index),)
         kernel = self._kernel(output)
@@ -408,17 +406,6 @@ class _Training:
             else:
                 found[name] = (steps, every, *slots)
         return found
-
-    def _closed_ranges(self, boundary: dict[str, tuple[tuple[str | None, sp.Expr, sp.Expr], ...]]) -> None:
-        """Refuse products that exist for some pairs of indices alone, ``V @ h[s]`` in a sum for s in 1..t."""
-        for ins, domain in flat(self.backward.program.body):
-            indices = {r.index for r in domain}
-            ends = {s for mode, *ends in boundary.get(ins.out.name, ()) if mode for e in ends for s in e.free_symbols}
-            if ends & indices:
-                reason = f"a product in it ends at another index, {', '.join(sorted(map(str, ends & indices)))}: no gradients"
-                remedy = "let sums run over the whole index, masked by a table of 0 and -100: `softmax(a[t, s] + M[t, s] over s)`"
-                span = next((i.span for i, d in flat(self.program.body) if any(r.hi in indices for r in d)), ins.span)
-                raise LimitError(Message(span, reason, remedy, "no backward pass"))
 
 
 def _tied(one: Ref, two: Ref, domain: Domain, ranges: Domain) -> tuple[dict[sp.Symbol, sp.Expr], Domain, sp.Expr]:

@@ -97,11 +97,18 @@ class Members:
             return ref
         span = self.families.span(ref.name)
         edges = []
+        own = self._own(ref) if any(mode == "zero" for mode, _, _ in slots) else {}
         for mode, lo, hi in slots:
+            lo, hi = lo.subs(own), hi.subs(own)
             whole = Range(sp.Symbol(ref.name), lo, hi)
             edges.append((mode, self.integer(lo, whole, span), self.integer(hi, whole, span)) if mode else (None, 0, -1))
         key = resolve((ref.name, *map(int, ref.index)), _within(ref, edges), tuple(edges))
         return None if key is None else Ref(key[0], *key[1:])
+
+    def _own(self, ref: Ref) -> dict[sp.Symbol, sp.Expr]:
+        """The indices of a family, at which others of them may end, s in 1..t."""
+        clauses = self.families.clauses.get(ref.name, ())
+        return {e: at for c in clauses[:1] for e, at in zip(c.ins.out.index, ref.index, strict=True) if e.is_Symbol}
 
     def clause(self, ref: Ref) -> tuple[Clause, dict[sp.Symbol, sp.Expr]] | None:
         """The clause that defines a member; None for weights and data."""

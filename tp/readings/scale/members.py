@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import product as product_of
 from typing import Any
 
 import sympy as sp
@@ -136,8 +137,24 @@ class _Writer:
             kept = self.representatives.setdefault(name, [])
             kept.extend(v for v in chosen if lo <= v <= hi and v not in kept)
             kept.sort()
+        self._reach()
         body, declared = _flat(self.backward.program.body, ()), self.program.weights
         self.apart = represent(body, self.backward.adjoint, declared, loops, self._known, self.representatives)
+
+    def _reach(self) -> None:
+        """A range that ends at another index, s in 1..t-1, has a representative where that index has one."""
+        for _, domain in _flat(self.backward.program.body, ()):
+            for r in domain:
+                names = {s.name for s in r.lo.free_symbols | r.hi.free_symbols} - self.bounds.keys()
+                kept = self.representatives.get(r.index.name.rstrip("_*'"))
+                if not names or kept is None or not names <= self.representatives.keys():
+                    continue
+                for values in product_of(*(self.representatives[n] for n in sorted(names))):
+                    env = {**self.bounds, **dict(zip(sorted(names), values, strict=True))}
+                    lo, hi = (self.compiler.integer(e, env) for e in (r.lo, r.hi))
+                    if lo <= hi and not any(lo <= v <= hi for v in kept):
+                        kept.append((lo + hi + 1) // 2)
+                        kept.sort()
 
     def _known(self, expr: sp.Expr) -> int | None:
         """The value of a bound; None where it depends on other indices."""
