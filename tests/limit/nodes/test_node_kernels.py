@@ -90,7 +90,7 @@ def test_a_tolerance_is_met_or_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "kinds"), [("rnn", {"T": 2, "d": 3}, 2), ("mlp", {"L": 2, "d": 3}, 2), ("layernorm", {"L": 2, "d": 3}, 1)]
+    ("name", "changes", "kinds"), [("rnn", {"T": 2, "d": 3}, 2), ("mlp", {"L": 2, "d": 3}, 2), ("layernorm", {"L": 2, "d": 3}, 2)]
 )
 def test_nodes_agree_with_formulas(name: str, changes: dict[str, int], kinds: int) -> None:
     """Of networks that have both: pairs of times, biases, moments."""
@@ -284,12 +284,24 @@ def test_what_is_not_there_is_said() -> None:
         kernel(data(2, 2, 8))
 
 
-def test_gradients_that_stay_random_leave_the_nngp() -> None:
-    """Behind a norm the gradient by the norm is a scalar that no width makes a number."""
-    net = tp.parse(GRU.replace("v @ h[t]", "v @ layernorm(h[t])").replace("f[t]", "f").replace("h[t])\n", "h[T])\n"), T=2)
-    with pytest.raises(tp.LimitError, match="ask for the NNGP kernel"):
-        net.kernel("ntk")
-    assert isinstance(net.kernel("nngp"), NodeKernel)
+def test_averages_pass_no_gradients_on() -> None:
+    """Of a layer's norm what it subtracts and divides by; a GRU that has one against finite networks."""
+    text = GRU.replace("v @ h[t]", "v @ tanh(layernorm(h[t]))").replace("f[t]", "f").replace("h[t]))\n", "h[T]))\n")
+    net, X = tp.parse(text.replace("@ (r[t] * h[t-1])", "@ layernorm(r[t] * h[t-1] + Uz @ x[t])"), T=2), data(2, 2, 3)
+    seen = np.array([kernels_of(net.simulate(X, width=256, seed=s))["Theta"] for s in range(12)])
+    (found,) = net.kernel("ntk").measured(X)
+    error = np.hypot(seen.std(axis=0, ddof=1) / math.sqrt(len(seen)), found.errors)
+    assert (abs(seen.mean(axis=0) - found.values) < 4 * error + 0.02 * abs(found.values).max()).all()
+
+
+def test_trained_numbers_have_random_tangents() -> None:
+    """What training one number adds stays random; that of the gradients by vectors it vanishes from is another matter."""
+    text = (
+        GRU.replace("  h[0]", "  weight c : [] = 1 * N(1, 0)\n  h[0]").replace("erf(Wh", "erf(c * (Wh").replace("+ bh)", "+ bh))")
+    )
+    with pytest.raises(tp.LimitError, match="the gradient by `c` stays random"):
+        tp.parse(text, T=2).kernel("ntk")
+    assert isinstance(tp.parse(text, T=2).kernel("nngp"), NodeKernel)
 
 
 def test_symbols_have_numbers_when_the_kernel_is_made() -> None:

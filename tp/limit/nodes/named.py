@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import sympy as sp
 
 from tp.errors import LimitError, Message
+from tp.limit.clauses import flatten
 from tp.limit.equations import I, J, Value, Z
 from tp.limit.zcalculus.atoms import Cov, Hat
 from tp.limit.zcalculus.calculus import Calculus
@@ -25,10 +26,13 @@ class Second(Cov):
 class Named(Calculus):
     """The calculus without unfolding. ``readouts`` tell what an output alone reads, of which only the variance enters.
 
-    Of a backward pass (``readouts`` None) that is another matter: all gradients depend on it.
+    Of a backward pass (``readouts`` None) that is another matter: all gradients depend on it. ``vanishing`` are gradients by
+    averages there, sums over the width of what is linear in centred readouts: smaller than sums by n^(1/2), so that what they
+    add to the gradients by vectors vanishes.  Yang 2020, *Tensor Programs II*, section 7.
     """
 
     readouts: Readouts | None = None
+    vanishing: frozenset[str] = frozenset()
 
     def vector(self, ref: Ref, s: sp.Expr) -> sp.Expr:
         found = self.members.find(ref)
@@ -43,6 +47,10 @@ class Named(Calculus):
         if self._variance(ref) == 0:
             return mean
         return Z(ref, I) if mean == 0 else mean + Hat(ref, I)
+
+    def expression(self, expr: sp.Expr, s: sp.Expr, vector: Callable[[Ref], sp.Expr]) -> sp.Expr:
+        gone: dict[sp.Basic, sp.Basic] = {r: sp.S.Zero for r in expr.atoms(Ref) if r.name in self.vanishing}
+        return super().expression(expr.xreplace(gone) if gone else expr, s, vector)
 
     def _scalar(self, ref: Ref, s: sp.Expr) -> sp.Expr:
         if self.members.instruction(ref) is None:
@@ -114,4 +122,6 @@ def named(members: Members, readouts: Readouts) -> Named:
 
 def named_backward(members: Members, readouts: Readouts) -> Named:
     """The calculus of a backward pass."""
-    return Named(members, readouts.names)
+    assert readouts.forward is not None
+    forward = {clause.out.name for clause in flatten(readouts.forward.body)}
+    return Named(members, readouts.names, vanishing=readouts.names - forward)
