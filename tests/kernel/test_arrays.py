@@ -197,3 +197,19 @@ def sites(start, stop, width, table, result):
     with pytest.raises(lanewise.Uneven):
         sites(0, 2, 2, np.array([2.0, -1.0]), np.zeros(2))
     assert uncompiled.carried_out(text, 1, lambda m: m.sites(0, 2, 2, np.array([2.0, -1.0]), np.zeros(2))) is None
+
+
+def test_a_condition_over_a_table_takes_its_places_alone():
+    """Nodes of many panels at a time: each side gets the places that are its own, in tables and in what is broadcast to none."""
+    from tp.kernel.lanewise import part
+
+    x = np.arange(12.0).reshape(2, 6) - 5.5
+    asked = []
+
+    def root(y, a):
+        asked.append(y)
+        return a * np.sqrt(y)
+
+    found = part(x > 0, root, lambda y, a: a * y, x, 2.0)
+    np.testing.assert_array_equal(found, np.where(x > 0, 2 * np.sqrt(np.abs(x)), 2 * x))
+    assert asked[0].min() > 0

@@ -122,7 +122,7 @@ def part(test: Any, one: Callable[..., Any], other: Callable[..., Any], *args: A
 def _of(x: Any, mask: Any) -> Any:
     if type(x) is Vectors:
         return x.of(mask)
-    return x[mask] if type(x) is np.ndarray and x.shape[-1:] == mask.shape else x
+    return x[..., mask] if type(x) is np.ndarray and x.shape[-mask.ndim :] == mask.shape else x
 
 
 def _merged(test: Any, one: Any, other: Any) -> Any:
