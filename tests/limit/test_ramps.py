@@ -7,6 +7,8 @@ import sympy as sp
 import tp
 from tp.gaussian.expectation import Expectation
 from tp.limit.nodes.kernel import NodeKernel
+from tp.program.ir import Ref
+from tp.program.parts import within
 from tp.readings.empirical import kernels_of
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -90,3 +92,16 @@ def test_maxout_has_closed_forms() -> None:
 def test_three_at_once_are_left_to_nodes() -> None:
     net = tp.parse(SPEC.format(body="max(max(A[l] @ h[l-1], B[l] @ h[l-1]), b[l])"))
     assert isinstance(net.kernel("nngp"), NodeKernel)
+
+
+@pytest.mark.parametrize("body", ["A @ x + relu(A @ x)", "max(A @ x, B @ x)", "A @ x - 2*sin(A @ x + B @ x)"])
+def test_a_product_beside_a_function_of_it_is_not_taken_apart(body: str) -> None:
+    """Every entry is about vectors, none about columns of a weight that an input meets; and kernels are right."""
+    head = "network t\n  width n\n  dim d = 3\n  input x : [d]\n  weight v : [n] ~ N(0, 1/n)\n"
+    weights = "  weight A : [n, d] ~ N(0, 1/d)\n  weight B : [n, d] ~ N(0, 2/d)\n"
+    net, X = tp.parse(f"{head}{weights}  output f = v @ ({body})\n"), data(3)
+    limit = net.ntk()
+    assert {e.name for eq in limit.equations for part in (eq.lhs, eq.rhs) for e in within(part, Ref)} <= {"f", "x", "u1", "u2"}
+    nodes = NodeKernel(net.program, ("K", "Theta"), {}, None, "float64").measured(X)
+    for exact, found in zip(net.kernel("nngp", "ntk")(X), nodes, strict=True):
+        assert (abs(found.values - exact) < 5 * found.errors + 1e-12).all() and (found.errors < 1e-2 * exact.max()).all()

@@ -314,6 +314,8 @@ class Forms:
         if isinstance(expr, (sp.Add, sp.Mul)) or _power(expr):
             expr = self._named_sums(expr, domain) if _degree(expr) > HIGHEST else expr
             args = [self._named_arguments(a, domain) for a in expr.args]
+            if isinstance(expr, sp.Add):
+                return rebuilt(expr, [self._whole(a, args, domain) for a in args])
             return rebuilt(expr, [self._by_name(a, args) for a in args] if expr.is_Mul else args)
         if self._is_ramp(expr):
             low, high = sorted(expr.args, key=lambda a: (a.count_ops(), a.sort_key()))
@@ -376,6 +378,21 @@ class Forms:
         if found is None or name is None or not any(f.has(*name.atoms(Ref)) for f in factors):
             return factor
         return (name + sp.Add(*(_total(t) for t in found if t.core == 1))) ** power
+
+    def _whole(self, term: sp.Expr, terms: list[sp.Expr], domain: Domain) -> sp.Expr:
+        """``U @ x`` in ``U @ x + relu(A @ x - U @ x)`` is one Gaussian, for a function beside it has met the columns of U."""
+        if not isinstance(term, sp.Sum) or self.affine(term) is None:
+            return term
+        met = {v for other in terms if not other.is_Add for f in other.atoms(sp.Function) for v in self._columns(f)}
+        return self._argument(term, domain) if met.intersection(self._columns(term)) else term
+
+    def _columns(self, expr: sp.Expr) -> set[str]:
+        """The weights that Gaussians are made of, by name."""
+        found: set[str] = set()
+        for ref in self.families.vectors(expr):
+            made = [e for name, e, _ in self.named if name.name == ref.name]
+            found |= set().union(*map(self._columns, made)) if made else {ref.name}
+        return found
 
     def _known(self, combination: list[Term]) -> sp.Expr | None:
         """The name of a combination of Gaussians, or a multiple of the name that a multiple of it has."""
