@@ -191,3 +191,13 @@ def test_samples_beyond_expansions_are_taken_by_nodes_and_it_is_said(monkeypatch
     strict = kernel.solve(X[::2], np.array([1.0, 2.0]))
     with pytest.raises(tp.LimitError, match="did not converge"):  # that would be no block of one matrix
         strict.mean(X)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_gate_of_a_bias_alone_is_one_number_for_all_pairs():
+    """E tanh(b)², which no sample enters, before a loop over lanes."""
+    text = PRODUCT.replace("weight v", "weight b : [n] ~ N(0, 1/2)\n  weight v").replace("tanh(g*h)", "(tanh(b)*g)")
+    X = np.random.default_rng(0).normal(size=(3, 2))
+    y, w = np.polynomial.hermite_e.hermegauss(60)
+    expected = w @ np.tanh(y / 2**0.5) ** 2 / (2 * np.pi) ** 0.5 * X @ X.T / 2
+    np.testing.assert_allclose(tp.parse(text).kernel("nngp")(X), expected, rtol=1e-8)

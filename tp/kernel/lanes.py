@@ -149,6 +149,8 @@ class Lane:
         ):
             return self.spread(e, group, low)
         coefficients = emitter.coefficients(low, e) if low.sites else None
+        if self.scalar and any("[z]" in c for c in coefficients or ()):  # the same for all lanes: it takes no vector of one
+            coefficients = None
         names = [emitter.fresh("e") for _ in group]
         if emitter.easy and low.easy is not None and not self.scalar:
             args = [self.value(a) for a in low.easy.args]
