@@ -225,3 +225,64 @@ def test_the_constant_of_a_multiplier_counts_in_entrywise_updates() -> None:
         runs.append(tp.parse(text).train(X, Y, steps=2, lr=0.1, optimizer=optimizer).simulate(width=400, seeds=20).outputs)
     np.testing.assert_allclose(runs[0], runs[1], rtol=1e-10)
     assert np.abs(runs[0] - runs[2]).max() < 0.1 < np.abs(runs[0][2]).max()
+
+
+WINDOWS = """network windows
+  width n
+  dim c = 2
+  index p in 0..3 boundary circular
+  index q in 0..3
+  index r in 0..1
+  input x[p] : [c]
+  weight A[k] : [n, c] ~ N(0, 1/c) for k in 0..1
+  weight B[k] : [n, n] ~ N(0, 1/n) for k in 0..1
+  weight v : [n] = n^(-1/2) * N(0, 1/n)
+  h[q] = sum(A[k] @ x[q+k] for k in 0..1)
+  g[r] = sum(B[k] @ relu(h[2*r+k]) for k in 0..1)
+  output f = v @ mean(relu(g[r]) for r)
+"""
+PATCHES = np.random.default_rng(0).standard_normal((2, 4, 2))
+
+
+def windows(text: str) -> Any:
+    run = tp.parse(text).train(PATCHES, [1.0, -1.0], steps=2, lr=0.5)
+    check_program(run.program)
+    return run.simulate(width=16).outputs
+
+
+def test_an_index_of_the_network_may_have_the_name_of_the_samples() -> None:
+    """Taps called `i`, in families and in sums, and positions called `i1`."""
+    called = (
+        WINDOWS.replace("[k]", "[i]")
+        .replace("+k]", "+i]")
+        .replace("for k", "for i")
+        .replace("[q", "[i1")
+        .replace("q in", "i1 in")
+    )
+    one, two = windows(WINDOWS), windows(called)
+    assert np.abs(one[2] - one[0]).max() > 0.1
+    np.testing.assert_allclose(one, two, rtol=1e-12)
+
+
+def test_a_sum_of_the_network_over_i_leaves_the_sample_alone() -> None:
+    """The limit was that of one network for all samples: nothing was learned of those whose targets cancel."""
+    text = """network pooled
+      width n
+      dim c = 2
+      index k in 0..1
+      input x[k] : [c]
+      weight U : [n, c] ~ N(0, 1/c)
+      weight v : [n] = n^(-1/2) * N(0, 1/n)
+      output f = v @ mean(relu(U @ x[k]) for k)
+    """
+    called = text.replace("[k]", "[i]").replace("index k", "index i").replace("for k", "for i")
+    runs = [tp.parse(t).train(PATCHES[:, :2], [1.0, -1.0], steps=1, lr=0.5).limit(tol=0.01) for t in (text, called)]
+    assert np.abs(runs[0].outputs[1]).max() > 0.05
+    np.testing.assert_allclose(runs[0].outputs, runs[1].outputs, rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_pass_a_boundary_that_is_never_crossed() -> None:
+    """Windows of stride 2 read every position of a circle once and none beyond it."""
+    np.testing.assert_allclose(
+        windows(WINDOWS.replace("[q", "[p").replace("  index q in 0..3\n", "")), windows(WINDOWS), rtol=1e-12
+    )

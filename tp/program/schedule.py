@@ -139,7 +139,7 @@ class _Graph:
         for k, e in enumerate(read.index):
             slot = affine(e)
             mode, lo, hi = modes[k] if k < len(modes) else (None, None, None)
-            if slot is not None and mode in ("circular", "reflect") and not _inside(slot, lo, hi, ranges):
+            if slot is not None and mode in ("circular", "reflect") and not inside(slot, lo, hi, ranges):
                 slot = None
             slots.append(slot)
         return tuple(slots)
@@ -193,7 +193,8 @@ def _point(slots: tuple[Affine | None, ...]) -> tuple[int, ...] | None:
     return tuple(s.const for s in slots if s) if all(s is not None and not s.terms for s in slots) else None
 
 
-def _inside(slot: Affine, lo: sp.Expr, hi: sp.Expr, ranges: Domain) -> bool:
+def inside(slot: Affine, lo: sp.Expr, hi: sp.Expr, ranges: Domain) -> bool:
+    """Whether index arithmetic shows that ``slot`` stays in lo..hi over all of ``ranges``."""
     low, high = affine(lo), affine(hi)
     if low is None or high is None:
         return False

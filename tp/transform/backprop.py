@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import sympy as sp
 
 from tp.errors import LimitError, Message, Span
+from tp.program.affine import affine
 from tp.program.derivative import derivative
 from tp.program.ir import (
     Domain,
@@ -40,6 +41,7 @@ from tp.program.ir import (
 )
 from tp.program.reads import plain
 from tp.program.schedule import Clause, LoopStep, Read, Step, schedule
+from tp.program.schedule import inside as within
 from tp.transform.stretches import begun, bound, equal, inside, resolved, solvable, stretches
 
 
@@ -239,20 +241,24 @@ class _Reverse:
         ref, left = value[0], value[1]
         conditions: list[sp.Expr] = []
         edges = self.program.boundary.get(flow.ref.name, ())
+        mapped = [
+            mode in ("circular", "reflect") and not _stays(e, low, high, ranges)
+            for e, (mode, low, high) in zip(ref.index, edges, strict=False)
+        ]
         for k, (slot, e) in enumerate(zip(out.index, ref.index, strict=True)):
             e = ref.index[k]
-            mode = edges[k][0] if k < len(edges) else None
             solved = solvable(e, slot, ranges)
             if solved is None:
                 conditions.append(equal(slot, e))
                 continue
             solution = sp.expand(solved.index - sp.expand(e).coeff(solved.index) * (e - slot))
-            if mode in ("circular", "reflect") and solution != slot:
+            if mapped[k:] and mapped[k] and solution != slot:
+                mode, low, high = edges[k]
                 raise LimitError(
                     Message(
                         self._span(flow.ref.name),
                         f"gradients are not followed through a read beyond the range with `boundary {mode}`",
-                        _written_out(str(mode), edges[k][1], edges[k][2]),
+                        _written_out(str(mode), low, high),
                         "no backward pass",
                     )
                 )
@@ -352,6 +358,12 @@ def _differentiable(slope: sp.Expr, span: Span) -> None:
         raise LimitError(
             Message(span, "the activation has no derivative to train with", "use a continuous activation", "no backward pass")
         )
+
+
+def _stays(e: sp.Expr, low: sp.Expr, high: sp.Expr, ranges: Domain) -> bool:
+    """Whether a read never goes beyond low..high, so that what a boundary does there is of no concern."""
+    slot = affine(e)
+    return slot is not None and within(slot, low, high, ranges)
 
 
 def _written_out(mode: str, low: sp.Expr, high: sp.Expr) -> str:

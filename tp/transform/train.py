@@ -41,6 +41,7 @@ from tp.program.ir import (
     Weight,
 )
 from tp.program.reads import plain
+from tp.transform.apart import apart
 from tp.transform.backprop import Use, arranged, backprop, flat
 from tp.transform.declared import matrices, of_member
 from tp.transform.entrywise import FIRST, GRADIENT, SECOND, Entrywise
@@ -123,6 +124,7 @@ def train(program: Program, schedule: Schedule, loss: Loss, scale: sp.Expr) -> T
     ``scale`` is the N of :func:`tp.transform.backprop.backprop`.
     """
     updates = Updates(schedule.degree, scale)
+    program = apart(program, (SAMPLE,), _names(program))
     return _Training(normalize(program, updates), schedule, loss, scale).run()
 
 
