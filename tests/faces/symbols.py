@@ -108,4 +108,6 @@ def unexplained_tex(page: str, own: set[str]) -> set[str]:
     said |= {f"{s}'" for s in said}
     known |= said | {f"{s}'" for s in known}
     found = {s for row in displays(page) for s in symbols(row)} - known - {"e", r"\pi", r"\alpha", *own}
-    return {s for s in found if re.sub(r"_\d+", "", s) not in said}  # members of a family
+    lefts = (row.partition("&")[0].strip() for row in displays(page))
+    families = {m[1] for left in lefts if (m := re.match(r"([A-Za-z])_\{[a-z](?:_\{\w\})?[,}][^&=]*$", left)) and "(" not in left}
+    return {s for s in found if re.sub(r"_\d+", "", s) not in said | families}  # members of a family

@@ -153,7 +153,8 @@ _WORDS = {
     "K": r"For a vector $h$ of the network, "
     r"$K_h({x},{y}) = \lim \frac1n\sum_\alpha h_\alpha({x})\,h_\alpha({y})$; "
     r"for an output $f$, $K_f$ is the covariance of $f({x})$ and $f({y})$ over initializations.",
-    "K of two": r"For two vectors, $K_{{g,\,h}}({x},{y}) = \lim \frac1n\sum_\alpha g_\alpha({x})\,h_\alpha({y})$.",
+    "K of two": r"For two vectors $g$ and $h$ it is "
+    r"$K_{{g,\,h}}({x},{y}) = \lim \frac1n\sum_\alpha g_\alpha({x})\,h_\alpha({y})$.",
     "S": r"$S_h$ is the same average for vectors that are not Gaussian.",
     "Theta": r"$\Theta_h({x},{y})$ is the limit of $\sum_\theta \langle \partial_\theta h_\alpha({x}), "
     r"\partial_\theta h_\alpha({y})\rangle$ over all trained parameters $\theta$, weighted by their learning rates.",
