@@ -84,6 +84,24 @@ def test_usage_errors_exit_2(argv, capsys):
     assert "usage: tp" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["derive", "mlp", "--closd"], "tp derive: error: unrecognized arguments: --closd; did you mean --closed?"),
+        (
+            ["mup", "mlp", "--optimiser=adam"],
+            "tp mup: error: unrecognized arguments: --optimiser=adam; did you mean --optimizer?",
+        ),
+        (["gram", "mlp", "--data", "X.npy", "--kind", "ntk"], "tp gram: error: unrecognized arguments: --kind ntk\n"),
+    ],
+)
+def test_what_a_verb_does_not_take_is_said_with_its_own_usage(argv, told, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.startswith(f"usage: tp {argv[0]} ") and told in error
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--version"])

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="tp", description=ABOUT, epilog=EXAMPLES, formatter_class=options.Page)
     top.add_argument("--version", action="version", version=f"tp {__version__}")
-    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=options.Verb)
     for verb in (show, derive, gram, verify, scale, mup, coord_check, train, plot, language, zoo, demo):
         verb.add(verbs)
     return top

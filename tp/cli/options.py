@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
 import textwrap
@@ -29,6 +30,18 @@ class Page(argparse.RawDescriptionHelpFormatter):
         return "\n\n".join(
             b if as_is else textwrap.fill(b, width, break_on_hyphens=False) for b, as_is in zip(blocks, kept, strict=True)
         )
+
+
+class Verb(argparse.ArgumentParser):
+    """A verb's command line. What it does not take is said with the verb's own usage, and the option that comes nearest."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            taken = [option for action in self._actions for option in action.option_strings]
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], taken, 1)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {near[0]}?' if near else ''}")
+        return found, unknown
 
 
 def verb(verbs: Verbs, name: str, line: str, text: str, examples: str) -> argparse.ArgumentParser:
