@@ -41,6 +41,15 @@ def _short(e: Expr) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "…"
 
 
+def _from_the_left(vector: Expr, matrix: Expr, own: Axes, axes: Axes) -> str | None:
+    """What ``x @ U`` and ``v @ W.T @ …`` are written as; None where the axes do not fit either way."""
+    given = f"({_short(vector)})" if isinstance(vector, Binary) else _short(vector)
+    if own[0] == axes[0]:
+        turned = _short(matrix.arg) if isinstance(matrix, Transpose) else f"{_short(matrix)}.T"
+        return f"a matrix acts on what is right of it: `{turned} @ {given}`, or in brackets, `{given} @ ({_short(matrix)} @ x)`"
+    return f"a matrix acts on what is right of it: `{_short(matrix)} @ {given}`" if own[0] == axes[1] else None
+
+
 class Typing:
     """The axes of expressions; ``family`` gives those of a family where it is read.
 
@@ -120,7 +129,9 @@ class Typing:
         if b is not None and len(b) == 2:
             if a is not None and len(a) == 2:
                 return self.fault(faults.MatrixTimesMatrix(e.span, _short(left), _short(right)))
-            return self.fault(faults.MatrixAsVector(right.span, _short(right), text(b)))
+            fault = faults.MatrixAsVector(right.span, _short(right), text(b))
+            hint = _from_the_left(left, right, a, b) if a is not None and len(a) == 1 else None
+            return self.fault(replace(fault, hint=hint) if hint else fault)
         for side, axes in ((left, a), (right, b)):
             if axes == ():
                 return self.fault(faults.NothingToMultiply(side.span, _short(side), text(axes)))
