@@ -40,6 +40,10 @@ PAIRS = {
     "logits that end there too": (spec(ENDS, where=" for t, s in 1..t"), spec(MASKED)),
     "a sum": (spec(LINEAR.format(mask="", where=" in 1..t")), spec(LINEAR.format(mask="M[t, s]*", where=""))),
     "of what is before": (spec(NEXT.format(mask="", where=" in 1..t-1")), spec(NEXT.format(mask="B[t, s]*", where=""))),
+    "of logits that end later": (
+        spec(NEXT.format(mask="", where=" in 1..t-1"), where=" for t, s in 1..t"),
+        spec(NEXT.format(mask="B[t, s]*", where="")),
+    ),
 }
 
 

@@ -23,14 +23,18 @@ def inside(e: sp.Expr, r: Range) -> sp.Expr:
 
 
 def begun(e: sp.Expr, r: Range, ranges: Domain, domain: Domain) -> Domain | None:
-    """``ranges`` cut to where ``e`` lies in ``r``, if that ends at one of their indices: of ``e in 1..t`` it is t from e on."""
+    """``ranges`` cut to where ``e`` lies in ``r``, if that ends at one of their indices, or before it.
+
+    Of ``e in 1..t`` it is t from e on, of ``e in 1..t-1`` t from e + 1 on, which may be empty.
+    """
     beyond = affine(sp.expand(e - r.lo))
     for k, other in enumerate(ranges):
-        more = affine(sp.expand(e - other.lo))
-        if r.hi != other.index or beyond is None or more is None or not e.free_symbols <= {x.index for x in domain}:
+        start = sp.expand(e + other.index - r.hi)
+        more = affine(sp.expand(start - other.lo))
+        if start not in (e, sp.expand(e + 1)) or not e.free_symbols <= {x.index for x in domain}:
             continue
-        if lowest(beyond, domain) >= 0 and lowest(more, domain) >= 0:
-            return (*ranges[:k], Range(other.index, e, other.hi), *ranges[k + 1 :])
+        if beyond is not None and more is not None and lowest(beyond, domain) >= 0 and lowest(more, domain) >= 0:
+            return (*ranges[:k], Range(other.index, start, other.hi), *ranges[k + 1 :])
     return None
 
 
