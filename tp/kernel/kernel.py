@@ -375,6 +375,7 @@ class Kernel:
                 )
                 if not planes.RULES.isdisjoint(self.compiled.rules):
                     reason += ", where expansions of functions of two correlated vectors, such as tanh(g*h), did not converge"
+                    remedy += ", or take all calls by nodes from the first, net.kernel(…, nodes=2**15)"
                 raise LimitError(Message(NOWHERE, reason, remedy, "not finite"))
         found = [a.astype(self.dtype, copy=False) for a in arrays]
         return tuple(found) if len(found) > 1 else found[0]
