@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tp.asked import asked
-from tp.errors import NOWHERE, DataError, DeviceError, LimitError, Message, NoFormula, SpecError
-from tp.kernel.stored import known, plan_key, recall, remember, spec_key
+from tp.errors import NOWHERE, DataError, Message, SpecError
+from tp.kernel.stored import known, spec_key
 from tp.network.files import load_text
 from tp.progress import ticking
 from tp.seldom import seldom
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from tp.readings.verify import Report
 
 Number = int | float | Fraction | None
-
-LIMITS = {"nngp": "K", "ntk": "Theta"}
 
 
 @asked
@@ -87,11 +85,12 @@ class Net:
     name: str = "<text>"
 
     def __post_init__(self) -> None:
-        if not known(self._key):
+        if not known(self.key):
             _ = self.checked  # a wrong spec is reported here
 
     @cached_property
-    def _key(self) -> str | None:
+    def key(self) -> str | None:
+        """The name under which kernels of this spec with these constants are kept."""
         return spec_key(self.text, self.lets)
 
     @cached_property
@@ -202,80 +201,9 @@ class Net:
         where no matrix meets its transpose. Raises ``DataError`` for a kind, output, constant or dtype that there is
         not, ``DeviceError`` for a device, and ``LimitError`` where no rule gives the limit.
         """
-        wanted = kinds or ("ntk",)
-        for kind in wanted:
-            if not isinstance(kind, str) or kind not in LIMITS:
-                remedy = 'choose "nngp" or "ntk", or both: net.kernel("nngp", "ntk")'
-                raise DataError(Message(NOWHERE, f"there is no kernel {kind!r}", remedy, "unknown kernel"))
-        names = tuple(LIMITS[k] for k in wanted)
-        if nodes is not None:
-            return self._on_nodes(wanted, constants, output, mode, progress, device, dtype, nodes)
-        key = plan_key(self._key, names, mode, output, constants)
-        made = recall(key)
-        if made is None and device == "cpu":
-            from tp.kernel.aside import start_ahead
+        from tp.wish import Wish
 
-            start_ahead()
-        from tp.kernel.build import planned, ready, settled
-
-        if made is None:
-            from tp.limit.independence import gradient_dependence
-
-            try:
-                limit = self.ntk(mode, progress=progress) if "ntk" in wanted else self.nngp(progress=progress)
-                if gradient_dependence(self.program) is not None:
-                    from tp.limit.zcalculus.pairs import needs_pairs, pair_kernel
-
-                    if needs_pairs(limit):
-                        precision = _in_arrays(device, dtype, "its expectations hold more than two Gaussians: pair by pair")
-                        return pair_kernel(limit, names, constants, output, precision)
-                settled(device, dtype)  # is it there?
-                made = planned(limit, names, constants, output)
-            except NoFormula:
-                found = self._by_nodes(wanted, constants, output, mode, progress, device, dtype)
-                if found is None:
-                    raise
-                return found
-            remember(key, self._key, made)
-        kernel = ready(made, device, dtype, progress=progress is not False)
-        from tp.gaussian import planes
-
-        if kernel.device == "cpu" and not planes.RULES.isdisjoint(made.rules):
-            kernel.beyond = partial(self._by_nodes, wanted, constants, output, mode, progress, device, dtype)
-        return kernel
-
-    def _by_nodes(
-        self,
-        kinds: Sequence[str],
-        constants: Mapping[str, Any],
-        output: str | None,
-        mode: str | None,
-        progress: bool | None,
-        device: str,
-        dtype: Any,
-        nodes: int | None = None,
-    ) -> NodeKernel | None:
-        """A kernel by nodes; None where a matrix meets its transpose, so that vectors have dot parts."""
-        from tp.limit.independence import gradient_dependence, transposed
-
-        check = gradient_dependence if "ntk" in kinds else transposed
-        if check(self.program) is not None:
-            return None
-        import numpy as np
-
-        from tp.limit.nodes.kernel import NodeKernel
-
-        precision = _in_arrays(device, dtype, "no formula integrates it: by nodes that all samples share")
-        names = tuple(LIMITS[k] for k in kinds)
-        return NodeKernel(self.program, names, constants, output, np.dtype(precision), mode == "as written", progress, nodes)
-
-    def _on_nodes(self, kinds: Sequence[str], *options: Any) -> NodeKernel:
-        """The same where nodes are asked for."""
-        found = self._by_nodes(kinds, *options)
-        if found is None:
-            reason = "a matrix meets its transpose, and what is made of that is not drawn on nodes"
-            raise LimitError(Message(NOWHERE, reason, "leave out nodes=", "no kernel by nodes"))
-        return found
+        return Wish(self, kinds or ("ntk",), constants, output, mode, progress, device, dtype).kernel(nodes)
 
     # ------------------------------------------------------------ finite width
 
@@ -480,12 +408,3 @@ class Net:
             reason = f"the network has the inputs {', '.join(names)}"
             raise DataError(Message(NOWHERE, reason, "pass a dict of arrays by name", "several inputs"))
         return {names[0]: X}
-
-
-def _in_arrays(device: str, dtype: Any, how: str) -> str:
-    """The precision of a kernel that is not compiled. Raises ``DeviceError`` for a device other than the CPU."""
-    from tp.kernel.build import settled
-
-    if device == "cuda":
-        raise DeviceError(Message(NOWHERE, f"{how}, on the CPU", 'use device="cpu"', "not on this device", "use --device cpu"))
-    return settled("cpu" if device == "auto" else device, dtype)[1].name

@@ -209,6 +209,7 @@ def test_a_recursion_may_have_its_nonlinearity_outside() -> None:
     assert tp.parse(outside.replace("f = v @ mean(h[t] for t)", "f[t] = v @ h[t]")).ntk().equations
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("phi", ["z/(1 + z^2)", "z*abs(z)", "z*tanh(z) + z/2"])
 def test_a_product_without_a_line_of_its_own_is_one_gaussian(phi: str) -> None:
     """In ``phi(U @ x)`` a factor U @ x was taken apart into coordinates, and the function beside it was of another vector."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from tp.asked import asked
-from tp.errors import NOWHERE, LimitError, Message, StatisticalWarning
+from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian import planes
 from tp.kernel import blocks, diagonal, images, inputs, mirror, sizes
 from tp.kernel.apart import apart
 from tp.kernel.aside import Recorder, compile_aside, compile_behind
+from tp.kernel.beyond import unreached, warn
 from tp.kernel.call import Array, Call, Side, finite
 from tp.kernel.memory import check_memory, default_memory, working_memory
 from tp.kernel.module import load
@@ -352,7 +352,7 @@ class Kernel:
                         raise
                     self.statistical = True
                     where = f"samples {rows.start} to {rows.stop - 1} of {argument}"
-                    warnings.warn(_beyond(where, nodes.bound), StatisticalWarning, stacklevel=4)
+                    warn(where, nodes.bound)
                     return nodes
         return strict
 
@@ -396,7 +396,7 @@ class Kernel:
         if nodes is not None:
             self.statistical = True
             wrong = np.any([~np.isfinite(a.reshape(*a.shape[:axes], -1)).all(axis=-1) for a in found], axis=0)
-            warnings.warn(_beyond(_which(wrong), nodes.bound), StatisticalWarning, stacklevel=4)
+            warn(unreached(wrong), nodes.bound)
         return nodes
 
     def _nodes(self) -> NodeKernel | None:
@@ -448,26 +448,6 @@ class Kernel:
         return Call(
             self.compiled, module, *numbers, self.precision, self.threads, self.progress, pairs >= sizes.MANY, self.memory
         )
-
-
-def _which(wrong: Array) -> str:
-    """Samples without a number, of [N] or [N1, N2] pairs."""
-    sides = [("sample", wrong)] if wrong.ndim == 1 else [("row", np.all(wrong, axis=1)), ("column", np.all(wrong, axis=0))]
-    told = [
-        f"{name} {', '.join(map(str, at[:3]))}{' …' if len(at) > 3 else ''} ({len(at)} of {np.size(side)})"
-        for name, side in sides
-        if len(at := np.flatnonzero(side))
-    ]
-    return " and ".join(told) or "some pairs"
-
-
-def _beyond(which: str, bound: float) -> str:
-    """That samples are beyond expansions, and what is returned in their place."""
-    return (
-        f"expansions of functions of two correlated vectors, such as tanh(g*h), do not converge for {which}: variances are too "
-        f"large. All is by nodes, two standard errors below {bound:.0e} √(k(x, x) k(x', x')); kernel.by_nodes.measured(X) tells "
-        "those of every entry"
-    )
 
 
 __all__ = ["Kernel", "default_memory", "default_threads"]

@@ -10,7 +10,7 @@ import sympy as sp
 from tp.limit.equations import Entry, Equation, Limit, Value
 from tp.limit.tidy import multiplied_out
 
-Family = tuple[str, str, str]
+Family = tuple[str, str, str]  # kind, name, name
 
 
 def degree(expr: sp.Expr, widths: Iterable[sp.Symbol]) -> sp.Expr:
@@ -39,18 +39,18 @@ def leading(limit: Limit) -> Limit:
     if not any(e.rhs.free_symbols & set(widths) for e in limit.equations):
         return replace(limit, power=dict.fromkeys(limit.kinds, sp.S.Zero))
     powers = _powers(limit.equations, widths)
-    equations = tuple(replace(e, rhs=_keep(e.rhs, powers[_family(e.lhs)], powers, widths)) for e in limit.equations)
+    equations = tuple(replace(e, rhs=_keep(e.rhs, powers[family(e.lhs)], powers, widths)) for e in limit.equations)
     power = {kind: max((powers[(kind, f.name, f.name)] for f in limit.outputs), default=sp.S.Zero) for kind in limit.kinds}
     return replace(limit, equations=equations, power=power)
 
 
 def _powers(equations: tuple[Equation, ...], widths: list[sp.Symbol]) -> dict[Family, sp.Expr]:
     """The power of n of every family: the least solution of the max-plus system, by iteration from −∞."""
-    powers: dict[Family, sp.Expr] = {_family(e.lhs): -sp.oo for e in equations}
+    powers: dict[Family, sp.Expr] = {family(e.lhs): -sp.oo for e in equations}
     for _ in range(len(powers) + 2):
         new = dict.fromkeys(powers, -sp.oo)
         for e in equations:
-            key = _family(e.lhs)
+            key = family(e.lhs)
             found = [_size(term, powers, widths) for term in multiplied_out(e.rhs)]
             new[key] = sp.Max(new[key], *found)
         if new == powers:
@@ -73,7 +73,7 @@ def _size(term: sp.Expr, powers: dict[Family, sp.Expr], widths: list[sp.Symbol])
 
 def _entries(term: sp.Expr, powers: dict[Family, sp.Expr]) -> sp.Expr:
     atoms = [a for a in sp.Mul.make_args(term) if isinstance(a, (Entry, Value))]
-    return sp.Add(*(powers.get(_family(a), sp.S.Zero) for a in atoms))
+    return sp.Add(*(powers.get(family(a), sp.S.Zero) for a in atoms))
 
 
 def _keep(rhs: sp.Expr, power: sp.Expr, powers: dict[Family, sp.Expr], widths: list[sp.Symbol]) -> sp.Expr:
@@ -82,7 +82,8 @@ def _keep(rhs: sp.Expr, power: sp.Expr, powers: dict[Family, sp.Expr], widths: l
     return sp.Add(*(t.subs(dict.fromkeys(widths, 1)) for t in kept))
 
 
-def _family(atom: Entry | Value) -> Family:
+def family(atom: Entry | Value) -> Family:
+    """What an entry of a kernel or a scalar's limit belongs to, at whatever indices."""
     if isinstance(atom, Entry):
         return (atom.kind_name, atom.a.name, atom.b.name)
     return (atom.kind_name, atom.a.name, atom.a.name)

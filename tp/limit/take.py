@@ -20,7 +20,7 @@ from tp.limit.hats import hats_apart
 from tp.limit.independence import gradient_dependence, transposed
 from tp.limit.moments import Moments, Reading
 from tp.limit.poles import refuse_poles
-from tp.limit.powers import leading
+from tp.limit.powers import Family, family, leading
 from tp.limit.readout import Readout
 from tp.limit.rules import RULES
 from tp.limit.terms import MOST, TooMany
@@ -29,7 +29,6 @@ from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref, spelled
 from tp.program.parts import within
 from tp.progress import tick
 
-Key = tuple[str, str, str]  # kind, name, name
 MANY = "too many terms"
 Side = tuple[Clause, dict[sp.Symbol, sp.Expr], Ref]  # a clause, its index binding, the ref it then defines
 
@@ -80,10 +79,10 @@ class Derivation:
     program: Program
     kinds: tuple[str, ...]
     reading: Reading
-    patterns: dict[Key, tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    queue: list[Key] = field(default_factory=list)
-    found: dict[Key, list[Equation]] = field(default_factory=dict)
-    order: list[Key] = field(default_factory=list)
+    patterns: dict[Family, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    queue: list[Family] = field(default_factory=list)
+    found: dict[Family, list[Equation]] = field(default_factory=dict)
+    order: list[Family] = field(default_factory=list)
     chained: bool = False
 
     def __post_init__(self) -> None:
@@ -106,7 +105,7 @@ class Derivation:
         Without transposes nothing has a dot part, so that readout weights may stand elsewhere too.
         Source: Yang 2020, *Tensor Programs III*, Master Theorem 2.10.
         """
-        roots: list[Key] = []
+        roots: list[Family] = []
         try:
             for f in self.program.outputs:
                 self._derive(key := ("theta", f.name, f.name))
@@ -121,7 +120,7 @@ class Derivation:
         except (LimitError, TooMany):
             return None
 
-    def _limit(self, roots: list[Key]) -> Limit:
+    def _limit(self, roots: list[Family]) -> Limit:
         """The equations of what is demanded, as far as the roots reach them."""
         while self.queue:
             self._derive(self.queue.pop())
@@ -161,7 +160,7 @@ class Derivation:
 
     # ------------------------------------------------------------ equations of one family
 
-    def _derive(self, key: Key) -> None:
+    def _derive(self, key: Family) -> None:
         kind, first, second = key
         if key not in self.found:
             self.order.append(key)
@@ -372,44 +371,38 @@ def _parts(domain: Domain, where: Ambiguous, span: Span) -> list[tuple[Domain, d
     return parts
 
 
-def _used(equations: list[Equation], roots: list[Key]) -> list[Equation]:
+def _used(equations: list[Equation], roots: list[Family]) -> list[Equation]:
     """The equations that the roots reach; a scalar whose limit turned out to be a number is written as that number."""
-    reads: dict[Key, set[Key]] = {}
+    reads: dict[Family, set[Family]] = {}
     for e in equations:
-        reads.setdefault(_family(e.lhs), set()).update(_family(a) for a in within(e.rhs, Entry) | within(e.rhs, Value))
-    seen: set[Key] = set()
+        reads.setdefault(family(e.lhs), set()).update(family(a) for a in within(e.rhs, Entry) | within(e.rhs, Value))
+    seen: set[Family] = set()
     stack = list(roots)
     while stack:
         key = stack.pop()
         if key not in seen:
             seen.add(key)
             stack.extend(reads.get(key, ()))
-    return [e for e in equations if _family(e.lhs) in seen]
+    return [e for e in equations if family(e.lhs) in seen]
 
 
-def _ordered(equations: list[Equation], roots: list[Key]) -> list[Equation]:
+def _ordered(equations: list[Equation], roots: list[Family]) -> list[Equation]:
     """Each after those it uses, as far as there is no recursion: depth first from the output."""
-    families: dict[Key, list[Equation]] = {}
+    families: dict[Family, list[Equation]] = {}
     for e in equations:
-        families.setdefault(_family(e.lhs), []).append(e)
-    done: list[Key] = []
-    seen: set[Key] = set()
+        families.setdefault(family(e.lhs), []).append(e)
+    done: list[Family] = []
+    seen: set[Family] = set()
 
-    def visit(key: Key) -> None:
+    def visit(key: Family) -> None:
         if key in seen or key not in families:
             return
         seen.add(key)
         for e in families[key]:
             for atom in sorted(within(e.rhs, Entry) | within(e.rhs, Value), key=lambda a: (a.kind_name == "Theta", spelled(a))):
-                visit(_family(atom))
+                visit(family(atom))
         done.append(key)
 
     for key in [*roots, *families]:
         visit(key)
     return [e for key in done for e in families[key]]
-
-
-def _family(atom: Entry | Value) -> Key:
-    if isinstance(atom, Entry):
-        return (atom.kind_name, atom.a.name, atom.b.name)
-    return (atom.kind_name, atom.a.name, atom.a.name)
