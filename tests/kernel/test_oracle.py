@@ -39,6 +39,7 @@ def test_one_variable_with_a_kink():
     np.testing.assert_allclose(expect(relu(u - 1), [u], [[q]], {}), [ramps.ramp_mean(x, -1.0) for x in q], rtol=1e-12)
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_clip_behind_a_norm():
     """It was off by a percent; the kernel is right."""
     net = tp.parse(
