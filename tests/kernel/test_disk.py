@@ -290,6 +290,21 @@ def test_bytes_that_were_altered_are_computed_again(both, begun, ending, mirrore
         np.testing.assert_allclose(found[:], want, rtol=1e-13)
 
 
+def test_a_marker_that_was_not_written_to_its_end_is_none(both, begun, monkeypatch):
+    """As a worker leaves it that is killed between opening and writing it, in the middle of a run."""
+    k, X = both
+    out, plain = begun(".npy"), run._all
+
+    def all_after_a_kill(work, tiling, *others):
+        for tile in tiling.tiles:
+            work.job._marker(tile).touch()
+        plain(work, tiling, *others)
+
+    monkeypatch.setattr(run, "_all", all_after_a_kill)
+    for found, want in zip(k.gram(X, out=out), k(X), strict=True):
+        np.testing.assert_allclose(found, want, rtol=1e-13)
+
+
 def test_an_array_that_was_altered_when_it_had_its_name_is_refused(both, tmp_path, monkeypatch):
     """A run that was killed between the names of its arrays and the end of its folder."""
     k, X = both

@@ -43,7 +43,7 @@ def check(path: Path) -> None:
         if name.exists():
             np.testing.assert_allclose(np.load(name), want, rtol=1e-13)
     markers = path.with_name(path.name + ".partial") / "done"
-    left = 3 - len(list(markers.glob("*"))) if markers.exists() else 3
+    left = 3 - sum(m.stat().st_size > 0 for m in markers.glob("*"))
     if path.with_name(path.name + ".json").exists() or (names[1].exists() and not markers.exists()):
         left = 0
     calls.clear()

@@ -48,12 +48,15 @@ class Job:
     # ------------------------------------------------------------ tiles
 
     def done(self, tiling: Tiling) -> frozenset[Tile]:
-        """The tiles that have a marker."""
-        markers = {entry.name for entry in os.scandir(self.folder / "done")}
+        """The tiles that have a marker; a kill while one is written may leave it empty, which is none."""
+        markers = {entry.name for entry in os.scandir(self.folder / "done") if entry.stat().st_size}
         return frozenset(t for t in tiling.tiles if t.name in markers)
 
     def is_done(self, tile: Tile) -> bool:
-        return self._marker(tile).exists()
+        try:
+            return self._marker(tile).stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
     def mark(self, tile: Tile, checksums: Iterable[int]) -> None:
         """A tile is done; ``checksums`` are those of its arrays, in the order of the store's names."""
