@@ -1,10 +1,13 @@
 """Kernel regression against its definition."""
 
+import re
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 from tp.data import digits
-from tp.regression import accuracy, fit
+from tp.regression import accuracy, fit, told_of_classes
 
 
 def rbf(a, b, width=2.0):
@@ -50,3 +53,22 @@ def test_digits_are_learnt(problem):
     X, y, X_test, y_test = problem
     found = fit(rbf(X, X), y)
     assert accuracy(found.predict(rbf(X_test, X)), y_test) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        ([0, 1, 2, 1], "np.eye(3)[labels]"),
+        ([[3], [1], [2], [1]], "np.eye(3)[labels - 1]"),
+        ([0, 2, 9, 4, 5, 5, 3], "np.eye(10)[labels]"),
+        ([0.0, 1.0, 2.0, 1.0], None),  # floats are numbers
+        ([0, 1, 1, 0], None),  # of two, the difference is what is asked for
+        ([0, 1, 2, 3], None),  # all different
+        ([0, 700, 30, 30], None),  # sizes
+        ([-1, 0, 1, 1], None),
+        ([[0, 1], [1, 2], [2, 2]], None),  # two columns already
+    ],
+)
+def test_numbers_of_classes_are_told_from_sizes(targets, told):
+    with pytest.warns(UserWarning, match=re.escape(told)) if told else nullcontext():
+        told_of_classes(np.array(targets))

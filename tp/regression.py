@@ -183,6 +183,22 @@ def chunks(count: int, step: int) -> Iterator[slice]:
 # ---------------------------------------------------------------- classes
 
 
+def told_of_classes(targets: NDArray[Any]) -> None:
+    """A warning where one column of whole numbers looks like the numbers of classes: regression would take them as sizes.
+
+    Those of three classes and more, from 0 or 1 on, most of them there and some twice.
+    """
+    if targets.dtype.kind not in "iu" or targets.size != len(targets):
+        return
+    classes = np.unique(targets)
+    least, largest = int(classes[0]), int(classes[-1])
+    if least not in (0, 1) or not 3 <= len(classes) < len(targets) or largest - least >= 2 * len(classes):
+        return
+    columns = f"np.eye({largest + 1 - least})[{'labels - 1' if least else 'labels'}]"
+    text = f"the targets are whole numbers {least}…{largest}, which are predicted as numbers"
+    warnings.warn(f"{text}; for classes give one column each, {columns}; for numbers give floats", stacklevel=6)
+
+
 @dataclass(frozen=True, slots=True)
 class Regression:
     """f(x) = k(x, X) (K + λI)⁻¹ Y,  Y = onehot − column means.

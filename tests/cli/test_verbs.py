@@ -127,11 +127,14 @@ def test_derive_writes_latex(run, small, tmp_path):
     assert text.startswith("\\documentclass") and text.rstrip().endswith("\\end{document}")
 
 
-def test_derive_pdf_without_pdflatex_writes_nothing(run, small, tmp_path, monkeypatch):
+def test_without_pdflatex_the_latex_is_written_and_the_remedy_told(run, small, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    code, out, err = run("derive", small, "--pdf", tmp_path / "f.pdf")
+    assert code == 1 and out == "" and "pdflatex is not installed" in err and "--latex F.tex" in err.partition("help:")[2]
+    assert not list(tmp_path.glob("f.*"))
     code, out, err = run("derive", small, "--pdf", tmp_path / "f.pdf", "--latex", tmp_path / "f.tex")
-    assert code == 1 and out == "" and "pdflatex" in err and "help:" in err
-    assert not (tmp_path / "f.pdf").exists() and not (tmp_path / "f.tex").exists()
+    assert code == 1 and out == "" and "pdflatex is not installed" in err and "help:" in err
+    assert (tmp_path / "f.tex").read_text("utf-8").startswith("\\documentclass") and not (tmp_path / "f.pdf").exists()
 
 
 def test_derive_pdf(run, small, tmp_path):

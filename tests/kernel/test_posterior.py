@@ -152,6 +152,18 @@ def test_one_axis_of_targets_gives_one_axis(both, problem):
     assert both.solve(X, y, ridge=0.1).mean(test).shape == (5, 2)
 
 
+def test_numbers_of_classes_are_no_targets(both, problem):
+    """They are warned of, at the line that gives them."""
+    X, _, test = problem
+    labels = np.arange(12) % 3
+    with pytest.warns(UserWarning, match=r"one column each, np.eye\(3\)\[labels\]") as told:
+        both.solve(X, labels, ridge=0.1)
+    assert told[0].filename == __file__
+    assert both.solve(X, np.eye(3)[labels], ridge=0.1).mean(test).argmax(1).shape == (5,)
+    with pytest.raises(tp.DataError, match="return_inverse=True"):
+        both.solve(X, np.array(list("abc"))[labels])
+
+
 def test_test_samples_are_taken_in_parts_that_fit(both, problem, monkeypatch):
     X, y, test = problem
     found = both.solve(X, y, ridge=0.1, kind="nngp")

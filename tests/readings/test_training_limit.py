@@ -225,6 +225,17 @@ def test_wrong_data_are_refused_at_once(settings: dict[str, Any], words: str) ->
     assert words in str(caught.value)
 
 
+def test_numbers_of_classes_are_told_from_targets() -> None:
+    X, labels = np.eye(4, 3), [0, 1, 2, 2]
+    with pytest.warns(UserWarning, match="one column each") as told:
+        tp.zoo("mup_mlp", d=3).train(X, labels, steps=1, lr=0.1)
+    assert told[0].filename == __file__
+    three = tp.zoo("linear_mup", d=3, k=3)
+    with pytest.raises(tp.DataError, match=r"one column per output; of classes 0…2: np.eye\(3\)\[y\]"):
+        three.train(X, labels, steps=1, lr=0.1, loss="xent")
+    three.train(X, np.eye(3)[labels], steps=1, lr=0.1, loss="xent")
+
+
 @pytest.mark.parametrize("method", ["exact", "grid", "sobol"])
 def test_divergence_names_the_step(method: str) -> None:
     run = mlp("", L=1).train([[1.0, 0.0]], [1.0], steps=12, lr=100.0)

@@ -10,6 +10,7 @@ import argparse
 import gc
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from tp.cli import coord_check, demo, derive, gram, language, mup, options, plot, scale, show, train, verify, zoo
@@ -47,10 +48,16 @@ def parser() -> argparse.ArgumentParser:
 def command() -> int:
     """The verb of this process's command line. What it has made is left as it is: taking it apart takes half a second."""
     open_streams()
+    warnings.formatwarning = warned
     with seldom():
         code = main()
     gc.freeze()
     return code
+
+
+def warned(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning as a line of the command: what it says, not where in this library it is said."""
+    return f"warning: {message}\n"
 
 
 def open_streams() -> None:

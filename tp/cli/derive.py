@@ -53,11 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
 def hand_over(limit: Limit | ZLimit, arguments: argparse.Namespace) -> None:
     """A derivation as ``--latex``, ``--pdf`` and ``--json`` ask for it; as text where nothing does."""
     page = limit.latex(document=True) if arguments.latex or arguments.pdf else ""
-    pdf = _typeset(page) if arguments.pdf else b""
-    if arguments.latex:
+    if arguments.latex:  # first: it is there where pdflatex is not
         files.write_text(arguments.latex, page)
     if arguments.pdf:
-        files.write_bytes(arguments.pdf, pdf)
+        files.write_bytes(arguments.pdf, _typeset(page))
     if arguments.json:
         print(limit.to_json())
     elif not page:

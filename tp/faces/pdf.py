@@ -54,7 +54,8 @@ def _compile(page: str, options: tuple[str, ...]) -> tuple[bytes, str]:
     program = shutil.which("pdflatex")
     if program is None:
         remedy = "install it (Debian: apt-get install texlive-latex-base texlive-latex-recommended), or keep the LaTeX"
-        raise TypesetError(Message(NOWHERE, "pdflatex is not installed", remedy, "no PDF"))
+        as_option = f"{remedy}: --latex F.tex writes it, for another machine"
+        raise TypesetError(Message(NOWHERE, "pdflatex is not installed", remedy, "no PDF", as_option))
     with tempfile.TemporaryDirectory(prefix="tp-latex-") as folder:
         source = Path(folder, "page.tex")
         source.write_text(page, encoding="utf-8")

@@ -277,6 +277,7 @@ class Kernel:
     ) -> Posterior:
         """What infinitely wide networks predict that have seen ``X`` and ``y``, [N] or [N, outputs]: means and variances.
 
+        Classes are columns, ``y = np.eye(10)[labels]``, and ``.mean(X).argmax(1)`` is the one predicted.
         ``kind="nngp"``: the Gaussian process posterior with noise variance ``ridge``, and its log marginal likelihood;
         ``kind="ntk"`` (default where the kernel has it): networks trained by gradient flow for ``time``, of which the variance
         takes both kernels. ``ridge="loo"`` finds the ridge of least squared error at samples that are left out one at a time, of

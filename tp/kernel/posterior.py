@@ -33,7 +33,7 @@ from tp.kernel import inputs
 from tp.kernel.conjugate import ConjugateGradients, Wish, conjugate_gradients
 from tp.kernel.disk.store import part
 from tp.kernel.disk.tiles import bytes_of
-from tp.regression import FINE, Factor, Inverse, cholesky, chunks, flow, left_out, log_marginal_likelihood
+from tp.regression import FINE, Factor, Inverse, cholesky, chunks, flow, left_out, log_marginal_likelihood, told_of_classes
 
 if TYPE_CHECKING:
     from tp.kernel.tiled import Tiled
@@ -248,7 +248,8 @@ def _targets(y: Any, count: int) -> Array:
     except ValueError as error:
         raise _wrong("the targets are no rectangular array of numbers", "", "wrong targets") from error
     if found.dtype.kind not in "fiub":
-        raise _wrong(f"the targets are {found.dtype}, not real numbers", "give classes as one-hot rows", "wrong targets")
+        remedy = "classes one-hot: codes = np.unique(labels, return_inverse=True)[1]; np.eye(codes.max() + 1)[codes]"
+        raise _wrong(f"the targets are {found.dtype}, not real numbers", remedy, "wrong targets")
     if found.ndim not in (1, 2) or len(found) != count or not found.size:
         reason = f"the targets of {count} samples have shape [{count}] or [{count}, outputs], not {list(found.shape)}"
         raise _wrong(reason, "", "wrong targets")
@@ -258,6 +259,7 @@ def _targets(y: Any, count: int) -> Array:
         raise _wrong(f"the targets are {found[tuple(at)]} at index {at}", "", "wrong targets")
     if np.abs(found).max() > HUGE:
         raise _wrong(f"the targets are larger than {HUGE:.0e}: their squares have no number", "divide them", "wrong targets")
+    told_of_classes(np.asarray(y))
     return found
 
 

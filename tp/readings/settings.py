@@ -18,6 +18,7 @@ from tp.program.ir import Program
 from tp.readings.expression import Compiler
 from tp.readings.inputs import numbers_of, samples_of
 from tp.readings.training import TrainingRun, output_indices
+from tp.regression import told_of_classes
 from tp.transform.backprop import flat
 from tp.transform.entrywise import BETAS, NAMES, Entrywise, entrywise, reads
 from tp.transform.losses import cross_entropy, loss_named
@@ -215,11 +216,15 @@ def _targets(program: Program, y: Any, rows: int) -> Array:
     if array.dtype.kind not in "fiub":
         raise _wrong("wrong dtype", f"`y` has dtype {array.dtype}, not real numbers", "")
     if array.size != rows * count or array.shape[:1] != (rows,):
-        raise _wrong("wrong shape", f"`y` has shape {list(array.shape)}, wanted [{rows}, {count}]", "one row per sample of `X`")
+        remedy = "one row per sample of `X`"
+        if count > 1 and array.size == rows:
+            remedy += f", one column per output; of classes 0…{count - 1}: np.eye({count})[y]"
+        raise _wrong("wrong shape", f"`y` has shape {list(array.shape)}, wanted [{rows}, {count}]", remedy)
     array = np.asarray(array, dtype=np.float64).reshape(rows, count)
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         raise _wrong("not finite", f"`y[{', '.join(map(str, bad[0]))}]` is {array[tuple(bad[0])]}", "")
+    told_of_classes(np.asarray(y))
     (output,) = program.outputs
     free = [k for k, e in enumerate(output.index) if e.free_symbols]
     if not free:
