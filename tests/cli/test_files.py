@@ -1,12 +1,14 @@
 """Arrays in, whole files out."""
 
 import argparse
+import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tp import archive
 from tp.cli import files
 from tp.errors import DataError
 
@@ -42,6 +44,21 @@ def test_one_column_and_one_row_stay_two_dimensional(tmp_path):
     assert files.read_arrays(path).shape == (1, 2)
 
 
+def header(shape: str, descr: str = "'<f8'") -> bytes:
+    """A .npy file with this written in its header, and 64 bytes of numbers."""
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(64)
+
+
+def zipped(content: bytes, *, at: int = 0, put: bytes = b"", name: str = "x.npy") -> bytes:
+    """An .npz file with one member, some bytes of it overwritten."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr(name, content)
+    found = stream.getvalue()
+    return found[:at] + put + found[at + len(put) :]
+
+
 BAD = {
     "words.csv": b"1,2\n3,four\n",
     "ragged.csv": b"1,2\n3\n",
@@ -52,6 +69,18 @@ BAD = {
     "empty.npy": b"",
     "text.npz": b"not an archive",
     "empty.npz": b"PK\x05\x06" + bytes(18),
+    "negative.npy": header("(-3, 64)"),
+    "endless.npy": header(f"({'9' * 100}, 64)"),
+    "truth.npy": header("(True, 8)"),
+    "deep.npy": header("(" * 3000 + "1" + ")" * 3000),
+    "archive.npy": zipped(header("(1, 8)")),
+    "endless.npz": zipped(header(f"({'9' * 100}, 64)")),
+    "terabytes.npz": zipped(header("(1000000000000000, 64)")),
+    "text in it.npz": zipped(b"not an array", name="x.txt"),
+    "not deflated.npz": zipped(header("(1, 8)"), at=40, put=b"\xff" * 9),
+    "encrypted.npz": zipped(header("(1, 8)"), at=6, put=b"\x01").replace(
+        b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"
+    ),
 }
 
 
@@ -59,8 +88,9 @@ BAD = {
 def test_files_that_are_not_arrays(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(BAD[name])
-    with pytest.raises(DataError, match=f"cannot read `{name}`"):
+    with pytest.raises(DataError, match=f"cannot read `{name}`") as caught:
         files.read_arrays(path)
+    assert len(str(caught.value)) < 400
 
 
 def test_pickles_are_not_opened(tmp_path):
@@ -83,9 +113,9 @@ def test_a_header_that_promises_more_than_is_there(tmp_path):
 
 
 def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LARGEST", 1000)
-    with zipfile.ZipFile(tmp_path / "X.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("x.npy", bytes(10_000))
+    monkeypatch.setattr(archive, "LARGEST", 1000)
+    with zipfile.ZipFile(tmp_path / "X.npz", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("x.npy", bytes(10_000))
     with pytest.raises(DataError, match="unpacks to 10000 bytes"):
         files.read_arrays(tmp_path / "X.npz")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -288,6 +289,57 @@ def test_bytes_that_were_altered_are_computed_again(both, begun, ending, mirrore
     del array
     for found, want in zip(k.gram(X, out=out), k(X), strict=True):
         np.testing.assert_allclose(found[:], want, rtol=1e-13)
+
+
+@pytest.mark.parametrize("foreign", ["format", "codec"])
+def test_arrays_in_anything_but_plain_bytes_are_not_read(both, begun, foreign):
+    """A stranger's run may name codecs that unpickle what they read."""
+    pytest.importorskip("zarr")
+    k, X = both
+    out = begun(".zarr")
+    partial = out.with_name("K.zarr.partial") / "K.zarr"
+    if foreign == "codec":
+        about = json.loads((partial / "ntk" / "zarr.json").read_text())
+        about["codecs"].append({"name": "gzip", "configuration": {"level": 1}})
+        (partial / "ntk" / "zarr.json").write_text(json.dumps(about))
+    else:
+        import zarr
+
+        shutil.rmtree(partial)
+        old = zarr.create_group(store=str(partial), zarr_format=2)
+        for kind in ("nngp", "ntk"):
+            old.create_array(name=kind, shape=(37, 37), chunks=(4, 4), dtype="float64")
+    with pytest.raises(tp.DataError, match="damaged"):
+        k.gram(X, out=out)
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no links")
+@pytest.mark.parametrize("name", ["lock", "K.zarr/ntk/c"])
+def test_links_in_a_strangers_run_are_not_followed(both, begun, tmp_path, name):
+    pytest.importorskip("zarr")
+    k, X = both
+    link = begun(".zarr").with_name("K.zarr.partial") / name
+    mine = tmp_path / "mine"
+    if link.is_dir():
+        link.rename(mine)
+    else:
+        mine.write_text("mine")
+        link.unlink(missing_ok=True)
+    link.symlink_to(mine)
+    before = sorted((p, p.stat().st_mtime_ns) for p in (mine, *mine.rglob("*")))
+    with pytest.raises(tp.DataError, match="links are in it"):
+        k.gram(X, out=tmp_path / "K.zarr")
+    assert before == sorted((p, p.stat().st_mtime_ns) for p in (mine, *mine.rglob("*")))
+
+
+def test_a_record_of_too_many_tiles_is_not_believed(both, begun, monkeypatch):
+    k, X = both
+    out = begun(".npy")
+    record = out.with_name("K.npy.partial") / "job.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "tile": 1}))
+    monkeypatch.setattr(run, "MOST", 1000)  # of 37 × 37
+    with pytest.raises(tp.DataError, match="there already"):
+        k.gram(X, out=out)
 
 
 def test_a_marker_that_was_not_written_to_its_end_is_none(both, begun, monkeypatch):

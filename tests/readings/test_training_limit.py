@@ -306,6 +306,22 @@ def test_a_checkpoint_serves_longer_runs_and_no_other_batches(tmp_path: Path) ->
         run([[0, 1]], lr=0.25).limit("sobol", checkpoint=path)
 
 
+def test_what_is_no_checkpoint_is_told(tmp_path: Path) -> None:
+    from tp.readings.checkpoint import Checkpoint, Story
+
+    path, story = tmp_path / "run.npz", Story("this", ("step",))
+    rows = {"runs": np.array([1]), "which 1": np.array([[4, 0]]), "rows 1": np.ones((1, 2))}
+    words = {"about": np.array("this"), "steps": np.array(["step"])}
+    np.savez(path, **words, **rows)
+    assert (Checkpoint.load(path, story).rows[4, 0] == [1, 1]).all()
+    whole, good = path.read_bytes(), {**words, **rows}
+    bad = [{**good, "which 1": np.array([4])}, {**good, "runs": np.array(1)}, {**good, "steps": np.array(1)}, rows]
+    for content in (b"", b"PK", whole[:-9], whole[:40] + b"\xff" * 40 + whole[80:], *bad):
+        np.savez(path, **content) if isinstance(content, dict) else path.write_bytes(content)
+        with pytest.raises(tp.DataError, match="it cannot be read"):
+            Checkpoint.load(path, story)
+
+
 @pytest.mark.parametrize(("name", "changes"), [("symmetric_rnn", {"T": 2}), ("hopfield", {})])
 def test_any_program_trains(name: str, changes: dict[str, int]) -> None:
     """Matrices and their transposes together, shared over time: the limit beside finite networks."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tp.archive import arrays_in, reason
 from tp.errors import NOWHERE, DataError, Message
 from tp.target import PICTURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LARGEST = 8 * 2**30  # bytes of an input that is read as a whole
+LARGEST = 2**30  # bytes of a text that is read as a whole
 ARRAYS = (".npy", ".npz", ".csv")
 
 
@@ -112,23 +112,15 @@ def read_arrays(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
         if path.suffix == ".csv":
             return _read_csv(path)
         if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: the header cannot promise more than is there
-        _check_archive(path)
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, SyntaxError) as error:
-        raise _unreadable(path, str(error).splitlines()[0]) from None
+            return np.lib.format.open_memmap(path, mode="r")  # mapped: the header cannot promise more than is there
+        arrays = arrays_in(path)
+    except (OSError, DataError):
+        raise
+    except Exception as error:  # of headers, NumPy complains in a dozen ways
+        raise _unreadable(path, reason(error)) from None
     if not arrays:
         raise _unreadable(path, "there is no array in it")
     return next(iter(arrays.values())) if len(arrays) == 1 else arrays
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse an archive that unpacks to more than we would hold."""
-    with zipfile.ZipFile(path) as archive:
-        size = sum(info.file_size for info in archive.infolist())
-    if size > LARGEST:
-        raise _unreadable(path, f"it unpacks to {size} bytes; the limit is {LARGEST}")
 
 
 def _read_csv(path: Path) -> NDArray[Any]:
@@ -136,8 +128,8 @@ def _read_csv(path: Path) -> NDArray[Any]:
     import numpy as np
 
     size = path.stat().st_size
-    if size > LARGEST // 8:
-        raise _unreadable(path, f"it has {size} bytes; the limit for text is {LARGEST // 8}")
+    if size > LARGEST:
+        raise _unreadable(path, f"it has {size} bytes; the limit for text is {LARGEST}")
     lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     if lines and not _is_number(lines[0].split(",")[0]):
         del lines[0]
@@ -154,7 +146,6 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _unreadable(path: Path, reason: str) -> DataError:
-    return DataError(
-        Message(NOWHERE, f"cannot read `{path.name}`: {reason}", "arrays come as .npy, .npz or .csv, numbers only", "data file")
-    )
+def _unreadable(path: Path, why: str) -> DataError:
+    remedy = "arrays come as .npy, .npz or .csv, numbers only"
+    return DataError(Message(NOWHERE, f"cannot read `{path.name}`: {why}", remedy, "data file"))

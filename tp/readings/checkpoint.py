@@ -7,7 +7,6 @@ for points have a coordinate for every Gaussian of the whole run; a longer run m
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tp.archive import arrays_in, reason
 from tp.errors import NOWHERE, DataError, Message
 
 Array = NDArray[np.float64]
@@ -49,11 +49,11 @@ class Checkpoint:
         if not path.exists():
             return cls(path, story, {}, story.steps)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                about, steps = str(stored["about"]), tuple(map(str, stored["steps"]))
-                runs = {int(steps): dict(_rows(stored[f"which {steps}"], stored[f"rows {steps}"])) for steps in stored["runs"]}
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise _wrong(path, f"it cannot be read ({type(error).__name__})") from None
+            stored = arrays_in(path)
+            about, steps = str(stored["about"]), tuple(map(str, stored["steps"]))
+            runs = {int(k): dict(_rows(stored[f"which {k}"], stored[f"rows {k}"])) for k in stored["runs"]}
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise _wrong(path, f"it cannot be read ({reason(error)})") from None
         if about != story.about:
             raise _wrong(path, "it belongs to another network, other data, another optimizer or another seed")
         for t, (there, here) in enumerate(zip(steps, story.steps, strict=False)):

@@ -124,7 +124,8 @@ class Scramblings:
 
     def rows(self, m: int, count: int) -> Iterator[tuple[int, Array]]:
         """The numbers wanted by scrambling, as they are finished."""
-        known = {} if self.done is None else {k: row for (n, k), row in self.done.rows.items() if n == m and k < count}
+        kept = {} if self.done is None else self.done.rows
+        known = {k: row for (n, k), row in kept.items() if n == m and 0 <= k < count and row.shape == (len(self.wanted),)}
         yield from known.items()
         workers = max(1, min(_cores(), count - len(known), self.memory // bytes_needed(self.plan, m)))
         spare: SimpleQueue[Sobol] = SimpleQueue()

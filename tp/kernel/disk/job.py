@@ -21,11 +21,15 @@ from typing import Any
 from tp.errors import NOWHERE, DataError, Message
 from tp.kernel.disk.lock import locked
 from tp.kernel.disk.result import Gram
-from tp.kernel.disk.store import NpyStore, Store, zarr
+from tp.kernel.disk.store import NpyStore, Store, group
 from tp.kernel.disk.tiles import Tile, Tiling
+from tp.kernel.module import read
 from tp.progress import over
 
 FORMAT = 1
+
+LARGEST = 1 << 26
+"""Bytes of a record at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Job:
             begun = (self.folder / name).exists()
             found.append(self.store.checksum(self.folder if begun else self.out.parent, kind, tile, mirrored))
             published += [] if begun else [name]
-        if None not in found and self._marker(tile).read_text("ascii", "replace") == _text(c for c in found if c is not None):
+        if None not in found and read(self._marker(tile), 1 << 12) == _text(c for c in found if c is not None).encode():
             return True
         if published:
             raise _damaged(published[0], f"remove it and `{self.folder.name}`, and begin again")
@@ -90,7 +94,7 @@ class Job:
             if not self.store.complete(self.out.parent):
                 raise _damaged(self.out.name, "remove it, and compute it again")
             shutil.rmtree(self.folder, ignore_errors=True)
-            return Gram(self.out, self.store.open(self.out.parent), found)
+            return Gram(self.out, self.store.open(self.out.parent), {**found, **self.about, "tile": found.get("tile")})
         begun = (self.folder / "job.json").exists()
         for name in self._names:
             if (self.out.parent / name).exists() and not (begun and not (self.folder / name).exists()):
@@ -105,6 +109,8 @@ class Job:
                 self.folder.mkdir(exist_ok=True)
                 if self._foreign():
                     raise _taken(self.folder.name, "it is no record of an unfinished run")
+                if self._linked():
+                    raise _taken(self.folder.name, "links are in it, and what they point to would be written to")
                 stack.enter_context(locked(self.folder / "lock", self.out.name))
             except OSError as error:
                 raise _unwritable(self.folder, error) from error
@@ -137,7 +143,7 @@ class Job:
         """The edge of the tiles of the unfinished run that is there."""
         record = read_record(self.folder / "job.json") if self.folder.exists() else None
         edge = record.get("tile") if record else None
-        return edge if isinstance(edge, int) and edge > 0 else None
+        return edge if type(edge) is int and edge > 0 else None
 
     def _create(self) -> None:
         """The record comes last: what is there without it was cut short, and makes room."""
@@ -159,6 +165,18 @@ class Job:
             read_record(self.folder / "job.json")
         )
 
+    def _linked(self) -> bool:
+        """Whether a name somewhere in the folder stands for what is elsewhere."""
+        folders = [os.fspath(self.folder)]
+        while folders:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        return True
+                    if entry.is_dir():
+                        folders.append(entry.path)
+        return False
+
     @property
     def _names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for _, name in self.store.names))
@@ -172,7 +190,7 @@ class Job:
             replace_text(self.sidecar, json.dumps(about, indent=1))
         else:
             if (self.folder / self.out.name).exists():
-                zarr().open_group(store=str(self.folder / self.out.name), mode="r+").attrs.update(about)
+                group(self.folder / self.out.name, "r+").attrs.update(about)
             self._publish()
         shutil.rmtree(self.folder, ignore_errors=True)
         return Gram(self.out, self.store.open(self.out.parent), about)
@@ -216,7 +234,7 @@ def _stamp(path: Path) -> dict[str, int]:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A JSON record, or None where there is none that can be read."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(read(path, LARGEST) or b"")
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -23,7 +23,7 @@ from tp.kernel.disk.job import FORMAT, Job, fingerprint
 from tp.kernel.disk.result import Gram
 from tp.kernel.disk.source import Source, Spooled
 from tp.kernel.disk.store import store_for
-from tp.kernel.disk.tiles import Tile, Tiling, bytes_of, edge_for, size_text
+from tp.kernel.disk.tiles import MOST, Tile, Tiling, bytes_of, edge_for, size_text
 from tp.progress import bar
 from tp.target import target
 from tp.version import __version__
@@ -164,6 +164,8 @@ def _job(kernel: Tiled, one: Source, two: Source | None, out: Path, share: int, 
         return kernel.working(edge, edge) + 2 * edge * edge * _pair(kernel)
 
     begun = Job(out, store_for(out, kinds, shape, about["dtype"], 1), about).begun()
+    if begun is not None and -(-rows // begun) * -(-columns // begun) > MOST:
+        begun = None
     edge = begun or edge_for(rows, columns, kernel.numbers, needs, share, at_once, kernel.parts)
     if needs(edge) > share:
         reason = f"the run that was begun has tiles of {edge} × {edge}, which take {size_text(needs(edge))} each"

@@ -117,7 +117,7 @@ class ZarrStore:
     edge: int
 
     def create(self, folder: Path) -> None:
-        group = zarr().create_group(store=str(folder / self.names[0][1]))
+        group = zarr().create_group(store=str(folder / self.names[0][1]), zarr_format=3)
         for kind, _ in self.names:
             chunks = (min(self.edge, self.shape[0]), min(self.edge, self.shape[1]), *self.shape[2:])
             group.create_array(
@@ -125,24 +125,24 @@ class ZarrStore:
             )
 
     def write(self, folder: Path, kind: str, tile: Tile, block: Array, mirror: Array | None) -> int:
-        array = zarr().open_group(store=str(folder / self.names[0][1]), mode="r+")[kind]
+        array = group(folder / self.names[0][1], "r+")[kind]
         array[tile.i0 : tile.i1, tile.j0 : tile.j1] = block
         if mirror is not None:
             array[tile.j0 : tile.j1, tile.i0 : tile.i1] = mirror
         return _checksum(tile, block, mirror)
 
     def sound(self, path: Path) -> bool:
-        """Whether a group has arrays of this shape and precision; of their chunks nothing is said."""
+        """Whether a group has arrays of this shape and precision, in plain bytes; of their chunks nothing is said."""
         try:
-            group = zarr().open_group(store=str(path), mode="r")
-            return all(_alike(group[kind], self.shape, self.dtype) for kind, _ in self.names)
+            arrays = [group(path)[kind] for kind, _ in self.names]
+            return all(_alike(a, self.shape, self.dtype) and _plain(a) for a in arrays)
         except Exception:  # metadata of strangers: anything may be wrong with them
             return False
 
     def checksum(self, folder: Path, kind: str, tile: Tile, mirrored: bool) -> int | None:
         """That of a tile and its mirror image; None where their chunks are not there in full."""
         name = dict(self.names)[kind]
-        array = zarr().open_group(store=str(folder / name), mode="r")[kind]
+        array = group(folder / name)[kind]
         size = prod(array.chunks) * np.dtype(self.dtype).itemsize
         parts = []
         for i0, i1, j0, j1 in _places(tile, mirrored):
@@ -158,8 +158,8 @@ class ZarrStore:
         return self.sound(path) and all(a.nchunks_initialized == a.nchunks for a in self.open(folder).values())
 
     def open(self, folder: Path) -> dict[str, Any]:
-        group = zarr().open_group(store=str(folder / self.names[0][1]), mode="r")
-        return {kind: group[kind] for kind, _ in self.names}
+        opened = group(folder / self.names[0][1])
+        return {kind: opened[kind] for kind, _ in self.names}
 
 
 def _checksum(tile: Tile, block: Array, mirror: Array | None = None) -> int:
@@ -174,6 +174,11 @@ Store = NpyStore | ZarrStore
 
 def _alike(array: Any, shape: tuple[int, ...], dtype: str) -> bool:
     return tuple(array.shape) == shape and array.dtype == np.dtype(dtype)
+
+
+def _plain(array: Any) -> bool:
+    """Whether chunks are the numbers as they stand. A stranger may name any codec, one that unpickles among them."""
+    return [c.to_dict() for c in array.metadata.codecs] == [{"name": "bytes", "configuration": {"endian": "little"}}]
 
 
 def store_for(out: Path, kinds: tuple[str, ...], shape: tuple[int, ...], dtype: str, edge: int) -> Store:
@@ -199,6 +204,11 @@ def part(matrix: Any, rows: slice, columns: slice) -> Array:
         mapped = np.load(str(matrix.filename), mmap_mode="r", allow_pickle=False)
         found[few] = mapped[start + few.start : start + few.stop, columns]
     return found
+
+
+def group(path: Path, mode: str = "r") -> Any:
+    """The zarr group in a folder, of the third format: arrays of the second one may name codecs that unpickle."""
+    return zarr().open_group(store=str(path), mode=mode, zarr_format=3)
 
 
 def zarr() -> Any:
