@@ -1,11 +1,15 @@
-"""Random orthogonal matrices between 2^m nodes, which act in m 2^m operations: three times random signs and Hadamard's matrix.
+"""What a random matrix makes of vectors at 2^m nodes: Gaussian vectors at the same nodes that have the products of these.
 
-Images of a vector keep its norm, and the products of several; over the signs their entries are uncorrelated, and Gaussian but for
-1/2^m of the fourth cumulant. Source: Yu et al. 2016, *Orthogonal Random Features*, section 5.
+Some directions, few, go to coordinates of quasi-random points. All others take a random orthogonal matrix between the nodes, in
+m 2^m operations: three times random signs and Hadamard's matrix. Images of a vector keep its norm, and the products of several;
+over the signs their entries are uncorrelated, and Gaussian but for 1/2^m of the fourth cumulant.
+Source: Yu et al. 2016, *Orthogonal Random Features*, section 5.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +21,53 @@ DIGIT = 5
 """Bits of a place that one product takes: of larger ones processors do more operations, of smaller ones more passes."""
 BLOCK = 1 << 15
 """Numbers that are worked on together, about: some such arrays stay in a cache."""
+INDEPENDENT = 1e-11
+"""Part of a vector's square from which on it has a direction of its own."""
+
+
+@dataclass
+class Isometry:
+    """A linear map from vectors of some places to arrays over the nodes.
+
+    ``directions``, orthonormal [k, places], go to ``coordinates`` [k, nodes]; what is left of a vector is mixed by ``signs``.
+    While there is ``room`` for more directions, those of all vectors that come are added, the largest of them first, and none is
+    mixed: so a vector always has the same image. ``fresh(k)`` are coordinates that nothing has read.
+    """
+
+    directions: Array
+    coordinates: Array
+    signs: Array
+    room: int = 0
+    fresh: Callable[[int], Array] | None = None
+
+    def __call__(self, x: Array) -> Array:
+        """[vectors, nodes] of [vectors, places]."""
+        if not len(self.directions) and not self.room:
+            return mixed(x, self.signs)
+        squares = np.einsum("ij,ij->i", x, x)
+        found, rest = self._known(x)
+        if self.room and np.isfinite(squares).all():
+            self._add(rest / np.sqrt(np.where(squares > 0.0, squares, 1.0))[:, None])
+            found, rest = self._known(x)
+        left = ~(np.einsum("ij,ij->i", rest, rest) <= len(x) * INDEPENDENT * squares)
+        if left.any() and len(self.signs):
+            found[left] += mixed(rest[left], self.signs)
+        return found
+
+    def _known(self, x: Array) -> tuple[Array, Array]:
+        """The image of what lies in the directions, and what is left."""
+        along = x @ self.directions.T
+        return along @ self.coordinates, x - along @ self.directions
+
+    def _add(self, rest: Array) -> None:
+        values, vectors = np.linalg.eigh(rest @ rest.T)
+        keep = np.flatnonzero(values > INDEPENDENT)[::-1][: self.room]
+        if len(keep):
+            assert self.fresh is not None
+            self.room -= len(keep)
+            more = (vectors[:, keep] / np.sqrt(values[keep])).T @ rest
+            self.directions = np.concatenate([self.directions, more])
+            self.coordinates = np.concatenate([self.coordinates, self.fresh(len(keep))])
 
 
 def signs(count: int, nodes: int, rng: np.random.Generator) -> Array:
