@@ -12,7 +12,7 @@ HEAVY = ("sympy", "numba", "numpy", "lark", "matplotlib")
 def loaded_after(code: str) -> set[str]:
     """Which of the heavy packages a fresh interpreter has after ``code``."""
     probe = f"{code}\nimport json, sys\nsys.stderr.write(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", probe], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", probe], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stderr))
 

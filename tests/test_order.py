@@ -18,6 +18,6 @@ def test_hash_seeds_change_nothing():
     """Here seeds are random, in the other process not."""
     env = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONIOENCODING": "utf-8"}
     code = CODE.format(path=[os.path.dirname(__file__)])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, timeout=300, env=env)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True, timeout=600, env=env)
     here = written()
     assert len(here) > 5_000 and done.stdout == here

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tp.forks import waited_for
+
 RARE = (300_000, 10, 10)
 """Python looks for garbage after 700 new objects; walking through all those that stay takes a fifth of a first call."""
 
-_lock = threading.Lock()
+_lock = waited_for(threading.Lock())
 _inside = 0
 _before = gc.get_threshold()
 

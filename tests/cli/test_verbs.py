@@ -289,9 +289,9 @@ def test_a_let_the_spec_does_not_have(run, small):
 
 
 def test_the_installed_command_in_a_fresh_process(small):
-    done = subprocess.run([sys.executable, "-m", "tp", "zoo", "nothing"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "tp", "zoo", "nothing"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 1 and done.stdout == "" and "no network `nothing`" in done.stderr
-    done = subprocess.run([sys.executable, "-m", "tp", "derive"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "tp", "derive"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 2 and "usage: tp derive" in done.stderr
 
 

@@ -258,9 +258,9 @@ def test_cosine_beside_a_shifted_gate_is_refused() -> None:
     ids=lambda e: str(e)[:30],
 )
 def test_what_is_too_large_is_refused_in_time(integrand: sp.Expr) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     closed_form(Expectation(integrand, (u, v), [[q1, c], [c, q2]]))
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_simplify_keeps_what_it_cannot_do() -> None:
@@ -338,7 +338,7 @@ def test_derivation_is_fast() -> None:
     closed_form(e)
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         closed_form(e)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.05

@@ -46,7 +46,7 @@ def script(name: str, *arguments: object) -> str:
     """What a script prints; it must succeed."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(SCRIPTS / name), *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=120
+        [sys.executable, str(SCRIPTS / name), *map(str, arguments)], capture_output=True, text=True, env=environment, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -78,13 +78,15 @@ def test_between_two_sets_with_equal_samples(both, tmp_path):
 
 @pytest.mark.parametrize("kinds", [("nngp",), ("nngp", "ntk")])
 def test_outputs_over_an_index_and_mirror_images(tmp_path, kinds):
+    """Inner products of these samples are exact. Others are rounded as the size of the matrix has it, a last digit that is a
+    large part of what is left of opposite samples."""
     k = tp.parse(FLAT).kernel(*kinds)
-    X = np.random.default_rng(0).standard_normal((13, 3, 2))
+    X = np.round(16 * np.random.default_rng(0).standard_normal((13, 3, 2))) / 16
     want = k(X)
     gram = k.gram(X, out=tmp_path / "K.npy")
     for found, expected in zip(gram, want if len(kinds) > 1 else [want], strict=True):
         assert found.shape == expected.shape and found.ndim > 2
-        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)  # opposite samples: covariances are rounded
+        np.testing.assert_allclose(found, expected, rtol=1e-13)
     assert len(list(tmp_path.glob("*.npy"))) == len(kinds)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -201,12 +203,12 @@ def test_the_variance_of_trained_networks_takes_both_kernels(problem):
         found.variance(test)
 
 
-def factor(matrix, path, panels):
+def factor(matrix, path, panels, fingerprint="matrix"):
     """The factor on disk, with so little memory that it has some panels."""
     from tp.kernel.disk.cholesky import disk_cholesky
 
     n = len(matrix)
-    return disk_cholesky(matrix, 0.5, 1.0, path, 16 * n * -(-n // panels), "matrix")
+    return disk_cholesky(matrix, 0.5, 1.0, path, 16 * n * -(-n // panels), fingerprint)
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +317,25 @@ def test_a_factor_never_takes_the_place_of_something_else(matrix, tmp_path):
     (tmp_path / "L.npy").write_text("mine")
     with pytest.raises(tp.DataError, match="there already"):
         factor(matrix, tmp_path / "L.npy", 7)
+
+
+def test_a_factor_without_room_changes_nothing(matrix, tmp_path, monkeypatch):
+    """Nothing is begun, and one of another matrix that is there stays, unless it makes room enough."""
+    path, free = tmp_path / "L.npy", [8 * 49 * 50]
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[0]))
+    with pytest.raises(tp.DataError, match="disk full"):
+        factor(matrix, path, 7)
+    assert not list(tmp_path.iterdir())
+    free[0] *= 2
+    factor(matrix, path, 7)
+    free[0] = -(1 << 20)
+    with pytest.raises(tp.DataError, match="disk full"):
+        factor(2 * matrix, path, 7, "another")
+    assert {p.name for p in tmp_path.iterdir()} == {"L.npy", "L.npy.json"}
+    np.testing.assert_allclose(np.load(path), np.linalg.cholesky(matrix + 0.5 * np.eye(50)), atol=1e-11)
+    free[0] = 8 * 50 * 50 - 512
+    factor(2 * matrix, path, 7, "another")
+    np.testing.assert_allclose(np.load(path), np.linalg.cholesky(2 * matrix + 0.5 * np.eye(50)), atol=1e-11)
 
 
 # ---------------------------------------------------------------- refused

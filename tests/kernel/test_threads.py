@@ -12,7 +12,7 @@ import pytest
 
 from tp.kernel.cores import SHORT, core
 from tp.kernel.room import LINE, room
-from tp.kernel.threads import run
+from tp.kernel.threads import _teams, run
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -44,6 +44,12 @@ def test_what_was_done_keeps_nothing_alive():
     assert seen() is None
 
 
+def rested(threads: int) -> None:
+    """Until helpers of earlier calls wait for more: they are asleep a moment after the call has ended, and only then are sent."""
+    while (team := _teams.get(threads)) and (team.awake or not team.queue.empty()):
+        time.sleep(1e-3)
+
+
 @pytest.mark.skipif(core() < 0 or len(os.sched_getaffinity(0)) < 2, reason="takes Linux and two cores")
 def test_threads_work_on_cores_of_their_own_for_a_short_time():
     allowed = os.sched_getaffinity(0)
@@ -56,8 +62,10 @@ def test_threads_work_on_cores_of_their_own_for_a_short_time():
 
     run(work, [0.0, 0.0], 2, None)  # the helper is there
     for later in (0.0, 2 * SHORT):
+        rested(2)
         mine, his = sorted(run(work, [later, later], 2, None), key=len, reverse=True)
         assert his and his < mine == allowed == os.sched_getaffinity(0)
+    rested(2)
     late = run(work, [2 * SHORT, 2 * SHORT, 0.0, 0.0], 2, None)
     assert late[2] == late[3] == allowed
 
@@ -68,6 +76,7 @@ def test_helpers_go_no_farther_than_the_thread_that_calls():
     os.sched_setaffinity(0, mine)
     try:
         meeting = threading.Barrier(2, timeout=30)
+        rested(2)
         assert run(lambda k: (meeting.wait(), os.sched_getaffinity(0))[1], range(2), 2, None) == [mine, mine]
     finally:
         os.sched_setaffinity(0, allowed)
@@ -92,6 +101,7 @@ def test_a_call_leaves_the_helpers_of_another_where_they_are():
 
     thread = threading.Thread(target=other)
     thread.start()
+    rested(2)
     late = run(work, [2 * SHORT, 2 * SHORT, 0.0, 0.0], 2, None)
     thread.join()
     assert late[2] == late[3] == allowed

@@ -27,7 +27,7 @@ TOKENS = [*WORDS.split(), "\n", "\t", "\x00", "\u2028"]
 
 def outcome(text):
     """The checked network or the error, whichever comes; anything else fails the test."""
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         network = parse(text, "fuzz.tp")
         assert parse(show(network)) == network
@@ -36,7 +36,7 @@ def outcome(text):
         assert error.diagnostics
         assert str(error).startswith("fuzz.tp:")
         result = error
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     return result
 
 

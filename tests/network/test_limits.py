@@ -60,12 +60,12 @@ def indices(count):
     ids=range(27),
 )
 def test_limits(text, said):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SpecError) as caught:
         check(parse(text))
     assert said in str(caught.value)
     assert max(map(len, str(caught.value).splitlines())) < 400
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_long_and_deep_specs_that_are_right():
@@ -83,7 +83,7 @@ def test_large_files_are_not_read(tmp_path):
     path = tmp_path / "large.tp"
     with path.open("wb") as file:
         file.truncate(100 * 2**20)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SpecError, match="104,857,600 bytes"):
         load_text(path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from tp.errors import DataError
+from tp.forks import waited_for
 from tp.kernel import mirror
 from tp.kernel.disk.lock import locked
 from tp.kernel.module import cache_folder, digest, is_compiled, load
@@ -103,7 +104,7 @@ def types(signature: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(map(of, signature))
 
 
-_compiling = threading.Lock()
+_compiling = waited_for(threading.RLock())
 _ahead: list[Helper] = []
 _behind: dict[str, Helper] = {}  # by the text it works on while nobody waits
 

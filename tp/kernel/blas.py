@@ -18,7 +18,9 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-_lock = threading.Lock()
+from tp.forks import waited_for
+
+_lock = waited_for(threading.Lock())
 _before: list[int] = []  # how many threads there were, once for every call in progress
 
 

@@ -11,8 +11,10 @@ import tempfile
 import threading
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.forks import waited_for
 from tp.kernel.apart import tell
 from tp.kernel.quick import lighten
 
@@ -85,7 +87,24 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-_loading = threading.RLock()
+class _Compiler:
+    """numba's lock on its compiler, where numba is loaded."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+
+    def acquire(self) -> None:
+        if (found := sys.modules.get("numba.core.compiler_lock")) is not None:
+            found.global_compiler_lock.acquire()
+            self.taken.append(found.global_compiler_lock)
+
+    def release(self) -> None:
+        while self.taken:
+            self.taken.pop().release()
+
+
+_compiler = waited_for(_Compiler())
+_loading = waited_for(threading.RLock())
 
 
 def load(text: str) -> ModuleType:

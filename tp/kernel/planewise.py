@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tp.forks import waited_for
 from tp.gaussian import planes
 from tp.kernel.lanewise import Vectors
 
@@ -163,7 +164,7 @@ class Table:
 
 
 _tables: dict[tuple[Any, ...], tuple[weakref.ref[Array], Table]] = {}
-_asking = threading.RLock()
+_asking = waited_for(threading.RLock())
 
 
 def _table(vectors: Vectors, count: int, top: int = -1) -> Table:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -16,24 +17,28 @@ from tp.kernel.kernel import Kernel
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "shutil.rmtree", "tempfile.mkstemp"}
 folder = Path(sys.argv[1])
-countdown = [0, False]  # events until the kill (0: never); whether anything happened after it
+left = [0]  # events until the kill and it; 0: none
+counting = Lock()  # two tiles are in work at once
 
 
 def hook(event: str, args: tuple) -> None:
-    if event in EVENTS and str(folder) in str(args[0]):
-        if countdown[0] == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        countdown[0] -= 1
+    if left[0] and event in EVENTS and str(folder) in str(args[0]):
+        with counting:
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 
 def killed(path: Path, after: int) -> bool:
     """Whether a run that is killed after some events was not finished before."""
     child = os.fork()
     if not child:
-        countdown[0] = after
+        left[0] = after
         kernel.gram(X, out=path)
         os._exit(0)
-    return os.waitpid(child, 0)[1] != 0
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL), status
+    return status != 0
 
 
 def check(path: Path) -> None:
@@ -43,13 +48,13 @@ def check(path: Path) -> None:
         if name.exists():
             np.testing.assert_allclose(np.load(name), want, rtol=1e-13)
     markers = path.with_name(path.name + ".partial") / "done"
-    left = 3 - sum(m.stat().st_size > 0 for m in markers.glob("*"))
+    missing = 3 - sum(m.stat().st_size > 0 for m in markers.glob("*"))
     if path.with_name(path.name + ".json").exists() or (names[1].exists() and not markers.exists()):
-        left = 0
+        missing = 0
     calls.clear()
     for found, want in zip(kernel.gram(X, out=path), expected, strict=True):
         np.testing.assert_allclose(found, want, rtol=1e-13)
-    assert len(calls) == left, (len(calls), left)
+    assert len(calls) == missing, (len(calls), missing)
     assert sorted(p.name for p in path.parent.glob(f"{path.stem}.*")) == [
         f"{path.stem}.{s}" for s in ("nngp.npy", "npy.json", "ntk.npy")
     ]

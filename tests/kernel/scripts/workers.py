@@ -5,35 +5,49 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
+import tp
+from tp.kernel.kernel import Kernel
 
-def kill_one(markers: Path, victims, killed: list[int]) -> None:
-    """Kill a worker as soon as the first tile is done."""
-    while not any(markers.glob("*")):
-        time.sleep(0.0005)
-    pid = victims()[0]
-    os.kill(pid, signal.SIGKILL)
-    killed.append(pid)
+
+@dataclass(eq=False)
+class Patient(Kernel):
+    """A kernel that after the first tile waits until a worker was killed."""
+
+    markers: Path = field(kw_only=True)
+    killed: Path = field(kw_only=True)
+
+    def __call__(self, *samples):
+        while any(self.markers.glob("*")) and not self.killed.exists():
+            time.sleep(0.001)
+        return super().__call__(*samples)
+
+
+def kill_one(kernel: Patient, victims) -> None:
+    """Kill a worker once the first tile is done."""
+    while not any(kernel.markers.glob("*")):
+        time.sleep(0.001)
+    os.kill(victims()[0], signal.SIGKILL)
+    kernel.killed.touch()
 
 
 def main() -> None:
     import multiprocessing
 
-    import tp
-
     out = Path(sys.argv[1]) / ("K.zarr" if sys.argv[2] == "dask" else "K.npy")
     markers = out.with_name(out.name + ".partial") / "done"
-    X = np.random.default_rng(0).standard_normal((1000, 10))
-    kernel = tp.zoo("mlp").kernel("nngp", "ntk")
-    expected = kernel(X)[1]
-    kernel.threads = 1
-    killed: list[int] = []
+    X = np.random.default_rng(0).standard_normal((200, 10))
+    plain = tp.zoo("mlp").kernel("nngp", "ntk")
+    expected = plain(X)[1]
+    given = {f.name: getattr(plain, f.name) for f in fields(plain) if f.init}
+    kernel = Patient(**{**given, "threads": 1}, markers=markers, killed=out.with_name("killed"))
 
     def watched(victims, executor) -> None:
-        thread = threading.Thread(target=kill_one, args=(markers, victims, killed))
+        thread = threading.Thread(target=kill_one, args=(kernel, victims))
         thread.start()
         gram = kernel.gram(X, out=out, executor=executor)
         thread.join()
@@ -46,8 +60,7 @@ def main() -> None:
 
         with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
             watched(lambda: [w.pid for w in cluster.workers.values()], client.get_executor(retries=2))
-    assert killed
-    assert not markers.exists()
+    assert kernel.killed.exists() and not markers.exists()
 
 
 def die(tile: object) -> None:

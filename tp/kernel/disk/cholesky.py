@@ -81,10 +81,13 @@ def disk_cholesky(
     def attempt(shift: float) -> float:
         return _factored(matrix, shift, out, width, f"{fingerprint} {ridge!r}", progress)
 
+    lock = out.with_name(f"{out.name}.lock")
     try:
-        with locked(out.with_name(f"{out.name}.lock"), out.name):
-            log_determinant, jitter = jittered(attempt, ridge, scale)
-            out.with_name(f"{out.name}.lock").unlink(missing_ok=True)
+        with locked(lock, out.name):
+            try:
+                log_determinant, jitter = jittered(attempt, ridge, scale)
+            finally:
+                lock.unlink(missing_ok=True)
     except OSError as error:
         remedy = "run it again: it goes on with the panels that are done"
         raise DataError(Message(NOWHERE, f"`{out.name}`: {error.strerror or error}", remedy, "not written")) from error
@@ -157,11 +160,11 @@ def _factored(matrix: Any, shift: float, out: Path, width: int, fingerprint: str
 
 
 def _begun(record: Record, out: Path, partial: Path, count: int) -> Record:
-    """The files of a factor with nothing in them yet."""
+    """The files of a factor with nothing in them yet; where there is no room for it nothing changes."""
+    _check_disk(out, 8 * count * count, _taken(out) + _taken(partial))
     partial.unlink(missing_ok=True)
     record.write(out)
     out.unlink(missing_ok=True)
-    _room(out, count)
     np.lib.format.open_memmap(partial, mode="w+", dtype=np.float64, shape=(count, count))
     return record
 
@@ -207,8 +210,18 @@ def _part(path: Path, rows: slice, columns: slice) -> Array:
     return part(np.load(path, mmap_mode="r", allow_pickle=False), rows, columns)
 
 
-def _room(out: Path, count: int) -> None:
-    free = shutil.disk_usage(out.parent).free
-    if 8 * count * count > free:
-        reason = f"the factor takes {size_text(8 * count * count)}, but {size_text(free)} are free in `{out.parent}`"
+def _check_disk(out: Path, needed: int, freed: int) -> None:
+    """``freed`` are the bytes of what makes room."""
+    free = shutil.disk_usage(out.parent).free + freed
+    if needed > free:
+        reason = f"the factor takes {size_text(needed)}, but {size_text(free)} are free in `{out.parent}`"
         raise DataError(Message(NOWHERE, reason, "make room, or choose another folder", "disk full"))
+
+
+def _taken(path: Path) -> int:
+    """Bytes that a file takes on disk, without those that were never written."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0
+    return 512 * status.st_blocks if hasattr(status, "st_blocks") else status.st_size

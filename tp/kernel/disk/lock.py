@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tp.errors import NOWHERE, DataError, Message
+from tp.forks import waited_for
 
 try:
     import fcntl
@@ -20,7 +21,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _held: set[Path] = set()
-_guard = threading.Lock()
+_guard = waited_for(threading.Lock())
 
 
 @contextlib.contextmanager
