@@ -102,6 +102,15 @@ MEETINGS = {
     "two sums": ("r = sum(q[b] for b in 1..2)", "avg(r*sum(q[c] for c in 3..4))", True),
     "neighbours": ("r[b] = tanh(q[b])  for b in 1..4", "sum(avg(r[b]*q[b+1]) for b in 1..3)", True),
     "behind one matrix": ("r = W @ tanh(q[2])", "avg(r*(W @ tanh(q[3])))", True),
+    "behind one matrix that has met another": ("k = W @ tanh(q[1])\n  r = W @ q[2]", "avg(r*(W @ q[3]))", True),
+    "behind one matrix that has met their sum": ("k = W @ sum(q[b] for b in 1..3)\n  r = W @ q[2]", "avg(r*(W @ q[3]))", True),
+    "a sum and its member behind one matrix": ("k = W @ sum(q[b] for b in 1..3)\n  r = W @ q[2]", "avg(r*k)", False),
+    "three behind one matrix": ("k = W @ tanh(q[1])\n  r = (W @ q[2])*k", "avg(r*(W @ q[3]))", True),
+    "means of what is in no other": (
+        "k = W @ q[3]\n  r = W @ ((q[1] + q[2])*(q[2] + q[3]))",
+        "avg(r*(W @ relu(q[2] + q[3])))",
+        False,
+    ),
     "weights of another index": (
         "weight M[i] : [n, n] ~ N(0, 1/n)  for i in 1..5\n  z[0] = q[1]\n  z[l] = M[l] @ tanh(z[l-1])  for l in 1..5",
         "avg(z[1]*z[2])",

@@ -13,13 +13,11 @@ from typing import Any
 
 from tp.readings.scale.concrete import Concrete, Member
 from tp.readings.scale.forms import DEPTH, Form
+from tp.readings.scale.letters import Alphabet, Letter, Letters
 from tp.readings.scale.optimizers import Optimizer
 from tp.readings.scale.rules import inner
 from tp.readings.scale.sizes import Role, Sized, Step
-from tp.readings.scale.tags import EMPTY, Cell, Excess, Part, Tag, corr, largest, put
-
-Letter = tuple[int, bool, int]  # matrix, transposed, class
-FAR = 1 << 60
+from tp.readings.scale.tags import EMPTY, Cell, Excess, Part, Tag, largest, put
 
 
 @dataclass
@@ -38,13 +36,16 @@ class Products:
         self.excess = self.ordinary()
         self.crowds: dict[int, int] = {}  # a block's own letter: that of the sum over the blocks it stands for
         self.depth_half = leaves.leaf(Form(Fraction(0), ((DEPTH, Fraction(1, 2)),))) if self.program.depth else 0
-        self.classes = (0, 1, 2) if self.program.depth else (0, 1)
-        self.bits: dict[Letter, int] = {}
+        self.alphabet = Alphabet(self.program.letters)
+        self.meeting = any(m.kind == "moment" and m.forward and not m.weights for m in self.program.members)
         self.unit, self.values, self.cutoff = 1, list[int](), 0
         self.cells: list[Cell] = []
-        self.remembered: dict[Letter, tuple[Part, Part]] = {}
+        self.letters = self._none_met()
         self.pairs: dict[int, list[tuple[Cell, Cell, int, Any]]] = {}
         self.step = Step(0)
+
+    def _none_met(self) -> Letters:
+        return Letters(self.alphabet, self.program.depth is not None)
 
     def begin(self, point: Mapping[str, Fraction]) -> None:
         """Nothing is known yet but the values of all leaves at a point."""
@@ -53,7 +54,7 @@ class Products:
         halves += [self.values[v.half] for v in self.program.vectors]
         self.cutoff = max(halves, default=0) * (1 if len({*halves, 0}) <= 2 else 3) + 4 * self.values[self.depth_half]
         self.cells = [EMPTY] * self.program.slots
-        self.remembered, self.pairs = {}, {}
+        self.letters, self.pairs = self._none_met(), {}
 
     def ordinary(self) -> Excess:
         """What becomes of perturbations in excess, where no bounds are compared."""
@@ -91,59 +92,36 @@ class Products:
             return made
         into, out = (matrix.rows, matrix.cols) if m.transpose else (matrix.cols, matrix.rows)
         w, s_in, s_out = self.values[leaf], self.values[into], self.values[out]
+        way = m.matrix, m.transpose
         met: dict[Letter, list[tuple[int, Tag, int, Any]]] = {}
         for moved, part in enumerate(x):
             for tag, (v, node) in part.items():
-                letter = self._letter(m.matrix, m.transpose, tag, bool(moved))
-                met.setdefault(letter, []).append((moved, tag, v, node))
-                put(made[moved], (self.bits[letter], 0), v + w + s_in, ((node, leaf), into))
+                for letter in self.letters.of(way, tag, bool(moved)):
+                    met.setdefault(letter, []).append((moved, tag, v, node))
+                    put(made[moved], (self.alphabet.bit(letter), 0), v + w + s_in, ((node, leaf), into))
                 for argument, (less, node_) in self._dots(m, tag, bool(moved)):
                     put(made[moved], argument, v + w + 2 * s_in - s_out + less, ((((node, leaf), into, 2), out, -1), node_))
         for letter, arguments in met.items():
             self._remember(letter, arguments)
+        if self.meeting and m.forward and self.step.t == 0 and m.x is not None:
+            self.letters.meet(way, m.x, tuple(x[0]))
         return made
 
     def _remember(self, letter: Letter, arguments: list[tuple[int, Tag, int, Any]]) -> None:
         """What W met, for dot parts: each component's size over that of the largest, at its largest over all calls."""
         top, top_node = max(((v, node) for _, _, v, node in arguments), key=lambda s: s[0])
         for moved, tag, v, node in arguments:
-            put(self.remembered[letter][moved], tag, v - top, 0 if v == top else (node, top_node, -1))
-
-    def _letter(self, matrix: int, transpose: bool, tag: Tag, moved: bool) -> Letter:
-        """The Gaussian part of W x, by whether x is correlated with what W met at initialization.
-
-        What it met first has a letter, and all else another. A dot part mixes the arguments of one letter, as if all had been met
-        where the largest was; with a depth, where initial parts of one block are small, what came later has a third.
-        """
-        letter = next(k for k in ((matrix, transpose, kind) for kind in self.classes) if self._belongs(k, tag, moved))
-        self.remembered.setdefault(letter, ({}, {}))[moved].setdefault(tag, (-FAR, 0))
-        if letter not in self.bits:
-            self.bits[letter] = self._bit()
-        return letter
-
-    def _belongs(self, letter: Letter, tag: Tag, moved: bool) -> bool:
-        if letter[2] == self.classes[-1]:
-            return True
-        first = self.remembered.get(letter)
-        if not moved and (first is None or letter[2] > 0):
-            return True
-        return first is not None and any(corr(tag, other) for other in first[0])
-
-    def _bit(self) -> int:
-        """A bit that no letter has yet."""
-        return 1 << (self.program.letters + len(self.bits) + len(self.crowds))
+            put(self.letters.remembered[letter][moved], tag, v - top, 0 if v == top else (node, top_node, -1))
 
     def _dots(self, m: Member, tag: Tag, moved: bool) -> list[tuple[Tag, tuple[int, Any]]]:
         """For letters of the opposite direction by which ``tag`` has a mean derivative: what was multiplied then."""
         found: list[tuple[Tag, tuple[int, Any]]] = []
-        for kind in self.classes:
-            letter = (m.matrix, not m.transpose, kind)
-            bit = self.bits.get(letter, 0)
-            if letter not in self.remembered or not (tag[0] | tag[1]) & bit:
+        for letter, bit in self.alphabet.of((m.matrix, not m.transpose)):
+            if letter not in self.letters.remembered or not (tag[0] | tag[1]) & bit:
                 continue
             if tag[0] & ~bit:
                 continue
-            for part in self.remembered[letter][: 2 if moved else 1]:
+            for part in self.letters.remembered[letter][: 2 if moved else 1]:
                 found += part.items()
         return found
 
@@ -185,8 +163,9 @@ class Products:
         item = self.program.blocks[block]
         own = item.letters
         for matrix in item.matrices:
-            for letter in ((matrix, t, c) for t in (False, True) for c in self.classes):
-                own |= self.bits.get(letter, 0)
+            for transpose in (False, True):
+                for _, bit in self.alphabet.of((matrix, transpose)):
+                    own |= bit
         return own
 
     def _renamed(self, letters: int, own: int) -> int:
@@ -196,6 +175,6 @@ class Products:
             bit = mine & -mine
             mine ^= bit
             if bit not in self.crowds:
-                self.crowds[bit] = self._bit()
+                self.crowds[bit] = self.alphabet.fresh()
             letters |= self.crowds[bit]
         return letters

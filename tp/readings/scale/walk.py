@@ -36,7 +36,7 @@ from tp.readings.scale.tags import (
 )
 
 MANY = 160  # perturbations in the second of two runs with a depth
-OF_A_RUN = ("excess", "unit", "values", "cutoff", "cells", "remembered", "pairs", "step")  # what a walk knows of its last run
+OF_A_RUN = ("excess", "unit", "values", "cutoff", "cells", "letters", "pairs", "step")  # what a walk knows of its last run
 
 
 @dataclass
@@ -54,17 +54,27 @@ class Walk(Products):
 
     def run(self, point: Mapping[str, Fraction], steps: int, roles: int | None = None) -> list[Step]:
         """The sizes at steps 0…``steps``, and the roles; ``roles``: those of vector weights up to this step only."""
-        self.begin(point)
-        self._initial()
-        found = []
-        for t in range(steps + 1):
+        self._beginning(point, roles is None or roles >= 0, steps > 0)
+        found = [self.step]
+        for t in range(1, steps + 1):
+            self._update()
             self.step = Step(t)
             self._pass(self.forward, record=True, roles=roles is None or t <= roles)
             if t < steps:
                 self._pass(self.backward, record=False)
-                self._update()
             found.append(self.step)
         return found
+
+    def _beginning(self, point: Mapping[str, Fraction], roles: bool, backward: bool) -> None:
+        """Initialization, with gradients or without; once more where components turn out to need letters of their own."""
+        self.begin(point)
+        self._initial()
+        self.step = Step(0)
+        self._pass(self.forward, record=True, roles=roles)
+        if backward and not self.letters.stale:
+            self._pass(self.backward, record=False)
+        if self.letters.stale:
+            self._beginning(point, roles, backward)
 
     def certified(self, point: Mapping[str, Fraction], steps: int) -> list[Step]:
         """A run whose sizes do not depend on what becomes of excess perturbations; ``LimitError`` where one does.
@@ -177,8 +187,7 @@ class Walk(Products):
 
     def first_order(self, point: Mapping[str, Fraction]) -> dict[str, Fraction]:
         """The size of Δp x per weight where activations stay as they begin and only read-outs move: TP4's -r_l."""
-        self.run(point, 0)
-        self._pass(self.backward, record=False)
+        self._beginning(point, roles=False, backward=True)
         self._update()
         readouts = {s for m in self.forward if m.kind == "moment" for s in m.weights}
         readouts -= {s for m in self.forward if m.kind == "nonlin" for s in m.weights}
