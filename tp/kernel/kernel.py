@@ -15,9 +15,9 @@ import numpy as np
 from tp.asked import asked
 from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian import planes
-from tp.kernel import blocks, diagonal, images, inputs, mirror, sizes
+from tp.kernel import bare, blocks, diagonal, images, inputs, mirror, sizes
 from tp.kernel.apart import apart
-from tp.kernel.aside import Recorder, compile_aside, compile_behind
+from tp.kernel.aside import Recorder, Signature, compile_aside, compile_behind
 from tp.kernel.beyond import unreached, warn
 from tp.kernel.call import Array, Call, Side, finite
 from tp.kernel.memory import check_memory, default_memory, working_memory
@@ -145,7 +145,9 @@ class Kernel:
         two = one if X2 is None else self._samples(X2, "X2")
         check_memory(self.compiled, self.precision.itemsize, self.threads, self.memory, one.count, two.count)
         few = one.few(one.count)
-        done = self._soon(one.count * two.count, lambda c: self._filled(c, few, few if two is one else two.few(two.count)))
+        done = self._bare(one, two)
+        if done is None:
+            done = self._soon(one.count * two.count, lambda c: self._filled(c, few, few if two is one else two.few(two.count)))
         if done is None:
             call = self._ready(one, two)
             done = self._filled(call, one, two)
@@ -166,6 +168,18 @@ class Kernel:
         prepare(call, *sides)
         seen = blocks.fill(call, one, two, results)
         return results, diagonal.fill(call, one, two, results) and seen
+
+    def _bare(self, one: Side, two: Side) -> tuple[dict[str, Array], bool] | None:
+        """All tables, and whether they are finite, by machine code that is called without numba; None where there is none."""
+        pairs = one.count * two.count
+        if self.device != "cpu" or "_module" in vars(self) or pairs >= sizes.MANY:
+            return None
+
+        def work(module: ModuleType) -> tuple[dict[str, Array], bool]:
+            few = one.few(one.count)
+            return self._filled(self._call(pairs, module), few, few if two is one else two.few(two.count))
+
+        return bare.carried_out(self._text, lambda: self._needed(one, two)[1], work)
 
     def _soon(self, pairs: int, work: Callable[[Call], T]) -> T | None:
         """Work on few pairs without a compiler, where that is sooner done; None where it is not."""
@@ -202,21 +216,26 @@ class Kernel:
             return self._call(pairs)
 
     def _rehearse(self, one: Side, two: Side) -> None:
-        """Compiles what a call needs, side by side; two samples tell what that is, without being computed.
+        """Compiles what a call needs, side by side."""
+        if self.device != "cpu" or self.threads < 2 or self._call(one.count * two.count, Recorder()).pairs in self._rehearsed:
+            return
+        pairs, calls = self._needed(one, two)
+        compile_aside(self._text, calls, self.threads)
+        self._rehearsed.add(pairs)
+
+    def _needed(self, one: Side, two: Side) -> tuple[str, dict[str, Signature]]:
+        """The function for blocks of pairs, and all that a call needs; two samples tell, without being computed.
 
         Of many pairs of images some are hard.
         """
         pairs = one.count * two.count
         recorder = Recorder(hard=pairs * self.compiled.lanes.get("rows", 0) > sizes.HARD)
         whole = self._call(pairs, recorder)
-        if whole.pairs in self._rehearsed or self.device != "cpu" or self.threads < 2:
-            return
         few = one.few(2)
         with np.errstate(all="ignore"):
             understudy = replace(whole, threads=1, progress=False)
             self._filled(understudy, few, few if two is one else two.few(2))
-        compile_aside(self._text, recorder.calls, self.threads)
-        self._rehearsed.add(whole.pairs)
+        return whole.pairs, recorder.calls
 
     @asked
     def diag(self, X: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 from numba.core.caching import IndexDataCacheFile
 
+from tp.kernel import bare
 from tp.kernel.module import read
 
 SIZE = hashlib.sha256().digest_size
@@ -38,10 +39,14 @@ class Whole(IndexDataCacheFile):
         self._write(self._index_path, (self._version, self._source_stamp, overloads))
 
     def _load_data(self, name: str) -> Any:
-        return _read(self._data_path(name))
+        found = _read(self._data_path(name))
+        if found is not None:
+            bare.keep(Path(self._cache_path), found)
+        return found
 
     def _save_data(self, name: str, data: Any) -> None:
         self._write(self._data_path(name), data)
+        bare.keep(Path(self._cache_path), data)
 
     def _write(self, path: str, value: Any) -> None:
         data = self._dump(value)
