@@ -70,7 +70,7 @@ def _falls(f: sp.Expr) -> bool:
 
 
 def factored(expr: sp.Expr) -> sp.Expr:
-    """A sum with what several of its terms share written once: an expectation in two of them, any factor in three.
+    """A sum with what its terms share written once: an expectation or a denominator in two of them, any factor in three.
 
     What saves most comes first; terms without a common factor stay as they are.
     """
@@ -81,7 +81,7 @@ def factored(expr: sp.Expr) -> sp.Expr:
     for factor in sorted((f for f in frozenset().union(*products) if f.has(*_VARYING)), key=sp.default_sort_key):
         holders = [p for p in products if factor in p]
         shared = frozenset.intersection(*holders)
-        if len(holders) > (1 if any(f.has(Expectation) for f in shared) else 2):
+        if len(holders) > (1 if any(f.has(Expectation) or _is_below(f) for f in shared) else 2):
             found[shared] = (len(holders) - 1) * sum(1 + f.count_ops() for f in shared)
     if not found:
         return expr
@@ -96,6 +96,10 @@ def factored(expr: sp.Expr) -> sp.Expr:
     outer = [content] if content != 1 else []
     together = sp.Mul(*outer, *sorted(shared, key=sp.default_sort_key), factored(bracket), evaluate=False)
     return sp.Add(together, *sp.Add.make_args(factored(sp.Add(*rest))), evaluate=False) if rest else together
+
+
+def _is_below(factor: sp.Expr) -> bool:
+    return isinstance(factor, sp.Pow) and factor.exp.could_extract_minus_sign()
 
 
 def _all_factors(term: sp.Expr) -> list[sp.Expr]:

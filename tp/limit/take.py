@@ -24,7 +24,7 @@ from tp.limit.powers import Family, family, leading
 from tp.limit.readout import Readout
 from tp.limit.rules import RULES
 from tp.limit.terms import MOST, TooMany
-from tp.limit.tidy import share_direct_terms, tidy
+from tp.limit.tidy import merge_scalars, share_direct_terms, share_means, tidy
 from tp.program.ir import Domain, MatMul, Nonlin, Program, Range, Ref, spelled
 from tp.program.parts import within
 from tp.progress import tick
@@ -124,7 +124,8 @@ class Derivation:
         """The equations of what is demanded, as far as the roots reach them."""
         while self.queue:
             self._derive(self.queue.pop())
-        equations = _used(share_direct_terms([e for key in self.order for e in self.found[key]]), roots)
+        found = share_means(merge_scalars([e for key in self.order for e in self.found[key]]))
+        equations = _used(share_direct_terms(found), roots)
         used = {r.name for e in equations for r in within(e.lhs, Ref) | within(e.rhs, Ref)}
         limit = Limit(
             self.program,

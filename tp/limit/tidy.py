@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import sympy as sp
 
-from tp.limit.equations import Entry, Equation
+from tp.gaussian.expectation import Expectation
+from tp.limit.equations import Entry, Equation, I, Value
 from tp.limit.terms import MOST
-from tp.program.ir import Sum
+from tp.program.ir import Ref, Sum
+from tp.program.parts import within
+from tp.program.replace import replaced
 
 
 def tidy(expr: sp.Expr) -> sp.Expr:
@@ -76,3 +79,73 @@ def share_direct_terms(equations: list[Equation]) -> list[Equation]:
                 e = replace(e, rhs=sp.Add(Entry("K", *e.lhs.args[1:]), *rest))
         written.append(e)
     return written
+
+
+def share_means(equations: list[Equation]) -> list[Equation]:
+    """A mean m and what it is are one thing in a sum with products of the two: E[φ²] − 2 m E[φ] + m² is E[φ²] − m².
+
+    That is an expectation's letter m; but a covariance K(x, x) stands for its own, so that E[u⁴] − K² closes to 2 K².
+    """
+    means: dict[str, list[Equation]] = {}
+    for e in equations:
+        if isinstance(e.lhs, Value) and e.lhs.kind_name == "theta":
+            means.setdefault(e.lhs.a.name, []).append(e)
+    known = {
+        name: e for name, (e, *others) in means.items()
+        if not others and isinstance(e.rhs, (Entry, Expectation)) and all(i.is_Symbol for i in e.lhs.a.index)
+    }  # fmt: skip
+    if not known:
+        return equations
+    return [e if e is known.get(e.lhs.args[1].name) else replace(e, rhs=_shared(e.rhs, known)) for e in equations]
+
+
+def merge_scalars(equations: list[Equation]) -> list[Equation]:
+    """Scalars with equal equations are one: norms of one vector that stand on two lines share their averages.
+
+    The name is that of the line above; what only the others are needed for is left for the caller to drop.
+    """
+    families: dict[str, list[Equation]] = {}
+    for e in equations:
+        if isinstance(e.lhs, Value) and e.lhs.kind_name == "theta":
+            families.setdefault(e.lhs.a.name, []).append(e)
+    alike: dict[tuple[object, ...], list[str]] = {}
+    names: dict[str, str] = {}
+    for name, family in families.items():  # what is read comes before its readers, which then are equal too
+        meaning = tuple((e.lhs.a.index, _renamed(e.rhs, names), e.domain) for e in family)
+        names[name] = alike.setdefault(meaning, [name])[0]
+        alike[meaning].append(name)
+    for same in alike.values():
+        first = min(same, key=lambda name: (families[name][0].span.line, families[name][0].span.column))
+        names |= dict.fromkeys(same, first)
+    names = {name: first for name, first in names.items() if name != first}
+    return [replace(e, rhs=_renamed(e.rhs, names)) for e in equations] if names else equations
+
+
+def _renamed(expr: sp.Expr, names: dict[str, str]) -> sp.Expr:
+    values = (v for v in within(expr, Value) if v.kind_name == "theta" and v.a.name in names)
+    return replaced(expr, {v: Value("theta", Ref(names[v.a.name], *v.a.index), v.s) for v in values})
+
+
+def _shared(expr: sp.Expr, known: dict[str, Equation]) -> sp.Expr:
+    values = sorted((v for v in within(expr, Value) if v.kind_name == "theta" and v.a.name in known), key=sp.default_sort_key)
+    if not values or isinstance(expr, Expectation) or not (expr.is_Add or expr.is_Mul or expr.is_Pow or isinstance(expr, sp.Sum)):
+        return expr
+    expr = expr.func(*(_shared(a, known) if isinstance(a, sp.Expr) else a for a in expr.args))
+    for name in {v.a.name: None for v in values} if expr.is_Add else ():
+        mean = known[name]
+        meant = {
+            v: replaced(mean.rhs, {**dict(zip(mean.lhs.a.index, v.a.index, strict=True)), I: v.s})
+            for v in values
+            if v.a.name == name
+        }
+        factors = [{f.as_base_exp()[0] for f in sp.Mul.make_args(t)} for t in expr.args]
+        if any(not f.isdisjoint(meant) and not f.isdisjoint(meant.values()) for f in factors):
+            swap = meant if isinstance(mean.rhs, Entry) else {meaning: v for v, meaning in meant.items()}
+            expr = sp.Add(*(_in_factors(t, swap) for t in sp.Add.make_args(expr)))
+    return expr
+
+
+def _in_factors(term: sp.Expr, swap: dict[sp.Expr, sp.Expr]) -> sp.Expr:
+    """Factors of a product, or their bases, in place of which others stand."""
+    powers = (f.as_base_exp() for f in sp.Mul.make_args(term))
+    return sp.Mul(*(swap.get(base, base) ** exponent for base, exponent in powers))
