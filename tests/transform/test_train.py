@@ -286,3 +286,47 @@ def test_gradients_pass_a_boundary_that_is_never_crossed() -> None:
     np.testing.assert_allclose(
         windows(WINDOWS.replace("[q", "[p").replace("  index q in 0..3\n", "")), windows(WINDOWS), rtol=1e-12
     )
+
+
+LAYERS = """network layers
+  width n
+  dim d = 2
+  input x : [d]
+  weight U : [n, d] = 1 * N(0, 1), lr n
+  weight W[l] : [n, n] = 1 * N(0, 1/n)  for l in 1..3
+{weights}
+  h[0] = U @ x
+  h[l] = W[l] @ tanh(h[l-1]) for l in 1..3
+{lines}
+"""
+OWN = "  weight {name} : [n] = 1/n * N(0, 1), lr n"
+
+
+@pytest.mark.parametrize("over", ["h", "y"])
+def test_readouts_of_the_later_layers_alone(over):
+    """Gradients of a family end where other factors of its reader do: there is no v[0] to read beside an adjoint that is 0."""
+    lines = ["  y[l] = sum(h[k] for k in l..3) for l in 0..3"]
+    family = [OWN.format(name="v[l]") + " for l in 2..3"], [f"  output f = mean(v[l] @ tanh({over}[l]) for l in 2..3)"]
+    alone = [OWN.format(name=v) for v in ("v2", "v3")], [f"  output f = (v2 @ tanh({over}[2]) + v3 @ tanh({over}[3])) / 2"]
+    one, other = (
+        tp.parse(LAYERS.format(weights="\n".join(w), lines="\n".join([*lines, *f])))
+        .train(X, Y[:, 0], steps=2, lr=0.2)
+        .simulate(width=7)
+        for w, f in (family, alone)
+    )
+    assert abs(one.outputs[2] - one.outputs[0]).max() > 0.01
+    np.testing.assert_allclose(one.outputs, other.outputs, rtol=1e-11)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_what_is_frozen_at_0_has_no_size(optimizer):
+    """Beside it a read-out that starts at 0 is as large as its updates, and gradients count in the same units."""
+    rates = {"sgd": ("n", "1"), "adam": ("1", "n^(-1/2)")}[optimizer]
+    text = f"network net\n  width n\n  dim d = 2\n  input x : [d]\n  weight U : [n, d] = 1 * N(0, 1), lr {rates[0]}\n"
+    text += f"  weight v[1] : [n] = n^(-1/2) * N(0, 0), lr {rates[1]}\n"
+    still = "  frozen weight v[k] : [n] = n^(-1/2) * N(0, 0) for k in 2..3\n"
+    settings = {"steps": 2, "lr": 0.2, "optimizer": optimizer} | ({"eps": 0.1} if optimizer == "adam" else {})
+    outputs = "  output f = mean(v[k] @ tanh(k*(U @ x)) for k in 1..3)", "  output f = 1/3 * (v[1] @ tanh(U @ x))"
+    one, other = (tp.parse(text + line).train(X, Y[:, 0], **settings) for line in (still + outputs[0], outputs[1]))
+    np.testing.assert_allclose(one.simulate(width=6).outputs, other.simulate(width=6).outputs, rtol=1e-11, atol=1e-15)
+    assert abs(one.limit().outputs[2]).max() > 1e-3

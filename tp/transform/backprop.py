@@ -267,7 +267,7 @@ class _Reverse:
             left, ref = left.subs(swap), ref.subs(swap)
             conditions = [c.subs(swap) for c in conditions]
             ranges = tuple(Range(r.index, r.lo.subs(swap), r.hi.subs(swap)) for r in ranges)
-            if not self._vanishes_beyond(left, solution, solved):
+            if not self._vanishes_beyond(left, solution, solved, (*domain, *ranges)):
                 shorter = begun(solution, solved, ranges, domain)
                 if shorter is None:
                     conditions.append(inside(solution, solved))
@@ -276,16 +276,15 @@ class _Reverse:
         total = left * sp.Mul(*conditions)
         return Sum(total, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else total
 
-    def _vanishes_beyond(self, value: sp.Expr, solution: sp.Expr, r: Range) -> bool:
+    def _vanishes_beyond(self, value: sp.Expr, solution: sp.Expr, r: Range, around: Domain) -> bool:
         """Whether a factor is an adjoint read at ``solution`` in a slot of that very range: beyond it, it is 0.
 
         Not when other factors are read there too, which beyond the range may be defined nowhere.
         """
         names = {d: name for name, d in self.adjoint.items()}
         made = {ins.out.name: ins for ins in self.new}
-        if not solution.is_Symbol and any(
-            solution in r.index for r in value.atoms(Ref) if r.name not in names and r.name not in made
-        ):
+        beside = (ref for ref in value.atoms(Ref) if solution in ref.index and ref.name not in names and ref.name not in made)
+        if any(not solution.is_Symbol or not self._defined(ref, solution, around) for ref in beside):
             return False
         for factor in sp.Mul.make_args(value):
             if not isinstance(factor, Ref) or solution not in factor.index:
@@ -298,21 +297,38 @@ class _Reverse:
                 return True
         return False
 
+    def _defined(self, ref: Ref, at: sp.Expr, around: Domain) -> bool:
+        """Whether a family has members wherever the index ``at`` runs."""
+        modes = dict(enumerate(mode for mode, _, _ in self.program.boundary.get(ref.name, ())))
+        if ref.name in self.program.tables:
+            ranges, _ = self.program.tables[ref.name]
+            ends = tuple((r.lo, r.hi) for r in ranges)
+        else:
+            data = [(d.ref, d.domain) for d in self.program.data if d.ref.name == ref.name]
+            ends = tuple((low, high) for _, low, high in _hull(data or self.domains[ref.name]))
+        slots = (k for k, e in enumerate(ref.index) if e == at)
+        return all(modes.get(k) in ("zero", "circular", "reflect") or _stays(at, *ends[k], around) for k in slots)
+
     def _edges(self, name: str) -> tuple[tuple[str | None, sp.Expr, sp.Expr], ...]:
         """Beyond its range an adjoint is 0."""
-        slots = []
-        for k in range(len(self.domains[name][0][0].index)):
-            los, his = [], []
-            for out, domain in self.domains[name]:
-                ranges = {r.index: r for r in domain}
-                e = out.index[k]
-                los.append(ranges[e].lo if e in ranges else e)
-                his.append(ranges[e].hi if e in ranges else e)
-            slots.append(("zero", bound(los, domain, -1), bound(his, domain, 1)))
-        return tuple(slots)
+        return _hull(self.domains[name])
 
     def _zero_edges(self, ins: Plain) -> tuple[tuple[str | None, sp.Expr, sp.Expr], ...]:
         return tuple(("zero", r.lo, r.hi) for r in ins.domain)
+
+
+def _hull(members: Sequence[tuple[Ref, Domain]]) -> tuple[tuple[str | None, sp.Expr, sp.Expr], ...]:
+    """Where the members of a family begin and end, slot by slot; beyond that they are 0, if they are adjoints."""
+    slots = []
+    for k in range(len(members[0][0].index)):
+        los, his = [], []
+        for out, domain in members:
+            ranges = {r.index: r for r in domain}
+            e = out.index[k]
+            los.append(ranges[e].lo if e in ranges else e)
+            his.append(ranges[e].hi if e in ranges else e)
+        slots.append(("zero", bound(los, domain, -1), bound(his, domain, 1)))
+    return tuple(slots)
 
 
 # ---------------------------------------------------------------- derivatives under sums

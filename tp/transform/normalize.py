@@ -43,7 +43,8 @@ def normalize(program: Program, updates: Updates | None = None) -> Program:
     for w in program.weights:
         if w.cols is None:
             size = _size(w, widths) if updates is None else _trained(program, w, updates, widths)
-            sizes.setdefault((w.ref.name, len(w.ref.index)), []).append(size)
+            if size is not None:
+                sizes.setdefault((w.ref.name, len(w.ref.index)), []).append(size)
     factors = {key: factor for key, found in sizes.items() if (factor := max(found, key=_order)) != 1}
     if not factors:
         return program
@@ -61,14 +62,14 @@ def _size(w: Weight, widths: list[sp.Symbol]) -> sp.Expr:
     return sp.sqrt(max((_power(w.multiplier**2 * part, widths) for part in parts), key=_order))
 
 
-def _trained(program: Program, w: Weight, updates: Updates, widths: list[sp.Symbol]) -> sp.Expr:
-    """The power of the width in the size of an entry that is trained."""
+def _trained(program: Program, w: Weight, updates: Updates, widths: list[sp.Symbol]) -> sp.Expr | None:
+    """The power of the width in the size of an entry that is trained; None of what starts at 0 and stays there."""
     zero = w.variance == 0 and w.mean == 0
     initial = _size(w, widths)
     reads = list(_reads(program, w, updates, widths))
     unmoved = w.frozen or not reads or w.multiplier == 0 or w.rate == 0
     if unmoved or (updates.degree == 1 and not zero):  # of what is ever so small entries still have a sign
-        return initial
+        return None if zero and unmoved else initial
     gradient = max((g for _, g in reads), key=_order) if updates.degree == 2 else sp.S.One
     moved = _power(w.multiplier**updates.degree * w.rate * gradient, widths)
     allowed = min((1 / factor for factor, _ in reads), key=_order)
