@@ -13,8 +13,10 @@ Source: Yang 2020, *Tensor Programs III*, Definition E.3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,6 +77,7 @@ class Draw:
     samples: int
     tick: Callable[[], object] = lambda: None
     arrays: dict[sp.Basic, Array] = field(default_factory=dict)
+    inputs: dict[Ref, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.plan = self.nodes.plan
@@ -121,6 +124,8 @@ class Draw:
         wide = [name for name, array in names.items() if array.shape[1] > 1]
         if not wide:
             return np.asarray(np.atleast_2d(formula.code(names)), dtype=np.float64)
+        if wide == [formula.expr]:
+            return names[wide[0]]
         count = max(map(len, names.values()))
         found = np.empty((count, self.nodes.count))
         length = min(self.nodes.count, 2 ** max(5, (BLOCK // count).bit_length() - 1))
@@ -131,7 +136,7 @@ class Draw:
 
     def named(self, name: Any) -> Array:
         """A vector or scalar that was made, or a coordinate, [samples or 1, nodes or 1]."""
-        own = name.xreplace({J: I})
+        own = at_i(name)
         if isinstance(own, Value) and own.kind_name == "data":
             return self.coordinate(own.a)[:, None]
         return self.arrays[own]
@@ -149,47 +154,76 @@ class Draw:
 
     def coordinates(self, ref: Ref) -> Array:
         """All of an input at an index, [samples, coordinates]."""
-        last = sorted({key[-1] for key in self.data if key[0] == ref.name})
-        return np.stack([self.coordinate(Ref(ref.name, *ref.index, c)) for c in last], axis=1)
+        if ref not in self.inputs:
+            last = sorted({key[-1] for key in self.data if key[0] == ref.name})
+            self.inputs[ref] = np.stack([self.coordinate(Ref(ref.name, *ref.index, c)) for c in last], axis=1)
+        return self.inputs[ref]
 
 
 def pairs(one: Draw, two: Draw) -> Array:
     """Every kernel of a plan between samples of one draw and of another, [formulas, samples, samples]; with itself symmetric."""
     found = np.empty((len(one.plan.formulas), one.samples, two.samples))
     for f, full in zip(one.plan.formulas, found, strict=True):
-        for rows in chunks(one.samples, TOGETHER // (two.samples * max(1, len(f.reads)))):
-            full[rows] = f.code({name: _between(name, one, two, rows) for name in f.reads})
+        length = max(1, math.isqrt(TOGETHER // max(1, len(f.reads))))
+        for rows in chunks(one.samples, length):
+            for columns in chunks(two.samples, length):
+                if two is one and columns.start < rows.start:
+                    full[rows, columns] = full[columns, rows].T
+                else:
+                    full[rows, columns] = f.code(_between(f, one, two, rows, columns))
         if two is one:
             below = np.tril_indices(one.samples, -1)
             full[below] = full.T[below]
     return _finite(found)
 
 
-def _between(name: Any, one: Draw, two: Draw, rows: slice) -> Array:
-    """What a formula reads: [rows, samples], or 1 where it is the same for all."""
-    if isinstance(name, Second):
-        a, b = one.plan.moments[name]
-        return one.side(a)[rows] @ two.side(b).T / one.nodes.count
-    if isinstance(name, Entry):
-        return one.coordinates(name.a)[rows] @ two.coordinates(name.b).T
-    if name.xreplace({J: I}) != name:
-        return two.named(name).T
-    own = one.named(name)
-    return own[rows] if len(own) > 1 else own
+def _between(f: Formula, one: Draw, two: Draw, rows: slice, columns: slice) -> dict[sp.Basic, Array]:
+    """What a formula reads, [rows, columns], or 1 where it is the same for all. E[b a] of the same samples is E[a b]ᵀ."""
+    found: dict[sp.Basic, Array] = {}
+    known: dict[tuple[int, int], Array] = {}
+    for name in f.reads:
+        if isinstance(name, Second):
+            a, b = one.plan.moments[name]
+            if two is one and rows == columns and (b, a) in known:
+                found[name] = known[b, a].T
+            else:
+                found[name] = known[a, b] = one.side(a)[rows] @ two.side(b)[columns].T / one.nodes.count
+        elif isinstance(name, Entry):
+            found[name] = one.coordinates(name.a)[rows] @ two.coordinates(name.b)[columns].T
+        elif at_i(name) != name:
+            own = two.named(name)
+            found[name] = (own[columns] if len(own) > 1 else own).T
+        else:
+            own = one.named(name)
+            found[name] = own[rows] if len(own) > 1 else own
+    return found
 
 
 def alone(one: Draw) -> Array:
     """Each sample with itself, [formulas, samples]."""
+    known: dict[tuple[int, int], Array] = {}
+
+    def second(a: int, b: int) -> Array:
+        key = min(a, b), max(a, b)
+        if key not in known:
+            known[key] = np.einsum("ij,ij->i", one.side(a), one.side(b)) / one.nodes.count
+        return known[key]
 
     def read(name: Any) -> Array:
         if isinstance(name, Second):
-            return np.einsum("ij,ij->i", *(one.side(place) for place in one.plan.moments[name])) / one.nodes.count
+            return second(*one.plan.moments[name])
         if isinstance(name, Entry):
             return np.einsum("ij,ij->i", one.coordinates(name.a), one.coordinates(name.b))
         return one.named(name)[:, 0]
 
     formulas = one.plan.formulas
     return _finite(np.array([np.broadcast_to(f.code({n: read(n) for n in f.reads}), one.samples) for f in formulas]))
+
+
+@lru_cache(4096)
+def at_i(name: Any) -> Any:
+    """What a formula reads of sample j, as it is called for sample i."""
+    return name.xreplace({J: I})
 
 
 def _finite(found: Array) -> Array:
@@ -249,4 +283,5 @@ def each(plan: Plan, log2: int) -> int:
         for name in step.reads:
             if plan.last[name] == k:
                 live.pop(name, None)
-    return 8 * 2**log2 * (max(most, sum(live.values()) + 4) + len(plan.sides))
+    others = sum(side.reads != [side.expr] for side in plan.sides)  # arrays that are a step's are there
+    return 8 * 2**log2 * (max(most, sum(live.values()) + 4) + others)

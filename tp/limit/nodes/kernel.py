@@ -65,8 +65,8 @@ class NodeKernel:
     that was given, and that of ``gram`` and ``solve``, stays: what that is too few for is refused.
 
     Measured on ``tp.zoo("gru")``, normal inputs, N sequences of T tokens: the largest two standard errors relative to
-    √(k(x, x) k(x', x')), and seconds of one core. NNGP: 4.9e-3 in 4 s (N = 20, T = 4), 4.4e-3 in 6 s (20, 8), 6.1e-3 in 11 s
-    (20, 16), 6.1e-3 in 31 s (100, 8). NTK: 3.2e-3 in 19 s (20, 4). Errors fall like 1/√nodes, times grow like N. With few
+    √(k(x, x) k(x', x')), and seconds of one core. NNGP: 4.5e-3 in 2 s (N = 20, T = 4), 4.7e-3 in 3 s (20, 8), 4.9e-3 in 6 s
+    (20, 16), 5.9e-3 in 15 s (100, 8). NTK: 1.9e-3 in 8 s (20, 4). Errors fall like 1/√nodes, times grow like N. With few
     samples ``measured(X, tol=…)`` gets further, on nodes for these alone: of two sequences of three steps two standard errors
     are 1e-4 after 18 s, on 2^18 nodes, and states within 1e-4 of those that Yang 2019 gives.
     """
@@ -297,22 +297,24 @@ class NodeKernel:
 
         def entries(plan: Plan, drawn: Drawn, step: int) -> list[Array]:
             """Of a scrambling: all pairs, and each sample of both sides with itself."""
-            full, first, second = (np.empty((len(plan.formulas), *shape)) for shape in ((n1, n2), (n1,), (n2,)))
+            full = np.empty((len(plan.formulas), n1, n2))
+            first, second = list[Array](), list[Array]()
             for rows in chunks(n1, step):
                 a = drawn(one, rows)
-                first[:, rows] = alone(a)
+                first += [] if two is one else [alone(a)]
                 for columns in chunks(n2, step):
                     if two is one and columns.start < rows.start:
+                        full[:, rows, columns] = full[:, columns, rows].swapaxes(1, 2)
                         continue
                     b = a if two is one and columns == rows else drawn(two, columns)
+                    second += [] if two is one or rows.start else [alone(b)]
                     full[:, rows, columns] = pairs(a, b)
-                    if two is one and columns != rows:
-                        full[:, columns, rows] = full[:, rows, columns].swapaxes(1, 2)
-                    if rows.start == 0:
-                        second[:, columns] = alone(b)
-            return [full, first, second]
+            if two is one:
+                first = second = [np.einsum("fii->fi", full)]
+            return [full, np.concatenate(first, axis=1), np.concatenate(second, axis=1)]
 
-        found = [self._scramblings(plan, entries, n1, n2, log2, seed, joint) for plan in kind]
+        count = n1 if two is one else n1 + n2
+        found = [self._scramblings(plan, entries, n1, n2, count, log2, seed, joint) for plan in kind]
         (values, errors), (first, _), (second, _) = (
             map(np.concatenate, zip(*(estimate(np.array(table)) for table in tables), strict=True))
             for tables in ([[of[k] for of in rows] for rows in found] for k in range(3))
@@ -326,20 +328,28 @@ class NodeKernel:
         def entries(plan: Plan, drawn: Drawn, step: int) -> Array:
             return np.concatenate([alone(drawn(one, rows)) for rows in chunks(count, step)], axis=1)
 
-        found = [estimate(np.array(self._scramblings(plan, entries, count, 1, log2, seed))) for plan in kind]
+        found = [estimate(np.array(self._scramblings(plan, entries, count, 1, count, log2, seed))) for plan in kind]
         values, errors = map(np.concatenate, zip(*found, strict=True))
         return Means(values, errors, _scale(values, values))
 
     def _scramblings(
-        self, plan: Plan, entries: Callable[[Plan, Drawn, int], T], n1: int, n2: int, log2: int, seed: int, joint: int = 0
+        self,
+        plan: Plan,
+        entries: Callable[[Plan, Drawn, int], T],
+        n1: int,
+        n2: int,
+        count: int,
+        log2: int,
+        seed: int,
+        joint: int = 0,
     ) -> list[T]:
-        """What is made of each scrambling, side by side on the threads there are."""
+        """What is made of each scrambling, side by side on the threads there are; of ``count`` samples at once, or of parts."""
         own, every, results = each(plan, log2), shared(plan, log2, joint), 8 * 2 * SCRAMBLINGS * len(plan.formulas) * n1 * n2
         refuse_over(self.memory, every + 2 * own + results, n1, n2, f"nodes, 2^{log2} of them,")
         room = min(ROOM, self.memory - results)
-        threads = max(1, min(self.threads, SCRAMBLINGS, room // (every + own * min(n1 + n2, 8))))
+        threads = max(1, min(self.threads, SCRAMBLINGS, room // (every + own * min(count, 8))))
         left = room // threads - every
-        step = max(n1, n2) if own * (n1 + n2) <= left else max(1, left // (2 * own))
+        step = max(n1, n2) if own * count <= left else max(1, left // (2 * own))
         blocks = -(-n1 // step) * (1 - (-n2 // step))
         lock = Lock()
         with (

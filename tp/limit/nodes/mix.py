@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 TIMES = 3
-DIGIT = 5
-"""Bits of a place that one product takes: of larger ones processors do more operations, of smaller ones more passes."""
+DIGIT = 6
+"""Bits of a place that one product takes at most: of more processors do more operations, of fewer more passes."""
 BLOCK = 1 << 15
 """Numbers that are worked on together, about: some such arrays stay in a cache."""
 INDEPENDENT = 1e-11
@@ -80,27 +80,30 @@ def mixed(x: Array, of: Array) -> Array:
     blocks, _, nodes = of.shape
     if x.shape[1] != blocks * nodes:
         x = np.pad(x, ((0, 0), (0, blocks * nodes - x.shape[1])))
-    found = np.zeros((len(x), nodes))
+    found = np.zeros((len(x), nodes)) if blocks > 1 else np.empty((len(x), nodes))
     few = max(1, BLOCK // nodes)
     for rows in (slice(start, start + few) for start in range(0, len(x), few)):
-        for k, turns in enumerate(of):
+        for k, (*turns, last) in enumerate(of):
             part = x[rows, k * nodes : (k + 1) * nodes]
-            for turn in turns:
+            for turn in (*turns, last * nodes**0.5):
                 part = hadamard(part * turn)
-            found[rows] += part
-    found *= nodes**0.5
+            if blocks > 1:
+                found[rows] += part
+            else:
+                found[rows] = part
     return found
 
 
 def hadamard(x: Array) -> Array:
-    """Hadamard's matrix of the length 2^m of rows, orthonormal, on each; some bits of a place at a time."""
-    count, nodes = x.shape
-    left = nodes.bit_length() - 1
+    """Hadamard's matrix of the length 2^m of rows, orthonormal, on each; some bits of a place at a time, the last ones first."""
+    shape = x.shape
+    left, done = shape[1].bit_length() - 1, 0
     while left:
-        bits = min(DIGIT, left)
-        x = (_matrix(bits) @ x.reshape(count, 2**bits, -1)).swapaxes(1, 2).reshape(count, nodes)
-        left -= bits
-    return x
+        bits = -(-left // -(-left // DIGIT))
+        one = _matrix(bits)
+        x = one @ x.reshape(-1, 2**bits, 2**done) if done else x.reshape(-1, 2**bits) @ one
+        left, done = left - bits, done + bits
+    return x.reshape(shape)
 
 
 @lru_cache(DIGIT)
