@@ -167,3 +167,31 @@ def test_a_crowd_of_blocks_is_named_by_its_end():
     depth = tp.parse(RESIDUAL.replace("1/sqrt(L) * ", ""), L=None).scaling("mup").depth
     assert not depth.stable and "`h[L]` grows like L^(1/2)" in depth.reasons[0]
     assert set(depth.exponents) == {"h[0]", "W[l] @ x1[l]", "h[l]", "h[L]"}
+
+
+def test_names_in_tables_are_explained():
+    """Representatives say what they stand for; temporaries, what they are, moments in them included."""
+    report = tp.zoo("transformer").scaling("mup", "adam")
+    assert report.legend[0] == "index t = 4 stands for 1..6, l = 2 for 2..11, s = 4 for 1..6"
+    assert "x2[l,t] = relu(h[l,t])" in report.legend and any(line.startswith("m5[l,t] = 1/n Σ_α (y") for line in report.legend)
+    assert not any(line.startswith(("m1[", "m7[")) for line in report.legend)  # no name in the table has these
+    assert str(report).index("change, step 2") < str(report).index(report.legend[0]) and json.loads(report.to_json())["legend"]
+    assert tp.zoo("resmlp", L=None).scaling("mup").legend == ("index l = 2 stands for 2..L-1", "x1[l] = relu(h[l-1])")
+    assert tp.parse(mlp(2)).scaling("mup").legend == ()  # all names are the spec's
+
+
+def test_every_representative_stands_for_what_it_is_read_as():
+    """Together those of an index cover its range, each value once."""
+    for name in ("transformer", "gru", "lstm", "cnn1d", "mlp"):
+        concrete = tp.zoo(name)._engine(None).concrete
+        for index in {s.index for s in concrete.standing}:
+            covered = [v for s in concrete.standing if s.index == index for v in range(int(s.first), int(s.last) + 1)]
+            assert covered == list(range(covered[0], covered[0] + len(covered)))
+
+
+def test_a_failed_check_says_what_failed_and_what_to_do():
+    net = tp.parse(mlp(2))
+    check = net.coord_check("sgd", "sp", (32, 64, 128), seeds=2, budget=0)
+    head, *_, last = str(check).splitlines()
+    assert "FAILED: sizes grow with the width in training" in head and 'net.mup("sgd")' in last
+    assert "`tp mup SPEC --optimizer sgd`" in check.text(command=True) and "net.mup" not in check.text(command=True)

@@ -52,5 +52,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         with files.whole(arguments.plot) as temporary:
             check.plot(temporary)
-    print(check.to_json() if arguments.json else check)
+    print(check.to_json() if arguments.json else check.text(command=True))
     return 0 if check.passed else 1

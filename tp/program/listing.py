@@ -52,7 +52,7 @@ def _rows(body: Sequence[Instruction], depth: int, write: Formulas) -> Iterable[
                 yield _Row(f"{pad}for {_loop_range(ins)}:")
                 yield from _rows(ins.body, depth + 1, write)
             else:
-                yield _Row(f"{pad}{formula(ins.out):<{width}} = {_right(ins, write)}", _kind(ins))
+                yield _Row(f"{pad}{formula(ins.out):<{width}} = {right_side(ins, write)}", _kind(ins))
 
 
 def _loop_range(loop: Loop) -> str:
@@ -61,7 +61,8 @@ def _loop_range(loop: Loop) -> str:
     return f"{r.index} = {ends[0]}, …, {ends[1]}"
 
 
-def _right(ins: Simple, write: Formulas) -> str:
+def right_side(ins: Simple, write: Formulas) -> str:
+    """What an instruction makes, as the listing has it."""
     match ins:
         case MatMul():
             return f"{formula(ins.W)}{'ᵀ' if ins.transpose else ''} {formula(ins.x)}"

@@ -75,8 +75,18 @@ class CoordCheck:
         counts = {v: sum(row.verdict == v for row in self.rows) for v in MARKS}
         how = ", ".join(f"{count} {v}" for v, count in counts.items() if count)
         if not self.passed:
-            return f"FAILED ({how})"
+            return f"FAILED: {self.failure} ({how})"
         return "passed: all exponents confirmed" if self.confirmed else f"nothing wrong found, but undecided in part ({how})"
+
+    @property
+    def failure(self) -> str | None:
+        """What did not pass, in words."""
+        if self.growing or not self.report.stable:
+            first = self.growing[0].step if self.growing else int(self.report.stable_at_init)
+            return f"sizes grow with the width {'in training' if first else 'at initialization'}, so that wider networks diverge"
+        if not self.agrees:
+            return "measured slopes contradict the derived exponents"
+        return None if self.report.nontrivial else "the output moves less and less as the width grows"
 
     @property
     def growing(self) -> tuple[Row, ...]:
@@ -114,6 +124,10 @@ class CoordCheck:
         return styles[style](head, rows)
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, command: bool = False) -> str:
+        """The verdict, all rows and what to do about those that are wrong, as written in Python or on the ``command`` line."""
         r = self.report
         more = f", and {_listed(self.sets)} sets of {self.flips} with flipped signs" if any(self.sets) else ""
         lines = [
@@ -122,6 +136,7 @@ class CoordCheck:
             f"networks: {_listed(self.networks)}{more}",
             "",
             self.table(),
+            *r.legend,
         ]
         if any(row.verdict == UNDECIDED for row in self.rows):
             lines += ["", "undecided: the derived exponent is not contradicted, but the slope is not known to ±0.1,"]
@@ -133,7 +148,19 @@ class CoordCheck:
             by = f", which `{self.culprit}` makes," if self.culprit else ""
             lines += ["", f"measured: the output `{self.blame}`{by} moves by n^({self.idle[0].slope:.2f}) only"]
         lines += ["", *map(str, r.reasons)] if r.reasons else []
+        lines += ["", self._help(command)] if not self.passed else []
         return "\n".join(lines)
+
+    def _help(self, command: bool) -> str:
+        """What to do where the check has failed."""
+        r = self.report
+        if r.stable and r.nontrivial and not self.agrees:
+            how = "--widths and --seeds" if command else "widths=… and seeds=…"
+            return f"help: wider networks and more of them, {how}, tell whether the contradicted rows converge slowly"
+        python = f'rules = net.mup("{r.optimizer}"); net.coord_check(parametrization=rules)'
+        line = f"`tp mup SPEC --optimizer {r.optimizer}` prints them, and `--parametrization mup` checks this network with them"
+        ways = line if command else f"`{python}` checks this network with them"
+        return f"help: with maximal-update rules no size grows and everything learns; {ways}"
 
     __repr__ = __str__
 

@@ -66,9 +66,21 @@ class DepthCheck:
         """All slopes as derived, and nothing grows with the depth."""
         return self.report.stable and all(r.agrees for r in self.rows)
 
+    @property
+    def verdict(self) -> str:
+        """In a few words."""
+        if self.passed:
+            return "passed"
+        wrong = [f"`{r.quantity}` at step {r.step}" for r in self.rows if not r.agrees]
+        return (
+            f"FAILED: slopes are not the derived exponents, of {', '.join(wrong)}"
+            if wrong
+            else "FAILED: sizes grow with the depth"
+        )
+
     def __str__(self) -> str:
         rows = [[r.quantity, str(r.step), f"{r.slope:+.2f}", f"{r.error:.2f}", str(r.derived)] for r in self.rows]
-        head = f"{self.report}\ndepths {', '.join(map(str, self.depths))}: {'passed' if self.passed else 'FAILED'}"
+        head = f"{self.report}\ndepths {', '.join(map(str, self.depths))}: {self.verdict}"
         return f"{head}\n\n{markdown(['quantity', 'step', 'slope', '±', 'derived'], rows)}"
 
     __repr__ = __str__

@@ -40,6 +40,17 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """A representative ``value`` of an index of ``families`` and the values it stands for; a bound that is a symbol as such."""
+
+    index: str
+    value: str
+    first: str
+    last: str
+    families: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
     """A random matrix: its parameter, and half the exponents of its sides."""
 
@@ -97,6 +108,7 @@ class Concrete:
     depth: str | None = None
     deep_constants: tuple[str, ...] = ()
     blocks: list[Block] = field(default_factory=list)
+    standing: tuple[Standing, ...] = ()
     inside: frozenset[str] = frozenset()  # parameters that blocks use, their own or shared ones
     ways: frozenset[str] = frozenset()  # families that are streams, or between a stream and itself
 

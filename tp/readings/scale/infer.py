@@ -18,6 +18,7 @@ from tp.readings.scale.depth import depth_of
 from tp.readings.scale.expressions import Widths
 from tp.readings.scale.forms import Form, unknown
 from tp.readings.scale.hoist import hoisted
+from tp.readings.scale.legend import legend
 from tp.readings.scale.members import concrete
 from tp.readings.scale.optimizers import Optimizer, exponent, optimizer
 from tp.readings.scale.report import DepthReport, Rule, Rules, ScalingReport
@@ -198,7 +199,7 @@ def report(
     temps = engine.program.temps
     wrong = classify.violations(walk, steps)
     quantities, behind, names = classify.quantities(walk, steps, temps)
-    called = ((v, names.get(v.member.slot) or classify.label(v.member, temps)) for v in _first(wrong))
+    called = [(v, names.get(v.member.slot) or classify.label(v.member, temps)) for v in _first(wrong)]
     reasons = tuple(classify.reason(walk, v, name, point) for v, name in called)
     gradients = steps[-2].gradients if len(steps) > 1 and not wrong else {}  # after a violation they mean nothing
     last = {p: walk.exponent(s) for p, s in gradients.items()}
@@ -223,6 +224,7 @@ def report(
         constants={c: point[c] for c in engine.concrete.constants},
         outputs=outputs,
         behind=behind,
+        legend=legend(engine.program, engine.concrete, (*quantities, *behind, *(name for _, name in called))),
         **more,
     )
 

@@ -8,7 +8,7 @@ A bound that was left symbolic counts as 8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import product as product_of
@@ -20,7 +20,7 @@ from tp.errors import NOWHERE, LimitError, Message
 from tp.program.ir import Domain, Instruction, Loop, MatMul, Moment, Nonlin, Program, Range, Ref, Simple, Space, Sum, Weight
 from tp.program.reads import flat as simple
 from tp.program.reads import plain
-from tp.readings.scale.concrete import Block, Concrete, Matrix, MatrixUse, Member, VectorWeight
+from tp.readings.scale.concrete import Block, Concrete, Matrix, MatrixUse, Member, Standing, VectorWeight
 from tp.readings.scale.depth import Depth, carried
 from tp.readings.scale.expressions import Compiler, Env, Op, Widths
 from tp.readings.scale.forms import Leaves
@@ -115,6 +115,7 @@ class _Writer:
         shared = {self.made.matrices[use.matrix].parameter for use in self.made.uses if use.block >= 0}
         self.made.inside = frozenset(own | shared)
         self.made.ways = self.streams | self.through
+        self.made.standing = tuple(self._standing())
         return self.made
 
     # ------------------------------------------------------------ representatives
@@ -155,6 +156,25 @@ class _Writer:
                     if lo <= hi and not any(lo <= v <= hi for v in kept):
                         kept.append((lo + hi + 1) // 2)
                         kept.sort()
+
+    def _standing(self) -> Iterator[Standing]:
+        """What every representative stands for, of the indices of the network's own variables."""
+        families: dict[str, set[str]] = {}
+        ends: dict[str, tuple[list[int], list[int]]] = {}
+        for ins, domain in _flat(self.program.body, ()):
+            for r in (r for r in domain if r.index in ins.out.index and not r.index.name.startswith("j_")):
+                families.setdefault(r.index.name, set()).add(ins.out.name)
+                los, his = ends.setdefault(r.index.name, ([], []))
+                los += [v] if (v := self._known(r.lo)) is not None else []
+                his += [v] if (v := self._known(r.hi)) is not None else []
+        for name, found in families.items():
+            kept, (los, his) = self.representatives.get(name, []), ends[name]
+            for k, value in enumerate(kept if los and his else ()):
+                first = min(value, *los) if k == 0 else value
+                last = kept[k + 1] - 1 if k + 1 < len(kept) else max(value, *his)
+                bound = {SYMBOLIC_BOUND: f"{self.symbolic.get(name)}", SYMBOLIC_BOUND - 1: f"{self.symbolic.get(name)}-1"}
+                at, lo, hi = (bound.get(v, str(v)) if name in self.symbolic else str(v) for v in (value, first, last))
+                yield Standing(name, at, lo, hi, frozenset(found))
 
     def _known(self, expr: sp.Expr) -> int | None:
         """The value of a bound; None where it depends on other indices."""

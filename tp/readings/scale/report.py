@@ -199,6 +199,7 @@ class ScalingReport:
     gauge: str = ""
     outputs: tuple[str, ...] = ()
     behind: Mapping[str, Quantity] = field(default_factory=dict)  # the first that grows: only earlier sizes have a meaning
+    legend: tuple[str, ...] = ()  # what representatives and temporaries in the names of quantities stand for
     depth: DepthReport | LimitError | str | None = None  # or why it has no exponents; None where it is a number
 
     @property
@@ -225,7 +226,7 @@ class ScalingReport:
         verdict = f"{self.network}, {self.optimizer}, {self.parametrization}: {self.regime}"
         parts = [verdict, *(f"{k} = {v}" for k, v in self.constants.items()), self.table()]
         if self.exponents:
-            parts.append(self.sizes())
+            parts.append("\n".join([self.sizes(), *self.legend]))
         parts += [str(r) for r in self.reasons]
         if self.depth is not None:
             parts.append(self.of_depth(command))
@@ -323,6 +324,7 @@ class ScalingReport:
             "constants": {k: _plain(v) for k, v in self.constants.items()},
             "exponents": _quantities(self.exponents),
             "behind": _quantities(self.behind),
+            "legend": list(self.legend),
             "reasons": [
                 {
                     "quantity": r.quantity,
