@@ -83,9 +83,9 @@ def example(word: str) -> str:
 def test_training_example_runs():
     code = example("run.limit()")
     names = {"X": [[1.0, 0.5], [-0.6, 0.8]], "y": [1.0, -1.0], "tp": tp}
-    code = code.replace("1024, seeds=8", "128, seeds=2").replace("steps=5", "steps=2").replace("d=64", "d=2")
+    code = code.replace("1024, seeds=8", "128, seeds=2").replace("steps=5", "steps=1").replace("d=64", "d=2")
     exec(code.replace("run.limit()", "limit = run.limit()", 1), names)
-    assert names["limit"].outputs.shape == (3, 2, 1)
+    assert names["limit"].outputs.shape == (2, 2, 1)
 
 
 def test_kernels_on_disk_example_runs(tmp_path, monkeypatch):
