@@ -349,3 +349,16 @@ def test_adam_with_one_hidden_layer() -> None:
     run = tp.parse(SIGNS, L=1).train([[1.0, 0.5], [-0.6, 0.8]], [1.0, -1.0], steps=3, lr=0.1, optimizer="adam", eps=0.1)
     limit, finite = run.limit(), run.simulate(width=256, seeds=24)
     assert (np.abs(limit.outputs - finite.outputs) < 5 * (finite.errors + limit.errors) + 4 / 256).all()
+
+
+def test_what_stands_beside_an_average_that_is_0_is_on_other_nodes():
+    """Where only the second of `(W @ tanh(h))*a + h*b` reads h beside W's hats, and b = avg(tanh(h)) is 0, they never meet."""
+    net = tp.parse(
+        "network gated\n  width n\n  dim d = 2\n  input x : [d]\n  weight U : [n, d] = 1 * N(0, 1), lr n\n"
+        "  weight W : [n, n] = 1 * N(0, 1/n)\n  weight v : [n] = 1/n * N(0, 0), lr n\n  h = U @ x\n"
+        "  g = (W @ tanh(h)) * avg(h*tanh(h)) + h * avg(tanh(h))\n  output f = v @ g\n"
+    )
+    run = net.train([[1.0, 0.5]], [1.0], steps=2, lr=0.2)
+    grid, sobol = run.limit("grid", tol=1e-5), run.limit("sobol", tol=1e-3)
+    assert grid.outputs[2, 0, 0] == pytest.approx(sobol.outputs[2, 0, 0], abs=3e-3)
+    assert grid.outputs[1, 0, 0] == pytest.approx(0.2 * grid.kernels[0, 0, 0], rel=1e-4)  # v₁ = 0.2 y g₀

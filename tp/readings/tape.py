@@ -127,13 +127,20 @@ class _Recorder:
     memo: dict[Any, _Node] = field(default_factory=dict)
 
     def tape(self, out: _Node) -> Tape:
-        last = {k: step for step, (_, _, arguments) in enumerate(self.code) for k in arguments}
-        made = {place for place, _, _ in self.code} - {out.place}
+        """What ``out`` is made of: what stands beside a factor that is 0 is not read, and may live on other nodes."""
+        needed = {out.place}
+        for place, _, arguments in reversed(self.code):
+            if place in needed:
+                needed.update(arguments)
+        kept = [operation for operation in self.code if operation[0] in needed]
+        last = {k: step for step, (_, _, arguments) in enumerate(kept) for k in arguments}
+        made = {place for place, _, _ in kept} - {out.place}
         code = tuple(
             (place, function, arguments, tuple(k for k in set(arguments) if last[k] == step and k in made))
-            for step, (place, function, arguments) in enumerate(self.code)
+            for step, (place, function, arguments) in enumerate(kept)
         )
-        return Tape(tuple(self.template), tuple(self.leaves.items()), code, out.place, out.zero)
+        leaves = tuple((place, leaf) for place, leaf in self.leaves.items() if place in needed)
+        return Tape(tuple(self.template), leaves, code, out.place, out.zero)
 
     def visit(self, op: Op, bound: Mapping[str, int]) -> _Node:
         key = (op, *((n, v) for n, v in bound.items() if n in op.free))
