@@ -50,7 +50,7 @@ class Wish:
             found = self.by_nodes(nodes)
             if found is None:
                 reason = "a matrix meets its transpose, and what is made of that is not drawn on nodes"
-                raise LimitError(Message(NOWHERE, reason, "leave out nodes=", "no kernel by nodes"))
+                raise LimitError(Message(NOWHERE, reason, "leave out nodes=", "no kernel by nodes", "leave out --nodes"))
             return found
         key = plan_key(self.net.key, self.names, self.mode, self.output, self.constants)
         made = recall(key)

@@ -171,6 +171,17 @@ def test_gram_of_gates_says_that_its_errors_are_chance(run, tmp_path, monkeypatc
     np.testing.assert_allclose(np.load(tmp_path / "K.npy"), np.load(tmp_path / "L.npy"), atol=1e-12)
 
 
+def test_gram_takes_a_number_of_nodes(run, small, samples):
+    """Of a network with formulas, too."""
+    path, X = samples
+    code, out, err = run("gram", small, "--data", path, "--nodes", "2^9", "--json")
+    found, kernel = json.loads(out)["matrix"], tp.parse(SMALL).kernel("ntk", nodes=2**9)
+    assert code == 0 and "means over nodes" in err and found == kernel(X).tolist()
+    assert run("gram", small, "--data", path, "--nodes", "512", "--json")[1] == out
+    assert "give --nodes 2^15, or more" in run("gram", small, "--data", path, "--nodes", "500")[2]
+    assert "leave out --nodes" in run("gram", "hopfield", "--data", path, "--nodes", "2^9")[2]
+
+
 def test_gram_between_two_sets_and_as_json(run, small, samples, tmp_path):
     path, X = samples
     np.savetxt(tmp_path / "Y.csv", X[:2], delimiter=",", header="a,b,c", comments="", fmt="%.17g")

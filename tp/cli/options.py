@@ -38,9 +38,9 @@ class Verb(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            taken = [option for action in self._actions for option in action.option_strings]
-            near = difflib.get_close_matches(unknown[0].partition("=")[0], taken, 1)
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {near[0]}?' if near else ''}")
+            taken = {option.lstrip("-"): option for action in self._actions for option in action.option_strings}
+            near = difflib.get_close_matches(unknown[0].partition("=")[0].lstrip("-"), taken, 1)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{f'; did you mean {taken[near[0]]}?' if near else ''}")
         return found, unknown
 
 
@@ -102,6 +102,14 @@ def positive(text: str) -> int:
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: a whole number, at least 1")
     return int(text)
+
+
+def nodes(text: str) -> int:
+    """``2^17`` or ``131072``."""
+    power = re.fullmatch(r"2(?:\^|\*\*)(\d{1,2})", text)
+    if not power and not re.fullmatch(r"\d{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: a power of 2, as in 2^17")
+    return 2 ** int(power[1]) if power else int(text)
 
 
 def amount(text: str) -> float:

@@ -383,12 +383,11 @@ class NodeKernel:
             reason = f"two standard errors of an entry are {largest:.1e} √(k(x, x) k(x', x')) on 2^{self._log2} nodes"
             if self._fixed or more > FINEST:
                 reason += f"; {self.bound:.0e} would take about 2^{more}"
-                remedy = f"net.kernel(…, nodes=2**{more}); k.measured(X) gives all entries with the error of each"
+                remedy, command = f"net.kernel(…, nodes=2**{more})", f"--nodes 2^{more}"
                 if more > FINEST:
-                    remedy = (
-                        f"there are 2^{FINEST} at most: scale samples or weights down; k.measured(X) gives entries with errors"
-                    )
-                raise LimitError(Message(NOWHERE, reason, remedy, "not accurate enough"))
+                    remedy = command = f"there are 2^{FINEST} at most: scale samples or weights down"
+                remedy += "; k.measured(X) gives all entries with the error of each"
+                raise LimitError(Message(NOWHERE, reason, remedy, "not accurate enough", command))
             told = f"{reason}: this kernel has 2^{more} from now on, and earlier calls were blocks of another matrix"
             warnings.warn(
                 f"{told}; net.kernel(…, nodes=2**{more}) has them from the first call", StatisticalWarning, stacklevel=4
@@ -412,7 +411,8 @@ def _log2(nodes: Any) -> int:
         if int(nodes) == 2**found and LEAST <= found <= FINEST:
             return found
     reason = f"{nodes!r} is no number of nodes: they are a power of 2, from 2^{LEAST} to 2^{FINEST}"
-    raise DataError(Message(NOWHERE, reason, f"give nodes=2**{POINTS}, or more", "number of nodes"))
+    command = f"give --nodes 2^{POINTS}, or more"
+    raise DataError(Message(NOWHERE, reason, f"give nodes=2**{POINTS}, or more", "number of nodes", command))
 
 
 def _scale(one: Array, two: Array) -> Array:
