@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -362,6 +364,25 @@ def test_who_watches_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys:
     net.kernel("nngp", progress=True).measured(X)
     told = capsys.readouterr().err
     assert "drawing on 2^10 nodes" in told and "vectors" in told
+
+
+@pytest.mark.parametrize("room", [1 << 30, 1])
+def test_bars_end_at_their_total(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Of one set of samples, of two, and of each sample with itself; drawn at once or one by one."""
+    totals, done = list[int](), list[int]()
+
+    @contextmanager
+    def bar(what: str, total: int, unit: str, progress: bool | None) -> Iterator[Callable[[int], None]]:
+        totals.append(total)
+        yield done.append
+
+    monkeypatch.setattr(kernel_module, "bar", bar)
+    monkeypatch.setattr(kernel_module, "ROOM", room)
+    kernel, X = tp.parse(GRU, T=1).kernel("nngp", nodes=2**9), data(3, 1, 3)
+    for call in (lambda: kernel(X), lambda: kernel(X, X[:2]), lambda: kernel.diag(X)):
+        call()
+        assert totals.pop() == sum(done) > 0
+        done.clear()
 
 
 @pytest.mark.parametrize("kind", ["nngp", "ntk"])

@@ -350,10 +350,10 @@ class NodeKernel:
         threads = max(1, min(self.threads, SCRAMBLINGS, room // (every + own * min(count, 8))))
         left = room // threads - every
         step = max(n1, n2) if own * count <= left else max(1, left // (2 * own))
-        blocks = -(-n1 // step) * (1 - (-n2 // step))
+        draws = -(-n1 // step) * (1 - (-n2 // step)) // (1 if count > n1 else 2)
         lock = Lock()
         with (
-            bar(f"drawing on 2^{log2} nodes", SCRAMBLINGS * blocks * len(plan.steps), " vectors", self.progress) as advance,
+            bar(f"drawing on 2^{log2} nodes", SCRAMBLINGS * draws * len(plan.steps), " vectors", self.progress) as advance,
             one_thread(),
         ):
 
