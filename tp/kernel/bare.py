@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tp.kernel import sizes
 from tp.kernel.aside import Kind, kind
 from tp.kernel.module import cache_folder, digest, load, read, write
 from tp.kernel.objects import taken
@@ -40,6 +41,9 @@ SIZE = hashlib.sha256().digest_size
 
 LOADING = 0.3
 """Seconds that functions of a module are called so; by then numba, whose calls cost less, would have been loaded."""
+
+SHORT = 18_000
+"""Characters of text that Python has read, and run for few numbers, before LLVM is loaded."""
 
 HARMLESS = frozenset({"NUMBA_NUM_THREADS"})
 """What numba may be told without machine code being another."""
@@ -161,10 +165,17 @@ def _is_plain() -> bool:
 _spent: dict[str, float] = {}
 
 
-def carried_out(text: str, calls: Callable[[], Mapping[str, Sequence[Kind]]], work: Callable[[ModuleType], T]) -> T | None:
-    """``work`` with machine code called so; None where it is not kept, or numba is loaded, or was worth loading by now."""
+def carried_out(
+    text: str, numbers: int, calls: Callable[[], Mapping[str, Sequence[Kind]]], work: Callable[[ModuleType], T]
+) -> T | None:
+    """``work`` on so many numbers with machine code called so, of functions that take what ``calls`` says.
+
+    None where it is not kept, where numba is loaded, or was worth loading by now, and where Python is sooner done.
+    """
     name = digest(text)
-    if "numba" in sys.modules or _spent.get(name, 0.0) >= LOADING or not is_kept(text):
+    if "numba" in sys.modules or (len(text) < SHORT and numbers <= sizes.FEW):
+        return None
+    if _spent.get(name, 0.0) >= LOADING or not is_kept(text):
         return None
     start = process_time()
     try:
@@ -214,8 +225,6 @@ def _compiled(text: str, name: str, *arguments: Any) -> Any:
 class _Linked:
     address: int
     result: str
-    engine: Any
-    """That has the machine code, for as long as the process lasts: it may be at work."""
 
 
 _links: dict[str, _Linked] = {}
@@ -248,7 +257,9 @@ def _link(kept: Mapping[str, tuple[dict[str, Any], bytes]]) -> dict[str, _Linked
     for _, code in kept.values():
         engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return {f: _Linked(engine.get_function_address(head["name"]), head["result"], engine) for f, (head, _) in kept.items()}
+    found = {f: _Linked(engine.get_function_address(head["name"]), head["result"]) for f, (head, _) in kept.items()}
+    engine.detach()  # it stays as long as the process: machine code may be at work when that ends
+    return found
 
 
 class _Function:

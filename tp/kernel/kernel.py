@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -144,10 +144,14 @@ class Kernel:
         one = self._samples(X1, "X1" if X2 is not None else "X")
         two = one if X2 is None else self._samples(X2, "X2")
         check_memory(self.compiled, self.precision.itemsize, self.threads, self.memory, one.count, two.count)
-        few = one.few(one.count)
-        done = self._bare(one, two)
+
+        def work(call: Call, most: int = max(one.count, two.count)) -> tuple[dict[str, Array], bool]:
+            few = one.few(most)
+            return self._filled(call, few, few if two is one else two.few(most))
+
+        done = self._bare(one.count * two.count, work)
         if done is None:
-            done = self._soon(one.count * two.count, lambda c: self._filled(c, few, few if two is one else two.few(two.count)))
+            done = self._soon(one.count * two.count, work)
         if done is None:
             call = self._ready(one, two)
             done = self._filled(call, one, two)
@@ -169,17 +173,13 @@ class Kernel:
         seen = blocks.fill(call, one, two, results)
         return results, diagonal.fill(call, one, two, results) and seen
 
-    def _bare(self, one: Side, two: Side) -> tuple[dict[str, Array], bool] | None:
-        """All tables, and whether they are finite, by machine code that is called without numba; None where there is none."""
-        pairs = one.count * two.count
+    def _bare(self, pairs: int, work: Callable[..., T]) -> T | None:
+        """``work``, on a call and so many samples, by machine code that is called without numba; None where there is none."""
         if self.device != "cpu" or "_module" in vars(self) or pairs >= sizes.MANY:
             return None
-
-        def work(module: ModuleType) -> tuple[dict[str, Array], bool]:
-            few = one.few(one.count)
-            return self._filled(self._call(pairs, module), few, few if two is one else two.few(two.count))
-
-        return bare.carried_out(self._text, lambda: self._needed(one, two)[1], work)
+        numbers = pairs * max(1, *self.compiled.lanes.values())
+        needed = partial(self._needed, pairs, lambda call: work(call, 2))
+        return bare.carried_out(self._text, numbers, needed, lambda module: work(self._call(pairs, module)))
 
     def _soon(self, pairs: int, work: Callable[[Call], T]) -> T | None:
         """Work on few pairs without a compiler, where that is sooner done; None where it is not."""
@@ -217,37 +217,36 @@ class Kernel:
 
     def _rehearse(self, one: Side, two: Side) -> None:
         """Compiles what a call needs, side by side."""
-        if self.device != "cpu" or self.threads < 2 or self._call(one.count * two.count, Recorder()).pairs in self._rehearsed:
+        pairs = one.count * two.count
+        function = self._call(pairs, Recorder()).pairs
+        if function in self._rehearsed or self.device != "cpu" or self.threads < 2:
             return
-        pairs, calls = self._needed(one, two)
+        few = one.few(2)
+        calls = self._needed(pairs, lambda call: self._filled(call, few, few if two is one else two.few(2)))
         compile_aside(self._text, calls, self.threads)
-        self._rehearsed.add(pairs)
+        self._rehearsed.add(function)
 
-    def _needed(self, one: Side, two: Side) -> tuple[str, dict[str, Signature]]:
-        """The function for blocks of pairs, and all that a call needs; two samples tell, without being computed.
+    def _needed(self, pairs: int, work: Callable[[Call], object]) -> dict[str, Signature]:
+        """The functions that a call for so many pairs needs: ``work`` on two samples tells, without being computed.
 
         Of many pairs of images some are hard.
         """
-        pairs = one.count * two.count
         recorder = Recorder(hard=pairs * self.compiled.lanes.get("rows", 0) > sizes.HARD)
-        whole = self._call(pairs, recorder)
-        few = one.few(2)
         with np.errstate(all="ignore"):
-            understudy = replace(whole, threads=1, progress=False)
-            self._filled(understudy, few, few if two is one else two.few(2))
-        return whole.pairs, recorder.calls
+            work(replace(self._call(pairs, recorder), threads=1, progress=False))
+        return recorder.calls
 
     @asked
     def diag(self, X: Any) -> Any:
         """Each sample with itself; equal to the diagonal of ``k(X)``."""
         one = self._samples(X, "X")
 
-        def work(call: Call) -> dict[str, Array]:
-            side = one.few(one.count)
+        def work(call: Call, most: int = one.count) -> dict[str, Array]:
+            side = one.few(most)
             prepare(call, side)
-            return diagonal.alone(call, side, np.arange(one.count))
+            return diagonal.alone(call, side, np.arange(side.count))
 
-        results = self._soon(one.count, work) or work(self._call())
+        results = self._bare(one.count, work) or self._soon(one.count, work) or work(self._call())
         found, fine = [np.moveaxis(a, -1, 0) for a in results.values()], finite(results)
         nodes = self._taking_over(found, fine, 1)
         return self._returned(found, fine) if nodes is None else nodes.diag(X)

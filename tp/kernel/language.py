@@ -89,7 +89,7 @@ def _allowed(node: ast.AST, functions: set[str]) -> bool:
         case ast.Attribute():
             return False
         case ast.Name(id=name):
-            ours = name in CALLS or name in functions or not hasattr(builtins, name)  # else one of Python's, under another name
+            ours = name in CALLS or name in functions or name not in vars(builtins)  # else one of Python's, under another name
             return ours and not name.startswith("__") and (isinstance(node.ctx, ast.Load) or name not in _TAKEN)
         case ast.Constant(value=value):
             return type(value) in (int, float, bool)
