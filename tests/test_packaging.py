@@ -1,7 +1,8 @@
-"""The wheel holds what a user needs, and nothing else."""
+"""The wheel holds what a user needs, and nothing else; the sources what their tests read."""
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,12 @@ def wheel(tmp_path_factory):
     (path,) = folder.glob("tensor_programs-*.whl")
     with zipfile.ZipFile(path) as archive:
         yield archive
+
+
+def test_sources_hold_what_their_tests_read():
+    held = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert {"/tp", "/grammar", "/tests", "/benchmarks", "/docs", "/notebooks", "/README.md", "/CHANGELOG.md"} <= set(held)
+    assert all((ROOT / name[1:]).exists() for name in held)
 
 
 def test_wheel_holds_grammar_zoo_and_data(wheel):

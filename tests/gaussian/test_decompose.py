@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import sympy as sp
 
+from tp.gaussian import normalform
 from tp.gaussian.closed import closed_form
 from tp.gaussian.decompose import COUNTLESS, Basis, decompose, expanded_size, expression, separate
 from tp.gaussian.expectation import Expectation
@@ -115,3 +116,11 @@ def test_products_of_powers_are_counted_before_they_are_multiplied_out() -> None
     assert expanded_size(2 * (u + 1) ** 2 * (v**2 + v + 1)) == 9 and expanded_size(((u + 1) ** 2 + 1) ** 2) == 10
     assert expanded_size(sp.Mul(2, many**9, many**8, evaluate=False)) == COUNTLESS
     assert closed_form(Expectation(9 * many**8 * sp.tanh(u), (u,), [[a]])) is None
+
+
+def test_products_of_terms_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is small, but a product of dozens of ramps, and its derivative above all, takes a hundred thousand of them."""
+    ramps = Expectation(sp.Mul(*(relu(u - k) for k in range(4))), (u,), [[1]])
+    assert closed_form(ramps) is not None
+    monkeypatch.setattr(normalform, "MOST", 5)
+    assert closed_form(ramps) is None

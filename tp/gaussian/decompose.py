@@ -237,15 +237,18 @@ def separate(
         if isinstance(term, sp.Add) and len(_touched(term, variables)) > 1:
             pending.extend(reversed(term.args))
             continue
-        coef, factors, mixed = ONE, [ONE] * len(variables), []
+        coefs: list[sp.Expr] = []
+        alone: list[list[sp.Expr]] = [[] for _ in variables]
+        mixed: list[sp.Expr] = []
         for factor in sp.Mul.make_args(term):
             touched = _touched(factor, variables)
             if not touched:
-                coef *= factor
+                coefs.append(factor)
             elif len(touched) == 1:
-                factors[touched[0]] *= factor
+                alone[touched[0]].append(factor)
             else:
                 mixed.append(factor)
+        coef, factors = sp.Mul(*coefs), [sp.Mul(*group) for group in alone]  # at once: SymPy sorts factors at every product
         if mixed:
             product = sp.Mul(*mixed)
             if expanded_size(product) > 5 * MAX_PRODUCTS:

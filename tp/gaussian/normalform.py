@@ -6,7 +6,7 @@ A function of an argument with a kink in it (``Min(Max(u, 0), 6)``, ``exp(-Abs(u
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import sympy as sp
@@ -30,6 +30,9 @@ from tp.gaussian.terms import (
 
 MAX_POWER = 64
 
+MOST = 20_000
+"""Products of terms that one expression takes, some seconds."""
+
 
 def normal_form(e: sp.Expr, variables: Sequence[sp.Expr]) -> Terms:
     """``e`` as a sum of shapes over ``variables``; raises :class:`Unknown` where it has none."""
@@ -41,6 +44,7 @@ class _Reader:
     """Reads expressions over ``variables`` into ``Terms``, bottom up."""
 
     variables: tuple[sp.Expr, ...]
+    spent: list[int] = field(default_factory=lambda: [0])  # products of terms so far
 
     def read(self, e: sp.Expr) -> Terms:
         if e in self.variables:
@@ -51,7 +55,7 @@ class _Reader:
         if isinstance(e, sp.Add):
             return add(*map(self.read, e.args))
         if isinstance(e, sp.Mul):
-            return reduce(multiply, map(self.read, e.args))
+            return reduce(self.times, map(self.read, e.args))
         if isinstance(e, sp.Pow) and e.exp.is_Integer and 0 < e.exp <= MAX_POWER:
             return self.power(self.read(e.base), int(e.exp))
         if isinstance(e, sp.Pow) and not e.base.has(*self.variables):
@@ -68,8 +72,15 @@ class _Reader:
         if len(base) == 1 and next(iter(base)).is_polynomial:
             ((shape, coef),) = base.items()
             return {replace(shape, powers=tuple(k * p for p in shape.powers)): coef**k}
-        half = self.power(multiply(base, base), k // 2) if k > 1 else self.constant(ONE)
-        return multiply(half, base) if k % 2 else half
+        half = self.power(self.times(base, base), k // 2) if k > 1 else self.constant(ONE)
+        return self.times(half, base) if k % 2 else half
+
+    def times(self, a: Terms, b: Terms) -> Terms:
+        """The product; raises :class:`Unknown` where an expression takes more products of terms than a closed form is worth."""
+        self.spent[0] += len(a) * len(b)
+        if self.spent[0] > MOST:
+            raise Unknown("too many products")
+        return multiply(a, b)
 
     def of(self, argument: sp.Expr | Terms, build: Callable[[Terms], Terms]) -> Terms:
         """``build(argument)``, on each side of the steps that the argument itself contains."""
