@@ -56,7 +56,7 @@ def test_every_formula_of_every_spec_compiles():
 
 
 @needs_pdflatex
-@pytest.mark.parametrize("name", ["cnn2d", "attention", "names"])
+@pytest.mark.parametrize("name", ["cnn2d", "attention", "names", "autoencoder"])
 def test_documents_compile(name):
     assert pdf.check(document(closed(name))) == []
 
@@ -78,3 +78,7 @@ def test_graphs(name):
 def test_a_shipped_network_is_no_file() -> None:
     with pytest.raises(tp.SpecError, match=r"ships with the library: tp.zoo\('mlp'\)"):
         tp.load("mlp")
+
+
+def test_numbers_stand_before_expectations():
+    assert "(2 E[(1 − tanh(u)²)²] − 4 E[tanh(u)² (1 − tanh(u)²)])" in text(limit("autoencoder"))

@@ -60,3 +60,31 @@ def test_tidied_kernels_are_those_of_finite_networks(output):
     z = np.maximum(h, 0) if output == "f" else h * h
     z = (z - z.mean(0)) / z.std(0)
     np.testing.assert_allclose(net.kernel("nngp", output=output)(X), z.T @ z / len(z), atol=0.03)
+
+
+GATES = """network gates
+  width n
+  dim   d = 2
+  input  x : [d]
+  frozen weight F : [n, d] ~ N(0, 1)
+  weight U : [n, d] ~ N(0, 1/d)
+  weight W[l] : [n, n] ~ N(0, 1/n)  for l in 1..2
+  weight v : [n]    ~ N(0, 1/n)
+  p = tanh(U @ x)
+  q = sin(F @ x)
+  h[0] = q
+  z[l] = tanh(W[l] @ h[l-1])       for l in 1..2
+  h[l] = (1 - z[l])*p + z[l]*q  for l in 1..2
+  output f = v @ h[2]
+"""
+
+
+def test_what_is_zero_everywhere_is_left_out_of_closed_forms():
+    """E[tanh u], and the tangent of what is not trained."""
+    plain, closed = tp.parse(GATES).ntk(), tp.parse(GATES).ntk().closed()
+    assert "m_z[l](x)" in plain.text() and "m_z" not in closed.text()
+    right = sides(closed.text(), "S_h[l](x, x′)")
+    assert right.startswith("S_p(x, x′) + S_p(x, x′) S_z[l](x, x′) + S_q(x, x′) S_z[l](x, x′)")
+    assert {e.lhs.a.name for e in closed.equations if e.rhs == 0} == {"h"}  # of h[0], whose others are not 0
+    silent = tp.parse(GATES.replace("weight", "frozen weight").replace("frozen frozen", "frozen")).ntk().closed()
+    assert sides(silent.text(), "Θ_f(x, x′)") == "0"  # what was asked for is said

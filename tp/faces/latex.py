@@ -54,7 +54,7 @@ def document(limit: Limit) -> str:
     lines = [
         r"\documentclass[10pt]{article}",
         r"\usepackage{amsmath,amssymb,booktabs}",
-        r"\addtolength{\textheight}{3cm}\addtolength{\topmargin}{-1.5cm}\allowdisplaybreaks",
+        r"\addtolength{\textheight}{3cm}\addtolength{\topmargin}{-1.5cm}\allowdisplaybreaks\emergencystretch2em",
         r"\begin{document}",
         rf"\begin{{center}}\Large The infinite-width limit of \texttt{{{name}}}\end{{center}}",
     ]

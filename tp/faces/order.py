@@ -36,8 +36,14 @@ def outside(expr: sp.Expr) -> sp.Expr:
 
 
 def in_factors(expr: sp.Expr) -> sp.Expr:
-    """Expectations of ``a²b² − a² − b² + 1`` as those of ``(1 − a²) (1 − b²)``, where that is shorter."""
-    swap = {e: Expectation(short, e.variables, e.cov) for e in expr.atoms(Expectation) if (short := _product_of(e.integrand))}
+    """Expectations of ``a²b² − a² − b² + 1`` as ``(1 − a²) (1 − b²)``, where that is shorter; numbers in front, not inside."""
+    swap = {}
+    for e in expr.atoms(Expectation):
+        integrand = _product_of(e.integrand) or e.integrand
+        parts = [f.primitive() if f.is_Add else (sp.S.One, f) for f in sp.Mul.make_args(integrand)]
+        content = sp.Mul(*(c for c, _ in parts))
+        if content != 1 or integrand is not e.integrand:
+            swap[e] = content * Expectation(sp.Mul(*(p for _, p in parts)), e.variables, e.cov)
     return expr.xreplace(swap) if swap else expr
 
 

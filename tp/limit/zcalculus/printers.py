@@ -194,7 +194,7 @@ def text(limit: ZLimit, columns: int = 100) -> str:
         domain = ranged(limit, line)
         lines += [pad + f"for {text_ranges(domain, printer)}"] if domain else []
         lines += [pad + told for told in _origin(line, sources)]  # type: ignore[arg-type]
-    return "\n".join([*lines, "", *_legend(limit), *_cited(sources, columns)]) + "\n"
+    return "\n".join([*lines, "", *_legend(limit, columns), *_cited(sources, columns)]) + "\n"
 
 
 _MEANINGS: dict[type, str] = {
@@ -205,12 +205,12 @@ _MEANINGS: dict[type, str] = {
 }
 
 
-def _legend(limit: ZLimit) -> Iterator[str]:
+def _legend(limit: ZLimit, columns: int) -> Iterator[str]:
     if any(len(str(n.name)) > DIGITS for line in limit.lines for n in decimals(limit, line.rhs).atoms(Written)):
-        yield f"Decimals are rounded to {DIGITS} digits; `.lines` has them as exact fractions."
+        yield from textwrap.wrap(f"Decimals are rounded to {DIGITS} digits; `.lines` has them as exact fractions.", columns)
     for kind, meaning in _MEANINGS.items():
         if any(side.has(kind) for line in limit.lines for side in (line.lhs, line.rhs)):
-            yield meaning
+            yield from textwrap.wrap(meaning, columns, subsequent_indent=" " * 12)
 
 
 # ---------------------------------------------------------------- LaTeX

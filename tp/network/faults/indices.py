@@ -83,7 +83,10 @@ class LeftIndex(Diagnostic):
     text: str
     title = "not an index"
     label = "on the left side an index is a name or a number, not `{text}`"
-    help = "shift the range instead: `h[l] = … h[l-1] … for l in 2..L`"
+    help = (
+        "shift the range instead: `h[l] = … h[l-1] … for l in 2..L`; to spread values out, as in upsampling, sum with a table"
+        " of 0 and 1: `u[p] = sum(S[p, r] * y[r] for r)`"
+    )
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,10 @@ class BadIndex(Diagnostic):
     text: str
     title = "not an index"
     label = "`{text}` is not a whole-number combination of indices and constants"
-    help = "indices look like `l-1`, `2*p+k` or `L`"
+    help = (
+        "indices look like `l-1`, `2*p+k` or `L`; where several positions read one, as in upsampling, sum with a table"
+        " of 0 and 1: `sum(S[p, r] * y[r] for r)`"
+    )
 
 
 @dataclass(frozen=True)
