@@ -163,7 +163,7 @@ def solve(
     wished: Wish | None,
     progress: bool | None,
 ) -> Posterior:
-    """See ``Kernel.solve``."""
+    """See ``Matrices.solve``."""
     samples = inputs.samples(kernel.shapes, X, kernel.dtype, sizes=kernel.sizes)
     count = len(next(iter(samples.values())))
     targets = _targets(y, count)
@@ -217,8 +217,9 @@ def _on_disk(
     progress: bool | None,
 ) -> tuple[dict[str, Any], Inverse]:
     from tp.kernel.disk.cholesky import disk_cholesky
+    from tp.kernel.disk.run import write
 
-    gram = kernel.gram(samples, out=out, memory=budget, executor=executor, progress=progress)
+    gram = write(kernel, samples, None, out, budget, executor, progress)
     diagonal = _named(kernel, kernel.diag(samples))[kind]
     if wished:
         return dict(gram.arrays), conjugate_gradients(gram[kind], diagonal, ridge, wished, budget, progress)

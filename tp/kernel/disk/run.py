@@ -76,7 +76,7 @@ def write(
     executor: Executor | str | None,
     progress: bool | None,
 ) -> Gram:
-    """See ``Kernel.gram``."""
+    """See ``Matrices.gram``."""
     path, budget, executor = target(out), bytes_of(memory), _executor(executor)
     one = _source(kernel, X, "X" if X2 is None else "X1")
     two = None if X2 is None else _source(kernel, X2, "X2")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from math import inf
 from numbers import Real
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from tp.kernel.blas import one_thread
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.memory import default_memory, refuse_over
 from tp.kernel.threads import default_threads, run
+from tp.kernel.tiled import Matrices
 from tp.limit.nodes.draw import Draw, Nodes, alone, each, pairs, shared
 from tp.limit.nodes.plan import Plan, plans
 from tp.limit.zcalculus.measured import Measured
@@ -34,12 +33,6 @@ from tp.progress import bar
 from tp.readings.expression import Compiler
 from tp.readings.inputs import generator, numbers_of, samples_of
 from tp.regression import chunks
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-    from tp.kernel.disk.result import Gram
-    from tp.kernel.posterior import Posterior
 
 Array = NDArray[np.float64]
 Samples = Mapping[str, Array]
@@ -55,14 +48,16 @@ BOUND = 1e-2
 
 
 @dataclass(eq=False)
-class NodeKernel:
+class NodeKernel(Matrices):
     """``k(X1, X2)``: [N1, N2] per kind, as compiled kernels return it, by means over nodes with a statistical error.
 
     The ``nodes`` are scrambled Sobol points, 2^15 in each of eight scramblings, with a fixed seed. They do not depend on samples:
     all that is asked of a kernel, ``k(X1, X2)``, its diagonal, tiles of ``gram``, regressions by ``solve``, are blocks of one
     matrix that is positive semidefinite, equal to rounding where they overlap; a kernel that is made anew has the same. Where
     they are too few for a call to keep its ``bound``, the kernel goes on with more, with a ``StatisticalWarning``; a number
-    that was given, and that of ``gram`` and ``solve``, stays: what that is too few for is refused.
+    that was given, and that of ``gram`` and ``solve``, stays: what that is too few for is refused. Of the kernel on its nodes
+    regressions are exact, those of one Gaussian process; how far it is from the limit is statistical, which a ridge not below
+    ``bound`` times the diagonal keeps from being amplified.
 
     Measured on ``tp.zoo("gru")``, normal inputs, N sequences of T tokens: the largest two standard errors relative to
     √(k(x, x) k(x', x')), and seconds of one core. NNGP: 4.5e-3 in 2 s (N = 20, T = 4), 4.7e-3 in 3 s (20, 8), 4.9e-3 in 6 s
@@ -154,51 +149,6 @@ class NodeKernel:
         found = [self._to(tol, kind, one, two, seed) for kind in self._plans]
         return tuple(Measured(self._arranged(m.values), self._arranged(m.errors), "sobol") for m in found)
 
-    @asked
-    def gram(
-        self,
-        X: Any,
-        X2: Any = None,
-        *,
-        out: str | os.PathLike[str],
-        memory: int | str = "2GB",
-        executor: Executor | str | None = None,
-        progress: bool | None = None,
-    ) -> Gram:
-        """All pairs of samples, written to ``out`` (.npy or .zarr) tile by tile, as compiled kernels do (``Kernel.gram``)."""
-        from tp.kernel.disk.run import write
-
-        return write(self, X, X2, out, memory, executor, progress)
-
-    @asked
-    def solve(
-        self,
-        X: Any,
-        y: Any,
-        ridge: float | str = 0.0,
-        *,
-        kind: str | None = None,
-        time: float = inf,
-        out: str | os.PathLike[str] | None = None,
-        memory: int | str | None = None,
-        executor: Executor | str | None = None,
-        method: str = "auto",
-        tol: float | None = None,
-        rank: int | None = None,
-        progress: bool | None = None,
-    ) -> Posterior:
-        """What infinitely wide networks predict that have seen ``X`` and ``y``: means and variances (``Kernel.solve``).
-
-        Of the kernel on its nodes this is exact: predictions are those of one Gaussian process. How far its kernel is from the
-        limit is statistical; a ridge not below ``bound`` times the diagonal keeps that from being amplified.
-        """
-        from tp.kernel.conjugate import wish
-        from tp.kernel.posterior import solve
-
-        return solve(
-            self.limited(self.threads), X, y, ridge, kind, time, out, memory, executor, wish(method, tol, rank), progress
-        )
-
     # ------------------------------------------------------------ as tiles and regressions see it
 
     @property
@@ -250,6 +200,10 @@ class NodeKernel:
 
     def load(self) -> None:
         """Nothing is compiled."""
+
+    def reaching(self, X: Any, X2: Any = None) -> NodeKernel:
+        """This kernel on the nodes it has."""
+        return self.limited(self.threads)
 
     def limited(self, threads: int, memory: int | None = None) -> NodeKernel:
         """The same within so many threads and bytes, on these nodes."""
