@@ -113,8 +113,8 @@ def test_streams_of_few_characters(monkeypatch):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(content), encoding="ascii"))
     open_streams()
     assert sys.stdin.read() == "σ\udcff"  # text, and a byte that is none: a syntax error, not a traceback
-    print("Σ", flush=True)
-    assert sys.stdout.buffer.getvalue() == b"\\u03a3\n"
+    print("Θ_f(x, x′) = λ² √⟨x, x′⟩ Ẑ + Ż − σ⁻¹ é ‹ 日", flush=True)
+    assert sys.stdout.buffer.getvalue() == b"Theta_f(x, x') = lambda^2 sqrt<x, x'> Zhat + Zdot - sigma^-1 e <- \\u65e5\n"
 
 
 def test_streams_that_are_closed(monkeypatch, capsys):

@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from tp.cli import coord_check, demo, derive, gram, language, mup, options, plot, scale, show, train, verify, zoo
+from tp.cli import coord_check, demo, derive, gram, language, mup, options, plainly, plot, scale, show, train, verify, zoo
 from tp.errors import TPError
 from tp.seldom import seldom
 from tp.version import __version__
@@ -61,7 +61,7 @@ def warned(message: Warning | str, *_: object, **__: object) -> str:
 
 
 def open_streams() -> None:
-    """Standard streams that are there and take any character: what a terminal's encoding lacks is printed as its number.
+    """Standard streams that are there and take any character: what a terminal's encoding lacks is printed in words.
 
     A spec on standard input is UTF-8, as in a file. A stream that was closed is read as empty, and written to nowhere.
     """
@@ -72,7 +72,7 @@ def open_streams() -> None:
         elif name == "stdin":
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
         else:
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=plainly.register())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
