@@ -16,6 +16,19 @@ RESIDUAL = f"""network residual
   output f = v @ h[L]
 """
 
+REGLU = f"""network reglu
+{HEAD}  let L = 4
+  weight G[l] : [n, n] ~ N(0, 1/n) for l in 1..L
+  weight V[l] : [n, n] ~ N(0, 1/n) for l in 1..L
+  weight W[l] : [n, n] ~ N(0, 1/n) for l in 1..L
+  weight g[l] : [n] ~ 1 for l in 1..L
+  weight b[l] : [n] = 1 * N(0, 0) for l in 1..L
+  weight v : [n] ~ N(0, 1/n)
+  h[0] = U @ x
+  h[l] = g[l] * layernorm(h[l-1] + W[l] @ (relu(G[l] @ h[l-1]) * (V[l] @ h[l-1]))) + b[l] for l in 1..L
+  output f = v @ h[L]
+"""
+
 RNN = """network rnn
   width n
   dim   d = 3

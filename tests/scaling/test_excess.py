@@ -1,5 +1,6 @@
 """Perturbations beyond the number that is followed: merged they bound sizes from above, left out from below."""
 
+from fractions import Fraction
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -59,6 +60,18 @@ def test_bounds_of_a_residual_network_agree():
     point = {f"w_{p}": r.a + r.b for p, r in report.rules.items()} | {f"u_{p}": 2 * r.a + r.c for p, r in report.rules.items()}
     steps = walk.certified(point, 2)
     assert [walk.exponent(steps[2].sizes[m.slot][1]) for m in walk.forward if m.name == "f"] == [0]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_averages_within_a_norm_have_only_to_be_bounded(optimizer):
+    """Gates behind norms with gains: far more perturbations than are followed, and bounds of all that has a name agree."""
+    net = tp.parse(specs.REGLU)
+    report = net.mup(optimizer)
+    walk = net._engine(None).walk(optimizer)
+    assert walk.excess.met and walk.program.passing and report.feature_learning
+    assert {tuple(report.rules[f"{name}[l]"]) for name in "GVW"} == {(0, Fraction(1, 2), int(optimizer == "adam"))}
+    sizes = {name: q.changes for name, q in report.exponents.items()}
+    assert set(sizes.values()) == {(0, 0)} and {"h[1]", "h[4]", "f"} <= set(sizes)
 
 
 def test_bounds_that_differ_are_refused(monkeypatch):

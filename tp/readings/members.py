@@ -21,7 +21,7 @@ from tp.progress import tick
 from tp.readings.expression import Compiler
 from tp.readings.families import product
 from tp.readings.indexing import Edge, Env, Key, resolve
-from tp.readings.ops import Add, Call, Const, Frame, Mul, Op, Outers, Over, Power, Read, SumOver
+from tp.readings.ops import Add, Call, Const, Frame, Mul, Op, Outers, Over, Power, Read, Select, SumOver
 from tp.readings.parity import EVEN, Parity, function_of, total, vanishing
 from tp.readings.parity import product as product_of
 from tp.readings.tape import lanes
@@ -234,6 +234,8 @@ class _Walk:
                 return all(self.nothing(t, at) for t in terms)
             case SumOver(body=body):
                 return all(self.nothing(body, inner) for inner in op.frames(at))
+            case Select() if not any(side.active for side in op.compared):
+                return all(self.nothing(branch, at) for _, branch in op.open(at))
             case Call(args=(arg,)):
                 return self.nothing(arg, at) and bool(op.fn.value(np.float64(0)) == 0)
             case Power(base=base, exponent=Const(number=exponent)):
@@ -269,6 +271,8 @@ class _Walk:
                 return self.sum([self.expression(t, at, found) for t in terms])
             case SumOver(body=body):
                 return self.sum([self.expression(body, inner, found) for inner in op.frames(at)])
+            case Select() if not any(side.active for side in op.compared):
+                return self.sum([self.expression(branch, at, found) for _, branch in op.open(at)])
         if not op.active:
             return None if at.value(op) == 0 else EVEN
         if isinstance(op, Over):

@@ -251,16 +251,24 @@ class Select(Op):
     def parts(self) -> tuple[Op, ...]:
         return self.branches + self.compared
 
+    def open(self, at: Frame) -> Iterator[tuple[Any, Op]]:
+        """The branches that may hold: of those that indices exclude not even what they read has to be defined."""
+        for branch, condition in zip(self.branches, self.conditions, strict=True):
+            here = condition(at)
+            if np.ndim(here) or here:
+                yield here, branch
+            if not np.ndim(here) and here:
+                return
+
     def value(self, at: Frame) -> Any:
         result: Any = np.float64(np.nan)
-        for branch, condition in zip(reversed(self.branches), reversed(self.conditions), strict=True):
-            result = np.where(condition(at), at.value(branch), result)
+        for here, branch in reversed(list(self.open(at))):
+            result = np.where(here, at.value(branch), result)
         return result
 
     def pull(self, at: Frame, adjoint: Array, into: Sink) -> None:
         left = adjoint
-        for branch, condition in zip(self.branches, self.conditions, strict=True):
-            here = condition(at)
+        for here, branch in self.open(at):
             if branch.active:
                 at.pull(branch, np.where(here, left, 0.0), into)
             left = np.where(here, 0.0, left)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tp.errors import SpecError
 from tp.program.ir import Range, Ref
 from tp.readings.expression import Compiler
 from tp.readings.indexing import Key
@@ -23,6 +24,7 @@ from tp.readings.ops import (
     Const,
     Delta,
     Extreme,
+    Frame,
     LogSumExp,
     Mul,
     Name,
@@ -177,9 +179,26 @@ class _Recorder:
                 return self.emit(partial(extreme, op.pick), [self.visit(a, bound) for a in op.args])
             case LogSumExp():
                 return self.emit(_logsumexp, [self.visit(op.body, inner) for inner in self.frames(op, bound)])
+            case Select() if not any(side.active for side in op.compared):
+                return self.select(op, bound)
             case Select():
                 return self.emit(partial(_select, op), [self.visit(a, bound) for a in op.parts()])
         raise Unrecorded
+
+    def select(self, op: Select, bound: Mapping[str, int]) -> _Node:
+        """The branch that indices decide for, if it is one for all lanes; ``Unrecorded`` where others are undefined in some."""
+        nothing: Any = None  # no member is read
+        at = Frame({**self.env, **bound}, nothing, vector=False)
+        for branch, condition in zip(op.branches, op.conditions, strict=True):
+            here = np.asarray(condition(at))
+            if here.all():
+                return self.visit(branch, bound)
+            if here.any():
+                break
+        try:
+            return self.emit(partial(_select, op), [self.visit(a, bound) for a in op.parts()])
+        except SpecError:
+            raise Unrecorded from None
 
     def frames(self, op: SumOver | LogSumExp, bound: Mapping[str, int]) -> list[dict[str, int]]:
         env = {**self.env, **bound}

@@ -152,9 +152,9 @@ def z_limit(program: Program, constants: Mapping[str, Any] | None = None, naive:
             continue
         calculus.scalar(ref, I)
     readouts.write(calculus)
+    hats = {hat.a: hat for hat in reversed(calculus.calls)}
     for ref in members:  # variances complete the law of each hat, used or not
-        hat = next((h for h in calculus.calls if h.a == ref), None)
-        if hat is not None:
-            calculus.cov(hat, hat)
+        if ref in hats:
+            calculus.cov(hats[ref], hats[ref])
     lines = tuple(calculus.lines.values())
     return ZLimit(program, lines, program.outputs, members.sampled, reason.reason if reason else "")

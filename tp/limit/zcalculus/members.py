@@ -100,6 +100,8 @@ class Members:
         own = self._own(ref) if any(mode == "zero" for mode, _, _ in slots) else {}
         for mode, lo, hi in slots:
             lo, hi = lo.subs(own), hi.subs(own)
+            if mode == "zero" and (lo.free_symbols | hi.free_symbols) - set(self.program.constants):
+                return ref if self.clause(ref) is not None else None  # written part by part: beyond them all it is 0
             whole = Range(sp.Symbol(ref.name), lo, hi)
             edges.append((mode, self.integer(lo, whole, span), self.integer(hi, whole, span)) if mode else (None, 0, -1))
         key = resolve((ref.name, *map(int, ref.index)), _within(ref, edges), tuple(edges))
@@ -145,9 +147,7 @@ class Members:
     def _written(self, expr: sp.Expr, span: Span) -> sp.Expr:
         if isinstance(expr, sp.Sum) and self.drive(expr) is None:
             body, limits = _coordinates(expr, self.families, self.private)
-            for s, lo, hi in limits:
-                body = sp.Add(*(at(body, {s: v}) for v in self._values(s, lo, hi, span)))
-            return self._written(body, span)
+            return self._written(self._summed(body, limits, span), span)
         if isinstance(expr, Softmax):
             here, body, bound, lo, hi = expr.args
             total = sp.Add(*(sp.exp(at(body, {bound: v}) - here) for v in self._values(bound, lo, hi, span)))
@@ -157,6 +157,18 @@ class Members:
         if not expr.args or isinstance(expr, sp.Sum) or not expr.has(sp.Sum, Softmax, Ref):
             return expr
         return expr.func(*(self._written(a, span) for a in expr.args))
+
+    def _summed(self, body: sp.Expr, limits: list[Any], span: Span) -> sp.Expr:
+        """All terms of a sum; the outermost limit is the last, and others may end at its index."""
+        if not limits:
+            return body
+        *inner, (s, lo, hi) = limits
+        terms = []
+        for v in self._values(s, lo, hi, span):
+            here = {s: v}
+            within = [(i, at(first, here), at(last, here)) for i, first, last in inner]
+            terms.append(self._summed(at(body, here), within, span))
+        return sp.Add(*terms)
 
     def _bound(self, expr: sp.Basic, binding: dict[sp.Symbol, sp.Expr], span: Span) -> sp.Basic:
         """``expr`` at a point, its sums first: a maximum is not to see sums that look like numbers."""

@@ -98,7 +98,7 @@ class _Writer:
         self.forward = {i.out.name for i in simple(self.program.body)}
         self.edges = self.backward.program.boundary
         body = simple(self.backward.program.body)
-        self.indices = {i.out.name: tuple(str(e) for e in i.out.index) for i in body}  # bounds of a slot may use other slots
+        self.indices = self._named_slots(body)
         self._choose()
         self.made.parameters = parameters(self.program)
         for name, w in self.made.parameters.items():
@@ -116,7 +116,20 @@ class _Writer:
         self.made.inside = frozenset(own | shared)
         self.made.ways = self.streams | self.through
         self.made.standing = tuple(self._standing())
+        averages = (m for m in self.made.members if m.kind == "moment" and m.out[0] in self.program.temps)
+        self.made.passing = frozenset(m.slot for m in averages) - self.made.outputs
         return self.made
+
+    def _named_slots(self, body: Iterable[Simple]) -> dict[str, list[str]]:
+        """Per family the index in each slot, for bounds of a slot may use other slots; of adjoints also those of the family."""
+        found: dict[str, list[str]] = {}
+        for ins in body:
+            names = found.setdefault(ins.out.name, [""] * len(ins.out.index))
+            found[ins.out.name] = [n or (e.name if e.is_Symbol else "") for n, e in zip(names, ins.out.index, strict=True)]
+        for name, adjoint in self.backward.adjoint.items():
+            if name in found and adjoint in found:
+                found[adjoint] = [a or b for a, b in zip(found[adjoint], found[name], strict=True)]
+        return found
 
     # ------------------------------------------------------------ representatives
 

@@ -81,6 +81,7 @@ class Walk(Products):
 
         Of the width, upper and lower bounds are compared, which proves the sizes up to the first that grows. With a depth, where
         upper bounds are too coarse, lower bounds with few and with many perturbations are: of all that lasts as the width grows.
+        An average without a name, as within a norm, has only to be bounded: what is made of it is compared itself.
         """
         self.excess = self.ordinary()
         found = self.run(point, steps)
@@ -94,7 +95,8 @@ class Walk(Products):
         for step, again in zip(found, other, strict=True):
             for m in self.forward:
                 sizes = step.sizes[m.slot]
-                if not all(self._agree(a, b, point) for a, b in zip(sizes, again.sizes[m.slot], strict=True)):
+                bounded = m.slot in self.program.passing and all(size is None or size[0] <= 0 for size in sizes)
+                if not bounded and not all(self._agree(a, b, point) for a, b in zip(sizes, again.sizes[m.slot], strict=True)):
                     reason = f"`{m.name}` has more than {LIMIT} perturbations; its size is known between bounds only"
                     remedy = "ask for fewer {}, or for a network with fewer different layers"
                     ways = remedy.format("steps=…"), remedy.format("--steps")
