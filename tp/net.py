@@ -195,7 +195,7 @@ class Net:
         ``device`` is "cpu", "cuda", or "auto": CUDA where there is such a device.
 
         Where an expectation holds more than two Gaussians, as behind a matrix and its transpose, it is a ``PairKernel``, called
-        alike and integrated pair by pair, for few samples, with a ``bound`` of 1e-3 that calls keep or refuse. Where no formula
+        alike and integrated pair by pair, in milliseconds, with a ``bound`` of 1e-3 that calls keep or refuse. Where no formula
         integrates the limit, as of cells with a gated state (GRU, LSTM), it is a ``NodeKernel``, called alike: means over nodes,
         with a ``bound`` of 1e-2 that is statistical. ``nodes``, a power of 2, says how many (2^15), and takes any kernel by nodes
         where no matrix meets its transpose. Raises ``DataError`` for a kind, output, constant or dtype that there is

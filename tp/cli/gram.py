@@ -88,12 +88,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _tiles(arguments: argparse.Namespace, kernel: Any, X: Any, Y: Any) -> Any:
     """The matrix on disk, by tiles; an unfinished run is gone on with only where that is asked for."""
-    from tp.limit.zcalculus.pairs import PairKernel
-
     if arguments.out is None:
         raise _wrong("tiles need a file to go to", "give --out K.npy or --out K.zarr")
-    if isinstance(kernel, PairKernel):
-        raise _wrong("this network's kernel is integrated pair by pair, in memory", "leave out --memory and --resume")
     begun = arguments.out.with_name(f"{arguments.out.name}.partial")
     if begun.exists() and not arguments.resume:
         raise _wrong(f"`{begun.name}` is a run that was cut short", "add --resume to go on with it, or remove it")

@@ -75,7 +75,7 @@ def test_errors_of_pairs_cover_compiled_kernels() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_pairs_are_within_their_bound_or_refused(monkeypatch) -> None:
+def test_pairs_are_within_their_bound_or_refused(monkeypatch, tmp_path) -> None:
     text = """network t
   width n
   dim d = 2
@@ -91,6 +91,8 @@ def test_pairs_are_within_their_bound_or_refused(monkeypatch) -> None:
     assert "error 1e-03" in repr(kernel) and rough.errors.max() < kernel.bound * rough.values.max() / 2
     np.testing.assert_array_equal(kernel(X), rough.values)
     assert kernel.statistical and rough.method == "sobol"
+    np.testing.assert_array_equal(kernel.gram(X, out=tmp_path / "K.npy")["nngp"], rough.values)
+    assert kernel.statistical
     monkeypatch.setattr(pairs, "BOUND", rough.errors.max() / rough.values.max())
     better = kernel(X)
     assert 0 < np.abs(better - rough.values).max() < 4 * rough.errors.max()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -220,9 +222,6 @@ def test_pairs_are_of_the_output_and_the_data_that_are_named():
             net.kernel("nngp", **settings)
     with pytest.raises(tp.DataError, match="no constant"):
         net.z(s=1)
-    for refused in (kernel.gram, kernel.solve):
-        with pytest.raises(tp.LimitError, match="pair by pair"):
-            refused(X, out="K.npy")
 
 
 def test_averages_without_transposes_are_recursions() -> None:
@@ -241,3 +240,26 @@ def test_averages_without_transposes_are_recursions() -> None:
 def test_many_tangent_kernels_are_refused_beforehand() -> None:
     with pytest.raises(tp.LimitError, match="96 outputs"):
         tp.zoo("transformer").ntk()
+
+
+def test_pairs_have_matrices_on_disk_and_regressions(tmp_path, monkeypatch):
+    """Those of the matrix of all samples, within errors: tiles are integrated on nodes of their own."""
+    net, X, y = tp.parse(NETS["a narrower side"]), np.random.default_rng(2).standard_normal((4, 3)), np.arange(3.0)
+    kernel = pickle.loads(pickle.dumps(net.kernel("nngp")))
+    assert isinstance(kernel, PairKernel)
+    K, train, test = kernel(X), slice(0, 3), slice(3, 4)
+    assert kernel.statistical is False
+    monkeypatch.setattr(PairKernel, "parts", 2)
+    found = kernel.gram(X[train], out=tmp_path / "K.npy")["nngp"]
+    np.testing.assert_allclose(found, K[train, train], atol=1e-8)
+    assert (np.asarray(found) == np.asarray(found).T).all()
+    fit = kernel.solve(X[train], y, ridge=0.1)
+    solved = np.linalg.solve(K[train, train] + 0.1 * np.eye(3), np.column_stack([y, K[train, test]]))
+    mean, variance = fit.predict(X[test])
+    np.testing.assert_allclose(mean, K[test, train] @ solved[:, 0], atol=1e-7)
+    np.testing.assert_allclose(variance, np.diag(K[test, test] - K[test, train] @ solved[:, 1:]), atol=1e-7)
+    on_disk = kernel.solve(X[train], y, ridge=0.1, out=tmp_path / "K.npy")
+    np.testing.assert_allclose(on_disk.mean(X[test]), mean, atol=1e-7)
+    other = tp.parse(NETS["a narrower side"].replace("2/n", "1/n")).kernel("nngp")
+    with pytest.raises(tp.DataError, match="another kernel"):
+        other.gram(X[train], out=tmp_path / "K.npy")

@@ -6,8 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, field, fields
 from numbers import Real
 from threading import Lock
 from typing import Any, ClassVar, TypeVar
@@ -18,12 +17,11 @@ from numpy.typing import NDArray
 from tp.asked import asked
 from tp.errors import NOWHERE, DataError, LimitError, Message, StatisticalWarning
 from tp.gaussian.scrambled import FINEST, SCRAMBLINGS, estimate, finer
-from tp.kernel import inputs
 from tp.kernel.blas import one_thread
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.memory import default_memory, refuse_over
 from tp.kernel.threads import default_threads, run
-from tp.kernel.tiled import Matrices
+from tp.limit.evaluated import Evaluated
 from tp.limit.nodes.draw import Draw, Nodes, alone, each, pairs, shared
 from tp.limit.nodes.plan import Plan, plans
 from tp.limit.zcalculus.measured import Measured
@@ -48,7 +46,7 @@ BOUND = 1e-2
 
 
 @dataclass(eq=False)
-class NodeKernel(Matrices):
+class NodeKernel(Evaluated):
     """``k(X1, X2)``: [N1, N2] per kind, as compiled kernels return it, by means over nodes with a statistical error.
 
     The ``nodes`` are scrambled Sobol points, 2^15 in each of eight scramblings, with a fixed seed. They do not depend on samples:
@@ -152,21 +150,6 @@ class NodeKernel(Matrices):
     # ------------------------------------------------------------ as tiles and regressions see it
 
     @property
-    def network(self) -> str:
-        return self.program.name
-
-    @cached_property
-    def shapes(self) -> inputs.Shapes:
-        """The shape of one sample, by input."""
-        symbols = {s: self._numbers[s.name] for s in self.program.constants if s.name in self._numbers}
-        return {d.ref.name: inputs.shape(d, symbols) for d in self.program.data}
-
-    @property
-    def sizes(self) -> inputs.Names:
-        """What the extents of an input are called in the spec."""
-        return {d.ref.name: d.sizes for d in self.program.data}
-
-    @property
     def axes(self) -> tuple[int, ...]:
         """Of an entry: one for each index of the output."""
         members = [ref for ref in self._plans[0][0].members if ref.name == self._answer.name]
@@ -180,10 +163,7 @@ class NodeKernel(Matrices):
     @property
     def decides(self) -> dict[str, Any]:
         """What numbers depend on besides samples."""
-        weights = [repr(replace(w, span=NOWHERE)) for w in self.program.weights]
-        spec = [str(self.program), *weights, repr(self.program.tables), repr(self.program.boundary)]
-        constants = {name: str(value) for name, value in self.constants.items()}
-        return {"spec": spec, "constants": constants, "literal": self.literal, "output": self._answer.name, "nodes": self.nodes}
+        return {**self.spec, "literal": self.literal, "output": self._answer.name, "nodes": self.nodes}
 
     def working(self, first: int, second: int) -> int:
         """Bytes that a call for ``first`` × ``second`` samples holds at most, results included."""
@@ -193,13 +173,6 @@ class NodeKernel(Matrices):
             8 * first * second * (2 * SCRAMBLINGS * max(len(p.formulas) for p in every) + 3 * sum(len(p.formulas) for p in every))
         )
         return at_nodes + results
-
-    def transposed(self, block: Array) -> Array:
-        """Entries (j, i) of a symmetric kernel from entries (i, j)."""
-        return np.moveaxis(block, 0, 1)
-
-    def load(self) -> None:
-        """Nothing is compiled."""
 
     def reaching(self, X: Any, X2: Any = None) -> NodeKernel:
         """This kernel on the nodes it has."""

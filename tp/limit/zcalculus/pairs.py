@@ -1,14 +1,15 @@
 """Kernels whose expectations hold more than two Gaussians: by quadrature, all pairs of samples together.
 
-Milliseconds a pair, far more than a compiled kernel takes; for few samples, and for checks.
+Milliseconds a pair, far more than a compiled kernel takes; for some hundred samples, and for checks.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import sympy as sp
@@ -16,8 +17,12 @@ from numpy.typing import NDArray
 
 from tp.errors import NOWHERE, DataError, LimitError, Message
 from tp.gaussian.expectation import Expectation
+from tp.gaussian.scrambled import SCRAMBLINGS
+from tp.kernel.memory import default_memory
+from tp.kernel.threads import default_threads
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
-from tp.limit.zcalculus.integrals import Integrals
+from tp.limit.evaluated import Evaluated
+from tp.limit.zcalculus.integrals import TOGETHER, Integrals
 from tp.limit.zcalculus.mean import gaussians
 from tp.limit.zcalculus.measured import Measured, measured
 from tp.program.ir import Program, Ref
@@ -31,6 +36,8 @@ BOUND = 1e-3
 """Error of entries, relative to the largest, that a call keeps within or refuses."""
 TINY = 1e-10
 """Added to the largest entry: some kernels are 0."""
+VALUES = 64
+"""Arrays of values at nodes that an integrand takes at once, about."""
 
 
 def needs_pairs(limit: Limit) -> bool:
@@ -45,19 +52,48 @@ def _meeting(e: Expectation) -> bool:
 
 
 @dataclass(eq=False)
-class PairKernel:
+class PairKernel(Evaluated):
     """``kernel(X1, X2)``: [N1, N2] per kind, as compiled kernels return it; ``kernel.diag(X)`` [N].
 
     ``constants`` are numbers by name; ``output`` is the one of several outputs whose kernel it is (None: the first).
+
+    Tiles of ``gram``, and the matrices of ``solve``, agree with one call of all samples within the ``bound`` of each, and are
+    positive semidefinite as far as that: where integrals are not accurate to many digits, which ``measured`` tells, a regression
+    takes a ridge that is larger than their errors.
     """
 
     limit: Limit
     kinds: tuple[str, ...]
     constants: Mapping[str, Any] = field(default_factory=dict)
     output: str | None = None
-    dtype: str = "float64"
-    statistical: bool = field(default=False, init=False, repr=False)
-    """Whether the last call was integrated at Sobol points, so that its last digits are chance."""
+    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype("float64"))
+    memory: int = field(default_factory=default_memory, repr=False)  # bytes
+    threads: int = field(default_factory=default_threads, repr=False)
+    program: Program = field(init=False, repr=False)
+    _sampled: set[str] = field(default_factory=set, init=False, repr=False)  # shared with what tiles are computed by
+    _tiles: bool = field(default=False, init=False, repr=False)
+
+    at_once: ClassVar[int] = 1
+    parts: ClassVar[int] = 1
+    """Tiles a side of a matrix on disk, at least."""
+    numbers: ClassVar[int] = 1 << 14
+    """That a pair takes to compute, about: nodes of its integrals."""
+
+    def __post_init__(self) -> None:
+        self.program = self.limit.program
+
+    @property
+    def statistical(self) -> bool:
+        """Whether something of the last call, or of a matrix on disk, was integrated at Sobol points: last digits are chance.
+
+        Of tiles that other processes compute it is not known.
+        """
+        return bool(self._sampled)
+
+    def _told(self, found: Sequence[Measured]) -> None:
+        if not self._tiles:
+            self._sampled.clear()
+        self._sampled.update({m.method for m in found} & {"sobol"})
 
     def __repr__(self) -> str:
         of = f"{' '.join(self.kinds)} of {self.limit.program.name}"
@@ -75,7 +111,7 @@ class PairKernel:
     def __call__(self, X1: Any, X2: Any = None) -> Any:
         """All pairs of samples; one array per kind, within ``bound``."""
         found = self._pairs(X1, X2).within(self.bound)
-        self.statistical = any(m.method == "sobol" for m in found)
+        self._told(found)
         return self._returned(tuple(m.values for m in found))
 
     def diag(self, X: Any) -> Any:
@@ -83,16 +119,8 @@ class PairKernel:
         data = self._named(X, "X")
         one = [self._pairs({name: a[i : i + 1] for name, a in data.items()}, None) for i in range(len(next(iter(data.values()))))]
         rows = [pairs.within(self.bound) for pairs in one]
-        self.statistical = any(m.method == "sobol" for row in rows for m in row)
+        self._told([m for row in rows for m in row])
         return self._returned(tuple(np.concatenate([row[k].values[0] for row in rows]) for k in range(len(self.kinds))))
-
-    def gram(self, *_: Any, **__: Any) -> Any:
-        """Refused: such kernels are for few samples."""
-        raise _in_memory("np.save(out, k(X)) writes the matrix of few samples")
-
-    def solve(self, *_: Any, **__: Any) -> Any:
-        """Refused, as ``gram``."""
-        raise _in_memory("give the matrices k(X) and k(X_test, X) to a regression of your own")
 
     def _returned(self, found: tuple[Array, ...]) -> Any:
         arrays = tuple(a.astype(self.dtype) for a in found)
@@ -103,8 +131,40 @@ class PairKernel:
     ) -> tuple[Measured, ...]:
         """Per kind the values and their errors; ``method``, ``tol`` and ``seed`` as for ``net.z().numbers``."""
         found = self._pairs(X1, X2).measured(method, tol, seed)
-        self.statistical = any(m.method == "sobol" for m in found)
+        self._told(found)
         return found
+
+    # ------------------------------------------------------------ as tiles and regressions see it
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Of an entry: one for each index of the output."""
+        return (len(self._outputs(self.kinds[0])),) if self._answer.index else ()
+
+    @property
+    def decides(self) -> dict[str, Any]:
+        """What numbers depend on besides samples."""
+        equations = [f"{e.lhs} = {e.rhs}" for e in self.limit.equations]
+        return {**self.spec, "equations": equations, "output": self._answer.name}
+
+    def working(self, first: int, second: int) -> int:
+        """Bytes that a call for ``first`` × ``second`` samples holds at most: tables over all pairs, and values at nodes."""
+        outputs = sum(len(self._outputs(kind)) for kind in self.kinds)
+        tables = (first + second) ** 2 * len(self.limit.equations) + 2 * SCRAMBLINGS * outputs * first * second
+        return 8 * (tables + VALUES * TOGETHER)
+
+    def limited(self, threads: int, memory: int | None = None) -> PairKernel:
+        """The same within so many bytes, for tiles."""
+        found = copy.copy(self)
+        found.threads, found.memory, found._tiles = threads, self.memory if memory is None else memory, True
+        return found
+
+    def reaching(self, X: Any, X2: Any = None) -> PairKernel:
+        """This kernel, for any samples."""
+        self._sampled.clear()
+        return self
+
+    # ------------------------------------------------------------ within
 
     def _pairs(self, X1: Any, X2: Any) -> _Pairs:
         one = self._named(X1, "X" if X2 is None else "X1")
@@ -145,11 +205,6 @@ def named_samples(program: Program, constants: Mapping[str, Any], X: Any, argume
     arrays = dict(X) if isinstance(X, Mapping) else {names[0]: X}
     samples_of(program, arrays, numbers_of(program, constants), Compiler())
     return {name: np.asarray(a, dtype=np.float64) for name, a in arrays.items()}
-
-
-def _in_memory(remedy: str) -> LimitError:
-    reason = "this kernel's expectations hold more than two Gaussians and are integrated pair by pair, in memory"
-    return LimitError(Message(NOWHERE, reason, remedy, "few samples only"))
 
 
 @dataclass(frozen=True)
@@ -282,10 +337,10 @@ def _together(expr: sp.Expr) -> sp.Expr:
 
 
 def pair_kernel(
-    limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None, dtype: str = "float64"
+    limit: Limit, kinds: Sequence[str], constants: Mapping[str, Any], output: str | None = None, dtype: Any = "float64"
 ) -> PairKernel:
     """The kernel of a limit that no compiled rule integrates. Raises ``DataError`` for an output or constant it has not."""
-    kernel = PairKernel(limit, tuple(kinds), constants, output, dtype)
+    kernel = PairKernel(limit, tuple(kinds), constants, output, np.dtype(dtype))
     numbers_of(limit.program, constants)
     _ = kernel._answer
     return kernel
