@@ -166,6 +166,13 @@ def test_numbers_of_classes_are_no_targets(both, problem):
         both.solve(X, np.array(list("abc"))[labels])
 
 
+def test_kernels_and_posteriors_show_what_they_are(both, problem):
+    X, y, _ = problem
+    assert repr(both).startswith("<Kernel nngp, ntk of ") and "nngp, ntk" in both._repr_html_()
+    shown = repr(both.solve(X, y, ridge=0.1, kind="nngp"))
+    assert shown.startswith("<Posterior of ") and "12 samples, 2 outputs, ridge 0.1, log marginal likelihood -" in shown
+
+
 def test_test_samples_are_taken_in_parts_that_fit(both, problem, monkeypatch):
     X, y, test = problem
     found = both.solve(X, y, ridge=0.1, kind="nngp")

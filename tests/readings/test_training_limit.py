@@ -190,6 +190,7 @@ def test_a_result_is_shown_and_drawn(tmp_path: Path) -> None:
     limit = run.limit()
     limit.plot(tmp_path / "run.png", beside=[run.simulate(64, seeds=3)])
     assert (tmp_path / "run.png").stat().st_size > 5000
+    assert limit._repr_html_().startswith("<pre>") and limit.table().splitlines()[-1] in limit._repr_html_()
     assert "exact" in repr(limit) and len(limit.table().splitlines()) == 5
     assert json.loads(limit.to_json())["outputs"] == limit.outputs.tolist()
 

@@ -24,7 +24,7 @@ from tp.kernel.plan import Compiled
 from tp.kernel.single import single
 from tp.kernel.sites import prepare
 from tp.kernel.threads import default_threads
-from tp.kernel.tiled import Matrices, Tiled
+from tp.kernel.tiled import Matrices, Tiled, names
 from tp.kernel.uncompiled import best_in_arrays, carried_out
 from tp.regression import chunks
 from tp.seldom import seldom
@@ -107,14 +107,14 @@ class Kernel(Matrices):
         return self.compiled.kinds
 
     def __repr__(self) -> str:
-        return f"<Kernel {' '.join(self.kinds)} of {self.compiled.network}, {self.dtype}, error {self.bound:.0e}>"
+        return f"<Kernel {names(self.kinds)} of {self.compiled.network}, {self.dtype}, error {self.bound:.0e}>"
 
     def _repr_html_(self) -> str:
         import html
 
         rows = {
             "network": self.compiled.network,
-            "kernels": ", ".join(self.kinds),
+            "kernels": names(self.kinds),
             "precision": str(self.dtype),
             "expectations": "; ".join(self.compiled.rules) or "none",
             "error bound": f"{self.bound:.1e}",

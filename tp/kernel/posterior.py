@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +33,10 @@ from tp.kernel import inputs
 from tp.kernel.conjugate import ConjugateGradients, Wish, conjugate_gradients
 from tp.kernel.disk.store import part
 from tp.kernel.disk.tiles import bytes_of
+from tp.kernel.tiled import KINDS, Tiled
 from tp.regression import FINE, Factor, Inverse, cholesky, chunks, flow, left_out, log_marginal_likelihood, told_of_classes
 
-if TYPE_CHECKING:
-    from tp.kernel.tiled import Tiled
-
 Array = NDArray[np.float64]
-
-NAMES = {"K": "nngp", "Theta": "ntk"}
 
 LEFT_OUT = "loo"
 """The ridge that is to be found."""
@@ -49,7 +45,7 @@ HUGE = 1e150
 """Targets at most; likelihoods and residuals are made of their squares."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Posterior:
     """Predictions at new inputs. ``jitter`` was added to the diagonal on top of ``ridge`` (0 unless K + λI is singular).
 
@@ -71,6 +67,17 @@ class Posterior:
     flat: bool = field(repr=False)  # whether the targets had one axis
     residual: float | None = None
     iterations: int | None = None
+
+    def __repr__(self) -> str:
+        what = {"nngp": "Gaussian process", "ntk": "networks trained by gradient flow"}[self.kind]
+        count, outputs = self.alpha.shape
+        seen = f"{count} samples, {outputs} output{'s' if outputs > 1 else ''}, ridge {self.ridge:.3g}"
+        told = [f"time {self.time:.3g}"] if self.time != inf else []
+        told += [f"jitter {self.jitter:.1e}"] if self.jitter else []
+        if self.log_marginal_likelihood is not None:
+            told.append(f"log marginal likelihood {self.log_marginal_likelihood:.6g}")
+        told += [f"residual {self.residual:.1e} after {self.iterations} iterations"] if self.residual is not None else []
+        return f"<Posterior of {self.kernel.network}, {what}: {', '.join([seen, *told])}; .mean(X), .variance(X), .predict(X)>"
 
     @property
     def jitter(self) -> float:
@@ -235,7 +242,7 @@ def _factor(inverse: Any) -> Factor:
 
 def _named(kernel: Tiled, found: Any) -> dict[str, Array]:
     arrays = found if isinstance(found, tuple) else (found,)
-    return {NAMES[k]: np.asarray(a, dtype=np.float64) for k, a in zip(kernel.kinds, arrays, strict=True)}
+    return {KINDS[k]: np.asarray(a, dtype=np.float64) for k, a in zip(kernel.kinds, arrays, strict=True)}
 
 
 # ---------------------------------------------------------------- what is asked
@@ -265,7 +272,7 @@ def _targets(y: Any, count: int) -> Array:
 
 
 def _kind(kernel: Tiled, kind: str | None) -> str:
-    names = [NAMES[k] for k in kernel.kinds]
+    names = [KINDS[k] for k in kernel.kinds]
     if kind is None:
         return "ntk" if "ntk" in names else "nngp"
     if kind not in names:

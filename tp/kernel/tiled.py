@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from tp.kernel.posterior import Posterior
 
 
+KINDS = {"K": "nngp", "Theta": "ntk"}
+"""What is asked for, by what it is in equations."""
+
+
+def names(kinds: tuple[str, ...]) -> str:
+    """Kinds as they are asked for."""
+    return ", ".join(KINDS[kind] for kind in kinds)
+
+
 class Tiled(Protocol):
     """``k(X1, X2)``, [N1, N2, *axes] per kind, all calls of which are blocks of one matrix."""
 

@@ -91,6 +91,11 @@ class Trained:
     def __str__(self) -> str:
         return self.table()
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(self.table())}</pre>"
+
     def latex(self) -> str:
         """Outputs after every step as an array: fractions where they are exact and short, else decimals with their errors."""
         rows, columns = [], self.outputs[0].size

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,14 +24,10 @@ from tp.kernel.disk.result import Gram
 from tp.kernel.disk.source import Source, Spooled
 from tp.kernel.disk.store import store_for
 from tp.kernel.disk.tiles import MOST, Tile, Tiling, bytes_of, edge_for, size_text
+from tp.kernel.tiled import KINDS, Tiled
 from tp.progress import bar
 from tp.target import target
 from tp.version import __version__
-
-if TYPE_CHECKING:
-    from tp.kernel.tiled import Tiled
-
-KINDS = {"K": "nngp", "Theta": "ntk"}
 
 PATIENCE = 3
 """How often worker processes may die in a row without finishing a tile."""

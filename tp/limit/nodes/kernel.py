@@ -21,6 +21,7 @@ from tp.kernel.blas import one_thread
 from tp.kernel.disk.tiles import size_text
 from tp.kernel.memory import default_memory, refuse_over
 from tp.kernel.threads import default_threads, run
+from tp.kernel.tiled import names
 from tp.limit.evaluated import Evaluated
 from tp.limit.nodes.draw import Draw, Nodes, alone, each, pairs, shared
 from tp.limit.nodes.plan import Plan, plans
@@ -104,7 +105,7 @@ class NodeKernel(Evaluated):
         self.__post_init__()
 
     def __repr__(self) -> str:
-        of = f"{' '.join(self.kinds)} of {self.program.name}"
+        of = f"{names(self.kinds)} of {self.program.name}"
         below = f"{self.bound:.0e} √(k(x, x) k(x', x'))"
         return f"<NodeKernel {of}, {self.dtype}, by {SCRAMBLINGS} × {self.nodes} Sobol points, two standard errors below {below}>"
 

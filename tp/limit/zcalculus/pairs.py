@@ -20,6 +20,7 @@ from tp.gaussian.expectation import Expectation
 from tp.gaussian.scrambled import SCRAMBLINGS
 from tp.kernel.memory import default_memory
 from tp.kernel.threads import default_threads
+from tp.kernel.tiled import names
 from tp.limit.equations import Entry, Equation, I, J, Limit, Value
 from tp.limit.evaluated import Evaluated
 from tp.limit.zcalculus.integrals import TOGETHER, Integrals
@@ -96,7 +97,7 @@ class PairKernel(Evaluated):
         self._sampled.update({m.method for m in found} & {"sobol"})
 
     def __repr__(self) -> str:
-        of = f"{' '.join(self.kinds)} of {self.limit.program.name}"
+        of = f"{names(self.kinds)} of {self.limit.program.name}"
         return f"<PairKernel {of}, {self.dtype}, integrated pair by pair, error {self.bound:.0e}>"
 
     @property
