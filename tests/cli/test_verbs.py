@@ -83,11 +83,15 @@ def test_let_changes_a_constant(run, small):
     assert "N(0, s/3)" in run("show", small, "--let", "s=")[1]
 
 
-def test_zoo_lists_and_prints(run):
+def test_zoo_lists_and_prints(run, monkeypatch):
     code, out, _ = run("zoo")
     assert code == 0 and {line.split()[0] for line in out.splitlines()} == set(tp.zoo())
     code, out, _ = run("zoo", "mlp")
     assert code == 0 and tp.parse(out).network == tp.zoo("mlp").network
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "72")
+    lines = run("zoo")[1].splitlines()
+    assert len(lines) > len(tp.zoo()) and max(map(len, lines)) <= 72
     entries = json.loads(run("zoo", "--json")[1])
     assert [e["name"] for e in entries] == tp.zoo() and all(e["summary"] for e in entries)
 

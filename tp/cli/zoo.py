@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import textwrap
 
 from tp.cli import options
+from tp.cli.screen import columns
 
 ABOUT = """
 Without a name, lists the shipped networks. With one, prints its spec as written: a place to begin from.
@@ -35,8 +38,10 @@ def run(arguments: argparse.Namespace) -> None:
         print(specs[arguments.name].rstrip())
     else:
         longest = max(map(len, specs))
+        width = columns() if sys.stdout.isatty() else 1000  # what reads a pipe takes lines
         for name, text in specs.items():
-            print(f"{name:{longest}} {summary(text)}")
+            line = f"{name:{longest}} {summary(text)}"
+            print(textwrap.fill(line, width, subsequent_indent=" " * (longest + 1), break_on_hyphens=False))
 
 
 def summary(text: str) -> str:
