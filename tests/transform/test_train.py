@@ -330,3 +330,31 @@ def test_what_is_frozen_at_0_has_no_size(optimizer):
     one, other = (tp.parse(text + line).train(X, Y[:, 0], **settings) for line in (still + outputs[0], outputs[1]))
     np.testing.assert_allclose(one.simulate(width=6).outputs, other.simulate(width=6).outputs, rtol=1e-11, atol=1e-15)
     assert abs(one.limit().outputs[2]).max() > 1e-3
+
+
+CHAIN = "  h[0] = U @ x\n  h[1] = W[1] @ tanh(h[0])\n"
+WRITTEN_OUT = {
+    "sums that begin at the family's 0": (
+        CHAIN
+        + "  h[2] = W[2] @ h[1]\n  y[l] = sum(h[k] for k in l..2) for l in 0..2\n  output f = v @ mean(tanh(y[l]) for l in 0..2)",
+        CHAIN + "  h[2] = W[2] @ h[1]\n  output f = v @ (tanh(h[0] + h[1] + h[2]) + tanh(h[1] + h[2]) + tanh(h[2])) / 3",
+    ),
+    "windows of a stride, of places from 0": (
+        CHAIN + "  h[2] = h[0] + h[1]\n  h[3] = W[2] @ h[2]\n  u[r] = mean(tanh(h[2*r+i]) for i in 0..1) for r in 0..1\n"
+        "  output f = v @ tanh(u[0] - 2*u[1])",
+        CHAIN + "  h[2] = h[0] + h[1]\n  h[3] = W[2] @ h[2]\n"
+        "  output f = v @ tanh((tanh(h[0]) + tanh(h[1])) / 2 - tanh(h[2]) - tanh(h[3]))",
+    ),
+    "a sum within a function, of earlier members": (
+        CHAIN + "  h[l] = W[l] @ tanh(mean(h[l-k] for k in 1..2)) for l in 2..3\n  output f = v @ tanh(h[3])",
+        CHAIN + "  h[2] = W[2] @ tanh((h[0] + h[1]) / 2)\n  h[3] = W[3] @ tanh((h[1] + h[2]) / 2)\n  output f = v @ tanh(h[3])",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN_OUT)
+def test_gradients_of_families_are_those_of_their_members_written_out(case):
+    head = LAYERS.split("  h[0]")[0].format(weights=OWN.format(name="v"))
+    one, other = (tp.parse(head + lines).train(X, Y[:, 0], steps=2, lr=0.2).simulate(width=7) for lines in WRITTEN_OUT[case])
+    assert abs(one.outputs[2] - one.outputs[0]).max() > 0.01
+    np.testing.assert_allclose(one.outputs, other.outputs, rtol=1e-11)

@@ -74,10 +74,30 @@ def spelled(atom: sp.Basic) -> str:
 class Sum(sp.Sum):
     """``Σ_{k=a..b} body`` over a finite index, of variables: no number, though no symbol in it is free.
 
-    SymPy takes its own closed sums for numbers, and evaluates them to many digits wherever a function asks for a sign.
+    SymPy takes its own closed sums for numbers, and evaluates them to many digits wherever a function asks for a sign; and its
+    substitution lets an index of the sum catch a symbol of that name in what is put in.
     """
 
     is_number = False
+
+    def _eval_subs(self, old: sp.Basic, new: sp.Basic) -> sp.Expr | None:
+        bound = {s for s, _, _ in self.limits}
+        if not bound & new.free_symbols or not old.free_symbols & self.free_symbols:
+            return super()._eval_subs(old, new)
+        apart = _apart(bound, self.atoms(sp.Symbol) | new.free_symbols)
+        return Sum(self.function.xreplace(apart), *(limit.xreplace(apart) for limit in self.limits))._subs(old, new)
+
+
+def _apart(bound: set[sp.Symbol], taken: set[sp.Symbol]) -> dict[sp.Symbol, sp.Symbol]:
+    """Other names for bound indices."""
+    names, found = {s.name for s in taken}, {}
+    for s in sorted(bound, key=str):
+        name = f"{s.name}_"
+        while name in names:
+            name += "_"
+        names.add(name)
+        found[s] = sp.Symbol(name, integer=True)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +318,9 @@ class Softmax(sp.Expr):
         at, body, bound, lo, hi = self.args
         if old == bound:  # the bound index is not free
             return Softmax(at._subs(old, new), body, bound, lo, hi)
+        if bound in new.free_symbols and old.free_symbols & body.free_symbols:  # nor is it what is put in
+            (other,) = _apart({bound}, self.atoms(sp.Symbol) | new.free_symbols).values()
+            return Softmax(at, body.xreplace({bound: other}), other, lo, hi)._subs(old, new)
         return None
 
     def _sympystr(self, printer: Any) -> str:

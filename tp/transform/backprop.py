@@ -264,10 +264,11 @@ class _Reverse:
                 )
             ranges = tuple(r for r in ranges if r is not solved)
             swap = {solved.index: solution}
+            moved = [(r.name, k, e.subs(swap)) for r in _outside(left) for k, e in enumerate(r.index) if e.has(solved.index)]
             left, ref = left.subs(swap), ref.subs(swap)
             conditions = [c.subs(swap) for c in conditions]
             ranges = tuple(Range(r.index, r.lo.subs(swap), r.hi.subs(swap)) for r in ranges)
-            if not self._vanishes_beyond(left, solution, solved, (*domain, *ranges)):
+            if not self._vanishes_beyond(left, solution, solved, moved, (*domain, *ranges)):
                 shorter = begun(solution, solved, ranges, domain)
                 if shorter is None:
                     conditions.append(inside(solution, solved))
@@ -276,15 +277,17 @@ class _Reverse:
         total = left * sp.Mul(*conditions)
         return Sum(total, *((r.index, r.lo, r.hi) for r in reversed(ranges))) if ranges else total
 
-    def _vanishes_beyond(self, value: sp.Expr, solution: sp.Expr, r: Range, around: Domain) -> bool:
+    def _vanishes_beyond(
+        self, value: sp.Expr, solution: sp.Expr, r: Range, moved: Sequence[tuple[str, int, sp.Expr]], around: Domain
+    ) -> bool:
         """Whether a factor is an adjoint read at ``solution`` in a slot of that very range: beyond it, it is 0.
 
-        Not when other factors are read there too, which beyond the range may be defined nowhere.
+        Not when other factors are ``moved`` there too (family, slot and index), which beyond the range may be defined nowhere.
         """
         names = {d: name for name, d in self.adjoint.items()}
         made = {ins.out.name: ins for ins in self.new}
-        beside = (ref for ref in value.atoms(Ref) if solution in ref.index and ref.name not in names and ref.name not in made)
-        if any(not solution.is_Symbol or not self._defined(ref, solution, around) for ref in beside):
+        beside = (read for read in moved if read[0] not in names and read[0] not in made)
+        if not all(self._defined(*read, around) for read in beside):
             return False
         for factor in sp.Mul.make_args(value):
             if not isinstance(factor, Ref) or solution not in factor.index:
@@ -297,17 +300,17 @@ class _Reverse:
                 return True
         return False
 
-    def _defined(self, ref: Ref, at: sp.Expr, around: Domain) -> bool:
-        """Whether a family has members wherever the index ``at`` runs."""
-        modes = dict(enumerate(mode for mode, _, _ in self.program.boundary.get(ref.name, ())))
-        if ref.name in self.program.tables:
-            ranges, _ = self.program.tables[ref.name]
-            ends = tuple((r.lo, r.hi) for r in ranges)
-        else:
-            data = [(d.ref, d.domain) for d in self.program.data if d.ref.name == ref.name]
-            ends = tuple((low, high) for _, low, high in _hull(data or self.domains[ref.name]))
-        slots = (k for k, e in enumerate(ref.index) if e == at)
-        return all(modes.get(k) in ("zero", "circular", "reflect") or _stays(at, *ends[k], around) for k in slots)
+    def _defined(self, name: str, slot: int, at: sp.Expr, around: Domain) -> bool:
+        """Whether a family has members at ``at``, in a slot of its, all over ``around``."""
+        modes = self.program.boundary.get(name, ())
+        if slot < len(modes) and modes[slot][0] in ("zero", "circular", "reflect"):
+            return True
+        if name in self.program.tables:
+            ranges, _ = self.program.tables[name]
+            return _stays(at, ranges[slot].lo, ranges[slot].hi, around)
+        data = [(d.ref, d.domain) for d in self.program.data if d.ref.name == name]
+        _, low, high = _hull(data or self.domains[name])[slot]
+        return _stays(at, low, high, around)
 
     def _edges(self, name: str) -> tuple[tuple[str | None, sp.Expr, sp.Expr], ...]:
         """Beyond its range an adjoint is 0."""
@@ -367,6 +370,14 @@ def _softmax(expr: Softmax, ranges: Domain) -> Iterator[tuple[Ref, sp.Expr, Doma
     there = body.subs(bound, index)
     for ref, inner, around in partials(there):
         yield ref, -expr * Softmax(there, body, bound, lo, hi) * inner, (*ranges, Range(index, lo, hi), *around)
+
+
+def _outside(expr: sp.Expr) -> set[Ref]:
+    """What is read, with indices of sums inside as symbols of their own."""
+    sums = expr.atoms(sp.Sum)
+    swap = {s: sp.Dummy(integer=True) for total in sums for s, _, _ in total.limits}
+    swap |= {total.args[2]: sp.Dummy(integer=True) for total in expr.atoms(Softmax)}
+    return {ref.xreplace(swap) for ref in expr.atoms(Ref)}
 
 
 def _differentiable(slope: sp.Expr, span: Span) -> None:

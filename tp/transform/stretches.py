@@ -11,7 +11,7 @@ from itertools import pairwise
 import sympy as sp
 
 from tp.program.affine import affine, highest, lowest
-from tp.program.ir import Domain, Range
+from tp.program.ir import Domain, Range, Softmax, Sum
 
 
 def equal(e: sp.Expr, f: sp.Expr) -> sp.Expr:
@@ -125,21 +125,30 @@ def _empty(a: sp.Expr, b: sp.Expr) -> bool:
 
 
 def resolved(total: sp.Expr, domain: Domain) -> sp.Expr:
-    """Conditions that are decided on the whole of ``domain``, decided."""
-    swap: dict[sp.Basic, sp.Basic] = {}
-    for delta in total.atoms(sp.KroneckerDelta):
-        difference = affine(sp.expand(delta.args[0] - delta.args[1]))
-        if difference is not None and (lowest(difference, domain) > 0 or highest(difference, domain) < 0):
-            swap[delta] = sp.S.Zero
-    for relation in total.atoms(sp.core.relational.Relational):
-        difference = affine(sp.expand(relation.lhs - relation.rhs))
+    """Conditions that are decided on the whole of ``domain``, and of the sums around them, decided."""
+    decided = _decided(total, domain)
+    return total.doit(deep=False) if decided == total else _tidied(decided)
+
+
+def _decided(expr: sp.Basic, domain: Domain) -> sp.Basic:
+    if not expr.has(sp.KroneckerDelta, sp.core.relational.Relational):
+        return expr
+    if isinstance(expr, (sp.KroneckerDelta, sp.core.relational.Relational)):
+        difference = affine(sp.expand(expr.args[0] - expr.args[1]))
         if difference is None:
-            continue
+            return expr
         low, high = lowest(difference, domain), highest(difference, domain)
-        yes, no = (low >= 0, high < 0) if relation.rel_op == ">=" else (high <= 0, low > 0)
-        if yes or no:
-            swap[relation] = sp.true if yes else sp.false
-    return total.xreplace(swap).doit(deep=False) if not swap else _tidied(total.xreplace(swap))
+        if isinstance(expr, sp.KroneckerDelta):
+            return sp.S.Zero if low > 0 or high < 0 else expr
+        yes, no = (low >= 0, high < 0) if expr.rel_op == ">=" else (high <= 0, low > 0)
+        return sp.true if yes else sp.false if no else expr
+    if isinstance(expr, sp.Sum):
+        inner = (*domain, *(Range(s, lo, hi) for s, lo, hi in reversed(expr.limits)))
+        return Sum(_decided(expr.function, inner), *expr.limits)
+    if isinstance(expr, Softmax):
+        at, body, bound, lo, hi = expr.args
+        return Softmax(_decided(at, domain), _decided(body, (*domain, Range(bound, lo, hi))), bound, lo, hi)
+    return expr.func(*(_decided(a, domain) for a in expr.args))
 
 
 def _tidied(expr: sp.Expr) -> sp.Expr:
