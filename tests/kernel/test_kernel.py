@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tp
 from tests.kernel.plain import data, kernel
 from tests.kernel.specs import mlp
 from tp.kernel.reference import reference
@@ -131,3 +132,10 @@ def test_a_kernel_travels(relu):
 def test_importing_the_library_loads_no_kernel():
     code = "import sys, tp; import tp.derive; assert not {m for m in sys.modules if m.startswith(('tp.kernel', 'numba'))}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("power", "told"), [("(((h^100 + 1)^100 + 1)^100)", "2,000,000"), ("(h + h^2 + h^99)^100", "19,800")])
+def test_towers_of_powers_are_refused_before_they_are_multiplied_out(power, told):
+    text = "network n\nwidth n\ninput x : []\nweight u : [n] ~ N(0, 1)\nweight v : [n] ~ N(0, 1/n)\nh = u*x\n"
+    with pytest.raises(tp.LimitError, match=rf":7:12: too large(.|\n)*degree {told}"):
+        tp.parse(f"{text}output f = v @ {power}\n").kernel("nngp")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import sympy as sp
 
+from tp.errors import NOWHERE, LimitError, Message
 from tp.gaussian.expectation import Expectation
 from tp.gaussian.sides import split
 from tp.kernel.cells import Same, Spot, U, V
@@ -18,6 +19,9 @@ from tp.limit.equations import I, Z
 Cells = Callable[[sp.Expr], sp.Expr]
 Spots = Callable[[Z], tuple[Spot, ...]]
 Matrix = Sequence[Sequence[sp.Expr]]
+
+HIGHEST = 400
+"""Degree of a polynomial at most: E[u^400] is 399!!, 10^434."""
 
 
 def normal(e: Expectation, cells: Cells, spots: Spots) -> sp.Expr:
@@ -39,6 +43,9 @@ def _reduced(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, 
     if not variables:
         return cells(integrand)
     if integrand.is_polynomial(*variables):
+        if (highest := degree(integrand, variables)) > HIGHEST:
+            reason = f"this takes the mean of a polynomial of degree {highest:,}, which double precision does not hold"
+            raise LimitError(Message(NOWHERE, reason, f"powers that come to {HIGHEST} at most, both sides together", "too large"))
         poly = sp.Poly(integrand, *variables)
         if poly.total_degree() <= 2 or len(variables) > 2:
             return sp.Add(*(cells(c) * moment(powers, cov, cells) for powers, c in poly.terms()))
@@ -47,6 +54,17 @@ def _reduced(integrand: sp.Expr, variables: list[Z], cov: Matrix, cells: Cells, 
     if len(variables) == 2:
         return _pair(integrand, variables, cov, cells, spots)
     return _many(integrand, variables, cov, cells, spots)
+
+
+def degree(e: sp.Expr, variables: Sequence[sp.Expr]) -> int:
+    """Of a polynomial, without multiplying it out; where leading terms cancel it is less."""
+    if e in variables:
+        return 1
+    if isinstance(e, sp.Pow):
+        return int(e.exp) * degree(e.base, variables) if e.exp.is_Integer else 0
+    if isinstance(e, (sp.Add, sp.Mul)):
+        return (max if isinstance(e, sp.Add) else sum)(degree(a, variables) for a in e.args)
+    return 0
 
 
 def _named(integrand: sp.Expr, variables: Sequence[Z], cells: Cells) -> sp.Expr:
