@@ -394,3 +394,25 @@ def test_formulas_are_gone_through_by_blocks_of_pairs(monkeypatch: pytest.Monkey
     monkeypatch.setattr(draw_module, "TOGETHER", 1)
     (parts,) = kernel.measured(X)
     assert pytest.approx(parts.values, abs=1e-13) == whole.values and (parts.values == parts.values.T).all()
+
+
+def test_maximum_pooling_behind_a_padded_input_with_an_axis():
+    """Against the Gaussian field itself, drawn: 2e5 times, which errs by some 0.3 %."""
+    spec = """network maxpool
+  width n
+  dim   c = 2
+  index p in 0..2 boundary zero
+  input  x[p] : [c]
+  weight A[k] : [n, c] ~ N(0, 1/c)  for k in -1..1
+  weight v    : [n]    ~ N(0, 1/n)
+  h[p] = sum(A[k] @ x[p+k] for k in -1..1)
+  output f = v @ max(h[0], max(h[1], h[2]))
+"""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2, 3, 2))
+    padded = np.pad(X, ((0, 0), (1, 1), (0, 0)))
+    A = rng.standard_normal((200_000, 3, 2)) / np.sqrt(2)
+    h = np.stack([np.einsum("akc,skc->sa", A, padded[:, p : p + 3]) for p in range(3)])
+    drawn = h.max(axis=0)
+    scale = np.sqrt(np.diag(K := drawn @ drawn.T / len(A)))
+    np.testing.assert_allclose(tp.parse(spec).kernel("nngp")(X) / np.outer(scale, scale), K / np.outer(scale, scale), atol=0.02)

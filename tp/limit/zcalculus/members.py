@@ -104,6 +104,7 @@ class Members:
                 return ref if self.clause(ref) is not None else None  # written part by part: beyond them all it is 0
             whole = Range(sp.Symbol(ref.name), lo, hi)
             edges.append((mode, self.integer(lo, whole, span), self.integer(hi, whole, span)) if mode else (None, 0, -1))
+        edges += [(None, 0, -1)] * (len(ref.index) - len(edges))  # the axis of an input
         key = resolve((ref.name, *map(int, ref.index)), _within(ref, edges), tuple(edges))
         return None if key is None else Ref(key[0], *key[1:])
 
