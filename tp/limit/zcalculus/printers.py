@@ -175,11 +175,12 @@ def text(limit: ZLimit, columns: int = 100) -> str:
     widths = ", ".join(greek(s.name) for s in limit.program.spaces if s.size.is_Symbol) or "n"
     title = f"{greek(limit.program.name)}: the Z of every vector in the limit of infinite width {widths}"
     lines, sources = [title, *textwrap.wrap(limit.dependence, columns), ""], []  # type: list[str], list[str]
+    shown = named(limit)
     if matrices := [
         f"{printer.doprint(d.lhs)} := {printer.doprint(d.rhs)}"
         + (f"    for {where}" if (where := text_ranges(d.domain, printer)) else "")
-        for d in definitions(limit.program, named(limit))
-        if d.lhs.name in named(limit) and d.rhs.has(Times)
+        for d in definitions(limit.program, shown)
+        if d.lhs.name in shown and d.rhs.has(Times)
     ]:
         lines += [*matrices, ""]
     lefts = [printer.doprint(line.lhs) for line in limit.lines]
