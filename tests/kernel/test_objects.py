@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import platform
 
+import numba
 import pytest
 from llvmlite import binding
 
 from tp.kernel.objects import taken
+from tp.kernel.quick import CHECKED
+
+pytestmark = pytest.mark.skipif(not numba.__version__.startswith(CHECKED), reason="an LLVM of other pointers")
 
 TEXT = """
 declare double @cos(double)
