@@ -287,11 +287,12 @@ def test_nodes_for_some_samples_alone_are_better(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(draw_module, "FEW", few)
     net, X, Y = tp.zoo("rnn", T=2, d=5), data(2, 2, 5), data(1, 2, 5, seed=1)
     kernel = NodeKernel(net.program, ("K", "Theta"), {}, None, np.dtype("float64"), nodes=2**11)
-    (rough, _), exact = kernel.measured(X, Y), net.kernel("nngp", "ntk")(X, Y)
+    (rough, tangent), exact = kernel.measured(X, Y), net.kernel("nngp", "ntk")(X, Y)
     assert (rough.values == kernel(X, Y)[0]).all()
     better = kernel.measured(X, Y, tol=0.1)
     for found, one in zip(better, exact, strict=True):
         assert (abs(found.values - one) < 5 * found.errors).all()
+    assert (better[1].values == tangent.values).all()
     assert (better[0].errors ** 2).mean() < (0.35 if few == 64 else 1.0) * (rough.errors**2).mean()
 
 

@@ -6,7 +6,7 @@ nodes does that, for it keeps their means of products. Nothing of this depends o
 Gram matrices of arrays over the nodes, and all calls give blocks of one.
 
 Nodes for some samples alone are better ones: what a matrix makes of their arguments is made of further coordinates of the points,
-the directions that vary most first. With few samples errors then fall like nodes^(−3/4), not nodes^(−1/2).
+the directions that vary most first. With few samples errors of NNGP kernels then fall like nodes^(−3/4), not nodes^(−1/2).
 
 Source: Yang 2020, *Tensor Programs III*, Definition E.3.
 """
