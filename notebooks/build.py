@@ -23,6 +23,7 @@ from nbclient import NotebookClient
 HERE = Path(__file__).parent
 MARK = re.compile(r"# %%(?:$| (?:\[(?P<kind>markdown|tp)\])? ?(?P<rest>.*)$)")
 NUMBER = re.compile(r"[-+]?\d+\.\d*(?:e[-+]?\d+)?|[-+]?\d+e[-+]?\d+", re.IGNORECASE)
+STYLE = re.compile(r'<span style="[^"]*">')
 FIGURES = ("image/png", "image/jpeg", "application/pdf")
 
 
@@ -116,8 +117,8 @@ def _texts(cell: Any) -> Iterator[str]:
 
 
 def _same(before: str, after: str) -> bool:
-    """Equal up to rounding of numbers and to addresses in memory."""
-    before, after = (re.sub(r"0x[0-9a-f]{6,}", "0x", text) for text in (before, after))
+    """Equal up to rounding of numbers, to addresses in memory, and to what styles Pygments gives to words."""
+    before, after = (re.sub(r"0x[0-9a-f]{6,}", "0x", STYLE.sub("<span>", text)) for text in (before, after))
     if NUMBER.sub("#", before) != NUMBER.sub("#", after):
         return False
     pairs = zip(NUMBER.findall(before), NUMBER.findall(after), strict=True)

@@ -88,7 +88,7 @@ def test_tails_bound_the_error() -> None:
     q, length = 1.0, 34
     (a, _) = filled(low, names, (q, q), length)
     value, second = np.sum(a[1 : length - 2] ** 2) * q + a[0] ** 2, float(sp.N(integrate_square()))
-    assert 0 <= 1 - value / second <= a[length - 2] ** 2 * (1 + 1e-9)
+    assert 0 <= 1 - value / second <= a[length - 2] ** 2 + 1e-13  # at ρ = 1 the tail is the error, and both are rounded
 
 
 def integrate_square() -> float:

@@ -223,7 +223,7 @@ def test_the_larger_of_two_preactivations_is_a_root_and_an_angle():
     """E[max(u, v) max(u', v')]: what stands over the root factors, so that a sample with itself has no 0/0."""
     text = HEAD + "  weight A[l] : [n, n] ~ N(0, 1/n) for l in 1..2\n  weight B[l] : [n, n] ~ N(0, 1/n) for l in 1..2\n"
     text += "  h[0] = U @ x\n  h[l] = max(A[l] @ h[l-1], B[l] @ h[l-1]) for l in 1..2\n  output f = v @ h[2]\n"
-    X = np.array([[1.0, 0.5], [-0.6, 0.8]])
+    X = np.vstack([[[1.0, 0.5], [-0.6, 0.8]], np.random.default_rng(0).standard_normal((60, 2))])  # of some, rounding is negative
     (K,) = reference(tp.parse(text).nngp().closed(), X)
     np.testing.assert_allclose(np.diag(K), (X**2).sum(1) / 2, rtol=1e-12)  # E[max(u, v)²] is the variance
 

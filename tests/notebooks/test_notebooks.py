@@ -72,6 +72,8 @@ def test_a_changed_output_is_noticed(build, stored):
         ("error 0.1234567", "error 0.1235567", False),
         ("<object at 0x7f00aa11>", "<object at 0x7f00bb22>", True),
         ("K^{1}", "K^{2}", False),
+        ('<span style="color: #666">1</span>', '<span style="color: #666666">1</span>', True),
+        ('<span style="color: #666">1</span>', '<span style="color: #666">2</span>', False),
     ],
 )
 def test_comparison(build, before, after, same):

@@ -38,7 +38,8 @@ def reference(
     across = Interpreter(limit, {I: first, J: second}, constants or {})
     results = []
     for kind in kinds or limit.kinds:
-        value = _output(across, kind, output, I, J)
+        with np.errstate(invalid="ignore"):  # roots of less than 0 by rounding: not a number, unless it is found alone below
+            value = _output(across, kind, output, I, J)
         if X2 is None:
             alone = Interpreter(limit, {I: first}, constants or {})
             at = np.arange(value.shape[0])
@@ -115,6 +116,9 @@ class Interpreter:
                 return float(env[expr]) if expr in env else self.constant(expr)
         if expr.is_Number or expr.is_NumberSymbol:
             return float(expr)
+        if isinstance(expr, sp.Mul) and (parts := sp.fraction(expr, exact=True))[1] != 1:
+            above, below = (self.value(part, env) for part in parts)
+            return above / below  # c/√(q q) is 1 where c is q, and c times the inverse is not
         args = [self.value(a, env) for a in expr.args]
         if isinstance(expr, sp.Add):
             return sum(args[1:], args[0])
