@@ -9,13 +9,14 @@ import pytest
 from numba.core.compiler_lock import global_compiler_lock
 
 from tp import seldom
-from tp.kernel import aside, blas, module, planewise
+from tp.kernel import aside, bare, blas, module, planewise
 from tp.kernel.disk import lock as disk
 
 LOCKS = {
     "numba's compiler": global_compiler_lock._lock,
     "functions compiled aside": aside._compiling,
     "modules": module._loading,
+    "machine code": bare._linking,
     "garbage": seldom._lock,
     "BLAS": blas._lock,
     "files": disk._guard,

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tp.forks import waited_for
 from tp.kernel import sizes
 from tp.kernel.aside import Kind, kind
 from tp.kernel.module import cache_folder, digest, load, read, write
@@ -228,7 +229,7 @@ class _Linked:
 
 
 _links: dict[str, _Linked] = {}
-_linking = Lock()
+_linking = waited_for(Lock())
 
 
 def _linked(files: Sequence[str]) -> list[_Linked] | None:
