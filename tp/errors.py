@@ -64,8 +64,8 @@ class Diagnostic:
         title = self.heading if isinstance(self, Message) else self.title
         tail = f"\nhelp: {way_out}" if way_out else ""
         if self.span.line == 0:
-            return f"{title}: {label}{tail}"
-        line = "".join(c if c.isprintable() else " " for c in self.span.source.line(self.span.line))
+            return shown(f"{title}: {label}{tail}")
+        line = shown(self.span.source.line(self.span.line))
         gutter = f"{self.span.line} | "
         start = self.span.column - 1
         if len(line) > 160:  # keep a long line readable: a window around the caret
@@ -73,7 +73,12 @@ class Diagnostic:
             line, start = line[cut : cut + 140], start - cut
         length = max(1, min(self.span.length, max(1, len(line) - start)))
         caret = " " * (len(gutter) + cells(line[:start])) + "^" * max(1, cells(line[start : start + length]))
-        return f"{self.span}: {title}\n{gutter}{line}\n{caret} {label}{tail}"
+        return shown(f"{self.span}: {title}\n{gutter}{line}\n{caret} {label}{tail}")
+
+
+def shown(text: str) -> str:
+    """Lines without what a terminal would obey: names of files are from strangers, too."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 def cells(text: str) -> int:

@@ -175,6 +175,14 @@ def test_gram_of_gates_says_that_its_errors_are_chance(run, tmp_path, monkeypatc
     np.testing.assert_allclose(np.load(tmp_path / "K.npy"), np.load(tmp_path / "L.npy"), atol=1e-12)
 
 
+def test_gram_of_a_tied_program_by_tiles(run, tmp_path):
+    path, out = tmp_path / "X.npy", tmp_path / "K.npy"
+    np.save(path, np.random.default_rng(0).standard_normal((3, 4)))
+    code, said, err = run("gram", "hopfield", "--limit", "nngp", "--data", path, "--out", out, "--memory", "1GB")
+    assert code == 0 and "3×3" in said, err
+    np.testing.assert_allclose(np.load(out), tp.zoo("hopfield").kernel("nngp")(np.load(path)), rtol=1e-9)
+
+
 def test_gram_takes_a_number_of_nodes(run, small, samples):
     """Of a network with formulas, too."""
     path, X = samples

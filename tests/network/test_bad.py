@@ -42,3 +42,10 @@ def test_a_caret_stands_below_wide_and_combining_characters() -> None:
     told = Message(Span(source, 1, 7, 1), "here").render().splitlines()
     assert told[1] == "1 | 日本 e\u0301 =  x"
     assert told[2] == " " * (len("1 | ") + 2 + 2 + 1 + 1 + 1) + "^ here"
+
+
+@pytest.mark.parametrize("line", [0, 1])
+def test_names_of_files_say_nothing_to_a_terminal(line) -> None:
+    name = "a\x1b[2Jb.tp"
+    told = Message(Span(Source(name, "input x"), line, 1), f"`{name}` is no text", "rename it").render()
+    assert "`a [2Jb.tp` is no text" in told and told.replace("\n", "").isprintable()
