@@ -138,3 +138,38 @@ def test_what_descends_from_different_members_is_independent(case):
 def test_gates_with_numbers_have_representatives_of_their_own():
     names = tp.zoo("lstm").scaling("mup").exponents
     assert {f"a[{g}, 2]" for g in range(1, 5)} <= set(names)
+
+
+BEYOND = """network beyond
+  width n
+  dim   d = 2
+  index t in 1..4 EDGE
+  input x[t] : [d]
+  weight U : [n, d] ~ N(0, 1)
+  weight W : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n^2)
+  h[t] = W @ (PHI) + U @ x[t]
+  output f = v @ mean(tanh(h[t]) for t)
+"""
+
+
+@pytest.mark.parametrize(
+    ("phi", "zero"),
+    [
+        ("tanh(h[t-1])", True),
+        ("relu(h[t-1])", True),
+        ("h[t-1]^2", True),
+        ("layernorm(h[t-1])", True),
+        ("softplus(h[t-1])", False),
+        ("cos(h[t-1])", False),
+    ],
+)
+def test_functions_beyond_a_range_that_is_0_there(phi, zero):
+    edge = tp.parse(BEYOND.replace("PHI", phi).replace("EDGE", "boundary zero"))
+    said = tp.parse(BEYOND.replace("PHI", phi).replace("EDGE\n", "\n  h[0] = 0\n"))
+    for optimizer in ("sgd", "adam"):
+        short, long = (net.scaling("mup", optimizer=optimizer).exponents for net in (edge, said))
+        assert {name: (q.initial, q.changes) for name, q in short.items()} == {
+            name: (q.initial, q.changes) for name, q in long.items() if name != "h[0]"
+        }
+        assert zero == ("W @ x1[1]" in short and short["W @ x1[1]"].initial is None)

@@ -230,6 +230,8 @@ class Compiler:
         if self.widths.grows(base):
             return Op("const", (self.leaves.leaf(self.widths.power(base, exponent, span)),))
         inside = self.op(base, env, span)
+        if inside.kind == "zero" and exponent.is_positive:
+            return ZERO
         if inside.kind == "const" and exponent.is_Rational:
             form = Form().plus(self.leaves.forms[inside.args[0]], Fraction(int(exponent.p), int(exponent.q)))
             return Op("const", (self.leaves.leaf(form),))
@@ -270,9 +272,16 @@ class Compiler:
     def _function(self, expr: sp.Expr, env: Env, span: Span) -> Op:
         args = [self.op(a, env, span) for a in expr.args]
         if not any(a.slots() for a in args):
-            return ONE
+            return ZERO if self._vanishes(expr, args) else ONE
         inside = _sum([a for a in args if a.slots() or a.kind == "add"])
         return Op("apply", (inside, self._shape(expr, span)))
+
+    def _vanishes(self, expr: sp.Expr, args: list[Op]) -> bool:
+        """Whether a function of what is 0, as beyond a ``boundary zero``, is 0 itself."""
+        varying = [e.has(Ref) for e in expr.args]
+        if any(v and a.kind != "zero" for v, a in zip(varying, args, strict=True)):
+            return False
+        return bool(expr.func(*(sp.S.Zero if v else e for v, e in zip(varying, expr.args, strict=True))) == 0)
 
     def _shape(self, expr: sp.Expr, span: Span) -> Shape:
         numbers = tuple(a if not a.has(Ref) else None for a in expr.args)
