@@ -132,6 +132,27 @@ def test_what_is_damaged_is_not_there(plain):
     assert bare.module(ODD, wanted) is not None
 
 
+def test_what_is_damaged_is_made_again(plain, monkeypatch):
+    monkeypatch.setattr(bare, "_links", {})
+    compiled(arguments())
+    (path,) = plain.glob("__pycache__/*.count.*.bare")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    sys.modules.pop(f"tp_kernel_{digest(ODD)}")
+    compiled(arguments())  # from numba's files
+    assert path.read_bytes() == whole
+
+
+def test_numbers_of_other_kinds_are_numbas(plain):
+    made = compiled(arguments())
+    for number in (np.int32(2), np.uint8(2)):
+        made.nothing(number)
+        assert bare.module(ODD, {"nothing": [kind(number)]}) is None
+    found = bare.module(ODD, {"nothing": [kind(3)]})
+    with pytest.raises(numba.TypingError):
+        found.nothing(2j)  # which numba says
+
+
 def test_for_another_machine_there_is_nothing(plain, monkeypatch):
     calls = arguments()
     compiled(calls)

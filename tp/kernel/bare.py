@@ -109,8 +109,9 @@ def keep(folder: Path, made: Any) -> None:
     if how != "object" or not about.modname.startswith("tp_kernel_"):
         return
     with suppress(ValueError, OSError):
-        path = folder / _file(about.modname, about.qualname, [_kind(t) for t in about.argtypes])
-        if path.exists():
+        kinds = [_kind(t) for t in about.argtypes]
+        path = folder / _file(about.modname, about.qualname, kinds)
+        if any(isinstance(k, str) and k not in NUMBERS for k in kinds) or _kept(path) is not None:
             return
         own, others = taken(code[0], about.llvm_cpython_wrapper_name)
         result = _kind(about.restype)
@@ -132,9 +133,9 @@ def _file(module: str, function: str, kinds: Sequence[Kind]) -> str:
     return f"{module}.{function}.{hashlib.sha256(about.encode()).hexdigest()[:24]}.bare"
 
 
-def _kept(file: str) -> tuple[dict[str, Any], bytes] | None:
+def _kept(path: Path) -> tuple[dict[str, Any], bytes] | None:
     """What is said of a function, and its machine code; None where that is not there, or not whole."""
-    data = read(cache_folder() / "__pycache__" / file) or b""
+    data = read(path) or b""
     if hashlib.sha256(data[SIZE:]).digest() != data[:SIZE]:
         return None
     head, _, code = data[SIZE:].partition(b"\n")
@@ -235,7 +236,9 @@ _linking = waited_for(Lock())
 def _linked(files: Sequence[str]) -> list[_Linked] | None:
     """What is kept in files of these names; None where one is not there, or not whole."""
     with _linking:
-        kept = {file: _kept(file) for file in files if file not in _links}
+        missing = [file for file in files if file not in _links]
+        folder = cache_folder() / "__pycache__" if missing else Path()
+        kept = {file: _kept(folder / file) for file in missing}
         whole = {file: found for file, found in kept.items() if found is not None}
         if len(whole) < len(kept):
             return None
@@ -272,31 +275,33 @@ class _Function:
         for k in self.kinds:
             types += [NUMBERS[k]] if isinstance(k, str) else _types(k[1])
         self.function = ctypes.CFUNCTYPE(ctypes.c_int32, *types)(linked.address)
-        self.last: list[tuple[Any, Any, tuple[Any, ...]]] = [(None, None, ())] * len(self.kinds)
+        self.last: list[tuple[Any, tuple[Any, ...] | None]] = [(None, None)] * len(self.kinds)
 
     def __call__(self, *arguments: Any) -> Any:
         place: Any = (self.result or ctypes.c_int64)()
         error = ctypes.c_void_p()
         given: list[Any] = [ctypes.addressof(place), ctypes.addressof(error)]
         for at, argument in enumerate(arguments):
-            found, values = self._given(at, argument)
-            if found != self.kinds[at]:
+            values = self._given(at, argument)
+            if values is None:
                 return self.compiled(*arguments)
             given += values
         if self.function(*given) != 0:
             return self.compiled(*arguments)  # it says what is wrong
         return None if self.result is None else place.value
 
-    def _given(self, at: int, argument: Any) -> tuple[Kind, tuple[Any, ...]]:
-        """What an argument is, and what is passed on of it; most arrays are those of the call before."""
+    def _given(self, at: int, argument: Any) -> tuple[Any, ...] | None:
+        """What is passed on of an argument, None of one of another kind; most arrays are those of the call before."""
+        before, values = self.last[at]
+        if before is argument and values is not None:
+            return values
+        if kind(argument) != self.kinds[at]:
+            return None
         if not isinstance(argument, np.ndarray):
-            found = kind(argument)
-            return found, (float(argument) if str(found).startswith("float") else int(argument),)
-        before, found, values = self.last[at]
-        if before is not argument:
-            found, values = kind(argument), _values(argument)
-            self.last[at] = argument, found, values
-        return found, values
+            return (float(argument) if str(self.kinds[at]).startswith("float") else int(argument),)
+        values = _values(argument)
+        self.last[at] = argument, values
+        return values
 
 
 def _types(axes: int) -> list[Any]:

@@ -4,7 +4,8 @@ What W meets first has a letter with all that is correlated with it, and all els
 of arguments that are not correlated get letters of their own where this is not enough: where one argument has the one without
 the other, and another argument the other without the one, and averages of products are taken, in which the two may meet. That is
 seen while a program is walked through, and the walk then begins again: letters are few wherever arguments have their components
-together, as in residual streams.
+together, as in residual streams. So it is where two updates are correlated, but each has a letter with another initial component:
+then all updates share one besides.
 
 Source: Yang 2020, *Tensor Programs III*, Definition E.3: Cov(Ẑ^{Wx}, Ẑ^{Wx′}) = σ² E[Z^x Z^x′].
 """
@@ -30,12 +31,14 @@ class Alphabet:
     """The letters of a program, whichever run they are met in; ``count`` are taken.
 
     ``own[way]``: components of arguments that have a letter each. ``parted``: ways in which arguments are told apart at all.
+    ``joint``: ways in which all updates share a letter, beside those that they have with initial components.
     """
 
     count: int
     bits: dict[Way, dict[int, int]] = field(default_factory=dict)
     own: dict[Way, list[Tag]] = field(default_factory=dict)
     parted: set[Way] = field(default_factory=set)
+    joint: set[Way] = field(default_factory=set)
     seen: set[Any] = field(default_factory=set)
 
     def fresh(self) -> int:
@@ -60,13 +63,14 @@ class Letters:
     """What matrices have met in one run: per letter the components of arguments, initial ones and updates, and their sizes.
 
     ``deep``: initial parts of one block are small, so that what came later has a letter of its own. ``stale``: components turned
-    out to need letters of their own, and the run has to begin again.
+    out to need letters of their own, or one that they share, and the run has to begin again.
     """
 
     alphabet: Alphabet
     deep: bool
     remembered: dict[Letter, tuple[Part, Part]] = field(default_factory=dict)
     arguments: dict[Way, dict[int, tuple[Tag, ...]]] = field(default_factory=dict)
+    updates: dict[Way, dict[Tag, frozenset[Letter]]] = field(default_factory=dict)
     stale: bool = False
 
     def of(self, way: Way, tag: Tag, moved: bool) -> list[Letter]:
@@ -77,12 +81,25 @@ class Letters:
             found += [(*way, kind) for kind in self._classes(way, tag, moved)]
         for letter in found:
             self.remembered.setdefault(letter, ({}, {}))[moved].setdefault(tag, (-FAR, 0))
+        if moved:
+            self._compare(way, tag, frozenset(found))
         return found
+
+    def _compare(self, way: Way, tag: Tag, letters: frozenset[Letter]) -> None:
+        """Look at an update: those that are correlated, each with another initial component, have to share a letter."""
+        known = self.updates.setdefault(way, {})
+        if way not in self.alphabet.joint and tag not in known:
+            if any(corr(tag, other) and letters.isdisjoint(theirs) for other, theirs in known.items()):
+                self.alphabet.joint.add(way)
+                self.stale = True
+            known[tag] = letters
 
     def _classes(self, way: Way, tag: Tag, moved: bool) -> list[int]:
         """Of a component beside those that have letters of their own."""
         known = [(kind, self.remembered[*way, kind][0]) for kind in (FIRST, OTHER) if (*way, kind) in self.remembered]
         found = [kind for kind, tags in known if any(corr(tag, other) for other in tags)]
+        if moved and way in self.alphabet.joint:
+            return [*found, LATER]
         if found:
             return found
         if moved:

@@ -62,6 +62,8 @@ class Walk(Products):
             self._pass(self.forward, record=True, roles=roles is None or t <= roles)
             if t < steps:
                 self._pass(self.backward, record=False)
+            if self.letters.stale:
+                return self.run(point, steps, roles)
             found.append(self.step)
         return found
 
@@ -206,7 +208,7 @@ class Walk(Products):
         for v in self.program.vectors:
             if v.slot not in readouts:
                 self._note(found, v.parameter, largest(self.cells[v.slot][1]))
-        return found
+        return self.first_order(point) if self.letters.stale else found
 
     def _note(self, found: dict[str, Fraction], parameter: str, sized: Sized) -> None:
         size = self.exponent(sized)
