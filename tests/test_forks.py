@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from types import ModuleType
 
 import pytest
 from numba.core.compiler_lock import global_compiler_lock
@@ -46,3 +48,14 @@ def test_a_fork_waits_until_another_thread_is_done(lock):
     thread.join()
     assert lock.acquire(blocking=False)  # here, too
     lock.release()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_while_another_thread_loads_numba(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "numba.core.compiler_lock", ModuleType("numba.core.compiler_lock"))  # begun, no more
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not module._compiler.taken and "AttributeError" not in capfd.readouterr().err

@@ -94,9 +94,10 @@ class _Compiler:
         self.taken: list[Any] = []
 
     def acquire(self) -> None:
-        if (found := sys.modules.get("numba.core.compiler_lock")) is not None:
-            found.global_compiler_lock.acquire()
-            self.taken.append(found.global_compiler_lock)
+        begun = sys.modules.get("numba.core.compiler_lock")  # perhaps no more than that, by another thread
+        if (lock := getattr(begun, "global_compiler_lock", None)) is not None:
+            lock.acquire()
+            self.taken.append(lock)
 
     def release(self) -> None:
         while self.taken:
