@@ -297,6 +297,16 @@ def test_specs_that_are_not_there(run, spec):
     assert spec != "mpl" or "did you mean `mlp`?" in err
 
 
+def test_a_file_beside_is_told_and_shipped_networks_stay(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mlp", "mpl"):
+        (tmp_path / f"{name}.tp").write_text(SMALL)
+    code, out, err = run("show", "mpl")
+    assert code == 1 and out == "" and "no network `mpl`" in err and "did you mean the file `mpl.tp`?" in err
+    code, out, _ = run("show", "mlp")
+    assert code == 0 and "network mlp" in out
+
+
 def test_an_output_folder_that_is_not_there(run, small, tmp_path):
     code, _, err = run("derive", small, "--latex", tmp_path / "no" / "f.tex")
     assert code == 1 and "No such folder" in err and "Traceback" not in err

@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tp.errors import NOWHERE, Message
+
 if TYPE_CHECKING:
     from tp.net import Net
 
@@ -94,6 +96,10 @@ def load(arguments: argparse.Namespace) -> Net:
     path = Path(arguments.spec)
     if path.suffix or path.name != arguments.spec or path.exists():
         return tp.load(path, **lets)
+    beside = path.with_suffix(".tp")
+    if beside.exists() and arguments.spec not in tp.zoo():
+        reason = f"there is no network `{arguments.spec}` in the zoo"
+        raise tp.SpecError(Message(NOWHERE, reason, f"did you mean the file `{beside}`?", "unknown network"))
     return tp.zoo(arguments.spec, **lets)
 
 
