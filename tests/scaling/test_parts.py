@@ -162,6 +162,9 @@ BEYOND = """network beyond
         ("layernorm(h[t-1])", True),
         ("softplus(h[t-1])", False),
         ("cos(h[t-1])", False),
+        ("clip(h[t-1], -1, 2)", True),
+        ("clip(h[t-1], 1/2, 1)", False),
+        ("max(h[t-1], 1/2)", False),
     ],
 )
 def test_functions_beyond_a_range_that_is_0_there(phi, zero):
@@ -173,6 +176,38 @@ def test_functions_beyond_a_range_that_is_0_there(phi, zero):
             name: (q.initial, q.changes) for name, q in long.items() if name != "h[0]"
         }
         assert zero == ("W @ x1[1]" in short and short["W @ x1[1]"].initial is None)
+
+
+@pytest.mark.parametrize(("phi", "size"), [("clip(q, -1, 2)", -1), ("max(q, 0)", -1), ("max(q, 1/2)", 0), ("clip(q, 1/2, 1)", 0)])
+def test_a_clip_of_what_is_small_is_it_or_a_number(phi, size):
+    net = tp.parse(f"""network clipped
+  width n
+  dim d = 3
+  input x : [d]
+  frozen weight U : [n, d] ~ N(0, 1)
+  frozen weight W : [n, n] ~ N(0, 1/n)
+  weight v : [n] ~ N(0, 1/n^2)
+  h = U @ x
+  q = h/n
+  g = W @ {phi}
+  output f = v @ (g + h)
+""")
+    assert net.scaling().exponents["g"].initial == size
+
+
+def test_no_exponent_is_claimed_of_too_many_independent_vectors():
+    """Up to 64 each has a letter of its own; what is beyond is refused, not taken for correlated."""
+
+    def size(count):
+        letters = "".join(f"  frozen weight U{k} : [n, d] ~ N(0, 1)\n" for k in range(count))
+        met = "".join(f"  q{k} = W @ tanh(U{k} @ x)\n" for k in range(count))
+        text = f"network many\n  width n\n  dim d = 2\n  input x : [d]\n{letters}  frozen weight W : [n, n] ~ N(0, 1/n)\n"
+        last = f"  a = avg(q{count - 2}*q{count - 1})\n  output f = a + v @ q0\n"
+        return tp.parse(text + f"  weight v : [n] ~ N(0, 1/n^2)\n{met}{last}").scaling("mup").exponents["a"].initial
+
+    assert size(24) == Fraction(-1, 2)
+    with pytest.raises(tp.LimitError, match="more than 64 independent vectors"):
+        size(70)
 
 
 def test_updates_that_are_correlated_share_a_letter():

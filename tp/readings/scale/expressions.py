@@ -308,6 +308,12 @@ def shape_of(expr: sp.Expr, refuse: Callable[[], Any]) -> Shape:
         refuse()
     x = sp.Symbol("x", real=True)
     degree = Fraction(HOMOGENEOUS[name]) if name in HOMOGENEOUS else None
+    if name in ("Max", "Min"):
+        beside = [a for k, a in enumerate(expr.args) if k not in free]
+        if not all(a.is_number for a in beside):
+            refuse()  # whether it is what is larger is not known
+        if any(a != 0 for a in beside):
+            degree = None  # a clip: near 0 it is a number, or what it is of
     if len(free) != 1:
         return Shape(degree)
     try:

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from tp.errors import LimitError, Message, Span
 from tp.readings.scale.tags import Part, Tag, corr
 
 Way = tuple[int, bool]  # a matrix, transposed
 Letter = tuple[int, bool, int]  # the same, and a class: one of the following, or OWN + k
 FIRST, OTHER, LATER, OWN = range(4)
 FAR = 1 << 60
-MANY = 16  # components with letters of their own, of one matrix in one direction, at most
+MANY = 64  # components with letters of their own, of one matrix in one direction, at most
 
 
 @dataclass
@@ -106,8 +107,11 @@ class Letters:
             return [LATER if self.deep or way in self.alphabet.parted else OTHER]
         return [OTHER if known else FIRST]
 
-    def meet(self, way: Way, slot: int, tags: tuple[Tag, ...]) -> None:
-        """Look at the initial argument in ``slot``: are its components, with the letters they have, to be told from others?"""
+    def meet(self, way: Way, slot: int, tags: tuple[Tag, ...], span: Span) -> None:
+        """Look at the initial argument in ``slot``: are its components, with the letters they have, to be told from others?
+
+        Raises ``LimitError`` at ``span`` where too many are.
+        """
         arguments = self.arguments.setdefault(way, {})
         arguments[slot] = tags
         own = self.alphabet.own.setdefault(way, [])
@@ -118,7 +122,10 @@ class Letters:
         classes = [list(self.remembered.get((*way, kind), ({}, {}))[0]) for kind in (FIRST, OTHER)]
         for members in classes:
             for one, other in combinations(members, 2):
-                if len(own) < MANY and self._apart(way, one, other):
+                if self._apart(way, one, other):
+                    if len(own) == MANY:
+                        reason = f"one matrix meets more than {MANY} independent vectors"
+                        raise LimitError(Message(span, reason, "give some of them a matrix of their own", "too many parts"))
                     own.append(other)
                     self.stale = True
                     return

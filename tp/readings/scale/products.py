@@ -104,7 +104,7 @@ class Products:
         for letter, arguments in met.items():
             self._remember(letter, arguments)
         if self.meeting and m.forward and self.step.t == 0 and m.x is not None:
-            self.letters.meet(way, m.x, tuple(x[0]))
+            self.letters.meet(way, m.x, tuple(x[0]), m.span)
         return made
 
     def _remember(self, letter: Letter, arguments: list[tuple[int, Tag, int, Any]]) -> None:
