@@ -74,6 +74,16 @@ def test_averages_within_a_norm_have_only_to_be_bounded(optimizer):
     assert set(sizes.values()) == {(0, 0)} and {"h[1]", "h[4]", "f"} <= set(sizes)
 
 
+def test_what_is_divided_by_has_a_size_at_first():
+    """An upper bound of a variance that is small at first is a lower one of what is normalized."""
+    walk = tp.parse(specs.REGLU)._engine(None).walk("sgd")
+    divisors = walk.program.passing & walk.program.divisors
+    means = walk.program.passing - divisors
+    small, whole = ((-1, 0), (0, 0)), ((0, 0), (-1, 0))
+    assert divisors and not any(walk._bounded(m, small) for m in divisors) and all(walk._bounded(m, whole) for m in divisors)
+    assert means and all(walk._bounded(m, small) for m in means) and not any(walk._bounded(m, ((0, 0), (1, 0))) for m in means)
+
+
 def test_bounds_that_differ_are_refused(monkeypatch):
     run = Walk.run
 

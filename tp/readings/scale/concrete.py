@@ -110,6 +110,7 @@ class Concrete:
     blocks: list[Block] = field(default_factory=list)
     standing: tuple[Standing, ...] = ()
     passing: frozenset[int] = frozenset()  # averages that nobody has named, as within a norm
+    divisors: frozenset[int] = frozenset()  # members that others divide by
     inside: frozenset[str] = frozenset()  # parameters that blocks use, their own or shared ones
     ways: frozenset[str] = frozenset()  # families that are streams, or between a stream and itself
 

@@ -39,6 +39,12 @@ class Op:
         found = dict.fromkeys(s for a in self.args if isinstance(a, Op) for s in a.slots())
         return tuple(found)
 
+    def divisors(self) -> frozenset[int]:
+        """The members of which it takes a negative power."""
+        if self.kind == "apply" and self.args[1].degree is not None and self.args[1].degree < 0:
+            return frozenset(self.args[0].slots())
+        return frozenset().union(*(a.divisors() for a in self.args if isinstance(a, Op)))
+
     def linear(self) -> frozenset[int]:
         """The members that enter by sums and constant factors alone."""
         if self.kind == "read":

@@ -117,6 +117,7 @@ class _Writer:
         self.made.ways = self.streams | self.through
         self.made.standing = tuple(self._standing())
         averages = (m for m in self.made.members if m.kind == "moment" and m.out[0] in self.program.temps)
+        self.made.divisors = frozenset().union(*(m.op.divisors() for m in self.made.members))
         self.made.passing = frozenset(m.slot for m in averages) - self.made.outputs
         return self.made
 

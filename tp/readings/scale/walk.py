@@ -83,7 +83,8 @@ class Walk(Products):
 
         Of the width, upper and lower bounds are compared, which proves the sizes up to the first that grows. With a depth, where
         upper bounds are too coarse, lower bounds with few and with many perturbations are: of all that lasts as the width grows.
-        An average without a name, as within a norm, has only to be bounded: what is made of it is compared itself.
+        An average without a name, as within a norm, has only to be bounded: what is made of it is compared itself. Not so one
+        that is divided by and is not Θ(1) at first: an upper bound of it is a lower one of what is made of it.
         """
         self.excess = self.ordinary()
         found = self.run(point, steps)
@@ -97,7 +98,7 @@ class Walk(Products):
         for step, again in zip(found, other, strict=True):
             for m in self.forward:
                 sizes = step.sizes[m.slot]
-                bounded = m.slot in self.program.passing and all(size is None or size[0] <= 0 for size in sizes)
+                bounded = m.slot in self.program.passing and self._bounded(m.slot, sizes)
                 if not bounded and not all(self._agree(a, b, point) for a, b in zip(sizes, again.sizes[m.slot], strict=True)):
                     reason = f"`{m.name}` has more than {LIMIT} perturbations; its size is known between bounds only"
                     remedy = "ask for fewer {}, or for a network with fewer different layers"
@@ -106,6 +107,11 @@ class Walk(Products):
                 if any(size is not None and size[0] > 0 for size in sizes):
                     return found
         return found
+
+    def _bounded(self, slot: int, sizes: tuple[Sized, Sized]) -> bool:
+        first = sizes[0]
+        whole = slot not in self.program.divisors or (first is not None and first[0] == 0)
+        return whole and all(size is None or size[0] <= 0 for size in sizes)
 
     def _agree(self, one: Sized, other: Sized, point: Mapping[str, Fraction]) -> bool:
         """Whether two sizes are equal; with a depth, also where both vanish as the width grows."""
