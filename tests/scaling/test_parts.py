@@ -195,6 +195,13 @@ def test_a_clip_of_what_is_small_is_it_or_a_number(phi, size):
     assert net.scaling().exponents["g"].initial == size
 
 
+def test_a_clip_at_a_constant_without_a_value_is_refused():
+    text = BEYOND.replace("EDGE", "boundary zero").replace("PHI", "max(h[t-1], c)").replace("  dim ", "  let c\n  dim ", 1)
+    with pytest.raises(tp.LimitError, match="give what it is compared with a value"):
+        tp.parse(text).scaling("mup")
+    assert tp.parse(text, c=2).scaling("mup").feature_learning
+
+
 def test_no_exponent_is_claimed_of_too_many_independent_vectors():
     """Up to 64 each has a letter of its own; what is beyond is refused, not taken for correlated."""
 

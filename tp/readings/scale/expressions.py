@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import sympy as sp
@@ -293,12 +294,12 @@ class Compiler:
         numbers = tuple(a if not a.has(Ref) else None for a in expr.args)
         key = (expr.func, numbers)
         if key not in self.shapes:
-            self.shapes[key] = shape_of(expr, lambda: self._refuse(f"the function `{expr.func.__name__}`", span))
+            self.shapes[key] = shape_of(expr, partial(self._refuse, f"the function `{expr.func.__name__}`", span))
         return self.shapes[key]
 
-    def _refuse(self, what: str, span: Span) -> Any:
+    def _refuse(self, what: str, span: Span, remedy: str = "use functions with a Taylor expansion, or homogeneous ones") -> Any:
         reason = f"{what} has no rule for how its size follows from its argument's"
-        raise LimitError(Message(span, reason, "use functions with a Taylor expansion, or homogeneous ones", "no scaling rule"))
+        raise LimitError(Message(span, reason, remedy, "no scaling rule"))
 
 
 HOMOGENEOUS = {"relu": 1, "leaky_relu": 1, "Abs": 1, "sign": 0, "step": 0, "Max": 1, "Min": 1, "Heaviside": 0, "DiracDelta": -1}
@@ -306,7 +307,7 @@ ELEMENTARY = {"exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "erf", 
 SMOOTH = ELEMENTARY | {"gelu", "normal_cdf", "normal_pdf", "sigmoid", "softplus", "silu", "elu", "hermite"}
 
 
-def shape_of(expr: sp.Expr, refuse: Callable[[], Any]) -> Shape:
+def shape_of(expr: sp.Expr, refuse: Callable[..., Any]) -> Shape:
     """Homogeneous of which degree, or which derivatives at 0 vanish. A function that no list here names is refused."""
     name = expr.func.__name__
     free = [k for k, a in enumerate(expr.args) if a.has(Ref)]
@@ -317,7 +318,7 @@ def shape_of(expr: sp.Expr, refuse: Callable[[], Any]) -> Shape:
     if name in ("Max", "Min"):
         beside = [a for k, a in enumerate(expr.args) if k not in free]
         if not all(a.is_number for a in beside):
-            refuse()  # whether it is what is larger is not known
+            refuse("give what it is compared with a value when loading: near 0 that decides which of the two it is")
         if any(a != 0 for a in beside):
             degree = None  # a clip: near 0 it is a number, or what it is of
     if len(free) != 1:
